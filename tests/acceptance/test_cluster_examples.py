@@ -41,7 +41,7 @@ def redis(tmp_path: Path) -> Iterator[Server]:
 
 
 @attrs.define
-class Site:
+class ExampleCluster:
     """Two nodes, what is in front of them, and a client that knows only that."""
 
     folder: Path
@@ -75,9 +75,9 @@ class Site:
 
 
 @pytest.fixture(params=["nginx", "haproxy"])
-async def site(
+async def cluster(
     request: pytest.FixtureRequest, postgres: str, redis: Server, tmp_path: Path
-) -> AsyncIterator[Site]:
+) -> AsyncIterator[ExampleCluster]:
     program(request.param)
     balancer = Balancer(tmp_path)
     with database(postgres) as url:
@@ -88,7 +88,7 @@ async def site(
             with balancer.runs(request.param, [node.port for node in nodes]):
                 await balancer.answers()
                 async with Client(balancer.url, nodes[0].token, patience=PATIENCE_SECONDS) as one:
-                    made = Site(tmp_path, url, nodes, balancer, one)
+                    made = ExampleCluster(tmp_path, url, nodes, balancer, one)
                     yield made
                     assert await check(url) == []
         except BaseException:
@@ -104,9 +104,9 @@ def job(*commands: str) -> dict[str, object]:
 
 
 @contextlib.asynccontextmanager
-async def events(site: Site) -> AsyncIterator[list[Event]]:
+async def events(cluster: ExampleCluster) -> AsyncIterator[list[Event]]:
     """All from now on, as they come; over the stream's ends, without a gap."""
-    stream = site.client.events()
+    stream = cluster.client.events()
     await stream.open()
     seen: list[Event] = []
 
@@ -129,18 +129,18 @@ def types(seen: list[Event], workload: str) -> set[str]:
 # --- All that goes through it -------------------------------------------------------------------
 
 
-async def test_all_there_is_goes_through_the_balancer(site: Site) -> None:
-    await site.work(boxes=1)
-    assert await site.client.put_project("hello", {"jobs": [job("echo begun", "sleep 1")]})
-    async with events(site) as seen:
-        first = await site.client.build("hello", branch="main")
-        second = await site.client.build("hello", branch="main")
-        why = await site.client.explanation(second.id)
+async def test_all_there_is_goes_through_the_balancer(cluster: ExampleCluster) -> None:
+    await cluster.work(boxes=1)
+    assert await cluster.client.put_project("hello", {"jobs": [job("echo begun", "sleep 1")]})
+    async with events(cluster) as seen:
+        first = await cluster.client.build("hello", branch="main")
+        second = await cluster.client.build("hello", branch="main")
+        why = await cluster.client.explanation(second.id)
         assert (why.reason, why.phase) == ("waits_for_lane", "ordering")
 
-        lines = [part async for part in site.client.follow_log(f"{first.id}-1")]
+        lines = [part async for part in cluster.client.follow_log(f"{first.id}-1")]
         assert b"".join(lines) == b"+ echo begun\nbegun\n+ sleep 1\n"
-        done = await site.client.wait(second.id)
+        done = await cluster.client.wait(second.id)
         assert done.passed
         await until_true(
             lambda: (
@@ -149,29 +149,29 @@ async def test_all_there_is_goes_through_the_balancer(site: Site) -> None:
             ),
             "the stream shows the build's life",
         )
-    assert (await site.client.explanation(second.id)).reason == "finished"
+    assert (await cluster.client.explanation(second.id)).reason == "finished"
 
 
-async def test_the_page_with_a_session_of_the_other_node(site: Site) -> None:
+async def test_the_page_with_a_session_of_the_other_node(cluster: ExampleCluster) -> None:
     async with aiohttp.ClientSession() as browser:
-        for node in site.nodes:  # any node's token, any node's session
-            form = {"token": site.nodes[0].token}
+        for node in cluster.nodes:  # any node's token, any node's session
+            form = {"token": cluster.nodes[0].token}
             signed = await browser.post(f"{node.url}/sign-in", data=form, allow_redirects=False)
             assert signed.status == 303, await signed.text()
             session = {name: cookie.value for name, cookie in signed.cookies.items()}
             for _ in range(4):  # whichever node it comes to
-                page = await browser.get(f"{site.balancer.url}/", cookies=session)
+                page = await browser.get(f"{cluster.balancer.url}/", cookies=session)
                 assert page.status == 200
                 assert "Sign out" in await page.text()
-                there = f"{site.balancer.url}/api/v1/activity"
+                there = f"{cluster.balancer.url}/api/v1/activity"
                 assert (await browser.get(there, cookies=session)).status == 200
 
 
-async def test_a_refusal_of_a_node_is_passed_on(site: Site) -> None:
+async def test_a_refusal_of_a_node_is_passed_on(cluster: ExampleCluster) -> None:
     """Bodies above its limit; figures, which it shows without a token only to its own machine."""
-    await site.client.put_project("hello", {"jobs": [job("true")]})
-    bearer = {"Authorization": f"Bearer {site.nodes[0].token}"}
-    async with aiohttp.ClientSession(site.balancer.url) as http:
+    await cluster.client.put_project("hello", {"jobs": [job("true")]})
+    bearer = {"Authorization": f"Bearer {cluster.nodes[0].token}"}
+    async with aiohttp.ClientSession(cluster.balancer.url) as http:
         body = {"branch": "main", "message": "x" * (1 << 20)}
         answer = await http.post("/api/v1/projects/hello/builds", json=body, headers=bearer)
         assert (answer.status, (await answer.json())["error"]["code"]) == (413, "too_large")
@@ -187,7 +187,7 @@ class Traffic:
     """Clients that submit and read without a pause until it is ``over``; a call that fails ends it
     at once."""
 
-    site: Site
+    cluster: ExampleCluster
     submitted: list[str] = attrs.field(factory=list)
     over: bool = False
 
@@ -197,7 +197,7 @@ class Traffic:
                 tasks.create_task(self._one(number))
 
     async def _one(self, number: int) -> None:
-        async with self.site.another_client() as client:
+        async with self.cluster.another_client() as client:
             while not self.over:
                 build = await client.build("quick", branch=f"b{number}")
                 self.submitted.append(build.id)
@@ -213,31 +213,31 @@ class Traffic:
         assert not task.done(), task.exception()
 
 
-async def test_a_rolling_restart_fails_no_request(site: Site) -> None:
-    await site.work(boxes=2)
-    go = site.folder / "go"
+async def test_a_rolling_restart_fails_no_request(cluster: ExampleCluster) -> None:
+    await cluster.work(boxes=2)
+    go = cluster.folder / "go"
     waits = job(f"until [ -e {shlex.quote(str(go))} ]; do sleep 0.1; done")
-    await site.client.put_project("slow", {"jobs": [waits]})
-    await site.client.put_project("quick", {"jobs": [job("true")]})
-    async with events(site) as seen:
-        build = await site.client.build("slow", branch="main")
+    await cluster.client.put_project("slow", {"jobs": [waits]})
+    await cluster.client.put_project("quick", {"jobs": [job("true")]})
+    async with events(cluster) as seen:
+        build = await cluster.client.build("slow", branch="main")
         await until_true(lambda: "job.started" in types(seen, build.id), "the build runs")
-        traffic = Traffic(site)
+        traffic = Traffic(cluster)
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(traffic.run())
-            for node in site.nodes:
+            for node in cluster.nodes:
                 await traffic.more(running)
                 assert await node.terminate() == 0
                 await traffic.more(running)
                 await node.start()
-                await site.until_joined(node)
+                await cluster.until_joined(node)
             await traffic.more(running)
             traffic.over = True
         go.touch()
-        done = await site.client.wait(build.id)
+        done = await cluster.client.wait(build.id)
         assert done.passed
         assert done.jobs[0].attempt == 1, "it was run once"
-        await _all_end(site, traffic.submitted)
+        await _all_end(cluster, traffic.submitted)
         await until_true(
             lambda: all("workload.finished" in types(seen, one) for one in traffic.submitted),
             "the stream shows all of it",
@@ -245,27 +245,27 @@ async def test_a_rolling_restart_fails_no_request(site: Site) -> None:
     assert len({event.id for event in seen}) == len(seen), "no event came twice"
 
 
-async def test_a_node_that_is_killed_fails_no_request(site: Site) -> None:
-    await site.work(boxes=2)
-    await site.client.put_project("quick", {"jobs": [job("true")]})
-    traffic = Traffic(site)
+async def test_a_node_that_is_killed_fails_no_request(cluster: ExampleCluster) -> None:
+    await cluster.work(boxes=2)
+    await cluster.client.put_project("quick", {"jobs": [job("true")]})
+    traffic = Traffic(cluster)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(traffic.run())
-        for node in site.nodes:
+        for node in cluster.nodes:
             await traffic.more(running)
             await node.kill()
             await traffic.more(running)
             await node.start()
-            await site.until_joined(node)
+            await cluster.until_joined(node)
         traffic.over = True
-    await _all_end(site, traffic.submitted)
+    await _all_end(cluster, traffic.submitted)
 
 
-async def _all_end(site: Site, submitted: list[str]) -> None:
+async def _all_end(cluster: ExampleCluster, submitted: list[str]) -> None:
     """Each that was answered is there, once, and passes."""
 
     async def look() -> list[Workload]:
-        found = await _workloads(site, "quick")
+        found = await _workloads(cluster, "quick")
         return found if all(one.finished for one in found) else []
 
     found = await until(look, "all has ended", within=PATIENCE_SECONDS)
@@ -273,10 +273,10 @@ async def _all_end(site: Site, submitted: list[str]) -> None:
     assert all(one.passed for one in found)
 
 
-async def _workloads(site: Site, project: str) -> list[Workload]:
-    page = await site.client.workloads(project=project, limit=200)
+async def _workloads(cluster: ExampleCluster, project: str) -> list[Workload]:
+    page = await cluster.client.workloads(project=project, limit=200)
     found = list(page.workloads)
     while page.next_cursor is not None:
-        page = await site.client.workloads(project=project, limit=200, cursor=page.next_cursor)
+        page = await cluster.client.workloads(project=project, limit=200, cursor=page.next_cursor)
         found += page.workloads
     return found

@@ -20,7 +20,7 @@ from statistics import median
 import aiohttp
 
 from tests.faults.service import Service
-from tests.service.hosts import SECRET, push, signed
+from tests.service.code_hosts import SECRET, push, signed
 
 SIZE = 22 << 20
 SUBMISSIONS_A_SECOND = 50.0

@@ -15,7 +15,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from tests.browser.person import Opened, sign_in
+from tests.browser.page_actions import Opened, sign_in
 from tests.browser.service import Service, serving
 
 CHROMIUM_FLAGS = [

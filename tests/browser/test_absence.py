@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.person import Opened, row, sign_in
+from tests.browser.page_actions import Opened, row, sign_in
 from tests.browser.service import Service, job
 
 pytestmark = pytest.mark.browser

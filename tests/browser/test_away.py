@@ -9,8 +9,8 @@ import attrs
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.balanced import balanced
-from tests.browser.person import Opened, row, sign_in
+from tests.browser.load_balancer import load_balancer
+from tests.browser.page_actions import Opened, row, sign_in
 from tests.browser.service import Service, serving
 from tests.contract.postgres_server import database, served
 
@@ -29,7 +29,7 @@ def nodes() -> Iterator[tuple[Service, Service]]:
 def test_the_page_continues_at_another_node(nodes: tuple[Service, Service], opened: Opened) -> None:
     one, two = nodes
     one.project("web")
-    with balanced(one) as (proxy, ask):
+    with load_balancer(one) as (proxy, ask):
         page = opened()
         sign_in(page, attrs.evolve(one, port=proxy.port))
         one.build("web", "before")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.person import Opened, sign_in
+from tests.browser.layout_shift import MOST_SHIFT, OBSERVE, layout_shift
+from tests.browser.page_actions import Opened, sign_in
 from tests.browser.service import Service
-from tests.browser.shifts import MOST_SHIFT, OBSERVE, shift
 
 pytestmark = pytest.mark.browser
 
@@ -113,4 +113,4 @@ def test_many_builds_move_little(
         if scrolled and batch == len(AT_ONCE):
             page.mouse.wheel(0, 500)
     expect(page.locator("#finished .row")).to_have_count(50)
-    assert shift(page) < MOST_SHIFT, page.evaluate("window.shifts")
+    assert layout_shift(page) < MOST_SHIFT, page.evaluate("window.shifts")

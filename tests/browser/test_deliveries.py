@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.person import Opened, row, sign_in
+from tests.browser.page_actions import Opened, row, sign_in
 from tests.browser.service import HOSTILE, Service, job
 
 pytestmark = pytest.mark.browser

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from playwright.sync_api import Page, Request, expect
 
-from tests.browser.person import Opened, row, sign_in
+from tests.browser.page_actions import Opened, row, sign_in
 from tests.browser.service import Service, job
 
 pytestmark = pytest.mark.browser

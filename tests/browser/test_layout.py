@@ -3,9 +3,9 @@
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.browser.person import Opened, sign_in
+from tests.browser.layout_shift import MOST_SHIFT, OBSERVE, layout_shift
+from tests.browser.page_actions import Opened, sign_in
 from tests.browser.service import Service, job
-from tests.browser.shifts import MOST_SHIFT, OBSERVE, shift
 
 pytestmark = pytest.mark.browser
 
@@ -28,7 +28,7 @@ def test_loading_moves_nothing(
     if rows:
         expect(page.locator("#running .row")).to_have_count(2)
     expect(page.locator(".skeleton")).to_be_hidden()
-    assert shift(page) < MOST_SHIFT, page.evaluate("window.shifts")
+    assert layout_shift(page) < MOST_SHIFT, page.evaluate("window.shifts")
     service.stop_everything()
 
 
@@ -51,7 +51,7 @@ def test_a_slow_service_moves_nothing(service: Service, opened: Opened) -> None:
     held[0].continue_()
     expect(page.locator("#connection")).to_have_text("Live")
     expect(skeleton).to_be_hidden()
-    assert shift(page) < MOST_SHIFT, page.evaluate("window.shifts")
+    assert layout_shift(page) < MOST_SHIFT, page.evaluate("window.shifts")
 
 
 def test_opening_a_row_and_trouble_move_little(service: Service, opened: Opened) -> None:
@@ -71,7 +71,7 @@ def test_opening_a_row_and_trouble_move_little(service: Service, opened: Opened)
     page.route("**/api/v1/activity", lambda route: route.fulfill(status=503, body="{}"))
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     expect(page.locator("#banner")).to_be_visible()
-    assert shift(page) < MOST_SHIFT, page.evaluate("window.shifts")
+    assert layout_shift(page) < MOST_SHIFT, page.evaluate("window.shifts")
     page.unroute("**/api/v1/activity")
 
 

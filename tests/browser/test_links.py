@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.person import Opened, row, sign_in
+from tests.browser.page_actions import Opened, row, sign_in
 from tests.browser.service import Service, job
 
 pytestmark = pytest.mark.browser

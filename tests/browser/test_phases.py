@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.person import row
+from tests.browser.page_actions import row
 from tests.browser.service import Service, job
 
 pytestmark = pytest.mark.browser

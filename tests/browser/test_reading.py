@@ -5,7 +5,7 @@ import json
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.person import Opened, sign_in
+from tests.browser.page_actions import Opened, sign_in
 from tests.browser.service import Service, job
 
 pytestmark = pytest.mark.browser

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.person import Opened, sign_in
+from tests.browser.page_actions import Opened, sign_in
 from tests.browser.service import Service
 
 pytestmark = pytest.mark.browser

@@ -10,8 +10,8 @@ import attrs
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.balanced import Ask, balanced
-from tests.browser.person import Opened, row, sign_in
+from tests.browser.load_balancer import Ask, load_balancer
+from tests.browser.page_actions import Opened, row, sign_in
 from tests.browser.service import Service, job
 from tests.faults.proxy import Proxy
 
@@ -23,7 +23,7 @@ ICON = 'link[rel="icon"]'
 @pytest.fixture
 def proxied(service: Service) -> Iterator[tuple[Service, Proxy, Ask]]:
     """The service behind an address that can go away."""
-    with balanced(service) as (proxy, ask):
+    with load_balancer(service) as (proxy, ask):
         yield attrs.evolve(service, port=proxy.port), proxy, ask
     service.stop_everything()
 

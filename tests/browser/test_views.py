@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser.person import Opened, row, sign_in
+from tests.browser.layout_shift import MOST_SHIFT, OBSERVE, layout_shift
+from tests.browser.page_actions import Opened, row, sign_in
 from tests.browser.service import HOSTILE, Service, job, serving
-from tests.browser.shifts import MOST_SHIFT, OBSERVE, shift
 
 pytestmark = pytest.mark.browser
 
@@ -95,7 +95,7 @@ def test_loading_moves_nothing(service: Service, page: Page, view: str, width: i
     page.set_viewport_size({"width": width, "height": 844})
     page.add_init_script(OBSERVE)
     go(page, service, view)
-    assert shift(page) < MOST_SHIFT, page.evaluate("window.shifts")
+    assert layout_shift(page) < MOST_SHIFT, page.evaluate("window.shifts")
 
 
 def test_signed_out_each_asks_who_is_there_and_comes_back(service: Service, opened: Opened) -> None:

@@ -27,11 +27,11 @@ KNOWN = [
 ]
 
 
-class Over(Exception):
+class ScriptEnded(Exception):
     """The script has no further answer."""
 
 
-class Line:
+class ScriptedConnection:
     """Answers each round trip with the next list of ``replies``; an exception is raised."""
 
     def __init__(self, *replies: list[Any] | Exception) -> None:
@@ -50,7 +50,7 @@ class Line:
         self.asked.append(list(commands))
         self.blocking.append(blocking)
         if not self.replies:
-            raise Over
+            raise ScriptEnded
         answer = self.replies.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -60,7 +60,7 @@ class Line:
         return (await self.ask(("NEWS",)))[0]
 
 
-class Hearing:
+class CallRecorder:
     def __init__(self, away: int = 0, places: Mapping[int, str] | None = None) -> None:
         self.away = away
         self.at = places or {}
@@ -90,5 +90,5 @@ def entry_of(id_: bytes, *workers: int) -> list[Any]:
     return [id_, [FIELD, added[-1]]]
 
 
-def parts(line: Line, hearing: Hearing, counts: Counts) -> Any:
+def parts(line: ScriptedConnection, hearing: CallRecorder, counts: Counts) -> Any:
     return (line, NAMES, "me", hearing, counts)

@@ -10,7 +10,14 @@ from boxsched.cluster import redis_bus
 from boxsched.cluster.bus import Bus, NoBus
 from boxsched.cluster.redis_bus import RedisBus
 from boxsched.cluster.redis_messages import MESSAGE_SHARDS, NODE_LENGTH
-from tests.bus.listening import UNTIL_SECONDS, Hearing, cluster, new_prefix, until, workers
+from tests.bus.recording_nodes import (
+    UNTIL_SECONDS,
+    RecordingListener,
+    cluster,
+    new_prefix,
+    until,
+    workers,
+)
 from tests.bus.redis_server import served
 
 
@@ -30,7 +37,7 @@ async def test_a_bus_opens_takes_everything_and_closes(kind: str, tmp_path: Path
 
 async def _opens_and_closes(bus: Bus, *, up: bool) -> None:
     tasks = asyncio.all_tasks()
-    await bus.open(Hearing())
+    await bus.open(RecordingListener())
     assert bus.up is up
     bus.wake(1)
     bus.publish(1, 2)
@@ -48,7 +55,7 @@ async def test_a_server_that_refuses_connections_keeps_no_node_waiting(
     monkeypatch.setattr(redis_bus, "OPEN_SECONDS", 1_000.0)
     bus = RedisBus("redis://127.0.0.1:1/0", prefix=new_prefix(), node="a")
     async with asyncio.timeout(UNTIL_SECONDS):
-        await bus.open(Hearing())
+        await bus.open(RecordingListener())
     bus.wake(1)
     bus.publish(1, 2)
     bus.hint("b", workers(7, 8))
@@ -61,10 +68,10 @@ async def test_a_wake_up_reaches_the_others_and_not_oneself(url: str) -> None:
     async with cluster(url) as nodes:
         a, b, c = await nodes.node("a"), await nodes.node("b"), await nodes.node("c")
         a.bus.wake(3)
-        await until(lambda: b.hearing.shards == [3] and c.hearing.shards == [3])
+        await until(lambda: b.listener.shards == [3] and c.listener.shards == [3])
         b.bus.wake(4)
-        await until(lambda: a.hearing.shards == [4])
-        assert b.hearing.shards == [3]
+        await until(lambda: a.listener.shards == [4])
+        assert b.listener.shards == [3]
 
 
 async def test_a_shard_woken_many_times_at_once_is_woken_once(url: str) -> None:
@@ -73,7 +80,7 @@ async def test_a_shard_woken_many_times_at_once_is_woken_once(url: str) -> None:
         for _ in range(100):
             a.bus.wake(1)
         a.bus.wake(2)
-        await until(lambda: sorted(b.hearing.shards) == [1, 2])
+        await until(lambda: sorted(b.listener.shards) == [1, 2])
         assert a.bus.counts.sent < 10
 
 
@@ -83,11 +90,11 @@ async def test_the_newest_commit_in_between_is_reported(url: str) -> None:
         for batch in range(1, 301):
             a.bus.publish(1, batch)
         a.bus.publish(2, 7)
-        await until(lambda: sorted(b.hearing.batches) == [(1, 300), (2, 7)])
+        await until(lambda: sorted(b.listener.batches) == [(1, 300), (2, 7)])
         a.bus.publish(1, 301)
-        await until(lambda: b.hearing.batches[2:] == [(1, 301)])
+        await until(lambda: b.listener.batches[2:] == [(1, 301)])
         assert a.bus.counts.sent < 10
-        assert a.hearing.batches == []
+        assert a.listener.batches == []
 
 
 async def test_one_message_contains_as_many_shards_as_possible(url: str) -> None:
@@ -98,8 +105,8 @@ async def test_one_message_contains_as_many_shards_as_possible(url: str) -> None
         for shard in [*shards, last]:
             a.bus.wake(shard)
             a.bus.publish(shard, last)
-        await until(lambda: sorted(b.hearing.batches) == [(shard, last) for shard in shards])
-        assert sorted(b.hearing.shards) == list(shards)
+        await until(lambda: sorted(b.listener.batches) == [(shard, last) for shard in shards])
+        assert sorted(b.listener.shards) == list(shards)
         assert (a.bus.counts.dropped, b.bus.counts.heard) == (2, 1)
 
 
@@ -108,15 +115,15 @@ async def test_a_hint_reaches_its_node_alone(url: str) -> None:
         a, b, c = await nodes.node("a"), await nodes.node("b"), await nodes.node("c")
         a.bus.hint("b", workers(1, 2))
         a.bus.hint("a", workers(3))
-        await until(lambda: b.hearing.looked == [1, 2] and a.hearing.looked == [3])
-        assert c.hearing.looked == []
+        await until(lambda: b.listener.looked == [1, 2] and a.listener.looked == [3])
+        assert c.listener.looked == []
 
 
 async def test_many_workers_go_in_several_entries(url: str) -> None:
     async with cluster(url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         a.bus.hint("b", workers(*range(1, 1001)))
-        await until(lambda: sorted(b.hearing.looked) == list(range(1, 1001)))
+        await until(lambda: sorted(b.listener.looked) == list(range(1, 1001)))
 
 
 async def test_processed_entries_leave_only_an_expiry(url: str) -> None:
@@ -140,7 +147,7 @@ async def test_hints_to_a_node_that_is_not_there_yet_wait_for_it(url: str) -> No
         a.bus.hint("b", workers(5))
         await until(lambda: a.bus.counts.sent > sent)
         b = await nodes.node("b")
-        await until(lambda: b.hearing.looked == [5])
+        await until(lambda: b.listener.looked == [5])
 
 
 async def test_two_clusters_on_one_server_do_not_hear_each_other(url: str) -> None:
@@ -149,8 +156,8 @@ async def test_two_clusters_on_one_server_do_not_hear_each_other(url: str) -> No
         other = await theirs.node("b")
         a.bus.wake(1)
         a.bus.hint("b", workers(1))
-        await until(lambda: b.hearing.shards and b.hearing.looked)
-        assert other.hearing.shards == other.hearing.looked == []
+        await until(lambda: b.listener.shards and b.listener.looked)
+        assert other.listener.shards == other.listener.looked == []
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from boxsched.cluster.redis_messages import (
 from boxsched.cluster.redis_sender import WAITING_WORKERS, Outgoing, Sender
 from boxsched.cluster.redis_streams import Entries
 from boxsched.model import WorkerId
-from tests.bus.scripted import FOREIGN, NAMES, Hearing, Line, parts
+from tests.bus.scripted import FOREIGN, NAMES, CallRecorder, ScriptedConnection, parts
 
 
 def outgoing() -> tuple[Outgoing, Counts]:
@@ -113,7 +113,7 @@ def test_hints_are_split_into_entries() -> None:
 
 async def test_a_key_that_is_foreign_is_removed_and_another_error_ends_the_life() -> None:
     out, counts = outgoing()
-    line = Line(["PONG"], ["1-1", FOREIGN, 1], [1], [ResponseError("OOM")])
+    line = ScriptedConnection(["PONG"], ["1-1", FOREIGN, 1], [1], [ResponseError("OOM")])
     sender = Sender(cast(Any, line), out, counts)
     await sender.begin()
     out.hint("there", [WorkerId(1)])
@@ -139,8 +139,8 @@ async def test_the_channel_passes_on_what_other_nodes_say() -> None:
         [b"message", b"p:news", b"rubbish"],
         [b"pong", b""],
     ]
-    line = Line([1], *([each] for each in said), [ResponseError("gone")])
-    hearing, counts = Hearing(), Counts()
+    line = ScriptedConnection([1], *([each] for each in said), [ResponseError("gone")])
+    hearing, counts = CallRecorder(), Counts()
     channel = Channel(*parts(line, hearing, counts))
     await channel.begin()
     assert line.asked == [[("SUBSCRIBE", "p:news")]]

@@ -20,9 +20,9 @@ from tests.bus.scripted import (
     KNOWN,
     NAMES,
     NO_GROUP,
-    Hearing,
-    Line,
-    Over,
+    CallRecorder,
+    ScriptedConnection,
+    ScriptEnded,
     entry_of,
     parts,
 )
@@ -52,9 +52,11 @@ async def test_pending_entries_are_read_first_and_acknowledged_with_the_next_rea
         ("XACK", "p:hints:me", GROUP, b"1-0", b"2-0", b"3-0"),
         ("XDEL", "p:hints:me", b"1-0", b"2-0", b"3-0"),
     ]
-    line = Line([both], [both], [3, 3, [[b"p:hints:me", []]]], [None], [NO_GROUP], ["OK", 1, 1, 1])
-    hearing, counts = Hearing(away=1), Counts()
-    with pytest.raises(Over):
+    line = ScriptedConnection(
+        [both], [both], [3, 3, [[b"p:hints:me", []]]], [None], [NO_GROUP], ["OK", 1, 1, 1]
+    )
+    hearing, counts = CallRecorder(away=1), Counts()
+    with pytest.raises(ScriptEnded):
         await OwnStream(*parts(line, hearing, counts)).run()
     create = [("XGROUP", "CREATE", "p:hints:me", GROUP, "0", "MKSTREAM"), *KNOWN]
     assert line.asked == [[PENDING], [PENDING], [*done, PENDING], [NEW], [NEW], create, [NEW]]
@@ -66,29 +68,29 @@ async def test_pending_entries_are_read_first_and_acknowledged_with_the_next_rea
 
 @pytest.mark.parametrize("reply", [FOREIGN, NO_GROUP, ResponseError("UNBLOCKED the stream")])
 async def test_a_stream_that_is_gone_is_created_again(reply: ResponseError) -> None:
-    line = Line([reply], [BUSY_GROUP, 1, 1, 1])
-    hearing, counts = Hearing(), Counts()
-    with pytest.raises(Over):
+    line = ScriptedConnection([reply], [BUSY_GROUP, 1, 1, 1])
+    hearing, counts = CallRecorder(), Counts()
+    with pytest.raises(ScriptEnded):
         await OwnStream(*parts(line, hearing, counts)).run()
     assert hearing.calls == ["missed"]
     assert counts.recreated == 1
 
 
 async def test_foreign_keys_are_removed_before_the_stream_is_created() -> None:
-    line = Line([FOREIGN, FOREIGN, 1, 1], [2], ["OK", 1, 1, 1])
+    line = ScriptedConnection([FOREIGN, FOREIGN, 1, 1], [2], ["OK", 1, 1, 1])
     counts = Counts()
-    await OwnStream(*parts(line, Hearing(), counts)).begin()
+    await OwnStream(*parts(line, CallRecorder(), counts)).begin()
     assert line.asked[1] == [("UNLINK", "p:hints:me", "p:streams")]
     assert line.asked[2] == line.asked[0]
     assert counts.refused == 2
-    again = Line(["OK", ResponseError("OOM"), 1, 1])
+    again = ScriptedConnection(["OK", ResponseError("OOM"), 1, 1])
     with pytest.raises(ResponseError, match="OOM"):
-        await OwnStream(*parts(again, Hearing(), counts)).begin()
+        await OwnStream(*parts(again, CallRecorder(), counts)).begin()
 
 
 async def test_a_stream_that_cannot_be_read_is_removed_after_so_many_attempts() -> None:
-    line, counts = Line(), Counts()
-    stream = OwnStream(*parts(line, Hearing(), counts))
+    line, counts = ScriptedConnection(), Counts()
+    stream = OwnStream(*parts(line, CallRecorder(), counts))
     for _ in range(ATTEMPTS):
         line.replies = [["OK", 1, 1, 1], TimeoutError("too large")]
         await stream.begin()
@@ -105,7 +107,7 @@ async def test_a_stream_that_cannot_be_read_is_removed_after_so_many_attempts() 
     assert counts.refused == 1, "counted anew"
 
 
-def claims(line: Line, hearing: Hearing, counts: Counts) -> Claims:
+def claims(line: ScriptedConnection, hearing: CallRecorder, counts: Counts) -> Claims:
     return Claims(*parts(line, hearing, counts), visibility=5.0)
 
 
@@ -123,9 +125,12 @@ def members(*names: bytes) -> list[Any]:
 
 
 async def test_hints_of_a_dead_node_are_processed_and_passed_on() -> None:
-    hearing = Hearing(places={1: "me", 2: "dead", 3: "third"})
+    hearing = CallRecorder(places={1: "me", 2: "dead", 3: "third"})
     left = [b"0-0", [entry_of(b"1-0", 1, 2, 3), [b"2-0", [b"x", b""]]], []]
-    line, counts = Line(members(b"me", b"dead", b"\xff"), [left], [1] * 5, [1]), Counts()
+    line, counts = (
+        ScriptedConnection(members(b"me", b"dead", b"\xff"), [left], [1] * 5, [1]),
+        Counts(),
+    )
     assert await claims(line, hearing, counts).claim_once() == 2
     assert line.asked[0] == [*KNOWN, ("SRANDMEMBER", "p:streams", redis_streams.KNOWN_STREAMS)]
     assert line.asked[1] == claim_of("dead")
@@ -141,8 +146,8 @@ async def test_hints_of_a_dead_node_are_processed_and_passed_on() -> None:
 
 async def test_look_ups_that_failed_stay_pending() -> None:
     left = [b"0-0", [entry_of(b"1-0", 1)], []]
-    line, counts = Line(members(b"dead"), [left]), Counts()
-    assert await claims(line, Hearing(away=1), counts).claim_once() == 0
+    line, counts = ScriptedConnection(members(b"dead"), [left]), Counts()
+    assert await claims(line, CallRecorder(away=1), counts).claim_once() == 0
     assert len(line.asked) == 2, "nothing is acknowledged"
     assert counts.claimed == 0
 
@@ -152,25 +157,25 @@ async def test_a_stream_without_a_group_or_of_another_type_is_forgotten() -> Non
         (NO_GROUP, [("SREM", "p:streams", "dead")], 0),
         (FOREIGN, [("SREM", "p:streams", "dead"), ("UNLINK", "p:hints:dead")], 1),
     ):
-        line, counts = Line(members(b"dead"), [reply], [1, 1]), Counts()
-        assert await claims(line, Hearing(), counts).claim_once() == 0
+        line, counts = ScriptedConnection(members(b"dead"), [reply], [1, 1]), Counts()
+        assert await claims(line, CallRecorder(), counts).claim_once() == 0
         assert line.asked[2] == removed
         assert counts.refused == refused
-    line = Line(members(b"dead"), [NO_GROUP], [ResponseError("OOM")])
+    line = ScriptedConnection(members(b"dead"), [NO_GROUP], [ResponseError("OOM")])
     with pytest.raises(ResponseError, match="OOM"):
-        await claims(line, Hearing(), Counts()).claim_once()
+        await claims(line, CallRecorder(), Counts()).claim_once()
 
 
 async def test_a_foreign_set_of_streams_is_removed() -> None:
-    line, counts = Line([FOREIGN, 1, 1, FOREIGN], [1]), Counts()
-    assert await claims(line, Hearing(), counts).claim_once() == 0
+    line, counts = ScriptedConnection([FOREIGN, 1, 1, FOREIGN], [1]), Counts()
+    assert await claims(line, CallRecorder(), counts).claim_once() == 0
     assert line.asked[1] == [("UNLINK", "p:streams")]
     assert counts.refused == 1
 
 
 async def test_another_nodes_stream_that_cannot_be_read_is_removed_after_so_many_attempts() -> None:
-    line, counts = Line(), Counts()
-    claiming = claims(line, Hearing(), counts)
+    line, counts = ScriptedConnection(), Counts()
+    claiming = claims(line, CallRecorder(), counts)
     for _ in range(ATTEMPTS):
         line.replies = [members(b"dead"), TimeoutError("too large")]
         with pytest.raises(TimeoutError):
@@ -194,9 +199,9 @@ async def test_a_round_takes_place_twice_in_each_visibility_timeout(
         pauses.append(seconds)
 
     monkeypatch.setattr("boxsched.cluster.redis_streams.asyncio.sleep", sleep)
-    line = Line(members(), members())
-    with pytest.raises(Over):
-        await claims(line, Hearing(), Counts()).run()
+    line = ScriptedConnection(members(), members())
+    with pytest.raises(ScriptEnded):
+        await claims(line, CallRecorder(), Counts()).run()
     assert pauses == [2.5] * 3
     assert line.opened == 1, "closed between two rounds"
 

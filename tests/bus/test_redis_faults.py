@@ -9,22 +9,22 @@ import pytest
 
 from boxsched.cluster.redis_bus import RedisBus
 from boxsched.cluster.redis_connection import TROUBLE, RedisConnection
-from tests.bus.listening import Hearing, Node, cluster, until, workers
+from tests.bus.recording_nodes import BusNode, RecordingListener, cluster, until, workers
 from tests.bus.redis_server import Server, served
 
 GENEROUS_SECONDS = 10.0  # what takes one second on a quiet machine
 
 
-async def _works(a: Node, b: Node) -> None:
+async def _works(a: BusNode, b: BusNode) -> None:
     """Everything reaches everybody again."""
-    a.hearing.shards.clear()
-    b.hearing.looked.clear()
-    b.hearing.batches.clear()
+    a.listener.shards.clear()
+    b.listener.looked.clear()
+    b.listener.batches.clear()
     b.bus.wake(9)
     a.bus.publish(1, 77)
     a.bus.hint("b", workers(8))
-    await until(lambda: a.hearing.shards == [9] and b.hearing.looked == [8])
-    await until(lambda: b.hearing.batches == [(1, 77)])
+    await until(lambda: a.listener.shards == [9] and b.listener.looked == [8])
+    await until(lambda: b.listener.batches == [(1, 77)])
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ async def test_statements_that_the_server_forgot_are_prepared_again(
     async with cluster(server.url, visibility=0.5) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         await _works(a, b)
-        missed = b.hearing.missed_times
+        missed = b.listener.missed_times
         streams = f"{nodes.prefix}:streams"
         if fault == "flushall":
             server.tell("FLUSHALL")
@@ -57,7 +57,7 @@ async def test_statements_that_the_server_forgot_are_prepared_again(
             server.tell("SET", streams, "nonsense")
             await until(lambda: b"set" in server.tell("TYPE", streams))
             missed = -1
-        await until(lambda: b.hearing.missed_times > missed)
+        await until(lambda: b.listener.missed_times > missed)
         await _works(a, b)
         await until(lambda: b"$1\r\na" in server.tell("SMEMBERS", streams))
         assert a.bus.trips == b.bus.trips == 0
@@ -68,7 +68,7 @@ async def test_hints_on_their_way_while_the_group_is_gone_arrive(server: Server)
         a, b = await nodes.node("a"), await nodes.node("b")
         server.tell("DEL", b.stream)
         a.bus.hint("b", workers(1))
-        await until(lambda: b.hearing.looked == [1])
+        await until(lambda: b.listener.looked == [1])
         await _works(a, b)
 
 
@@ -78,7 +78,7 @@ async def test_killed_and_started_again_without_its_data(
     caplog.set_level(logging.INFO)
     async with cluster(server.url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
-        missed = a.hearing.missed_times, b.hearing.missed_times
+        missed = a.listener.missed_times, b.listener.missed_times
         server.kill()
         await until(lambda: not a.bus.up and not b.bus.up)
         server.start()
@@ -96,7 +96,7 @@ async def test_a_frozen_server_is_noticed_within_a_second_and_costs_nothing(
 ) -> None:
     async with cluster(server.url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
-        missed = a.hearing.missed_times, b.hearing.missed_times
+        missed = a.listener.missed_times, b.listener.missed_times
         frozen = time.monotonic()
         server.stop()
         await until(lambda: not a.bus.up and not b.bus.up)
@@ -112,7 +112,7 @@ async def test_a_frozen_server_is_noticed_within_a_second_and_costs_nothing(
         await a.up_again(missed[0])
         await b.up_again(missed[1])
         await _works(a, b)
-        assert 10_000 not in b.hearing.looked
+        assert 10_000 not in b.listener.looked
 
 
 async def test_sends_under_way_into_a_frozen_server_return_at_once(server: Server) -> None:
@@ -136,7 +136,7 @@ async def test_opening_and_closing_while_it_is_frozen_does_not_wait_for_it(
     server.stop()
     begun = time.monotonic()
     bus = RedisBus(server.url, prefix="p", node="a")
-    await bus.open(Hearing())
+    await bus.open(RecordingListener())
     assert not bus.up
     await bus.close()
     assert time.monotonic() - begun < GENEROUS_SECONDS
@@ -165,7 +165,7 @@ async def test_close_leaves_no_connection(server: Server) -> None:
 async def test_a_server_that_refuses_writes_is_away(server: Server) -> None:
     async with cluster(server.url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
-        missed = a.hearing.missed_times, b.hearing.missed_times
+        missed = a.listener.missed_times, b.listener.missed_times
         server.tell("REPLICAOF", "127.0.0.1", "1")  # a master that became a replica
         a.bus.hint("b", workers(1))
         await until(lambda: not a.bus.up)
@@ -182,7 +182,7 @@ async def test_cut_connections_are_opened_again_and_messages_in_between_are_miss
     async with cluster(server.url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         for kind in ("pubsub", "normal"):
-            missed = a.hearing.missed_times, b.hearing.missed_times
+            missed = a.listener.missed_times, b.listener.missed_times
             server.tell("CLIENT", "KILL", "TYPE", kind)
             await a.up_again(missed[0])
             await b.up_again(missed[1])
@@ -231,17 +231,17 @@ async def test_a_listener_that_fails_does_not_stop_the_bus(
     async with cluster(server.url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         for failure in (RuntimeError("a mistake"), asyncio.CancelledError()):
-            missed = b.hearing.missed_times
+            missed = b.listener.missed_times
             with pytest.MonkeyPatch.context() as patch:
 
                 async def look(_: object, failure: BaseException = failure) -> None:
                     raise failure
 
-                patch.setattr(b.hearing, "look", look)
+                patch.setattr(b.listener, "look", look)
                 a.bus.hint("b", workers(4))
                 await until(lambda: not b.bus.up)
             await b.up_again(missed)
-            await until(lambda: 4 in b.hearing.looked)
+            await until(lambda: 4 in b.listener.looked)
             await _works(a, b)
         assert "a mistake of ours" in caplog.text
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from boxsched.cluster import redis_messages
-from tests.bus.listening import Cluster, cluster, until, workers
+from tests.bus.recording_nodes import BusCluster, cluster, until, workers
 from tests.bus.redis_server import Server
 
 RUBBISH: list[bytes] = [
@@ -43,11 +43,11 @@ RUBBISH: list[bytes] = [
 ]
 
 
-async def _all_well(nodes: Cluster) -> None:
+async def _all_well(nodes: BusCluster) -> None:
     a, b = await nodes.node("well"), await nodes.node("too")
     a.bus.wake(5)
     a.bus.hint("too", workers(6))
-    await until(lambda: b.hearing.shards == [5] and b.hearing.looked == [6])
+    await until(lambda: b.listener.shards == [5] and b.listener.looked == [6])
 
 
 async def test_rubbish_in_the_stream_is_counted_and_removed(server: Server) -> None:
@@ -62,7 +62,7 @@ async def test_rubbish_in_the_stream_is_counted_and_removed(server: Server) -> N
         await until(lambda: b.bus.counts.refused == forged)
         server.tell("XADD", b.stream, "*", "w", msgspec.msgpack.encode([7]))
         a.bus.hint("b", workers(8))
-        await until(lambda: b.hearing.looked == [7, 8])
+        await until(lambda: b.listener.looked == [7, 8])
         await until(lambda: server.tell("XLEN", b.stream) == b":0\r\n")
         assert b.bus.counts.looked == forged + 2
         assert a.bus.trips == b.bus.trips == 0
@@ -75,8 +75,8 @@ async def test_rubbish_on_the_channel_is_counted(server: Server) -> None:
             server.tell("PUBLISH", f"{nodes.prefix}:news", rubbish)
         await until(lambda: b.bus.counts.refused == len(RUBBISH))
         a.bus.wake(1)
-        await until(lambda: b.hearing.shards == [1])
-        assert b.hearing.batches == []
+        await until(lambda: b.listener.shards == [1])
+        assert b.listener.batches == []
         assert a.bus.trips == b.bus.trips == 0
 
 
@@ -86,8 +86,8 @@ async def test_a_thousand_forged_hints_are_a_few_looks(server: Server) -> None:
         for worker in range(1, 1001):
             server.tell("XADD", b.stream, "*", "w", msgspec.msgpack.encode([worker]))
         await until(lambda: b.bus.counts.looked == 1000)
-        assert sorted(b.hearing.looked) == list(range(1, 1001))
-        assert not b.hearing.shards and not b.hearing.batches
+        assert sorted(b.listener.looked) == list(range(1, 1001))
+        assert not b.listener.shards and not b.listener.batches
 
 
 async def test_a_message_too_large_to_be_read_in_time_costs_one_life_at_most(
@@ -149,12 +149,12 @@ async def test_an_entry_with_the_last_possible_id_does_not_stop_the_stream(
         last = 2**64 - 1
         told = msgspec.msgpack.encode([7])
         server.tell("XADD", b.stream, f"{last}-{last}", "w", told)
-        await until(lambda: b.hearing.looked == [7])
-        missed = b.hearing.missed_times
+        await until(lambda: b.listener.looked == [7])
+        missed = b.listener.missed_times
         a.bus.hint("b", workers(8))  # it cannot be added, so everything is looked up later
-        await until(lambda: b.hearing.missed_times > missed)
+        await until(lambda: b.listener.missed_times > missed)
         a.bus.hint("b", workers(9))
-        await until(lambda: b.hearing.looked == [7, 9])
+        await until(lambda: b.listener.looked == [7, 9])
         assert a.bus.trips == b.bus.trips == 0
 
 

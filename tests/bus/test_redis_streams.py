@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.bus.listening import cluster, until, workers
+from tests.bus.recording_nodes import cluster, until, workers
 from tests.bus.redis_server import Server
 
 VISIBILITY_SECONDS = 0.4
@@ -15,25 +15,25 @@ def _pending(server: Server, stream: str) -> int:
 async def test_acknowledged_only_after_the_look(server: Server) -> None:
     async with cluster(server.url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
-        b.hearing.gate.clear()
+        b.listener.gate.clear()
         a.bus.hint("b", workers(1))
-        await until(lambda: b.hearing.begun == [1])
+        await until(lambda: b.listener.begun == [1])
         assert _pending(server, b.stream) == 1
-        b.hearing.gate.set()
+        b.listener.gate.set()
         await until(lambda: _pending(server, b.stream) == 0)
         assert server.tell("XLEN", b.stream) == b":0\r\n"
-        assert b.hearing.looked == [1]
+        assert b.listener.looked == [1]
 
 
 async def test_a_look_is_repeated_if_the_store_was_away(server: Server) -> None:
     async with cluster(server.url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
-        b.hearing.store_away = True
+        b.listener.store_away = True
         a.bus.hint("b", workers(1, 2))
-        await until(lambda: b.hearing.refused >= 2)
+        await until(lambda: b.listener.refused >= 2)
         assert _pending(server, b.stream) == 1
-        b.hearing.store_away = False
-        await until(lambda: b.hearing.looked == [1, 2])
+        b.listener.store_away = False
+        await until(lambda: b.listener.looked == [1, 2])
         await until(lambda: _pending(server, b.stream) == 0)
         assert b.bus.up and b.bus.trips == 0
 
@@ -41,63 +41,63 @@ async def test_a_look_is_repeated_if_the_store_was_away(server: Server) -> None:
 async def test_entries_of_an_earlier_life_are_read_first(server: Server) -> None:
     async with cluster(server.url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
-        b.hearing.store_away = True
+        b.listener.store_away = True
         a.bus.hint("b", workers(1))
-        await until(lambda: b.hearing.refused)
+        await until(lambda: b.listener.refused)
         await b.bus.close()
         sent = a.bus.counts.sent
         a.bus.hint("b", workers(2))
         await until(lambda: a.bus.counts.sent > sent)
         again = await nodes.node("b")
-        await until(lambda: again.hearing.looked == [1, 2])
+        await until(lambda: again.listener.looked == [1, 2])
 
 
 async def test_another_node_does_what_a_dead_one_read(server: Server) -> None:
     async with cluster(server.url, visibility=VISIBILITY_SECONDS) as nodes:
         a, b, c = await nodes.node("a"), await nodes.node("b"), await nodes.node("c")
-        a.hearing.where = c.hearing.where = dict(
+        a.listener.where = c.listener.where = dict(
             zip(workers(1, 2, 3), ("a", "b", "c"), strict=True)
         )
-        b.hearing.gate.clear()
+        b.listener.gate.clear()
         a.bus.hint("b", workers(1, 2, 3, 4))
-        await until(lambda: b.hearing.begun)
+        await until(lambda: b.listener.begun)
         await b.bus.close()
-        assert b.hearing.looked == []
+        assert b.listener.looked == []
         # One of the two claims it, and tells the other of the worker that is there now.
-        await until(lambda: 3 in c.hearing.looked and 1 in a.hearing.looked)
+        await until(lambda: 3 in c.listener.looked and 1 in a.listener.looked)
         await until(lambda: _pending(server, b.stream) == 0)
         assert a.bus.counts.claimed + c.bus.counts.claimed == 1
         assert a.bus.counts.passed_on + c.bus.counts.passed_on == 1
         claimer, other, moved = (a, c, 3) if a.bus.counts.claimed else (c, a, 1)
-        assert claimer.hearing.looked == [1, 2, 3, 4]
-        await until(lambda: other.hearing.looked == [moved])
+        assert claimer.listener.looked == [1, 2, 3, 4]
+        await until(lambda: other.listener.looked == [moved])
 
 
 async def test_a_claimed_hint_is_not_acknowledged_while_the_store_is_away(server: Server) -> None:
     async with cluster(server.url, visibility=VISIBILITY_SECONDS) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
-        a.hearing.store_away = b.hearing.store_away = True
-        b.hearing.gate.clear()
+        a.listener.store_away = b.listener.store_away = True
+        b.listener.gate.clear()
         a.bus.hint("b", workers(1))
-        await until(lambda: b.hearing.begun)
+        await until(lambda: b.listener.begun)
         await b.bus.close()
-        await until(lambda: a.hearing.refused >= 2)
+        await until(lambda: a.listener.refused >= 2)
         assert _pending(server, b.stream) == 1
-        a.hearing.store_away = False
+        a.listener.store_away = False
         await until(lambda: _pending(server, b.stream) == 0)
-        assert a.hearing.looked == [1]
+        assert a.listener.looked == [1]
 
 
 async def test_a_look_that_takes_long_delays_only_its_own_node(server: Server) -> None:
     async with cluster(server.url, visibility=VISIBILITY_SECONDS) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
-        b.hearing.gate.clear()
+        b.listener.gate.clear()
         a.bus.hint("b", workers(1))
-        await until(lambda: 1 in a.hearing.looked)  # claimed, though its node lives
+        await until(lambda: 1 in a.listener.looked)  # claimed, though its node lives
         b.bus.wake(1)
-        await until(lambda: a.hearing.shards == [1])
-        b.hearing.gate.set()
-        await until(lambda: b.hearing.looked == [1])
+        await until(lambda: a.listener.shards == [1])
+        b.listener.gate.set()
+        await until(lambda: b.listener.looked == [1])
         assert a.bus.trips == b.bus.trips == 0
 
 
@@ -105,22 +105,22 @@ async def test_entries_that_were_trimmed_while_pending_are_no_trap(server: Serve
     async with cluster(server.url, visibility=VISIBILITY_SECONDS) as nodes:
         b = await nodes.node("b")
         a = await nodes.node("a")
-        b.hearing.gate.clear()
+        b.listener.gate.clear()
         a.bus.hint("b", workers(1))
-        await until(lambda: b.hearing.begun == [1])
+        await until(lambda: b.listener.begun == [1])
         a.bus.hint("b", workers(2))
         await until(lambda: server.tell("XLEN", b.stream) == b":2\r\n")
         server.tell("XTRIM", b.stream, "MAXLEN", "0")
-        b.hearing.gate.set()
+        b.listener.gate.set()
         a.bus.hint("b", workers(3))
-        await until(lambda: 3 in b.hearing.looked)
+        await until(lambda: 3 in b.listener.looked)
         await until(lambda: _pending(server, b.stream) == 0)
         await b.bus.close()
-        b.hearing.gate.clear()
+        b.listener.gate.clear()
         again = await nodes.node("b")
-        again.hearing.gate.clear()
+        again.listener.gate.clear()
         a.bus.hint("b", workers(4))
-        await until(lambda: again.hearing.begun == [4])
+        await until(lambda: again.listener.begun == [4])
         await again.bus.close()
         server.tell("XTRIM", b.stream, "MAXLEN", "0")
         await until(lambda: _pending(server, b.stream) == 0)

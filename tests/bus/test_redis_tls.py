@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bus.listening import cluster, until, workers
+from tests.bus.recording_nodes import cluster, until, workers
 from tests.bus.redis_server import Server
 
 
@@ -62,7 +62,7 @@ async def test_over_tls(server: Server, certificate: Path) -> None:
             a, b = await nodes.node("a"), await nodes.node("b")
             a.bus.wake(1)
             a.bus.hint("b", workers(2))
-            await until(lambda: b.hearing.shards == [1] and b.hearing.looked == [2])
+            await until(lambda: b.listener.shards == [1] and b.listener.looked == [2])
 
 
 async def test_an_untrusted_certificate_is_refused(

@@ -17,14 +17,14 @@ NOWHERE = dict.fromkeys(("BOXSCHED_URL", "BOXSCHED_TOKEN", "BOXSCHED_TOKEN_FILE"
 
 
 @attrs.frozen
-class Done:
+class CommandResult:
     returncode: int
     stdout: str
     stderr: str
 
 
 @attrs.frozen
-class Shell:
+class CommandRunner:
     """Runs commands on one data folder: in this process, or as a process like a person does."""
 
     data: str
@@ -34,7 +34,7 @@ class Shell:
         ran = CliRunner().invoke(main, arguments, input=stdin, env=variables)
         if ran.exception is not None and not isinstance(ran.exception, SystemExit):
             raise ran.exception
-        return _checked(arguments, Done(ran.exit_code, ran.stdout, ran.stderr), status)
+        return _checked(arguments, CommandResult(ran.exit_code, ran.stdout, ran.stderr), status)
 
     def process(self, *arguments, status=0):
         ran = subprocess.run(
@@ -44,7 +44,7 @@ class Shell:
             text=True,
             timeout=60,
         )
-        return _checked(arguments, Done(ran.returncode, ran.stdout, ran.stderr), status)
+        return _checked(arguments, CommandResult(ran.returncode, ran.stdout, ran.stderr), status)
 
     def json(self, *arguments, status=0):
         return json.loads(self(*arguments, "--json", status=status).stdout)
@@ -86,5 +86,5 @@ def end(process):
 def shell(tmp_path_factory):
     data = tmp_path_factory.mktemp("data")
     process = start("serve", "--port", "0", "--boxes", "4", data=data)
-    yield Shell(str(data))
+    yield CommandRunner(str(data))
     assert end(process) == 0

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from boxsched.folders import DataFolder
-from tests.service.hosts import SECRET, push, signed
+from tests.service.code_hosts import SECRET, push, signed
 
 
 def deliver(shell, body, event="push"):

@@ -8,7 +8,7 @@ import pytest
 
 from boxsched.demo.traffic import projects
 from boxsched.engine.stages import STAGES
-from tests.cli.conftest import START_SECONDS, Shell, end, start
+from tests.cli.conftest import START_SECONDS, CommandRunner, end, start
 from tests.contract.postgres_server import database, served
 
 
@@ -30,7 +30,7 @@ def test_the_demo_says_where_to_look_keeps_busy_and_ends_with_ctrl_c(tmp_path):
         assert f"Sign in with: {token}" in welcome
         assert str(tmp_path / "admin-token") in welcome
         until(process, "build of")
-        shell = Shell(str(tmp_path))
+        shell = CommandRunner(str(tmp_path))
         assert {one["name"] for one in shell.json("project", "list")["projects"]} == {
             project["name"] for project in projects()
         }
@@ -48,7 +48,7 @@ def test_the_bench_of_a_service(tmp_path):
     process = start("serve", "--port", "0", "--box-driver", "none", "--boxes", "8", data=tmp_path)
     try:
         figures = json.loads(
-            Shell(str(tmp_path)).process("bench", "--builds", "300", "--jobs", "2").stdout
+            CommandRunner(str(tmp_path)).process("bench", "--builds", "300", "--jobs", "2").stdout
         )
     finally:
         end(process)
@@ -75,7 +75,7 @@ def test_the_bench_of_deliveries(tmp_path):
     process = start("serve", "--port", "0", "--box-driver", "none", "--boxes", "8", data=tmp_path)
     try:
         figures = json.loads(
-            Shell(str(tmp_path)).process("bench", "--webhooks", "--builds", "200").stdout
+            CommandRunner(str(tmp_path)).process("bench", "--webhooks", "--builds", "200").stdout
         )
     finally:
         end(process)
@@ -118,7 +118,7 @@ def test_the_bench_of_a_cluster(tmp_path):
         node(tmp_path / "one", url) as one,
         node(tmp_path / "two", url) as two,
     ):
-        shell = Shell(str(tmp_path / "one"))
+        shell = CommandRunner(str(tmp_path / "one"))
         figures = json.loads(
             shell.process(
                 "bench", "--url", one, "--url", two, "--seconds", "2", "--database", url
@@ -136,7 +136,7 @@ def test_the_bench_of_a_cluster(tmp_path):
 @pytest.mark.slow
 def test_the_bench_of_the_core(tmp_path):
     figures = json.loads(
-        Shell(str(tmp_path)).process("bench", "--core", "--waiting", "10000").stdout
+        CommandRunner(str(tmp_path)).process("bench", "--core", "--waiting", "10000").stdout
     )
     [row] = figures["core"]
     assert (row["waiting"], row["cost_ratio"]) == (10_000, 1.0)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.folders import DataFolder
-from tests.cli.conftest import Shell, end, environment, start
+from tests.cli.conftest import CommandRunner, end, environment, start
 
 LINES = [f"line {number}" for number in range(1, 9)]
 
@@ -130,7 +130,7 @@ def test_all_lines_come_over_a_restart_of_the_service(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     data, gate = tmp_path / "data", tmp_path / "gate"
-    shell = Shell(str(data))
+    shell = CommandRunner(str(data))
     service = start("serve", "--port", port, "--boxes", "1", data=data)
     applied(shell, "restart", *gated(gate))
     process = following(shell, "build", "restart", "--follow")

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tests.cli.conftest import Shell, end, start
+from tests.cli.conftest import CommandRunner, end, start
 
 
 class Refusing(http.server.BaseHTTPRequestHandler):
@@ -47,7 +47,7 @@ def shell(tmp_path, receiver):
         hook = {"url": f"http://127.0.0.1:{receiver.server_port}/hook"}
         job = {"name": "j", "commands": ["true"]}
         project.write_text(json.dumps({"name": "web", "jobs": [job], "hooks": [hook]}))
-        shell = Shell(data)
+        shell = CommandRunner(data)
         shell("project", "apply", str(project))
         shell("build", "web", "--branch", "main", "--wait")
         yield shell

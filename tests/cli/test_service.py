@@ -14,7 +14,7 @@ import yaml
 
 from boxsched.client import BlockingClient
 from boxsched.folders import DataFolder
-from tests.cli.conftest import Shell, end, environment, start
+from tests.cli.conftest import CommandRunner, end, environment, start
 
 PROJECT = {
     "name": "web",
@@ -458,7 +458,7 @@ def test_a_service_says_where_its_data_is_and_at_its_end_that_jobs_continue(tmp_
         said = process.stderr.readline()
     token = tmp_path.resolve() / "admin-token"
     assert said == f"data folder: {tmp_path.resolve()}; sign in with the token in {token}\n"
-    shell = Shell(str(tmp_path))
+    shell = CommandRunner(str(tmp_path))
     shell("project", "apply", _file(shell, SLOW))
     build = shell.json("build", "slow")
     follower = waiting(shell, "logs", f"{build['id']}-1", "--follow")

@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestServer
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Played:
+class ScriptedServer:
     """Answers requests with the next line of its part; the last one goes on for ever."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Played:
 
 @pytest.fixture
 async def service():
-    played = Played()
+    played = ScriptedServer()
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", played.answer)
     server = TestServer(app)

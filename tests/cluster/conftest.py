@@ -14,7 +14,7 @@ PATIENCE_SECONDS = 20.0
 KEYS = LockKeys.of("test", "cluster")
 
 
-class Session:
+class RecordingLockSession:
     """A lock session, and all that it told; a heart of its own ticks for it."""
 
     def __init__(self, url: str, number: int, keys: LockKeys = KEYS) -> None:
@@ -47,13 +47,13 @@ class Session:
                 self.session.tick()
             time.sleep(0.05)
 
-    def start(self, *shards: int) -> "Session":
+    def start(self, *shards: int) -> "RecordingLockSession":
         self._heart.start()
         self.session.want(shards)
         self.session.start()
         return self
 
-    def until(self, what: Callable[["Session"], object]) -> None:
+    def until(self, what: Callable[["RecordingLockSession"], object]) -> None:
         with self.news:
             assert self.news.wait_for(lambda: what(self), PATIENCE_SECONDS), (
                 self.views[-1:], self.losses, self.failures,

@@ -123,24 +123,24 @@ class FakeEngine:
 
 
 @attrs.frozen
-class Head:
+class ShardHead:
     id: int
 
 
 @attrs.define(slots=False)
-class Heads:
+class FakeShards:
     """In place of the store: the shards that there are."""
 
     ids: tuple[int, ...]
 
-    async def shards(self) -> list[Head]:
-        return [Head(id_) for id_ in self.ids]
+    async def shards(self) -> list[ShardHead]:
+        return [ShardHead(id_) for id_ in self.ids]
 
 
 class HeldNode:
     """A leadership whose thread and loop take each step when the test says so."""
 
-    def __init__(self, name: str, server: LockServer, heads: Heads) -> None:
+    def __init__(self, name: str, server: LockServer, heads: FakeShards) -> None:
         self.number = node_number(name)
         self.server = server
         self.mail: list[tuple[Callable[[object], None], object]] = []  # from thread to loop

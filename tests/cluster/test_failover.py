@@ -21,22 +21,22 @@ from boxsched.store.postgres.pulse import COMMIT_SECONDS
 from boxsched.store.postgres.servers import Servers
 from boxsched.store.postgres.visits import Place, Visit, visited
 from boxsched.store.steps.maintenance import JUMP
-from tests.cluster.conftest import KEYS, Session
-from tests.cluster.pairs import Pair, pair
+from tests.cluster.conftest import KEYS, RecordingLockSession
+from tests.cluster.primary_and_standby import PrimaryAndStandby, pair
 from tests.contract.store_data import Leader, build
 from tests.db.conftest import run
 
 
 @pytest.fixture
-def two() -> Iterator[Pair]:
+def two() -> Iterator[PrimaryAndStandby]:
     with pair() as two:
         yield two
 
 
-def session_of(store: Store) -> Session:
+def session_of(store: Store) -> RecordingLockSession:
     """A lock session on the server that the store uses."""
     assert store.servers is not None
-    session = Session("", 1)
+    session = RecordingLockSession("", 1)
     session.session = LockSession(
         store.servers,
         KEYS,
@@ -59,7 +59,7 @@ async def insisting(call, *arguments):
                 await asyncio.sleep(0.05)
 
 
-async def fail_over(two: Pair) -> None:
+async def fail_over(two: PrimaryAndStandby) -> None:
     """To the second, with all that was committed; the first comes back, and takes writes."""
     await asyncio.to_thread(two.caught_up)
     two.first.kill()
@@ -67,7 +67,9 @@ async def fail_over(two: Pair) -> None:
     await asyncio.to_thread(two.come_back)
 
 
-async def test_an_old_primary_that_comes_back_is_not_used(two: Pair, tmp_path: Path) -> None:
+async def test_an_old_primary_that_comes_back_is_not_used(
+    two: PrimaryAndStandby, tmp_path: Path
+) -> None:
     """All sessions of a node use the newer server, even if the node has just started."""
     store = open_store(two.url, tmp_path)
     await store.open()
@@ -98,7 +100,7 @@ async def test_an_old_primary_that_comes_back_is_not_used(two: Pair, tmp_path: P
 
 
 async def test_alone_an_old_primary_is_refused_until_an_operator_says_otherwise(
-    two: Pair, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    two: PrimaryAndStandby, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = open_store(two.url, tmp_path)
     await store.open()
@@ -132,7 +134,7 @@ async def test_alone_an_old_primary_is_refused_until_an_operator_says_otherwise(
 
 
 async def test_a_promoted_standby_is_found_while_the_old_primary_answers(
-    two: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two: PrimaryAndStandby, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody cut the old one off: the nodes leave it by themselves, the lock session too."""
     monkeypatch.setattr("boxsched.store.postgres.servers.SERVERS_LOOK_SECONDS", 0.2)
@@ -152,7 +154,9 @@ async def test_a_promoted_standby_is_found_while_the_old_primary_answers(
     assert two.asked(two.first, "SELECT batch FROM shard") == [(old.batch,)]
 
 
-async def test_lease_tokens_from_before_a_failover_are_invalid(two: Pair, tmp_path: Path) -> None:
+async def test_lease_tokens_from_before_a_failover_are_invalid(
+    two: PrimaryAndStandby, tmp_path: Path
+) -> None:
     """An asynchronous standby lost the last commits: nothing is given twice behind them."""
     store = open_store(two.url, tmp_path)
     await store.open()
@@ -179,7 +183,7 @@ async def test_lease_tokens_from_before_a_failover_are_invalid(two: Pair, tmp_pa
 
 
 async def test_a_failover_is_reported_once_with_the_missing_time(
-    two: Pair, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    two: PrimaryAndStandby, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = open_store(two.url, tmp_path)
     await store.open()
@@ -192,9 +196,11 @@ async def test_a_failover_is_reported_once_with_the_missing_time(
     await store.close()
 
 
-async def test_a_lock_session_alone_finds_the_newer_server(two: Pair, tmp_path: Path) -> None:
+async def test_a_lock_session_alone_finds_the_newer_server(
+    two: PrimaryAndStandby, tmp_path: Path
+) -> None:
     servers = Servers(two.url)
-    session = Session("", 1)
+    session = RecordingLockSession("", 1)
     session.session._servers = servers
     session.start(1)
     await asyncio.to_thread(session.until, lambda s: s.mine == {1})
@@ -208,7 +214,7 @@ async def test_a_lock_session_alone_finds_the_newer_server(two: Pair, tmp_path: 
 
 
 async def test_two_looks_at_once_find_nothing_behind(
-    two: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two: PrimaryAndStandby, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The lock session looks, and what it has read is old when another look notes newer batches."""
     store = open_store(two.url, tmp_path)
@@ -239,7 +245,7 @@ async def test_two_looks_at_once_find_nothing_behind(
 
 
 async def test_a_commit_that_a_vanished_primary_owes_is_not_waited_for(
-    two: Pair, tmp_path: Path
+    two: PrimaryAndStandby, tmp_path: Path
 ) -> None:
     """Its session is silent, as when the machine is gone; the new primary answers all the time.
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from boxsched.cluster import elected, lock_session
-from tests.cluster.lock_server import Heads, HeldNode, LockServer
+from tests.cluster.lock_server import FakeShards, HeldNode, LockServer
 
 SHARDS = (1, 2)
 NAMES = ("a", "b", "c")
@@ -27,7 +27,7 @@ class HandOver(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.loop = asyncio.new_event_loop()
         self.server = LockServer()
-        self.heads = Heads((1,))
+        self.heads = FakeShards((1,))
         self.nodes: dict[str, HeldNode] = {}
         self.patch.setattr(lock_session, "clock", lambda: self.server.now)
         self.patch.setattr(elected, "clock", lambda: self.server.now)

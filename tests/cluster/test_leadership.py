@@ -20,19 +20,19 @@ ME = 7
 
 
 @attrs.frozen
-class Head:
+class ShardHead:
     id: int
 
 
-class Heads:
+class FakeShards:
     seconds = 0.0
 
-    async def shards(self) -> list[Head]:
+    async def shards(self) -> list[ShardHead]:
         await asyncio.sleep(self.seconds)
-        return [Head(1)]
+        return [ShardHead(1)]
 
 
-class HandHeld:
+class ScriptedLockSession:
     """In place of LockSession: the test says what is seen."""
 
     def __init__(self, url, keys, node, *, retry_interval, seen, lost, failed) -> None:
@@ -84,9 +84,9 @@ class Engine:
 
 @pytest.fixture
 def lead(monkeypatch):
-    monkeypatch.setattr(module, "LockSession", HandHeld)
+    monkeypatch.setattr(module, "LockSession", ScriptedLockSession)
 
-    def make(heads: Heads, slow: float = 0.0) -> ElectedLeadership:
+    def make(heads: FakeShards, slow: float = 0.0) -> ElectedLeadership:
         made = []
 
         def engine_of(shard, may_lead):
@@ -105,7 +105,7 @@ def lead(monkeypatch):
 
 async def test_a_view_from_before_a_release_begins_nothing(lead) -> None:
     """The ping was answered before the release reached the thread; it is told after it."""
-    one = lead(Heads())
+    one = lead(FakeShards())
     await one.start()
     session = one._session
     running = asyncio.create_task(one.run())
@@ -125,7 +125,7 @@ async def test_a_view_from_before_a_release_begins_nothing(lead) -> None:
 
 async def test_a_slow_look_for_shards_does_not_stop_the_ticks(lead, monkeypatch) -> None:
     monkeypatch.setattr(module, "SHARDS_SECONDS", 0.1)
-    heads = Heads()
+    heads = FakeShards()
     one = lead(heads)
     claiming = asyncio.create_task(one.claim())
     await asyncio.sleep(0.05)
@@ -144,7 +144,7 @@ async def test_a_slow_look_for_shards_does_not_stop_the_ticks(lead, monkeypatch)
 
 async def test_leave_that_takes_too_long(lead) -> None:
     """service._leave gives up waiting: what then of the turn, the ticks and the locks?"""
-    one = lead(Heads(), slow=1.0)
+    one = lead(FakeShards(), slow=1.0)
     await one.start()
     running = asyncio.create_task(one.run())
     one._session.see(1)
@@ -162,7 +162,7 @@ async def test_leave_that_takes_too_long(lead) -> None:
 
 async def test_ticks_from_the_claim_to_the_run(lead) -> None:
     """worker.start() adopts, Redis is waited for: seconds, in which nobody ticks."""
-    one = lead(Heads())
+    one = lead(FakeShards())
     claiming = asyncio.create_task(one.claim())
     await asyncio.sleep(0.05)
     one._session.see()
@@ -178,11 +178,11 @@ async def test_without_a_session_a_claim_ends_in_time_and_may_be_made_again(
 ) -> None:
     monkeypatch.setattr(module, "CLAIMED_SECONDS", 0.05)
     with pytest.raises(StoreAway, match=r"no lock session within 0\.05 s"):
-        await lead(Heads()).claim()
+        await lead(FakeShards()).claim()
 
 
 async def test_a_claim_that_is_refused_says_why_and_so_does_the_run(lead) -> None:
-    one = lead(Heads())
+    one = lead(FakeShards())
     claiming = asyncio.create_task(one.claim())
     await asyncio.sleep(0)
     one._session.failed(NameTaken("another process leads as this node"))
@@ -193,7 +193,7 @@ async def test_a_claim_that_is_refused_says_why_and_so_does_the_run(lead) -> Non
 
 
 async def test_a_thread_that_outlives_its_loop_ends_its_session(lead) -> None:
-    one = lead(Heads())
+    one = lead(FakeShards())
     closed = asyncio.new_event_loop()
     closed.close()
     one._loop = closed
@@ -202,7 +202,7 @@ async def test_a_thread_that_outlives_its_loop_ends_its_session(lead) -> None:
 
 
 async def test_after_a_close_nothing_is_wanted_and_no_tick_continues(lead) -> None:
-    one = lead(Heads())
+    one = lead(FakeShards())
     claiming = asyncio.create_task(one.claim())
     await asyncio.sleep(0)
     one._session.see()

@@ -10,7 +10,7 @@ from boxsched.cluster.lock_session import STALL_SECONDS, LockSession
 from boxsched.cluster.locks import Locks, NameTaken, SessionLost
 from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey
 from boxsched.protocol.lock_keys import LockKeys
-from tests.cluster.conftest import KEYS, PATIENCE_SECONDS, Session
+from tests.cluster.conftest import KEYS, PATIENCE_SECONDS, RecordingLockSession
 from tests.contract.postgres_server import execute
 
 
@@ -23,11 +23,11 @@ def end_sessions(url: str) -> None:
 
 
 @pytest.fixture
-def node(url: str) -> Iterator[Callable[..., Session]]:
-    made: list[Session] = []
+def node(url: str) -> Iterator[Callable[..., RecordingLockSession]]:
+    made: list[RecordingLockSession] = []
 
-    def start(number: int, *shards: int, keys: LockKeys = KEYS) -> Session:
-        made.append(Session(url, number, keys).start(*shards))
+    def start(number: int, *shards: int, keys: LockKeys = KEYS) -> RecordingLockSession:
+        made.append(RecordingLockSession(url, number, keys).start(*shards))
         return made[-1]
 
     yield start
@@ -35,7 +35,9 @@ def node(url: str) -> Iterator[Callable[..., Session]]:
         one.end()
 
 
-def test_one_of_two_nodes_has_each_lock_and_both_see_which(node: Callable[..., Session]) -> None:
+def test_one_of_two_nodes_has_each_lock_and_both_see_which(
+    node: Callable[..., RecordingLockSession],
+) -> None:
     first = node(1, 1, 2)
     first.until(lambda n: n.mine == {1, 2})
     second = node(2, 1, 2)
@@ -45,7 +47,7 @@ def test_one_of_two_nodes_has_each_lock_and_both_see_which(node: Callable[..., S
     first.until(lambda n: n.views[-1].view.nodes == {1, 2})
 
 
-def test_a_released_lock_goes_to_the_other_node(node: Callable[..., Session]) -> None:
+def test_a_released_lock_goes_to_the_other_node(node: Callable[..., RecordingLockSession]) -> None:
     first = node(1, 1, 2)
     first.until(lambda n: n.mine == {1, 2})
     second = node(2, 1, 2)
@@ -55,7 +57,7 @@ def test_a_released_lock_goes_to_the_other_node(node: Callable[..., Session]) ->
     first.until(lambda n: n.mine == {1})
 
 
-def test_an_ended_session_lets_go_of_all_at_once(node: Callable[..., Session]) -> None:
+def test_an_ended_session_lets_go_of_all_at_once(node: Callable[..., RecordingLockSession]) -> None:
     first = node(1, 1)
     first.until(lambda n: n.mine == {1})
     second = node(2, 1)
@@ -65,7 +67,7 @@ def test_an_ended_session_lets_go_of_all_at_once(node: Callable[..., Session]) -
     assert second.views[-1].view.nodes == {2}
 
 
-def test_a_lock_is_never_nested(node: Callable[..., Session], url: str) -> None:
+def test_a_lock_is_never_nested(node: Callable[..., RecordingLockSession], url: str) -> None:
     first = node(1, 1)
     first.until(lambda n: len(n.views) > 5 and n.mine == {1})
     first.session.want(())
@@ -81,7 +83,7 @@ class OnlyNudged(threading.Event):
 
 
 def test_what_is_wanted_released_or_ended_does_not_wait_for_the_next_ping(url: str) -> None:
-    one = Session(url, 1)
+    one = RecordingLockSession(url, 1)
     one.session._nudged = OnlyNudged()
     one.start(1)
     one.until(lambda n: n.mine == {1})
@@ -96,7 +98,7 @@ def test_what_is_wanted_released_or_ended_does_not_wait_for_the_next_ping(url: s
     assert not one.session._thread.is_alive()
 
 
-def test_a_loop_that_stands_still_leads_nothing(node: Callable[..., Session]) -> None:
+def test_a_loop_that_stands_still_leads_nothing(node: Callable[..., RecordingLockSession]) -> None:
     """The thread would go on pinging: a leader that decides nothing, and lets nobody else."""
     first = node(1, 1)
     first.until(lambda n: n.mine == {1})
@@ -112,7 +114,7 @@ def test_a_loop_that_stands_still_leads_nothing(node: Callable[..., Session]) ->
 
 
 def test_a_killed_backend_is_noticed_and_the_session_is_back(
-    node: Callable[..., Session], url: str
+    node: Callable[..., RecordingLockSession], url: str
 ) -> None:
     first = node(1, 1)
     first.until(lambda n: n.mine == {1})
@@ -122,7 +124,9 @@ def test_a_killed_backend_is_noticed_and_the_session_is_back(
     first.until(lambda n: len(n.views) > seen and n.mine == {1})
 
 
-def test_a_silent_session_is_ended_by_the_server(node: Callable[..., Session], url: str) -> None:
+def test_a_silent_session_is_ended_by_the_server(
+    node: Callable[..., RecordingLockSession], url: str
+) -> None:
     """As where its process is frozen: only the server can tell, and TCP would not for hours."""
     silent = psycopg2.connect(url)
     silent.autocommit = True
@@ -135,7 +139,7 @@ def test_a_silent_session_is_ended_by_the_server(node: Callable[..., Session], u
 
 
 def test_a_second_node_of_one_name_is_refused(
-    node: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
+    node: Callable[..., RecordingLockSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("boxsched.cluster.lock_session.CLAIM_SECONDS", 0.3)
     first = node(1, 1)
@@ -145,7 +149,9 @@ def test_a_second_node_of_one_name_is_refused(
     assert isinstance(clone.failures[0], NameTaken)
 
 
-def test_two_clusters_under_one_lock_key_are_refused(node: Callable[..., Session]) -> None:
+def test_two_clusters_under_one_lock_key_are_refused(
+    node: Callable[..., RecordingLockSession],
+) -> None:
     first = node(1, 1)
     first.until(lambda n: n.mine == {1})
     other = node(7, 2, keys=LockKeys.of("test", "another cluster"))
@@ -153,7 +159,7 @@ def test_two_clusters_under_one_lock_key_are_refused(node: Callable[..., Session
     assert isinstance(other.failures[0], OtherCluster)
 
 
-def test_a_node_with_another_lock_key_is_refused(node: Callable[..., Session]) -> None:
+def test_a_node_with_another_lock_key_is_refused(node: Callable[..., RecordingLockSession]) -> None:
     first = node(1, 1)
     first.until(lambda n: n.mine == {1})
     second = node(2, 1, keys=LockKeys.of("test-2", "cluster"))
@@ -168,7 +174,9 @@ def test_a_node_with_another_lock_key_is_refused(node: Callable[..., Session]) -
     changed.until(lambda n: n.mine == {1})
 
 
-def test_two_clusters_under_two_lock_keys_live_side_by_side(node: Callable[..., Session]) -> None:
+def test_two_clusters_under_two_lock_keys_live_side_by_side(
+    node: Callable[..., RecordingLockSession],
+) -> None:
     first = node(1, 1)
     first.until(lambda n: n.mine == {1})
     other = node(1, 1, keys=LockKeys.of("test-2", "another cluster"))
@@ -177,7 +185,7 @@ def test_two_clusters_under_two_lock_keys_live_side_by_side(node: Callable[..., 
 
 
 def test_another_cluster_that_came_meanwhile_is_waited_out(
-    node: Callable[..., Session],
+    node: Callable[..., RecordingLockSession],
     url: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,

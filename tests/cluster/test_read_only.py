@@ -11,7 +11,7 @@ import pytest
 from boxsched.errors import StoreAway
 from boxsched.protocol.shards import SHARD
 from boxsched.store import open_store
-from tests.cluster.conftest import Session
+from tests.cluster.conftest import RecordingLockSession
 from tests.contract.postgres_server import PostgresServer, database, execute, served
 
 
@@ -39,7 +39,7 @@ async def test_a_standby_is_passed_over_until_it_takes_over(
 ) -> None:
     hosts = ",".join(f"127.0.0.1:{server.port}" for server in (standby, primary))
     both = f"postgresql://boxsched@{hosts}/postgres"
-    session = Session(both, 1).start(1)
+    session = RecordingLockSession(both, 1).start(1)
     session.until(lambda s: s.mine == {1})
     store = open_store(both, tmp_path)
     await store.open()
@@ -66,7 +66,7 @@ async def test_a_server_that_becomes_read_only_is_not_used_until_it_accepts_writ
         store = open_store(url, tmp_path)
         await store.open()
         known = await store.organization()
-        session = Session(url, 1).start(1)
+        session = RecordingLockSession(url, 1).start(1)
         session.until(lambda s: s.mine == {1})
 
         writable = f"{primary.url('postgres')}?options=-cdefault_transaction_read_only%3Doff"
@@ -91,7 +91,9 @@ async def test_a_server_that_becomes_read_only_is_not_used_until_it_accepts_writ
 def test_a_role_with_only_the_right_to_read_gets_an_explanation(primary: PostgresServer) -> None:
     execute(primary.url("postgres"), "CREATE ROLE reader LOGIN SUPERUSER")
     execute(primary.url("postgres"), "ALTER ROLE reader SET default_transaction_read_only = on")
-    session = Session(primary.url("postgres").replace("boxsched@", "reader@"), 1).start(1)
+    session = RecordingLockSession(
+        primary.url("postgres").replace("boxsched@", "reader@"), 1
+    ).start(1)
     session.until(lambda s: s.losses)
     assert "takes no writes" in session.losses[0] and not session.views
     session.end()

@@ -15,7 +15,7 @@ SECONDS = 30.0
 ORDERS = sorted(set(itertools.permutations("ab" * 3)))  # each looks, locks, looks
 
 
-class Order:
+class TurnOrder:
     """Who has the next word; behind the end of the order anybody."""
 
     def __init__(self, order: tuple[str, ...]) -> None:
@@ -41,7 +41,7 @@ class Order:
 class Newcomer(threading.Thread):
     """A session of its own, that ends where it is refused."""
 
-    def __init__(self, url: str, name: str, number: int, order: Order) -> None:
+    def __init__(self, url: str, name: str, number: int, order: TurnOrder) -> None:
         super().__init__(name=name)
         self.let_in = False
         self._number = number
@@ -80,7 +80,7 @@ class Newcomer(threading.Thread):
 @pytest.mark.parametrize("numbers", [(5, 10), (10, 5)])
 def test_one_of_two_newcomers_is_let_in(url: str, numbers: tuple[int, int]) -> None:
     for each in ORDERS:
-        order = Order(each)
+        order = TurnOrder(each)
         both = [Newcomer(url, n, number, order) for n, number in zip("ab", numbers, strict=True)]
         for one in both:
             one.start()
@@ -92,7 +92,7 @@ def test_one_of_two_newcomers_is_let_in(url: str, numbers: tuple[int, int]) -> N
 
 
 def test_any_number_of_the_same_is_let_in(url: str) -> None:
-    order = Order(())
+    order = TurnOrder(())
     several = [Newcomer(url, name, 7, order) for name in "abc"]
     for one in several:
         one.start()

@@ -13,19 +13,19 @@ from boxsched.errors import OutcomeUnknown
 from boxsched.protocol.shards import SHARD
 from boxsched.store import open_store
 from boxsched.store.records import KeyTaken, Submitted
-from tests.cluster.pairs import Pair, pair
+from tests.cluster.primary_and_standby import PrimaryAndStandby, pair
 from tests.cluster.test_failover import insisting, session_of
 from tests.contract.store_data import Leader, build, key
 
 
 @pytest.fixture
-def two() -> Iterator[Pair]:
+def two() -> Iterator[PrimaryAndStandby]:
     with pair() as two:
         yield two
 
 
 async def test_a_commit_is_waited_for_while_the_server_answers_others(
-    two: Pair, tmp_path: Path
+    two: PrimaryAndStandby, tmp_path: Path
 ) -> None:
     store = open_store(two.url, tmp_path)
     await store.open()
@@ -51,7 +51,9 @@ async def test_a_commit_is_waited_for_while_the_server_answers_others(
     await store.close()
 
 
-async def test_a_commit_without_any_answer_is_given_up(two: Pair, tmp_path: Path) -> None:
+async def test_a_commit_without_any_answer_is_given_up(
+    two: PrimaryAndStandby, tmp_path: Path
+) -> None:
     store = open_store(two.url, tmp_path)
     await store.open()
     leader = await Leader(store).lead()
@@ -64,7 +66,7 @@ async def test_a_commit_without_any_answer_is_given_up(two: Pair, tmp_path: Path
 
 
 async def test_a_repeated_key_is_answered_from_what_the_standby_has(
-    two: Pair, tmp_path: Path
+    two: PrimaryAndStandby, tmp_path: Path
 ) -> None:
     """The server committed, and was restarted before the standby had it: all see it there."""
     store = open_store(two.url, tmp_path)
@@ -100,21 +102,21 @@ async def test_a_repeated_key_is_answered_from_what_the_standby_has(
 WAITS = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
 
-def canceled(two: Pair) -> None:
+def canceled(two: PrimaryAndStandby) -> None:
     two.asked(two.first, WAITS.replace("pid", "pg_cancel_backend(pid)", 1))
 
 
-def terminated(two: Pair) -> None:
+def terminated(two: PrimaryAndStandby) -> None:
     two.asked(two.first, WAITS.replace("pid", "pg_terminate_backend(pid)", 1))
 
 
-def killed(two: Pair) -> None:
+def killed(two: PrimaryAndStandby) -> None:
     two.first.kill()
 
 
 @pytest.mark.parametrize("ends", [canceled, terminated, killed])
 async def test_a_wait_for_the_standby_that_is_cut_short_is_not_an_answer(
-    two: Pair, tmp_path: Path, ends: Callable[[Pair], None]
+    two: PrimaryAndStandby, tmp_path: Path, ends: Callable[[PrimaryAndStandby], None]
 ) -> None:
     """The server has committed, or will say so; the same key says later what came of it."""
     store = open_store(two.url, tmp_path)
@@ -143,12 +145,12 @@ async def test_a_wait_for_the_standby_that_is_cut_short_is_not_an_answer(
     await store.close()
 
 
-def crash(two: Pair) -> None:
+def crash(two: PrimaryAndStandby) -> None:
     two.first.kill()
     two.first.start()
 
 
-def crash_of_a_backend(two: Pair) -> None:
+def crash_of_a_backend(two: PrimaryAndStandby) -> None:
     """A crash, as when memory runs out: the server ends all sessions and keeps its start time."""
     ((pid,), *_) = two.asked(two.first, WAITS)
     os.kill(pid, signal.SIGKILL)
@@ -156,7 +158,7 @@ def crash_of_a_backend(two: Pair) -> None:
 
 @pytest.mark.parametrize("crash", [crash, crash_of_a_backend])
 async def test_nothing_is_read_that_the_standby_has_not(
-    two: Pair, tmp_path: Path, crash: Callable[[Pair], None]
+    two: PrimaryAndStandby, tmp_path: Path, crash: Callable[[PrimaryAndStandby], None]
 ) -> None:
     """Behind a crash the server shows its whole log; a second one may lose the end of it."""
     store = open_store(two.url, tmp_path)
@@ -201,7 +203,7 @@ async def test_nothing_is_read_that_the_standby_has_not(
 
 
 async def test_a_restarted_server_is_waited_for_however_long_its_standby_lags(
-    two: Pair, tmp_path: Path
+    two: PrimaryAndStandby, tmp_path: Path
 ) -> None:
     """Longer than anybody waits for a connection."""
     store = open_store(two.url, tmp_path)

@@ -11,7 +11,7 @@ from boxsched.cluster import elected, lock_session
 from boxsched.cluster.lock_session import PING_SECONDS, STALL_SECONDS, TRUST_SECONDS
 from boxsched.errors import StoreAway
 from boxsched.protocol.lock_keys import LockKeys
-from tests.cluster.lock_server import Heads, HeldNode, LockServer
+from tests.cluster.lock_server import FakeShards, HeldNode, LockServer
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> LockServer:
 
 @pytest.fixture
 def begin(server: LockServer) -> Callable[..., HeldNode]:
-    return lambda name, *shards: HeldNode(name, server, Heads(shards or (1,)))
+    return lambda name, *shards: HeldNode(name, server, FakeShards(shards or (1,)))
 
 
 async def leading(node: HeldNode) -> HeldNode:
@@ -266,7 +266,7 @@ async def test_a_lock_that_is_seen_to_be_gone_ends_its_engine(begin, server) -> 
 
 async def test_a_node_that_stops_begins_no_engine(begin, server) -> None:
     """A lock that it was given in its last moment is released."""
-    node = await leading(HeldNode("a", server, heads := Heads((1,))))
+    node = await leading(HeldNode("a", server, heads := FakeShards((1,))))
     node.engines[1].busy = True
     heads.ids = (1, 2)
     await node.leadership._look_for_shards()
@@ -314,7 +314,7 @@ async def test_releases_for_an_earlier_session_are_forgotten(begin, server) -> N
 
 
 async def test_shards_are_looked_for_again_after_five_seconds(begin, server) -> None:
-    heads = Heads((1,))
+    heads = FakeShards((1,))
     node = await leading(HeldNode("a", server, heads))
     heads.ids = (1, 2)
     server.pass_time(0.5)

@@ -162,7 +162,7 @@ async def test_pages_leave_nothing_out_and_name_nothing_twice(
     }
 
 
-class Interrupted(Loaded):
+class InterruptedLoad(Loaded):
     """Something is written while it loads."""
 
     def __init__(self, leader: Leader) -> None:
@@ -187,7 +187,7 @@ async def test_all_of_it_is_of_one_moment_while_others_write(
     project = await leader.project()
     done = [await leader.submit(build(project, f"b{i}")) for i in range(200)]
     await leader.commit(inbox=await leader.take_inbox())
-    found = Interrupted(leader)
+    found = InterruptedLoad(leader)
     await leader.store.load(SHARD, found)
     assert found.written is not None
     await asyncio.wrap_future(found.written)
@@ -195,7 +195,7 @@ async def test_all_of_it_is_of_one_moment_while_others_write(
     assert found.state.batch == leader.batch - 1
 
 
-class Failing(Loaded):
+class FailingLoad(Loaded):
     def add(self, workloads: object) -> None:
         raise ZeroDivisionError
 
@@ -206,7 +206,7 @@ async def test_an_interrupted_load_leaves_the_store_consistent(leader: Leader) -
     await leader.commit(inbox=await leader.take_inbox())
     for _ in range(12):
         with pytest.raises(ZeroDivisionError):
-            await leader.store.load(SHARD, Failing())
+            await leader.store.load(SHARD, FailingLoad())
         with pytest.raises(Fenced):
             await leader.store.load(77, Loaded())
     assert len((await loaded(leader.store)).workloads) == 1
@@ -226,7 +226,7 @@ async def test_no_part_of_a_page_has_many_more_jobs_than_its_limit(
     assert found.pages == [2, 2, 3, 3], "5 jobs or the first more than that"
 
 
-class Ending(Loaded):
+class CancelledLoad(Loaded):
     """Its task is cancelled while it loads; in a thread of its own it waits for the task's end."""
 
     def __init__(self) -> None:
@@ -246,7 +246,7 @@ async def test_a_load_that_is_cancelled_makes_no_more_calls(leader: Leader) -> N
     project = await leader.project()
     await leader.store.submit([build(project, f"b{i}") for i in range(10)])
     await leader.commit(inbox=await leader.take_inbox())
-    found = Ending()
+    found = CancelledLoad()
     found.task = asyncio.create_task(leader.store.load(SHARD, found))
     found.task.add_done_callback(lambda _: found.ended.set())
     with pytest.raises(asyncio.CancelledError):

@@ -10,7 +10,7 @@ from boxsched.store.records import Submitted
 from tests.contract.store_data import NOW, Leader, Loaded, build, finished
 
 
-class Pulse:
+class LoopMeter:
     """How long the event loop worked at most without serving others, in CPU time of its thread."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Counting(Loaded):
 async def test_a_shard_of_many_pages_is_loaded_whole_and_lets_others_on(leader: Leader) -> None:
     waiting = int(os.environ.get("BOXSCHED_TEST_LOAD", "4000"))
     live = await fill(leader, waiting, waiting // 2)
-    pulse, began, cpu = Pulse(), time.perf_counter(), time.process_time()
+    pulse, began, cpu = LoopMeter(), time.perf_counter(), time.process_time()
     found = Counting()
     await leader.store.load(SHARD, found)
     took, cpu = time.perf_counter() - began, time.process_time() - cpu

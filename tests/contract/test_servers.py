@@ -9,7 +9,7 @@ from tests.contract.store_data import Leader, build, deploy
 from tests.contract.test_pauses import fill, pause
 
 
-class Field:
+class ProjectHistory:
     """Builds and deploys of a project, told in a few words."""
 
     def __init__(self, leader: Leader, project: Project) -> None:
@@ -38,12 +38,12 @@ class Field:
         return made.rollback
 
 
-async def field(leader: Leader, name: str = "web") -> Field:
-    return Field(leader, await leader.project(name))
+async def project_history(leader: Leader, name: str = "web") -> ProjectHistory:
+    return ProjectHistory(leader, await leader.project(name))
 
 
 async def test_the_builds_that_are_due_come_oldest_first(leader: Leader) -> None:
-    web = await field(leader)
+    web = await project_history(leader)
     first, second = (await web.build()).id, (await web.build()).id
     due = [DeployDue(second, "a"), DeployDue(first, "b"), DeployDue(first, "a")]
     await leader.commit(deploys_due=tuple(due))
@@ -55,7 +55,7 @@ async def test_the_builds_that_are_due_come_oldest_first(leader: Leader) -> None
 
 
 async def test_each_server_shows_its_live_last_and_waiting_deploys(leader: Leader) -> None:
-    web, other = await field(leader), await field(leader, "other")
+    web, other = await project_history(leader), await project_history(leader, "other")
     await other.deployed(None)
     live = await web.deployed(await web.build())
     began = await leader.submit(web.deploy(None))
@@ -73,7 +73,7 @@ async def test_each_server_shows_its_live_last_and_waiting_deploys(leader: Leade
 
 
 async def test_a_newer_build_that_is_live_or_on_its_way_is_seen(leader: Leader) -> None:
-    web = await field(leader)
+    web = await project_history(leader)
     older, newer, aside = await web.build(), await web.build(), await web.build("other")
 
     async def seen(of: Submitted, server: str = "production") -> bool:
@@ -93,7 +93,7 @@ async def test_a_newer_build_that_is_live_or_on_its_way_is_seen(leader: Leader) 
 
 
 async def test_a_rebuild_is_as_old_as_what_it_repeats(leader: Leader) -> None:
-    web = await field(leader)
+    web = await project_history(leader)
     old, new = await web.build(), await web.build()
 
     async def again(of: Submitted) -> Submitted:
@@ -112,7 +112,7 @@ async def test_a_rebuild_is_as_old_as_what_it_repeats(leader: Leader) -> None:
 
 
 async def test_a_deploy_of_an_older_build_than_what_is_live_is_a_rollback(leader: Leader) -> None:
-    web = await field(leader)
+    web = await project_history(leader)
     older, live, newer = await web.build(), await web.build(), await web.build()
     assert not await web.is_rollback(web.deploy(older)), "nothing is live"
     await web.deployed(live)
@@ -129,7 +129,7 @@ async def test_a_deploy_of_an_older_build_than_what_is_live_is_a_rollback(leader
 
 
 async def test_each_of_a_group_is_judged_by_its_own_server(leader: Leader) -> None:
-    web, app = await field(leader), await field(leader, "app")
+    web, app = await project_history(leader), await project_history(leader, "app")
     builds = {one: [await one.build(), await one.build()] for one in (web, app)}
     await web.deployed(builds[web][1])
     await web.deployed(builds[web][0], "staging")
@@ -148,7 +148,7 @@ async def test_each_of_a_group_is_judged_by_its_own_server(leader: Leader) -> No
 
 
 async def test_a_rollback_pauses_the_automatic_deploys_of_its_server(leader: Leader) -> None:
-    web = await field(leader)
+    web = await project_history(leader)
     older = await web.build()
     await web.deployed(await web.build())
     made = await leader.submit(web.deploy(older, submitted_by="ada"))
@@ -166,7 +166,7 @@ async def test_a_rollback_pauses_the_automatic_deploys_of_its_server(leader: Lea
 async def test_rollbacks_of_two_projects_pause_each_its_own_server(leader: Leader) -> None:
     paused = []
     for name in ("web", "app"):
-        one = await field(leader, name)
+        one = await project_history(leader, name)
         older = await one.build()
         await one.deployed(await one.build())
         for _ in range(2):
@@ -182,7 +182,7 @@ async def test_rollbacks_of_two_projects_pause_each_its_own_server(leader: Leade
 async def test_a_rollback_and_what_is_submitted_with_it_need_no_room_for_a_pause(
     db: DatabaseUnderTest, leader: Leader
 ) -> None:
-    web = await field(leader)
+    web = await project_history(leader)
     older = await web.build()
     await web.deployed(await web.build())
     fill(db, MAX_PAUSES)

@@ -8,7 +8,7 @@ def place_of(w, job):
     return next(place for place, each in enumerate(w["jobs"]) if each is job)
 
 
-class Fleet(Reference):
+class ReferenceWithBoxes(Reference):
     """Boxes with names, which come and go one by one, as a worker's do."""
 
     def __init__(self, types, policy, plan, aging):

@@ -43,7 +43,7 @@ def boxes_of(worker: int) -> tuple[BoxId, ...]:
     return tuple(BoxId(worker * PER_WORKER + n) for n in range(PER_WORKER))
 
 
-class Trial:
+class RecordedCore:
     """A core, and what its decisions said: which Box each job has."""
 
     def __init__(self, policy: Policy) -> None:
@@ -121,16 +121,16 @@ class Trial:
 @settings(max_examples=200, deadline=None)
 @given(policy=st.sampled_from(Policy), steps=st.lists(STEP, max_size=60))
 def test_whatever_goes_and_comes_back(policy: Policy, steps: list[tuple[str, int, int]]) -> None:
-    trial = Trial(policy)
+    recorded = RecordedCore(policy)
     for what, which, size in steps:
-        trial.step(what, which, size)
+        recorded.step(what, which, size)
     # At the end all workers are there and whole: nothing is stuck.
     for worker in range(WORKERS):
-        trial.step("add", worker, 1)
-        trial.step("back", worker, 1)
-    for _ in range(5 * trial.last + 5):
-        trial.step("end", 0, 4)
-    assert not trial.core.workloads
+        recorded.step("add", worker, 1)
+        recorded.step("back", worker, 1)
+    for _ in range(5 * recorded.last + 5):
+        recorded.step("end", 0, 4)
+    assert not recorded.core.workloads
 
 
 def submitted(id_: int, jobs: int, expected: float, limit: float, at: float) -> Submit:

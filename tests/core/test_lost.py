@@ -25,7 +25,7 @@ from boxsched.states import Result
 BUILD, OTHER = WorkloadId(1), WorkloadId(2)
 
 
-class Lost:
+class SteppedCore:
     """A core with some Boxes; its calls are instants of their own, one second apart."""
 
     def __init__(self, boxes: int) -> None:
@@ -51,7 +51,7 @@ class Lost:
 
 
 def test_a_lost_job_takes_the_next_free_box_before_what_waits():
-    lost = Lost(boxes=2)
+    lost = SteppedCore(boxes=2)
     lost.build(jobs=2)
     lost.build(OTHER, project=2)
     lost.ask(JobsLost(BUILD, (1,)))
@@ -69,7 +69,7 @@ def test_a_lost_job_takes_the_next_free_box_before_what_waits():
 
 
 def test_its_old_box_is_warm_for_its_project():
-    lost = Lost(boxes=2)
+    lost = SteppedCore(boxes=2)
     lost.build()
     lost.ask(JobsLost(BUILD, (0,)))
     lost.ask(BoxAdded(BoxId(3), "default"))
@@ -80,7 +80,7 @@ def test_its_old_box_is_warm_for_its_project():
 
 
 def test_a_job_that_has_ended_as_lost_may_have_the_same_box_again():
-    lost = Lost(boxes=1)
+    lost = SteppedCore(boxes=1)
     lost.build()
     assert lost.given(lost.ask(JobsLost(BUILD, (0,), ended=True))) == [(0, 1)]
     (finished,) = [
@@ -90,14 +90,14 @@ def test_a_job_that_has_ended_as_lost_may_have_the_same_box_again():
 
 
 def test_one_that_may_still_run_there_waits_for_another_box():
-    lost = Lost(boxes=1)
+    lost = SteppedCore(boxes=1)
     lost.build()
     assert lost.given(lost.ask(JobsLost(BUILD, (0,)))) == []
     assert lost.given(lost.ask(BoxAdded(BoxId(2), "default"))) == [(0, 2)]
 
 
 def test_an_absent_box_is_not_assigned_until_it_is_back():
-    lost = Lost(boxes=1)
+    lost = SteppedCore(boxes=1)
     lost.build()
     lost.ask(BoxesAway((BoxId(1),)))
     assert lost.given(lost.ask(JobsLost(BUILD, (0,), ended=True))) == []
@@ -105,7 +105,7 @@ def test_an_absent_box_is_not_assigned_until_it_is_back():
 
 
 def test_a_retired_box_is_not_assigned_again():
-    lost = Lost(boxes=1)
+    lost = SteppedCore(boxes=1)
     lost.build()
     lost.ask(BoxRetired(BoxId(1)))
     assert lost.given(lost.ask(JobsLost(BUILD, (0,), ended=True))) == []
@@ -121,7 +121,7 @@ def test_a_retired_box_is_not_assigned_again():
     ids=["found", "ended", "stopped"],
 )
 def test_a_job_that_was_found_ended_or_stopped_is_not_repeated(event):
-    lost = Lost(boxes=2)
+    lost = SteppedCore(boxes=2)
     lost.build(jobs=2)
     lost.ask(JobsLost(BUILD, (0, 1)))
     decisions = lost.ask(event, BoxAdded(BoxId(3), "default"))
@@ -135,7 +135,7 @@ def test_a_job_that_was_found_ended_or_stopped_is_not_repeated(event):
 
 
 def test_a_job_that_has_ended_is_not_lost_any_more():
-    lost = Lost(boxes=2)
+    lost = SteppedCore(boxes=2)
     lost.build(jobs=2)
     lost.ask(JobsEnded(BUILD, (0,), Result.PASSED))
     assert lost.given(lost.ask(JobsLost(BUILD, (0, 1)))) == [(1, 1)]

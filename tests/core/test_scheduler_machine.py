@@ -40,8 +40,8 @@ from boxsched.scheduling.interface import (
 )
 from boxsched.scheduling.why import why
 from boxsched.states import Result
-from tests.core.naive import Fleet
-from tests.core.truth import is_true
+from tests.core.naive import ReferenceWithBoxes
+from tests.core.reason_checks import reason_is_true
 from tests.reference.queueing import Reference, phase, runs
 
 TYPES = ("linux", "mac")
@@ -73,7 +73,7 @@ class CoreMachine(RuleBasedStateMachine):
     def begin(self, policy, plan, aging, boxes, limit):
         self.core = Scheduler(QueueRules(policy, plan, aging), box_types=TYPES)
         if self.by_name:
-            self.naive = Fleet(TYPES, policy, plan, aging)
+            self.naive = ReferenceWithBoxes(TYPES, policy, plan, aging)
         else:
             self.naive = Reference(dict.fromkeys(TYPES, 0), policy, plan, aging)
         self.now, self.settled = 0, True
@@ -360,7 +360,7 @@ class CoreMachine(RuleBasedStateMachine):
             if phase(w) == "finished":
                 assert reason is None
             else:
-                assert is_true(reason, self.naive, w, self.now), (w["id"], reason)
+                assert reason_is_true(reason, self.naive, w, self.now), (w["id"], reason)
 
 
 def naive_jobs(asks):

@@ -52,7 +52,7 @@ class Project:
 
 
 @attrs.define
-class Seen:
+class WorkloadRecord:
     """What the world saw of one workload."""
 
     jobs: list  # (seconds, result)
@@ -237,7 +237,7 @@ class World:
             automatic=automatic,
             queue=ServerQueue(settings.queues.get(lane[-1] if lane else None, "all")),
         )
-        self.seen[name] = Seen(ends(jobs), submit)
+        self.seen[name] = WorkloadRecord(ends(jobs), submit)
         self._ask(submit)
 
     def _ask(self, event):

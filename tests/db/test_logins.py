@@ -29,7 +29,7 @@ host    all ada      127.0.0.1/32 scram-sha-256
 
 
 @attrs.frozen
-class Guarded:
+class TlsServer:
     """A server that lets ada in by TLS and password alone, and keeps no times of commits."""
 
     proxy: TlsProxy
@@ -90,13 +90,13 @@ def backend() -> Iterator[int]:
 
 
 @pytest.fixture
-async def guarded(certificates: tuple[Path, Path], backend: int) -> AsyncIterator[Guarded]:
+async def guarded(certificates: tuple[Path, Path], backend: int) -> AsyncIterator[TlsServer]:
     own, stranger = certificates
     async with TlsProxy(own, backend).listening() as proxy:
-        yield Guarded(proxy, own, stranger)
+        yield TlsServer(proxy, own, stranger)
 
 
-async def let_in(guarded: Guarded, url: str, folder: Path) -> None:
+async def let_in(guarded: TlsServer, url: str, folder: Path) -> None:
     """A service and a command, over TLS."""
     said = await asyncio.to_thread(run, "db", "upgrade", "--database", url)
     assert "prepared: schema" in said.stdout or "nothing to do" in said.stdout
@@ -109,19 +109,19 @@ async def let_in(guarded: Guarded, url: str, folder: Path) -> None:
     assert json.loads(said.stdout)["rights"]["role"] == "ada"
 
 
-async def test_a_password_in_the_url(guarded: Guarded, tmp_path: Path) -> None:
+async def test_a_password_in_the_url(guarded: TlsServer, tmp_path: Path) -> None:
     await let_in(guarded, guarded.url(), tmp_path)
 
 
 async def test_a_password_in_the_environment(
-    guarded: Guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    guarded: TlsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     await let_in(guarded, guarded.url(password=None), tmp_path)
 
 
 async def test_a_password_file(
-    guarded: Guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    guarded: TlsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "pgpass"
     file.touch(mode=0o600)
@@ -132,7 +132,7 @@ async def test_a_password_file(
 
 
 async def test_a_service_file(
-    guarded: Guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    guarded: TlsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "services"
     file.write_text(
@@ -144,7 +144,7 @@ async def test_a_service_file(
 
 
 async def test_a_place_in_the_environment(
-    guarded: Guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    guarded: TlsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {
         "PGHOST": "localhost",
@@ -169,7 +169,7 @@ async def shut_out(url: str, folder: Path) -> str:
     return said.stderr + str(caught.value)
 
 
-async def test_a_refused_worker_gets_the_reason(guarded: Guarded, tmp_path: Path) -> None:
+async def test_a_refused_worker_gets_the_reason(guarded: TlsServer, tmp_path: Path) -> None:
     wrong = await shut_out(guarded.url(password="wrong"), tmp_path)
     assert wrong.count("password authentication failed") == 2
     plain = await shut_out(guarded.url("sslmode=disable"), tmp_path)
@@ -182,7 +182,7 @@ async def test_a_refused_worker_gets_the_reason(guarded: Guarded, tmp_path: Path
     assert misnamed.count("does not match host name") == 2
 
 
-async def test_check_says_what_it_could_not_look_at(guarded: Guarded) -> None:
+async def test_check_says_what_it_could_not_look_at(guarded: TlsServer) -> None:
     await asyncio.to_thread(run, "db", "upgrade", "--database", guarded.url())
     said = await asyncio.to_thread(run, "check", "--database", guarded.url())
     assert said.stdout.startswith("All invariants hold.\nnote: V2")

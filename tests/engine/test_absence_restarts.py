@@ -19,7 +19,7 @@ STEPS = 80
 WORKERS = ("a", "b", "c")
 
 
-class Fleet:
+class Workers:
     """Three workers; each beats while it is there."""
 
     def __init__(self, harness: EngineHarness, chance: random.Random) -> None:
@@ -85,18 +85,18 @@ async def as_loaded(harness: EngineHarness) -> None:
 async def test_a_restart_with_workers_that_go_and_come(tmp_path: Path, seed: int) -> None:
     chance = random.Random(f"workers {seed}")
     harness = await EngineHarness.open(tmp_path, boxes=1)
-    fleet = Fleet(harness, chance)
+    workers = Workers(harness, chance)
     await harness.project("web")
     await harness.project("api", 3)
     for name in WORKERS:
-        await fleet.connect(name)
+        await workers.connect(name)
     await harness.settle()
     for _ in range(STEPS):
         for _ in range(chance.choice((1, 1, 3, 10, 20))):
             harness.clock.time += chance.choice((0.5, 1.0, 3.0))
             assert harness.first is not None
             await harness.store.beat([harness.first.connection])
-            await fleet.beat()
+            await workers.beat()
             if chance.random() < 0.7:
                 await harness.settle()
         match chance.randrange(8):
@@ -105,14 +105,14 @@ async def test_a_restart_with_workers_that_go_and_come(tmp_path: Path, seed: int
                     *(_some_workload(harness, chance) for _ in range(chance.randint(1, 2)))
                 )
             case 2 | 3 | 4:
-                await fleet.say()
+                await workers.say()
             case 5:
                 await harness.ask(inbox.Stop(chance.randint(1, 60), "someone"))
             case 6:
                 name = chance.choice(WORKERS)
-                fleet.there.discard(name)
+                workers.there.discard(name)
             case 7:
-                await fleet.connect(chance.choice(WORKERS))
+                await workers.connect(chance.choice(WORKERS))
         if chance.random() < 0.2:
             await harness.settle()
             books = harness.engine.books

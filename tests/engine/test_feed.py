@@ -16,11 +16,11 @@ from boxsched.protocol.batches import StoredEvent
 from boxsched.store import Store, open_store
 from boxsched.store.records import ShardHead
 from boxsched.store.steps.maintenance import JUMP
-from tests.engine.history import (
+from tests.engine.event_history import (
     FROM_THE_BEGINNING,
     PATIENCE_SECONDS,
-    History,
-    Reader,
+    EventHistory,
+    FeedReader,
     by_shard,
     following,
     read,
@@ -37,8 +37,8 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-def history(store: Store) -> History:
-    return History(store)
+def history(store: Store) -> EventHistory:
+    return EventHistory(store)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def feed(store: Store) -> EventFeed:
     return EventFeed(store)
 
 
-class Looks:
+class LookCounter:
     """Counts a store's looks at a table."""
 
     def __init__(self, store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ class Looks:
 
 
 async def test_from_the_beginning_and_on_into_the_present(
-    history: History, feed: EventFeed
+    history: EventHistory, feed: EventFeed
 ) -> None:
     for shard in (1, 2, 1):
         await history.lead_by(feed, shard, 3)
@@ -76,7 +76,7 @@ async def test_from_the_beginning_and_on_into_the_present(
         assert events.place == "1.2.3+2.2.4"
 
 
-async def test_without_a_cursor_only_what_comes(history: History, feed: EventFeed) -> None:
+async def test_without_a_cursor_only_what_comes(history: EventHistory, feed: EventFeed) -> None:
     await history.lead_by(feed, 1, 2)
     async with feed.subscribe(None) as events:
         assert events.place == str(await feed.now()) == "1.1.2"
@@ -86,7 +86,7 @@ async def test_without_a_cursor_only_what_comes(history: History, feed: EventFee
 
 
 async def test_a_shard_that_the_cursor_does_not_name_is_read_from_its_first_event(
-    history: History, feed: EventFeed
+    history: EventHistory, feed: EventFeed
 ) -> None:
     for shard in (1, 2):
         await history.lead_by(feed, shard, 2)
@@ -95,7 +95,7 @@ async def test_a_shard_that_the_cursor_does_not_name_is_read_from_its_first_even
 
 
 async def test_a_shard_that_comes_later_is_read_from_its_first_event(
-    store: Store, history: History, feed: EventFeed
+    store: Store, history: EventHistory, feed: EventFeed
 ) -> None:
     async with feed.subscribe(None) as events, following(feed):
         await store.open_shards(3)
@@ -105,7 +105,7 @@ async def test_a_shard_that_comes_later_is_read_from_its_first_event(
 
 
 async def test_a_place_names_its_shards_in_order_whichever_spoke_first(
-    history: History, feed: EventFeed
+    history: EventHistory, feed: EventFeed
 ) -> None:
     async with feed.subscribe(None) as events:
         for shard in (2, 1):
@@ -117,7 +117,7 @@ async def test_a_place_names_its_shards_in_order_whichever_spoke_first(
 
 
 async def test_every_place_on_the_way_is_one_to_continue_from(
-    history: History, feed: EventFeed
+    history: EventHistory, feed: EventFeed
 ) -> None:
     for shard in (1, 2, 2, 1):
         await history.lead_by(feed, shard, 2)
@@ -135,9 +135,9 @@ async def test_every_place_on_the_way_is_one_to_continue_from(
             assert by_shard(seen[:n] + await read(rest, 8 - n)) == await history.table()
 
 
-async def test_it_ends_when_the_node_stops(history: History, feed: EventFeed) -> None:
-    reader = Reader()
-    await reader.come(feed, None)
+async def test_it_ends_when_the_node_stops(history: EventHistory, feed: EventFeed) -> None:
+    reader = FeedReader()
+    await reader.connect(feed, None)
     feed.close()
     await reader.ended()
     async with feed.subscribe(None) as late:
@@ -158,7 +158,7 @@ async def test_a_reader_that_cannot_begin_is_forgotten(
 
 
 async def test_a_reader_whose_look_failed_looks_again(
-    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+    store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await history.commit(1, 2)
 
@@ -174,7 +174,7 @@ async def test_a_reader_whose_look_failed_looks_again(
 
 
 async def test_events_that_are_committed_during_a_look_arrive_once(
-    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+    store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is in the queue, and what the look finds may have it too."""
     await history.commit(1, 2)
@@ -195,7 +195,7 @@ async def test_events_that_are_committed_during_a_look_arrive_once(
 
 
 async def test_a_reader_of_what_was_deleted_as_old_is_ended(
-    store: Store, history: History, feed: EventFeed
+    store: Store, history: EventHistory, feed: EventFeed
 ) -> None:
     """Batches 1 and 2 of the first shard are deleted; whoever is behind them reads on."""
     for shard in (1, 1, 1, 1, 2):
@@ -216,7 +216,7 @@ async def test_a_reader_of_what_was_deleted_as_old_is_ended(
 
 
 async def test_a_batch_that_was_committed_but_not_published_is_read_too(
-    history: History, feed: EventFeed
+    history: EventHistory, feed: EventFeed
 ) -> None:
     async with feed.subscribe(None) as events:
         await history.lead_by(feed, 1, 1)
@@ -226,7 +226,7 @@ async def test_a_batch_that_was_committed_but_not_published_is_read_too(
 
 
 async def test_after_a_reload_readers_look_at_the_table_at_once(
-    history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+    history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_module, "HINTED_POLL_SECONDS", 1_000.0)
     async with feed.subscribe(None) as events, following(feed, hints_reach=True):
@@ -238,11 +238,11 @@ async def test_after_a_reload_readers_look_at_the_table_at_once(
 
 
 async def test_published_batches_need_no_look_up(
-    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+    store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await history.lead_by(feed, 1, 1)
     async with feed.subscribe(None) as events:
-        looks = Looks(store, "events_after", monkeypatch)
+        looks = LookCounter(store, "events_after", monkeypatch)
         for count in (1, 0, 0, 2, 3):  # some batches have no events
             await history.lead_by(feed, 1, count)
         assert len(await read(events, 6)) == 6
@@ -250,11 +250,11 @@ async def test_published_batches_need_no_look_up(
 
 
 async def test_a_reader_that_is_up_to_date_sends_no_queries(
-    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+    store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for shard in (1, 2):
         await history.lead_by(feed, shard, 2)
-    looks = Looks(store, "events_after", monkeypatch)
+    looks = LookCounter(store, "events_after", monkeypatch)
     async with feed.subscribe(FROM_THE_BEGINNING) as events:
         await read(events, 4)
         for _ in range(5):
@@ -264,7 +264,7 @@ async def test_a_reader_that_is_up_to_date_sends_no_queries(
 
 
 async def test_a_reader_that_falls_behind_reads_the_table(
-    history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+    history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscription_module, "QUEUED_AT_MOST", 200)
     monkeypatch.setattr(subscription_module, "PAGE", 7)
@@ -284,7 +284,7 @@ async def test_a_reader_that_falls_behind_reads_the_table(
 
 
 async def test_a_slow_reader_has_each_shard_once_in_its_line(
-    history: History, feed: EventFeed
+    history: EventHistory, feed: EventFeed
 ) -> None:
     """What it keeps does not grow with the batches."""
     async with feed.subscribe(None) as events:
@@ -299,7 +299,7 @@ async def test_a_slow_reader_has_each_shard_once_in_its_line(
 
 
 async def test_a_node_without_leadership_or_messages_follows_the_table(
-    history: History, feed: EventFeed
+    history: EventHistory, feed: EventFeed
 ) -> None:
     async with feed.subscribe(None) as events, following(feed):
         seen: list[StoredEvent] = []
@@ -310,7 +310,7 @@ async def test_a_node_without_leadership_or_messages_follows_the_table(
 
 
 async def test_a_hint_makes_it_look_at_once(
-    history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+    history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_module, "HINTED_POLL_SECONDS", 1_000.0)
     async with feed.subscribe(None) as events, following(feed, hints_reach=True):
@@ -322,7 +322,7 @@ async def test_a_hint_makes_it_look_at_once(
 
 @pytest.mark.parametrize("fate", ["lost", "late", "twice", "another's"])
 async def test_hints_that_are_odd_change_nothing(
-    history: History, feed: EventFeed, fate: str
+    history: EventHistory, feed: EventFeed, fate: str
 ) -> None:
     async with feed.subscribe(None) as events, following(feed, hints_reach=True):
         hints = [(1, (await history.commit(1, 3))[0]) for _ in range(4)]
@@ -339,7 +339,7 @@ async def test_hints_that_are_odd_change_nothing(
         assert by_shard(await read(events, 12)) == await history.table()
 
 
-async def test_a_forged_hint_does_no_harm(history: History, feed: EventFeed) -> None:
+async def test_a_forged_hint_does_no_harm(history: EventHistory, feed: EventFeed) -> None:
     async with feed.subscribe(None) as events, following(feed, hints_reach=True):
         await feed.poll()
         feed.heard(1, 1)
@@ -353,13 +353,13 @@ async def test_a_forged_hint_does_no_harm(history: History, feed: EventFeed) -> 
 
 
 async def test_batches_without_events_are_looked_for_once(
-    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+    store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with feed.subscribe(None) as events:
         await feed.poll()
         for _ in range(3):
             await history.commit(1, 0)
-        looks = Looks(store, "events_after", monkeypatch)
+        looks = LookCounter(store, "events_after", monkeypatch)
         for _ in range(5):
             await feed.poll()
         assert looks.count == 1
@@ -369,9 +369,9 @@ async def test_batches_without_events_are_looked_for_once(
 
 
 async def test_after_a_look_at_the_table_what_is_published_needs_no_other(
-    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+    store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = Looks(store, "events_after", monkeypatch)
+    looks = LookCounter(store, "events_after", monkeypatch)
     async with feed.subscribe(None) as events:
         await history.commit(1, 1)
         await feed.poll()
@@ -382,13 +382,13 @@ async def test_after_a_look_at_the_table_what_is_published_needs_no_other(
 
 
 async def test_only_what_is_new_is_read_for_all(
-    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+    store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three events a batch, and five are too many for one look for all."""
     monkeypatch.setattr(feed_module, "PAGE", 5)
     async with feed.subscribe(None) as one, feed.subscribe(None) as other:
         await history.lead_by(feed, 1, 3)
-        looks = Looks(store, "events_after", monkeypatch)
+        looks = LookCounter(store, "events_after", monkeypatch)
         for batch in (2, 3, 4):
             await history.commit(1, 3)
             await feed.poll()
@@ -398,7 +398,7 @@ async def test_only_what_is_new_is_read_for_all(
         assert looks.count == 3
 
 
-class Polls:
+class PollCounter:
     """Counts the polls of a feed that have come back."""
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,7 +425,7 @@ async def test_hints_do_not_make_it_poll_without_a_rest(
 ) -> None:
     monkeypatch.setattr(feed_module, "LEAST_SECONDS", 1_000.0)
     monkeypatch.setattr(feed_module, "POLL_SECONDS", 2_000.0)
-    polls = Polls(store, monkeypatch)
+    polls = PollCounter(store, monkeypatch)
     async with feed.subscribe(None), following(feed):
         await polls.reach(1)
         for batch in range(10):
@@ -439,7 +439,7 @@ async def test_a_hint_makes_it_poll_once(
 ) -> None:
     monkeypatch.setattr(feed_module, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(feed_module, "POLL_SECONDS", 2_000.0)
-    polls = Polls(store, monkeypatch)
+    polls = PollCounter(store, monkeypatch)
     async with feed.subscribe(None), following(feed):
         await polls.reach(1)
         feed.heard(1, 0)  # that batch is known
@@ -458,16 +458,16 @@ async def test_a_hint_makes_it_poll_once(
 
 @pytest.mark.parametrize("way", ["published", "read", "looked for"])
 async def test_a_history_that_lost_commits_ends_every_reader_once(
-    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch, way: str
+    store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """Those that connect again are given what comes then, and their batches go on from there."""
-    readers = [Reader(), Reader()]
+    readers = [FeedReader(), FeedReader()]
     for reader in readers:
-        await reader.come(feed, None)
+        await reader.connect(feed, None)
     batch, events = await history.commit(1, 1)
     feed.publish(1, batch, events)
     for reader in readers:
-        await reader.has(1)
+        await reader.received(1)
     await history.jump(1)
     if way == "looked for":
         monkeypatch.setattr(feed_module, "PAGE", 1)
@@ -479,18 +479,18 @@ async def test_a_history_that_lost_commits_ends_every_reader_once(
     for reader in readers:
         await reader.ended()
         assert len(reader.seen) == 1
-    again = Reader()
-    await again.come(feed, None)
+    again = FeedReader()
+    await again.connect(feed, None)
     await history.lead_by(feed, 1, 1)
-    await again.has(1)
+    await again.received(1)
     await feed.poll()
     await history.lead_by(feed, 1, 1)
-    await again.has(2)
-    await again.go()
+    await again.received(2)
+    await again.disconnect()
 
 
 async def test_the_feed_forgets_its_position_when_all_readers_have_left(
-    history: History, feed: EventFeed
+    history: EventHistory, feed: EventFeed
 ) -> None:
     """So a reader that comes long behind is not sent away for it."""
     async with feed.subscribe(None) as events:
@@ -512,13 +512,13 @@ async def test_just_less_than_a_jump_is_the_same_history(feed: EventFeed) -> Non
 
 
 async def test_batches_without_events_behind_others_are_looked_for_once_too(
-    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+    store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with feed.subscribe(None) as events:
         await feed.poll()
         for count in (2, 0, 0):
             await history.commit(1, count)
-        looks = Looks(store, "events_after", monkeypatch)
+        looks = LookCounter(store, "events_after", monkeypatch)
         for _ in range(3):
             await feed.poll()
         assert looks.count == 1
@@ -528,23 +528,23 @@ async def test_batches_without_events_behind_others_are_looked_for_once_too(
 
 
 async def test_two_hundred_readers_cost_one_look(
-    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+    store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readers = [Reader() for _ in range(200)]
+    readers = [FeedReader() for _ in range(200)]
     for reader in readers:
-        await reader.come(feed, None)
+        await reader.connect(feed, None)
     await feed.poll()
     await history.commit(2, 3)
-    looks = Looks(store, "events_after", monkeypatch)
+    looks = LookCounter(store, "events_after", monkeypatch)
     await feed.poll()
     for reader in readers:
-        await reader.has(3)
-        await reader.go()
+        await reader.received(3)
+        await reader.disconnect()
     assert looks.count == 1
 
 
 async def test_too_much_for_one_look_is_read_by_each_reader(
-    history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+    history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_module, "PAGE", 5)
     monkeypatch.setattr(subscription_module, "PAGE", 5)
@@ -557,12 +557,12 @@ async def test_too_much_for_one_look_is_read_by_each_reader(
 
 
 async def test_nothing_is_queried_without_readers(
-    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+    store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_module, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(feed_module, "LEAST_SECONDS", 0.0)
     polled = asyncio.Event()
-    looks = Looks(store, "shards", monkeypatch)
+    looks = LookCounter(store, "shards", monkeypatch)
     ask = store.shards
 
     async def shards() -> list[ShardHead]:
@@ -586,7 +586,7 @@ async def test_nothing_is_queried_without_readers(
 
 
 async def test_the_store_may_come_and_go(
-    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+    store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask, failed = store.shards, asyncio.Event()
 

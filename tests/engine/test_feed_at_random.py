@@ -22,10 +22,10 @@ from boxsched.feed import feed as feed_module
 from boxsched.feed import subscription as subscription_module
 from boxsched.store import open_store
 from tests.contract.postgres_server import database, served
-from tests.engine.history import (
+from tests.engine.event_history import (
     FROM_THE_BEGINNING,
-    History,
-    Reader,
+    EventHistory,
+    FeedReader,
     by_shard,
     following,
 )
@@ -51,23 +51,23 @@ class Poll(NamedTuple):
     node: int
 
 
-class Come(NamedTuple):
+class Connect(NamedTuple):
     reader: int
     node: int
     from_now: bool  # the first time; then it is from where it was
 
 
-class Go(NamedTuple):
+class Disconnect(NamedTuple):
     reader: int
 
 
-class Let(NamedTuple):
+class RunReaders(NamedTuple):
     """Readers go on for so long."""
 
     turns: int
 
 
-Step = Commit | Deliver | Poll | Come | Go | Let
+Step = Commit | Deliver | Poll | Connect | Disconnect | RunReaders
 
 _NODE = st.integers(0, 1)
 _READER = st.integers(0, READERS - 1)
@@ -84,19 +84,19 @@ STEPS = st.lists(
         _COMMIT,
         st.builds(Deliver, st.booleans()),
         st.builds(Poll, _NODE),
-        st.builds(Come, _READER, _NODE, st.booleans()),
-        st.builds(Go, _READER),
-        st.builds(Let, st.integers(1, 30)),
+        st.builds(Connect, _READER, _NODE, st.booleans()),
+        st.builds(Disconnect, _READER),
+        st.builds(RunReaders, st.integers(1, 30)),
     ),
     max_size=50,
 )
 
 
-class World:
-    def __init__(self, history: History, feeds: Sequence[EventFeed]) -> None:
+class FeedTest:
+    def __init__(self, history: EventHistory, feeds: Sequence[EventFeed]) -> None:
         self.history = history
         self.feeds = feeds
-        self.readers = [Reader() for _ in range(READERS)]
+        self.readers = [FeedReader() for _ in range(READERS)]
         self.held: deque[tuple[EventFeed, int, int]] = deque()
 
     async def step(self, step: Step) -> None:
@@ -108,14 +108,14 @@ class World:
                 feed.heard(shard, batch)
         elif isinstance(step, Poll):
             await self.feeds[step.node].poll()
-        elif isinstance(step, Come):
+        elif isinstance(step, Connect):
             reader = self.readers[step.reader]
-            if not reader.reads:
-                await reader.come(
+            if not reader.connected:
+                await reader.connect(
                     self.feeds[step.node], None if step.from_now else FROM_THE_BEGINNING
                 )
-        elif isinstance(step, Go):
-            await self.readers[step.reader].go()
+        elif isinstance(step, Disconnect):
+            await self.readers[step.reader].disconnect()
         else:
             for _ in range(step.turns):
                 await asyncio.sleep(0)
@@ -133,14 +133,14 @@ class World:
     async def end(self) -> None:
         """Everything is found out in the end, by one poll a node."""
         for reader in self.readers:
-            if not reader.reads:
-                await reader.come(self.feeds[0], FROM_THE_BEGINNING)
+            if not reader.connected:
+                await reader.connect(self.feeds[0], FROM_THE_BEGINNING)
         for feed in self.feeds:
             await feed.poll()
         for reader in self.readers:
             assert reader.start is not None
             wanted = await self.history.table(reader.start)
-            await reader.has(sum(map(len, wanted.values())))
+            await reader.received(sum(map(len, wanted.values())))
         for feed in self.feeds:
             feed.close()
         for reader in self.readers:
@@ -162,12 +162,12 @@ class Stores:
     def __init__(self, url: str, folder: Path, nodes: int) -> None:
         self._stores = [open_store(url, folder / str(n)) for n in range(nodes)]
 
-    async def __aenter__(self) -> World:
+    async def __aenter__(self) -> FeedTest:
         for store in self._stores:
             await store.open()
         await self._stores[0].open_shards(SHARDS)
         feeds = [EventFeed(self._stores[0]), EventFeed(self._stores[-1])]
-        return World(History(self._stores[0]), feeds)
+        return FeedTest(EventHistory(self._stores[0]), feeds)
 
     async def __aexit__(self, *error: object) -> None:
         for store in self._stores:
@@ -208,9 +208,9 @@ def test_two_nodes_over_postgresql(tmp_path: Path) -> None:
                 Commit(chance.randint(1, SHARDS), node, chance.randrange(6), chance.choice(fates)),
                 Deliver(chance.random() < 0.5),
                 Poll(node),
-                Come(reader, node, chance.random() < 0.3),
-                Go(reader),
-                Let(chance.randint(1, 30)),
+                Connect(reader, node, chance.random() < 0.3),
+                Disconnect(reader),
+                RunReaders(chance.randint(1, 30)),
             ],
             [50, 5, 5, 10, 6, 10],
         )[0]

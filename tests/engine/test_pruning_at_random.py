@@ -18,7 +18,7 @@ STEPS = 80
 BRANCHES = ("main", "b", "c")
 
 
-class Mill:
+class RandomWork:
     """Builds and deploys that come, run, end and are stopped; and what prunes between them."""
 
     def __init__(self, harness: EngineHarness, chance: random.Random) -> None:
@@ -78,19 +78,19 @@ class Mill:
 async def test_whatever_happens(tmp_path: Path, seed: int) -> None:
     harness = await EngineHarness.open(tmp_path, boxes=3)
     await harness.project("web")
-    mill = Mill(harness, random.Random(seed))
+    work = RandomWork(harness, random.Random(seed))
     for number in range(STEPS):
-        await mill.step()
+        await work.step()
         if number % 8 == 0:
-            await mill.whole()
+            await work.whole()
     for _ in range(2 * STEPS):
         for one in await harness.assignments():
             await harness.finish(one)
         await harness.settle()
-    assert mill.unfinished() == []
+    assert work.unfinished() == []
     harness.clock.step += 1_000.0
     for _ in range(40):
-        await mill.prune()
-    await mill.whole()
-    assert mill.gone > 5
+        await work.prune()
+    await work.whole()
+    assert work.gone > 5
     await harness.close()

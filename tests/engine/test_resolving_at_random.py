@@ -20,7 +20,7 @@ SILENT_SECONDS, LOST_SECONDS = 17, 139
 NAMES = ("v", "w")
 
 
-class Yard:
+class TwoWorkers:
     """Two workers, each there or away, and what each was ever told to run."""
 
     def __init__(self, harness: EngineHarness, chance: random.Random) -> None:
@@ -111,26 +111,26 @@ class Yard:
 async def test_whatever_happens(tmp_path: Path, seed: int) -> None:
     harness = await EngineHarness.open(tmp_path, boxes=0)
     await harness.project("web")
-    yard = Yard(harness, random.Random(seed))
+    workers = TwoWorkers(harness, random.Random(seed))
     for _ in range(STEPS):
-        await yard.step()
+        await workers.step()
         assert harness.engine.books is not None
         harness.engine.books.core.check()
     # Both workers are back: then every lane goes on to its end.
     for name in NAMES:
-        await yard.connect(name)
+        await workers.connect(name)
     await harness.settle()
-    for _ in range(4 * len(yard.workloads) + 4):
-        await yard.look()
+    for _ in range(4 * len(workers.workloads) + 4):
+        await workers.look()
         for name in NAMES:
-            worker = yard.ids[name].connection.worker
+            worker = workers.ids[name].connection.worker
             reports = [
                 inbox.JobFinished(one.job, one.lease_token, 0.0, Result.PASSED, 0, None)
                 for one in (await harness.store.assignments([worker]))[worker]
             ]
             await harness.ask(inbox.Reports(worker, tuple(reports)))
         await harness.settle()
-    for id_ in yard.workloads:
+    for id_ in workers.workloads:
         found = await harness.look(id_)
         assert found.state is State.FINISHED, (id_, found.state, found.jobs)
         assert all(job.state is JobState.FINISHED for job in found.jobs)

@@ -23,7 +23,7 @@ PROMISES = {A: 120.0, B: 10.0}
 LOOKS_ON = 1.0  # a supervisor looks so often
 
 
-class Row:
+class WorkerRow:
     """The worker's row, written as ``fleet.sql`` does (the contract's tests say so)."""
 
     def __init__(self) -> None:
@@ -39,13 +39,13 @@ class Row:
         self.pulse = attrs.evolve(self.pulse, beat=self.pulse.beat + 1, lost_after=promised)
 
 
-def watch(row: Row, *, own: float = 120.0, now: float = 0.0) -> Watch:
+def watch(row: WorkerRow, *, own: float = 120.0, now: float = 0.0) -> Watch:
     made = Watch(own)
     made.begin([row.pulse], now, {W})
     return made
 
 
-def lost_at(seen: Watch, row: Row, now: float) -> float:
+def lost_at(seen: Watch, row: WorkerRow, now: float) -> float:
     """When it is, if it is not heard again from ``now`` on: seconds from there."""
     for seconds in range(1, 1_000):
         if seen.look([row.pulse], now + seconds).lost:
@@ -64,20 +64,20 @@ def after(lost_after: float) -> float:
 @pytest.mark.parametrize("own", [10.0, 120.0])
 @pytest.mark.parametrize("node", [A, B])
 def test_it_is_lost_after_the_time_that_its_node_promised(node: str, own: float) -> None:
-    row = Row()
+    row = WorkerRow()
     row.connect(node)
     assert lost_at(watch(row, own=own), row, 0.0) == after(PROMISES[node])
 
 
 @pytest.mark.parametrize("own", [10.0, 120.0])
 def test_the_leaders_own_value_is_used_if_none_is_known(own: float) -> None:
-    row = Row()
+    row = WorkerRow()
     assert lost_at(watch(row, own=own), row, 0.0) == after(own)
 
 
 def test_it_is_silent_by_the_pace_that_it_was_given() -> None:
     """One that beats every 5 s is not silent in between where the leader's own is short."""
-    row = Row()
+    row = WorkerRow()
     row.connect(A)
     seen = watch(row, own=10.0)
     assert not seen.look([row.pulse], UNKNOWN_AFTER_SECONDS - 1)
@@ -85,7 +85,7 @@ def test_it_is_silent_by_the_pace_that_it_was_given() -> None:
 
 
 def test_with_a_short_promise_it_is_silent_after_half_of_it() -> None:
-    row = Row()
+    row = WorkerRow()
     row.connect(B)
     seen = watch(row)
     assert not seen.look([row.pulse], 4.9)
@@ -93,7 +93,7 @@ def test_with_a_short_promise_it_is_silent_after_half_of_it() -> None:
 
 
 def test_it_is_missed_after_half_of_the_time_after_which_it_is_silent() -> None:
-    row = Row()
+    row = WorkerRow()
     row.connect(B)
     seen = watch(row)
     assert not seen.misses_somebody(2.4)
@@ -106,7 +106,7 @@ def test_it_is_missed_after_half_of_the_time_after_which_it_is_silent() -> None:
 
 def test_cut_off_between_welcome_and_first_beat_it_may_go_by_either() -> None:
     for first, then in ((A, B), (B, A)):
-        row = Row()
+        row = WorkerRow()
         row.connect(first)
         row.beat()
         seen = watch(row, own=10.0)
@@ -116,7 +116,7 @@ def test_cut_off_between_welcome_and_first_beat_it_may_go_by_either() -> None:
 
 
 def test_with_its_first_beat_it_goes_by_the_new_one_alone() -> None:
-    row = Row()
+    row = WorkerRow()
     row.connect(A)
     seen = watch(row)
     row.connect(B)
@@ -126,7 +126,7 @@ def test_with_its_first_beat_it_goes_by_the_new_one_alone() -> None:
 
 
 def test_there_and_back_between_two_looks() -> None:
-    row = Row()
+    row = WorkerRow()
     row.connect(B)
     row.beat()
     seen = watch(row, own=10.0)
@@ -137,7 +137,7 @@ def test_there_and_back_between_two_looks() -> None:
 
 
 def test_a_new_leader_knows_what_the_last_one_knew() -> None:
-    row = Row()
+    row = WorkerRow()
     row.connect(A)
     row.beat()
     row.connect(B)
@@ -149,7 +149,7 @@ def test_a_new_leader_knows_what_the_last_one_knew() -> None:
 class Worker:
     """A worker and the last of its supervisors, which goes by what the worker heard."""
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: WorkerRow) -> None:
         self.row = row
         self.deadline = 0.0
         self.hears = ""  # the node whose Welcome it heard, on its connection
@@ -171,7 +171,7 @@ class Worker:
 def test_its_builds_have_ended_whenever_it_is_taken_for_lost(seed: int) -> None:
     """In any order of connects, beats, answers that get lost, takeovers and outages."""
     chance = random.Random(seed)
-    row = Row()
+    row = WorkerRow()
     worker = Worker(row)
     worker.connect(A, 0.0, hears=True)
     seen = watch(row)
@@ -321,7 +321,7 @@ def test_one_that_came_and_hung_up_between_two_looks_is_not_there() -> None:
 
 
 def test_a_worker_whose_row_is_gone_is_watched_no_more() -> None:
-    row = Row()
+    row = WorkerRow()
     seen = watch(row)
     assert seen.look([], 1.0) == NOTHING_SEEN
     assert not seen.is_there(W) and not seen._watched
@@ -332,7 +332,7 @@ def test_a_beat_that_was_stored_before_its_node_went_may_be_seen_late(
     beat_after: float, there: bool
 ) -> None:
     assert LATE_BEATS_SECONDS == 2.0
-    row = Row()
+    row = WorkerRow()
     row.connect(A)
     seen = watch(row)
     seen.look([row.pulse], 1.0, {A})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.store.operating.check import check
-from tests.cluster.pairs import Pair, pair
+from tests.cluster.primary_and_standby import PrimaryAndStandby, pair
 from tests.contract.postgres_server import PostgresServer
 from tests.faults.cluster import Cluster, closing_cluster
 from tests.faults.job_record import TICK_SECONDS
@@ -25,7 +25,7 @@ numbers = itertools.count()
 class TwoServers(Cluster):
     """Its nodes are given both servers; what is asked directly is asked of ``now``."""
 
-    def __init__(self, folder: Path, two: Pair) -> None:
+    def __init__(self, folder: Path, two: PrimaryAndStandby) -> None:
         super().__init__(folder, None, two.first.url("postgres"))  # type: ignore[arg-type]
         self.two = two
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.store.operating.check import check
-from tests.cluster.pairs import Pair, pair, standby_of
+from tests.cluster.primary_and_standby import PrimaryAndStandby, pair, standby_of
 from tests.faults.clients import loaded
 from tests.faults.cluster import closing_cluster
 from tests.faults.test_failover import TwoServers, submitted
@@ -45,7 +45,7 @@ async def agrees(cluster: TwoServers, *, synchronous: bool) -> None:
     assert not [program.name for program in cluster.programs if program.raised]
 
 
-async def fails_over(cluster: TwoServers, pair: Pair) -> None:
+async def fails_over(cluster: TwoServers, pair: PrimaryAndStandby) -> None:
     """To the pair's second; the first stays away."""
     pair.first.kill()
     await asyncio.to_thread(pair.promote)
@@ -94,7 +94,7 @@ async def test_a_failover_and_back_again(cluster: TwoServers, synchronous: bool)
             second, port = cluster.two.second, cluster.two.first.port
             standby = standby_of(second, port)
             cluster.two.first = await asyncio.to_thread(servers.enter_context, standby)
-            back = Pair(second, cluster.two.first)
+            back = PrimaryAndStandby(second, cluster.two.first)
             if synchronous:
                 await asyncio.to_thread(back.wait_for_second)
             await load.more(30)

@@ -20,7 +20,7 @@ from tests.faults.members import Node
 from tests.faults.postgres import Postgres
 from tests.faults.service import Service
 from tests.faults.waiting import until
-from tests.service.hosts import SECRET, push, signed
+from tests.service.code_hosts import SECRET, push, signed
 
 KILLS = int(os.environ.get("BOXSCHED_TEST_KILLS", "4"))
 PUSHES = 30

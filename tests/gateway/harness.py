@@ -39,7 +39,7 @@ QUICK = Times(beats=0.02, hello=5.0, leave=0.2, hang_up=0.5, first_retry=0.01, l
 M = TypeVar("M", wire.Welcome, wire.Refused, wire.Level, wire.Ack, wire.Leave)
 
 
-class Unsteady:
+class UnreliableStore:
     """A store that can be away, and whose calls are counted."""
 
     def __init__(self, store: Store) -> None:
@@ -76,7 +76,7 @@ class Unsteady:
 class GatewayHarness:
     def __init__(self, store: Store, times: Times, hints_reach: Callable[[], bool]) -> None:
         self.store = store
-        self.unsteady = Unsteady(store)
+        self.unsteady = UnreliableStore(store)
         self.leader = Leader(store)
         self.asked: list[inbox.Command] = []
         self.woken: Callable[[], object] = lambda: None
@@ -146,11 +146,11 @@ class GatewayHarness:
 
     # --- Workers ----------------------------------------------------------------------------
 
-    async def dial(self) -> "Worker":
+    async def dial(self) -> "FakeWorker":
         url = f"http://127.0.0.1:{self.port}{wire.PATH}"
-        return Worker(await self.session.ws_connect(url, max_msg_size=wire.MAX_MESSAGE_BYTES))
+        return FakeWorker(await self.session.ws_connect(url, max_msg_size=wire.MAX_MESSAGE_BYTES))
 
-    async def worker(self, name: str = "w", boxes: int = 2, **changes: Any) -> "Worker":
+    async def worker(self, name: str = "w", boxes: int = 2, **changes: Any) -> "FakeWorker":
         """Let in, with its first level read."""
         worker = await self.dial()
         await worker.hello(name, boxes, **changes)
@@ -192,16 +192,16 @@ class GatewayHarness:
     async def log_of(self, task: wire.Task, attempt: int = 1) -> bytes:
         return await self.store.log(JobId(task.job), attempt, 0, 1 << 30)
 
-    async def disconnected(self, worker: "Worker") -> None:
+    async def disconnected(self, worker: "FakeWorker") -> None:
         """Returns when the store has been told of an end, which must be this worker's."""
         await self.unsteady.until(self.unsteady.done, "disconnect_workers")
         assert await self.state_of(worker) == "disconnected"
 
-    async def state_of(self, worker: "Worker") -> str:
+    async def state_of(self, worker: "FakeWorker") -> str:
         return next(one.state for one in await self.store.workers() if one.id == worker.id)
 
 
-class Worker:
+class FakeWorker:
     """The other side of the WebSocket, as the test plays it."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:

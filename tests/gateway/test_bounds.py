@@ -13,8 +13,8 @@ from boxsched.gateway.outputs import within
 from boxsched.gateway.worker_sender import WorkerSender
 from boxsched.protocol import wire
 from boxsched.worker.agent.spool import MARKS_BYTES
+from tests.gateway.fakes import AT_ONCE, FakeSocket
 from tests.gateway.harness import PATIENCE_SECONDS
-from tests.gateway.parts import AT_ONCE, Line
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ async def test_heartbeats_that_were_not_stored_are_written_before_the_next() -> 
 
 
 async def test_texts_go_before_acks_and_the_level_comes_last() -> None:
-    line = Line()
+    line = FakeSocket()
     line.takes.set()
     sender = WorkerSender(cast(Any, line))
     sender.level(())
@@ -109,7 +109,7 @@ async def test_texts_go_before_acks_and_the_level_comes_last() -> None:
 
 
 async def test_each_kind_of_message_wakes_the_sender() -> None:
-    line = Line()
+    line = FakeSocket()
     line.takes.set()
     sender = WorkerSender(cast(Any, line))
     running = asyncio.create_task(sender.run())
@@ -131,7 +131,7 @@ async def test_there_is_room_for_so_many_acks_until_they_are_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(worker_sender, "MAX_UNSENT_ACKS", 3)
-    line = Line()
+    line = FakeSocket()
     sender = WorkerSender(cast(Any, line))
     sender.ack(wire.Ack(1))
     sender.ack(wire.Ack(2))

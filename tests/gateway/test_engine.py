@@ -18,7 +18,7 @@ from boxsched.protocol.batches import Event
 from boxsched.protocol.shards import SHARD
 from boxsched.store.records import NewWorkload, Submitted
 from tests.contract.store_data import build, spec
-from tests.gateway.harness import PATIENCE_SECONDS, GatewayHarness, Worker, passed, started
+from tests.gateway.harness import PATIENCE_SECONDS, FakeWorker, GatewayHarness, passed, started
 
 
 @contextlib.asynccontextmanager
@@ -58,10 +58,10 @@ async def submit(harness: GatewayHarness, count: int) -> list[WorkloadId]:
     return [outcome.id for outcome in outcomes if isinstance(outcome, Submitted)]
 
 
-class Plays:
+class PassingWorker:
     """A worker on which every job passes at once."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: FakeWorker) -> None:
         self.worker = worker
         self.seen: set[tuple[int, int]] = set()
         self.unanswered: dict[int, wire.Said] = {}
@@ -101,7 +101,7 @@ async def until_finished(harness: GatewayHarness, workloads: list[WorkloadId]) -
 
 async def test_jobs_go_out_and_come_back(tmp_path: Path) -> None:
     async with GatewayHarness.open(tmp_path) as harness, led(harness):
-        players = [Plays(await harness.worker(f"w{n}", boxes=8)) for n in range(2)]
+        players = [PassingWorker(await harness.worker(f"w{n}", boxes=8)) for n in range(2)]
         tasks = [asyncio.create_task(player.run()) for player in players]
         workloads = await submit(harness, 200)
         await until_finished(harness, workloads)

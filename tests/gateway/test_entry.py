@@ -12,7 +12,7 @@ from boxsched.protocol import inbox, wire
 from boxsched.protocol.workers import Connected, WorkerConnection
 from boxsched.store.errors import InvariantRefused, NotYet
 from boxsched.store.store import Store
-from tests.gateway.parts import AT_ONCE, HELLO, ME, TOKEN, Line
+from tests.gateway.fakes import AT_ONCE, HELLO, ME, TOKEN, FakeSocket
 
 
 class EntryStore:
@@ -47,7 +47,7 @@ def entry(store: EntryStore, why_not: str | None = None, *, leaves: bool = False
 
 async def refused(door: Entry, hello: wire.Hello = HELLO) -> wire.Refused:
     with pytest.raises(NotLetIn) as raised:
-        await door.connect(cast(Any, Line()), hello, TOKEN)
+        await door.connect(cast(Any, FakeSocket()), hello, TOKEN)
     return raised.value.answer
 
 
@@ -56,7 +56,7 @@ async def test_the_store_gets_all_fields_of_a_worker() -> None:
     hello = wire.Hello(
         wire.VERSION, "own w", "w", ("big", "small"), "", "", problem="full", stop_grace=9.0
     )
-    await entry(store).connect(cast(Any, Line()), hello, TOKEN)
+    await entry(store).connect(cast(Any, FakeSocket()), hello, TOKEN)
     assert len(store.new) == 2, "asked again"
     new = store.new[1]
     assert (new.identity, new.name, new.box_types) == ("own w", "w", ("big", "small"))
@@ -96,7 +96,7 @@ async def test_the_name_of_the_nodes_own_workers_is_no_others(name: str, is_take
             answer = await refused(entry(store), hello)
             assert (answer.code, answer.again) == ("invalid", False)
         else:
-            await entry(store).connect(cast(Any, Line()), hello, TOKEN)
+            await entry(store).connect(cast(Any, FakeSocket()), hello, TOKEN)
         assert bool(store.new) != is_taken
 
 
@@ -115,7 +115,7 @@ def test_a_hello_has_a_limit_and_a_version_of_its_own() -> None:
 
 
 async def test_a_worker_that_does_not_take_its_refusal_is_cut() -> None:
-    slow, well = Line(), Line()
+    slow, well = FakeSocket(), FakeSocket()
     slow.slow = True
     well.takes.set()
     for line in (slow, well):

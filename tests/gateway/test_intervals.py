@@ -13,8 +13,8 @@ from boxsched.gateway.figures import Times
 from boxsched.gateway.gateway import Gateway
 from boxsched.model import JobId, WorkerId
 from boxsched.store.store import Store
+from tests.gateway.fakes import AT_ONCE, ME
 from tests.gateway.harness import PATIENCE_SECONDS
-from tests.gateway.parts import AT_ONCE, ME
 
 
 def gateway(hints_reach: Callable[[], bool], times: Times, lost_after: float = 120.0) -> Gateway:

@@ -14,10 +14,10 @@ from boxsched.protocol import inbox, wire
 from boxsched.protocol.workers import Connected, WorkerConnection
 from boxsched.worker.agent.spool import MARKS_BYTES
 from tests.contract.store_data import NOW
-from tests.gateway.parts import AT_ONCE, ME, Line
+from tests.gateway.fakes import AT_ONCE, ME, FakeSocket
 
 
-class Side:
+class FakeNodeSide:
     """A node's side of a link, without a store; ``calls`` in their order."""
 
     log_limit = 1 << 20
@@ -45,9 +45,11 @@ class Side:
         return None if token == 8 else commit
 
 
-def link_of(side: Side) -> WorkerLink:
+def link_of(side: FakeNodeSide) -> WorkerLink:
     """A worker's link, which holds jobs 1 (token 7) and 2 (token 8)."""
-    link = WorkerLink(cast(Any, Line()), Connected(WorkerConnection(ME, 1), 3, ()), cast(Any, side))
+    link = WorkerLink(
+        cast(Any, FakeSocket()), Connected(WorkerConnection(ME, 1), 3, ()), cast(Any, side)
+    )
     link._held = {JobId(1): Held(7, 1, False), JobId(2): Held(8, 1, False)}
     return link
 
@@ -57,7 +59,7 @@ def acks_of(link: WorkerLink) -> list[Any]:
 
 
 async def test_reports_of_one_group_are_distinguished() -> None:
-    side = Side()
+    side = FakeNodeSide()
     link = link_of(side)
     good, old = inbox.JobStarted(1, 7, NOW), inbox.JobStarted(2, 7, NOW)
     await link._store_reports([wire.Said(1, (good,)), wire.Said(2, (old, good))])
@@ -73,7 +75,7 @@ async def test_reports_of_one_group_are_distinguished() -> None:
 
 
 async def test_output_of_one_group_is_distinguished() -> None:
-    side = Side()
+    side = FakeNodeSide()
     link = link_of(side)
     good, old = wire.Chunk(1, 1, 5, b"good"), wire.Chunk(2, 2, 5, b"old")
     beyond = wire.Chunk(1, 1, side.log_limit + MARKS_BYTES, b"beyond")
@@ -87,7 +89,7 @@ async def test_output_of_one_group_is_distinguished() -> None:
 
 
 async def test_commits_of_one_group_are_distinguished() -> None:
-    side = Side()
+    side = FakeNodeSide()
     link = link_of(side)
     found = [
         wire.Found(1, 1, 7, "a" * 40),
@@ -104,7 +106,7 @@ async def test_commits_of_one_group_are_distinguished() -> None:
 
 
 async def test_a_level_is_sent_when_it_is_new_or_asked_for() -> None:
-    side = Side()
+    side = FakeNodeSide()
     link = link_of(side)
     link._held = {}
     told_at = link._level_sent_at
@@ -119,21 +121,21 @@ async def test_a_level_is_sent_when_it_is_new_or_asked_for() -> None:
 
 
 async def test_the_first_reason_of_an_end_counts() -> None:
-    side = Side()
+    side = FakeNodeSide()
     link = link_of(side)
     link.end(WSCloseCode.ABNORMAL_CLOSURE, "slow")
     link.end(WSCloseCode.OK, "replaced")
     await link.hang_up()
-    line = cast(Line, link._line)
+    line = cast(FakeSocket, link._line)
     assert (line.cuts, line.hung_up, side.figures.ended) == (1, [], {"slow": 1})
     other = link_of(side)
     await other.hang_up()
-    assert cast(Line, other._line).hung_up == [(WSCloseCode.OK, "gone")]
+    assert cast(FakeSocket, other._line).hung_up == [(WSCloseCode.OK, "gone")]
     assert side.figures.ended == {"slow": 1}
 
 
 async def test_a_connection_is_silent_only_while_it_is_read() -> None:
-    link = link_of(Side())
+    link = link_of(FakeNodeSide())
     assert not link.silent_since(1e12)
     link._listens_since = 5.0
     assert [link.silent_since(at) for at in (4.0, 5.0, 6.0)] == [False, False, True]
@@ -143,7 +145,7 @@ async def test_a_connection_is_silent_only_while_it_is_read() -> None:
 
 async def test_a_mistake_of_our_own_ends_the_connection_and_is_not_hidden() -> None:
     """Every other error than one of the worker or the network reaches the caller of the link."""
-    link = link_of(Side())
+    link = link_of(FakeNodeSide())
     cast(Any, link)._read = fails
     async with asyncio.timeout(20):
         with pytest.raises(ZeroDivisionError):

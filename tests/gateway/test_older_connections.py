@@ -172,7 +172,7 @@ async def test_a_node_takes_so_many_connections_and_no_more(
     assert set(harness.gateway.connected) == {worker.id for worker in there}
 
 
-class Deaf:
+class DeafSocket:
     """In place of a worker's socket: says heartbeats without end, and takes nothing."""
 
     def __init__(self) -> None:
@@ -188,7 +188,7 @@ class Deaf:
 
 
 async def test_of_a_worker_that_takes_no_answers_no_more_is_read(harness: GatewayHarness) -> None:
-    deaf = Deaf()
+    deaf = DeafSocket()
     connected = Connected(WorkerConnection(WorkerId(1), 1), SHARD, ())
     link = WorkerLink(deaf, connected, harness.gateway._side)  # type: ignore[arg-type]
     living = asyncio.create_task(link.live())

@@ -13,11 +13,11 @@ from boxsched.gateway.lookups import LookUps
 from boxsched.gateway.presence import MAX_UNANSWERED_BEATS, Beats, Ends
 from boxsched.model import WorkerId
 from boxsched.protocol.workers import WorkerConnection
+from tests.gateway.fakes import AT_ONCE, ME
 from tests.gateway.harness import PATIENCE_SECONDS
-from tests.gateway.parts import AT_ONCE, ME
 
 
-class Beating:
+class BeatingLink:
     problem: str | None = None
 
     def __init__(self, worker: int = 1, problem: str | None = None) -> None:
@@ -56,8 +56,8 @@ class BeatStore:
 async def test_heartbeats_are_written_with_what_was_promised_and_what_is_wrong() -> None:
     store = BeatStore(1, 2)
     beats = Beats(cast(Any, store), 1.0, lambda link: link is not gone, 77.0)
-    links = [Beating(1), Beating(2, "disk full"), Beating(3)]
-    gone = Beating(4)
+    links = [BeatingLink(1), BeatingLink(2, "disk full"), BeatingLink(3)]
+    gone = BeatingLink(4)
     for number, link in enumerate((*links, gone, links[0]), 1):
         beats.add(link, number)
     await beats.write()
@@ -74,7 +74,7 @@ async def test_heartbeats_are_written_with_what_was_promised_and_what_is_wrong()
 
 
 async def test_only_so_many_heartbeats_wait_for_their_answers() -> None:
-    store, link = BeatStore(1), Beating()
+    store, link = BeatStore(1), BeatingLink()
     beats = Beats(cast(Any, store), 1.0, lambda link: True, 60.0)
     for number in range(MAX_UNANSWERED_BEATS + 5):
         beats.add(link, number)
@@ -83,7 +83,7 @@ async def test_only_so_many_heartbeats_wait_for_their_answers() -> None:
 
 
 async def test_heartbeats_are_still_written_after_the_store_was_away() -> None:
-    store, link = BeatStore(1), Beating()
+    store, link = BeatStore(1), BeatingLink()
     store.away = 2
     beats = Beats(cast(Any, store), 0.0, lambda link: True, 60.0)
     beats.add(link, 1)

@@ -36,7 +36,7 @@ async def test_one_message_that_is_larger_than_the_bound_does_not_wait_for_ever(
         await queue.put(1, MAX_WAITING_BYTES + 1)
 
 
-class Beating:
+class BeatingLink:
     connection = WorkerConnection(WorkerId(1), 1)
     problem = None
 
@@ -48,7 +48,7 @@ class Beating:
 
 
 async def test_heartbeats_that_come_during_a_failed_write_are_answered_by_the_next() -> None:
-    link = Beating()
+    link = BeatingLink()
 
     class Store:
         away = True

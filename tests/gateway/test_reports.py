@@ -12,15 +12,15 @@ from boxsched.states import Result
 from boxsched.store.store import Store
 from boxsched.worker.agent.spool import MARKS_BYTES
 from tests.contract.store_data import NOW
-from tests.gateway.harness import GatewayHarness, Worker, passed, started
+from tests.gateway.harness import FakeWorker, GatewayHarness, passed, started
 
 
 @pytest.fixture
-async def worker(harness: GatewayHarness) -> Worker:
+async def worker(harness: GatewayHarness) -> FakeWorker:
     return await with_jobs(harness)
 
 
-async def with_jobs(harness: GatewayHarness) -> Worker:
+async def with_jobs(harness: GatewayHarness) -> FakeWorker:
     """With two Boxes, a job on each."""
     worker = await harness.worker(boxes=2)
     await harness.take_boxes()
@@ -31,7 +31,7 @@ async def with_jobs(harness: GatewayHarness) -> Worker:
 
 
 async def test_reports_are_in_the_inbox_when_they_are_acknowledged(
-    harness: GatewayHarness, worker: Worker
+    harness: GatewayHarness, worker: FakeWorker
 ) -> None:
     first, second = worker.tasks
     said = (started(first), passed(first), started(second))
@@ -44,7 +44,9 @@ async def test_reports_are_in_the_inbox_when_they_are_acknowledged(
     assert harness.gateway.figures.reports == 3
 
 
-async def test_many_in_flight_are_stored_in_order(harness: GatewayHarness, worker: Worker) -> None:
+async def test_many_in_flight_are_stored_in_order(
+    harness: GatewayHarness, worker: FakeWorker
+) -> None:
     task = worker.tasks[0]
     asked = len(harness.asked)
     for number in range(500):
@@ -56,7 +58,7 @@ async def test_many_in_flight_are_stored_in_order(harness: GatewayHarness, worke
 
 
 async def test_stale_reports_change_nothing_and_are_counted(
-    harness: GatewayHarness, worker: Worker
+    harness: GatewayHarness, worker: FakeWorker
 ) -> None:
     task = worker.tasks[0]
     old = inbox.JobStarted(task.job, task.lease_token - 1, NOW)
@@ -68,7 +70,7 @@ async def test_stale_reports_change_nothing_and_are_counted(
 
 
 async def test_a_lease_that_is_newer_than_the_last_level_is_known(
-    harness: GatewayHarness, worker: Worker
+    harness: GatewayHarness, worker: FakeWorker
 ) -> None:
     task = worker.tasks[0]
     await harness.leader.finish(WorkloadId(task.workload), 0)
@@ -80,7 +82,7 @@ async def test_a_lease_that_is_newer_than_the_last_level_is_known(
 
 
 async def test_a_commit_is_answered_with_the_one_that_its_workload_runs(
-    harness: GatewayHarness, worker: Worker
+    harness: GatewayHarness, worker: FakeWorker
 ) -> None:
     task = worker.tasks[0]
     assert task.commit is not None
@@ -94,7 +96,7 @@ async def test_a_commit_is_answered_with_the_one_that_its_workload_runs(
 
 
 async def test_another_workers_job_cannot_be_reported(
-    harness: GatewayHarness, worker: Worker
+    harness: GatewayHarness, worker: FakeWorker
 ) -> None:
     other = await harness.worker("other")
     task = worker.tasks[0]
@@ -103,7 +105,7 @@ async def test_another_workers_job_cannot_be_reported(
 
 
 async def test_output_is_stored_when_it_is_acknowledged(
-    harness: GatewayHarness, worker: Worker
+    harness: GatewayHarness, worker: FakeWorker
 ) -> None:
     task = worker.tasks[0]
     ack = await worker.logged(
@@ -137,7 +139,9 @@ async def test_a_node_keeps_no_more_of_a_log_than_its_own_limit(harness: Gateway
     assert mark == b"[boxsched: this node keeps 1 MiB of a log: the rest was cut]\n"
 
 
-async def test_output_said_again_is_stored_once(harness: GatewayHarness, worker: Worker) -> None:
+async def test_output_said_again_is_stored_once(
+    harness: GatewayHarness, worker: FakeWorker
+) -> None:
     task = worker.tasks[0]
     chunks = [wire.Chunk(task.job, 1, 6 * n, b"%05d\n" % n) for n in range(50)]
     await worker.logged(*chunks[:30])

@@ -9,7 +9,7 @@ import pytest
 
 from boxsched.errors import StoreAway
 from boxsched.protocol import inbox, wire
-from tests.gateway.harness import QUICK, GatewayHarness, Worker, passed, started
+from tests.gateway.harness import QUICK, FakeWorker, GatewayHarness, passed, started
 
 
 async def test_a_database_that_is_away_loses_no_connection(harness: GatewayHarness) -> None:
@@ -141,7 +141,7 @@ async def test_five_hundred_workers_connect_at_once(tmp_path: Path) -> None:
     async with GatewayHarness.open(tmp_path, attrs.evolve(QUICK, hello=20.0)) as harness:
         harness.session._connector._limit = 0  # type: ignore[union-attr]
 
-        async def come(number: int) -> Worker:
+        async def come(number: int) -> FakeWorker:
             return await harness.worker(f"w{number}", boxes=2)
 
         workers = await asyncio.gather(*(come(n) for n in range(500)))

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 
 import attrs
 
-from tests.mutation.places import DatabaseUnderTest
+from tests.mutation.places import Place
 
 # The folders of tests of each room. A change there should be caught by these.
 FOLDERS: dict[str, tuple[str, ...]] = {
@@ -29,12 +29,12 @@ class Nearest:
     """What the run over the unchanged tree has shown."""
 
     seconds: dict[str, float]  # of each test that passes
-    by_line: dict[DatabaseUnderTest, set[str]]
+    by_line: dict[Place, set[str]]
 
     def tests(
         self,
         file: str,
-        groups: Iterable[Iterable[DatabaseUnderTest]],
+        groups: Iterable[Iterable[Place]],
         most_seconds: float,
         naming: Collection[str] = (),
     ) -> list[str]:
@@ -56,8 +56,8 @@ class Nearest:
             chosen.append(name)
         return chosen
 
-    def _ran(self, db: DatabaseUnderTest) -> set[str]:
-        return self.by_line.get(db, set())
+    def _ran(self, place: Place) -> set[str]:
+        return self.by_line.get(place, set())
 
     def _of_room(self, file: str) -> set[str]:
         folders = tuple(f"tests/{each}/" for each in FOLDERS[file.split("/")[1]])

@@ -10,7 +10,7 @@ from aiohttp import web
 
 
 @attrs.frozen
-class Got:
+class RecordedRequest:
     path: str
     headers: Mapping[str, str]
     body: bytes
@@ -22,7 +22,7 @@ class Receiver:
     def __init__(self, status: int = 200) -> None:
         self.status = status
         self.headers: dict[str, str] = {}
-        self.got: list[Got] = []
+        self.got: list[RecordedRequest] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.url = ""
@@ -44,13 +44,13 @@ class Receiver:
             receiver.gate.set()
             await runner.cleanup()
 
-    async def until(self, count: int, seconds: float = 20.0) -> list[Got]:
+    async def until(self, count: int, seconds: float = 20.0) -> list[RecordedRequest]:
         async with asyncio.timeout(seconds), self._news:
             await self._news.wait_for(lambda: len(self.got) >= count)
         return self.got
 
     async def _answer(self, request: web.Request) -> web.Response:
-        got = Got(request.path, dict(request.headers), await request.read())
+        got = RecordedRequest(request.path, dict(request.headers), await request.read())
         async with self._news:
             self.got.append(got)
             self._news.notify_all()
@@ -58,7 +58,7 @@ class Receiver:
         return web.Response(status=self.status, headers=self.headers, text="ok")
 
 
-def json_of(got: Got) -> Any:
+def json_of(got: RecordedRequest) -> Any:
     import json
 
     return json.loads(got.body)

@@ -35,7 +35,7 @@ def shape(workload: Workload) -> object:
     return {"id": workload.id}
 
 
-class Post:
+class SenderHarness:
     """A store with notifications in it, and the sender of a node with the clock of the test."""
 
     def __init__(self, store: Store, leader: Leader) -> None:
@@ -86,10 +86,10 @@ class Post:
 
 
 @pytest.fixture
-async def post(tmp_path: Path) -> AsyncIterator[Post]:
+async def harness(tmp_path: Path) -> AsyncIterator[SenderHarness]:
     store = open_store(f"sqlite:///{tmp_path}/boxsched.sqlite", tmp_path)
     await store.open()
-    opened = Post(store, await Leader(store).lead())
+    opened = SenderHarness(store, await Leader(store).lead())
     yield opened
     for guard in opened.guards:
         await guard.close()
@@ -103,200 +103,204 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 async def test_due_notifications_are_claimed_sent_and_stored(
-    post: Post, receiver: Receiver
+    harness: SenderHarness, receiver: Receiver
 ) -> None:
-    assert (post.sender.waiting, dict(post.sender.counts)) == (0, {})
-    assert await post.sender.run_once() == 0
-    (workload,) = await post.notify(receiver.url)
-    assert await post.sender.run_once() == 1
-    await post.sender.idle()
-    assert (await post.row()).state == "waiting", "stored with the next round"
-    assert await post.sender.run_once() == 0
-    row = await post.row()
+    assert (harness.sender.waiting, dict(harness.sender.counts)) == (0, {})
+    assert await harness.sender.run_once() == 0
+    (workload,) = await harness.notify(receiver.url)
+    assert await harness.sender.run_once() == 1
+    await harness.sender.idle()
+    assert (await harness.row()).state == "waiting", "stored with the next round"
+    assert await harness.sender.run_once() == 0
+    row = await harness.row()
     assert (row.state, row.status, row.error, row.attempts, row.done_at) == (
         "delivered", 200, None, 1, NOW,
     )  # fmt: skip
     assert [json_of(one)["workload"] for one in receiver.got] == [{"id": workload}]
-    assert post.sender.counts == {"delivered": 1}
-    assert await post.round() == 0
+    assert harness.sender.counts == {"delivered": 1}
+    assert await harness.round() == 0
 
 
 async def test_whatever_a_try_raises_is_a_failed_try(
-    post: Post, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    harness: SenderHarness, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: object) -> None:
         raise OverflowError("too much")
 
-    await post.notify(receiver.url)
+    await harness.notify(receiver.url)
     with monkeypatch.context() as patched:
         patched.setattr(module, "send", broken)
-        assert await post.round() == 1
-    row = await post.row()
+        assert await harness.round() == 1
+    row = await harness.row()
     assert (row.state, row.error) == ("waiting", "it could not be sent: OverflowError")
     assert row.due_at == NOW + 5.0, "and the next try waits, as after any other"
 
 
 async def test_what_goes_while_it_is_claimed_is_not_sent(
-    post: Post, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    harness: SenderHarness, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def gone(ids: Sequence[WorkloadId]) -> Sequence[Workload]:
         return ()
 
-    await post.notify(receiver.url)
-    monkeypatch.setattr(post.store, "workloads_of", gone)
-    assert await post.round() == 1
+    await harness.notify(receiver.url)
+    monkeypatch.setattr(harness.store, "workloads_of", gone)
+    assert await harness.round() == 1
     assert receiver.got == []
 
 
 async def test_failed_tries_are_repeated_after_doubling_pauses(
-    post: Post, receiver: Receiver
+    harness: SenderHarness, receiver: Receiver
 ) -> None:
     receiver.status = 500
-    await post.notify(receiver.url)
+    await harness.notify(receiver.url)
     for attempts, pause in enumerate((5.0, 10.0, 20.0), 1):
-        began = post.clock.now()
-        assert await post.round() == 1
-        row = await post.row()
+        began = harness.clock.now()
+        assert await harness.round() == 1
+        row = await harness.row()
         assert (row.state, row.status, row.error) == ("waiting", 500, "it answered 500")
         assert (row.attempts, row.due_at, row.done_at) == (attempts, began + pause, None)
-        post.clock.time += pause - 0.001
-        assert await post.round() == 0
-        post.clock.time += 0.001
+        harness.clock.time += pause - 0.001
+        assert await harness.round() == 0
+        harness.clock.time += 0.001
     receiver.status = 200
-    assert await post.round() == 1
-    assert (await post.row()).state == "delivered"
-    assert post.sender.counts == {"failed": 3, "delivered": 1}
+    assert await harness.round() == 1
+    assert (await harness.row()).state == "delivered"
+    assert harness.sender.counts == {"failed": 3, "delivered": 1}
 
 
 @pytest.mark.parametrize(("chance", "pause"), [(0.0, 2.5), (1.0, 7.5)])
 async def test_a_pause_is_drawn_by_chance(
-    post: Post, receiver: Receiver, chance: float, pause: float
+    harness: SenderHarness, receiver: Receiver, chance: float, pause: float
 ) -> None:
-    post.chance, receiver.status = chance, 500
-    await post.notify(receiver.url)
-    await post.round()
-    assert (await post.row()).due_at == NOW + pause
+    harness.chance, receiver.status = chance, 500
+    await harness.notify(receiver.url)
+    await harness.round()
+    assert (await harness.row()).due_at == NOW + pause
 
 
-async def test_after_a_day_it_is_given_up(post: Post, receiver: Receiver) -> None:
+async def test_after_a_day_it_is_given_up(harness: SenderHarness, receiver: Receiver) -> None:
     receiver.status = 500
-    await post.notify(receiver.url)
-    post.clock.time += GIVEN_UP_SECONDS - 1.0
-    await post.round()
-    assert (await post.row()).state == "waiting"
-    post.clock.time = (await post.row()).due_at
-    await post.round()
-    row = await post.row()
+    await harness.notify(receiver.url)
+    harness.clock.time += GIVEN_UP_SECONDS - 1.0
+    await harness.round()
+    assert (await harness.row()).state == "waiting"
+    harness.clock.time = (await harness.row()).due_at
+    await harness.round()
+    row = await harness.row()
     assert (row.state, row.status, row.error) == ("dead", 500, "it answered 500")
-    assert (row.attempts, row.done_at) == (2, post.clock.now())
-    assert post.sender.counts == {"failed": 1, "dead": 1}
-    assert await post.round() == 0
+    assert (row.attempts, row.done_at) == (2, harness.clock.now())
+    assert harness.sender.counts == {"failed": 1, "dead": 1}
+    assert await harness.round() == 0
 
 
-async def test_at_the_end_of_the_day_a_try_is_the_last_one(post: Post, receiver: Receiver) -> None:
+async def test_at_the_end_of_the_day_a_try_is_the_last_one(
+    harness: SenderHarness, receiver: Receiver
+) -> None:
     receiver.status = 500
-    await post.notify(receiver.url)
-    post.clock.time += GIVEN_UP_SECONDS
-    await post.round()
-    assert (await post.row()).state == "dead"
+    await harness.notify(receiver.url)
+    harness.clock.time += GIVEN_UP_SECONDS
+    await harness.round()
+    assert (await harness.row()).state == "dead"
 
 
 async def test_a_notification_that_can_never_be_sent_is_given_up_at_once(
-    post: Post, receiver: Receiver
+    harness: SenderHarness, receiver: Receiver
 ) -> None:
-    await post.notify(receiver.url)
-    assert await post.round(post.node(allowed=())) == 1
-    row = await post.row()
+    await harness.notify(receiver.url)
+    assert await harness.round(harness.node(allowed=())) == 1
+    row = await harness.row()
     assert (row.state, row.status, row.attempts) == ("dead", None, 1)
     assert "--allow-outgoing 127.0.0.1" in str(row.error)
 
 
 async def test_a_secret_that_does_not_open_here_is_tried_again(
-    post: Post, receiver: Receiver
+    harness: SenderHarness, receiver: Receiver
 ) -> None:
     vault = Vault(KeyRing.of(new_key(), "a test"))
 
     def seal(project: ProjectId, version: int) -> str:
         return vault.seal(f"project/{project}", "hook.1", version, "s3cret")
 
-    await post.notify(receiver.url, seal=seal)
-    assert await post.round() == 1
-    row = await post.row()
+    await harness.notify(receiver.url, seal=seal)
+    assert await harness.round() == 1
+    row = await harness.row()
     assert (row.state, row.status, receiver.got) == ("waiting", None, [])
     assert "this node has no key for secrets" in str(row.error)
-    post.clock.time = row.due_at
-    assert await post.round(post.node(vault)) == 1
-    assert (await post.row()).state == "delivered"
+    harness.clock.time = row.due_at
+    assert await harness.round(harness.node(vault)) == 1
+    assert (await harness.row()).state == "delivered"
     assert "X-Boxsched-Signature" in receiver.got[0].headers
 
 
 async def test_a_host_that_asks_for_a_pause_gets_nothing_until_it_is_over(
-    post: Post, receiver: Receiver
+    harness: SenderHarness, receiver: Receiver
 ) -> None:
     receiver.status, receiver.headers = 429, {"Retry-After": "100"}
     async with Receiver.open() as other:
-        (first,) = await post.notify(receiver.url)
-        await post.round()
-        assert (await post.row()).due_at == NOW + 100.0
-        post.clock.time += 99.0
-        await post.end(first)
-        await post.notify(receiver.url, other.url)
-        assert await post.round() == 1, "another host does not wait"
+        (first,) = await harness.notify(receiver.url)
+        await harness.round()
+        assert (await harness.row()).due_at == NOW + 100.0
+        harness.clock.time += 99.0
+        await harness.end(first)
+        await harness.notify(receiver.url, other.url)
+        assert await harness.round() == 1, "another host does not wait"
         assert (len(receiver.got), len(other.got)) == (1, 1)
         receiver.status = 200
-        post.clock.time += 1.0
-        assert await post.round() == 2, "one after another of a workload"
-        await post.sender.idle()
-        await post.sender.run_once()
-        assert {row.state for row in await post.rows()} == {"delivered"}
+        harness.clock.time += 1.0
+        assert await harness.round() == 2, "one after another of a workload"
+        await harness.sender.idle()
+        await harness.sender.run_once()
+        assert {row.state for row in await harness.rows()} == {"delivered"}
         assert len(receiver.got) == 4
 
 
 async def test_a_pause_that_is_asked_for_does_not_shorten_ours(
-    post: Post, receiver: Receiver
+    harness: SenderHarness, receiver: Receiver
 ) -> None:
     receiver.status, receiver.headers = 429, {"Retry-After": "1"}
-    await post.notify(receiver.url)
-    await post.round()
-    assert (await post.row()).due_at == NOW + 5.0
+    await harness.notify(receiver.url)
+    await harness.round()
+    assert (await harness.row()).due_at == NOW + 5.0
 
 
-async def test_a_host_and_all_together_have_a_limit_of_deliveries_under_way(post: Post) -> None:
+async def test_a_host_and_all_together_have_a_limit_of_deliveries_under_way(
+    harness: SenderHarness,
+) -> None:
     hosts = AT_ONCE // PER_HOST + 1
     async with contextlib.AsyncExitStack() as stack:
         receivers = [await stack.enter_async_context(Receiver.open()) for _ in range(hosts)]
         for one in receivers:
             one.gate.clear()
-            await post.notify(*[one.url] * (PER_HOST + 2))
-        assert await post.sender.run_once() == AT_ONCE
-        assert await post.sender.run_once() == 0
+            await harness.notify(*[one.url] * (PER_HOST + 2))
+        assert await harness.sender.run_once() == AT_ONCE
+        assert await harness.sender.run_once() == 0
         busy = [one for one in receivers if one.got or await got(one, PER_HOST)]
         assert len(busy) == hosts - 1
         (idle,) = [one for one in receivers if one not in busy]
         busy[0].gate.set()
-        await until(post, lambda: post.sender.counts["delivered"] == PER_HOST)
-        assert await post.sender.run_once() == 2
+        await until(harness, lambda: harness.sender.counts["delivered"] == PER_HOST)
+        assert await harness.sender.run_once() == 2
         assert len(await busy[0].until(PER_HOST + 2)) == PER_HOST + 2
-        await until(post, lambda: post.sender.counts["delivered"] == PER_HOST + 2)
-        assert await post.sender.run_once() == PER_HOST, "the one that had none"
+        await until(harness, lambda: harness.sender.counts["delivered"] == PER_HOST + 2)
+        assert await harness.sender.run_once() == PER_HOST, "the one that had none"
         assert len(await idle.until(PER_HOST)) == PER_HOST
         for one in receivers:
             one.gate.set()
-        await post.sender.idle()
+        await harness.sender.idle()
 
 
 async def test_a_host_has_its_share_again_when_deliveries_have_ended_and_no_more(
-    post: Post, receiver: Receiver
+    harness: SenderHarness, receiver: Receiver
 ) -> None:
-    await post.notify(*[receiver.url] * (3 * PER_HOST))
+    await harness.notify(*[receiver.url] * (3 * PER_HOST))
     for _ in range(3):
         receiver.gate.clear()
-        assert await post.sender.run_once() == PER_HOST
-        assert await post.sender.run_once() == 0
+        assert await harness.sender.run_once() == PER_HOST
+        assert await harness.sender.run_once() == 0
         receiver.gate.set()
-        await post.sender.idle()
-    assert await post.sender.run_once() == 0
-    assert {row.state for row in await post.rows()} == {"delivered"}
+        await harness.sender.idle()
+    assert await harness.sender.run_once() == 0
+    assert {row.state for row in await harness.rows()} == {"delivered"}
 
 
 async def got(receiver: Receiver, count: int) -> bool:
@@ -308,60 +312,60 @@ async def got(receiver: Receiver, count: int) -> bool:
     return True
 
 
-async def until(post: Post, holds: Callable[[], bool]) -> None:
+async def until(harness: SenderHarness, holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not holds():
-            await asyncio.wait(post.sender._tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(harness.sender._tasks, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def test_reports_are_stored_later_if_the_store_is_away(
-    post: Post, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    harness: SenderHarness, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(*_: object) -> Any:
         raise StoreAway("away for the test")
 
-    await post.notify(receiver.url)
-    await post.sender.run_once()
-    await post.sender.idle()
+    await harness.notify(receiver.url)
+    await harness.sender.run_once()
+    await harness.sender.idle()
     with monkeypatch.context() as patch:
-        patch.setattr(post.store, "settle_and_claim", away)
+        patch.setattr(harness.store, "settle_and_claim", away)
         for _ in range(2):
             with pytest.raises(StoreAway):
-                await post.sender.run_once()
-    assert (await post.row()).state == "waiting"
-    await post.sender.run_once()
-    assert ((await post.row()).state, len(receiver.got)) == ("delivered", 1)
+                await harness.sender.run_once()
+    assert (await harness.row()).state == "waiting"
+    await harness.sender.run_once()
+    assert ((await harness.row()).state, len(receiver.got)) == ("delivered", 1)
 
 
 async def test_notifications_of_a_dead_node_are_sent_by_another_when_the_claim_ends(
-    post: Post, receiver: Receiver
+    harness: SenderHarness, receiver: Receiver
 ) -> None:
     receiver.gate.clear()
-    await post.notify(receiver.url)
-    assert await post.sender.run_once() == 1
-    other = post.node()
-    post.clock.time += CLAIM_SECONDS - 0.001
+    await harness.notify(receiver.url)
+    assert await harness.sender.run_once() == 1
+    other = harness.node()
+    harness.clock.time += CLAIM_SECONDS - 0.001
     assert await other.run_once() == 0
-    post.clock.time += 0.001
+    harness.clock.time += 0.001
     assert await other.run_once() == 1
     receiver.gate.set()
     await other.idle()
     await other.run_once()
-    row = await post.row()
+    row = await harness.row()
     assert (row.state, row.attempts) == ("delivered", 2)
     deliveries = {one.headers["X-Boxsched-Delivery"] for one in await receiver.until(2)}
     assert len(deliveries) == 1, "the receiver can tell that it is the same"
 
 
 async def test_the_sender_continues_through_outages_counts_and_ends_what_is_under_way(
-    post: Post, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    harness: SenderHarness, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ROUND_SECONDS", "AWAY_SECONDS", "POLL_SECONDS"):
         monkeypatch.setattr(module, name, 0.01)
     monkeypatch.setattr("boxsched.outgoing.guard.TOTAL_SECONDS", 3_600.0)
-    sender = post.node()
+    sender = harness.node()
     away, measured, again = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    due_hosts, waiting = post.store.due_hosts, post.store.waiting_notifications
+    due_hosts, waiting = harness.store.due_hosts, harness.store.waiting_notifications
 
     async def first_away(now: float) -> list[str]:
         if not away.is_set():
@@ -377,10 +381,10 @@ async def test_the_sender_continues_through_outages_counts_and_ends_what_is_unde
             measured.set()
         return found
 
-    monkeypatch.setattr(post.store, "due_hosts", first_away)
-    monkeypatch.setattr(post.store, "waiting_notifications", counted)
+    monkeypatch.setattr(harness.store, "due_hosts", first_away)
+    monkeypatch.setattr(harness.store, "waiting_notifications", counted)
     receiver.gate.clear()
-    await post.notify(receiver.url)
+    await harness.notify(receiver.url)
     running = asyncio.create_task(sender.run())
     async with asyncio.timeout(30):
         await receiver.until(1)
@@ -390,17 +394,17 @@ async def test_the_sender_continues_through_outages_counts_and_ends_what_is_unde
         await asyncio.wait([running])
     assert running.cancelled()
     assert not sender._tasks
-    assert post.guards[-1].session(URL(receiver.url)).closed
+    assert harness.guards[-1].session(URL(receiver.url)).closed
 
 
 async def test_an_idle_sender_looks_again_only_after_its_pause(
-    post: Post, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    harness: SenderHarness, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "ROUND_SECONDS", 0.0)
     monkeypatch.setattr(module, "POLL_SECONDS", 3_600.0)
     rounds: list[int] = []
     stored = asyncio.Event()
-    run_once = post.sender.run_once
+    run_once = harness.sender.run_once
 
     async def counting() -> int:
         rounds.append(await run_once())
@@ -408,14 +412,14 @@ async def test_an_idle_sender_looks_again_only_after_its_pause(
             stored.set()
         return rounds[-1]
 
-    monkeypatch.setattr(post.sender, "run_once", counting)
-    await post.notify(receiver.url)
-    running = asyncio.create_task(post.sender.run())
+    monkeypatch.setattr(harness.sender, "run_once", counting)
+    await harness.notify(receiver.url)
+    running = asyncio.create_task(harness.sender.run())
     async with asyncio.timeout(30):
         await stored.wait()
-        assert (await post.row()).state == "delivered"
+        assert (await harness.row()).state == "delivered"
         for _ in range(20):
-            await post.store.ping()
+            await harness.store.ping()
     assert rounds == [1, 0]
     running.cancel()
     await asyncio.wait([running])

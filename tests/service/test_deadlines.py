@@ -218,7 +218,7 @@ async def first_line(service: RunningService) -> tuple[asyncio.StreamWriter, byt
     return writer, line
 
 
-class Guest:
+class FakeConnection:
     """A stranger who kept us waiting at so many looks; -1 = who does not."""
 
     def __init__(self, waited: int = -1, *, idle: bool = False) -> None:
@@ -236,43 +236,43 @@ class Guest:
 def test_which_connection_is_closed_at_the_limit() -> None:
     kept = ConnectionLimits(Peers(), 200)
     assert kept.anonymous_limit == connection_limits.ANONYMOUS_AT_LEAST == 20
-    served = [Guest() for _ in range(18)]
-    fresh, slow = Guest(1), Guest(connection_limits.PATIENCE_LOOKS)
+    served = [FakeConnection() for _ in range(18)]
+    fresh, slow = FakeConnection(1), FakeConnection(connection_limits.PATIENCE_LOOKS)
     for one in (*served, fresh, slow):
         assert kept.take("192.0.2.1", one) == "192.0.2.1"
-    assert kept.take("192.0.2.1", Guest(1)) is not None
+    assert kept.take("192.0.2.1", FakeConnection(1)) is not None
     assert (slow.out, fresh.out) == (True, False)
-    herd = [Guest(1) for _ in range(180)]
+    herd = [FakeConnection(1) for _ in range(180)]
     for one in herd:  # beyond their share, but their requests are on their way
         assert kept.take("192.0.2.1", one) is not None
     assert not any(one.out for one in (*served, fresh, *herd))
-    assert kept.take("192.0.2.1", Guest()) is not None  # all places are taken
+    assert kept.take("192.0.2.1", FakeConnection()) is not None  # all places are taken
     assert fresh.out
-    assert kept.take("192.0.2.2", Guest()) == "192.0.2.2"
+    assert kept.take("192.0.2.2", FakeConnection()) == "192.0.2.2"
 
 
 def test_idle_anonymous_connections_beyond_their_share_are_closed() -> None:
     kept = ConnectionLimits(Peers(), 30)
-    idle = [Guest(idle=True) for _ in range(30)]
+    idle = [FakeConnection(idle=True) for _ in range(30)]
     for one in idle:
         assert kept.take("192.0.2.1", one) is not None
     assert not any(one.out for one in idle)
-    assert kept.take("192.0.2.1", Guest()) is not None
+    assert kept.take("192.0.2.1", FakeConnection()) is not None
     assert [one.out for one in idle] == [True] + [False] * 29
     for one in idle[1:]:
         one.idle = False
-    assert kept.take("192.0.2.1", Guest()) is None
+    assert kept.take("192.0.2.1", FakeConnection()) is None
 
 
 def test_a_connection_that_is_being_served_is_not_closed() -> None:
     kept = ConnectionLimits(Peers(), 2)
-    served, known = Guest(), Guest(60)
+    served, known = FakeConnection(), FakeConnection(60)
     for one in (served, known):
         assert kept.take("::1", one) == "::/64"
     kept.recognize("::/64", known)
-    assert kept.take("::1", Guest()) is None
+    assert kept.take("::1", FakeConnection()) is None
     kept.give_back("::/64", known, known=True)
-    late = Guest()
+    late = FakeConnection()
     assert kept.take("::1", late) == "::/64"
     for one in (served, late):
         kept.give_back("::/64", one, known=False)

@@ -14,7 +14,7 @@ import pytest
 from boxsched.api.http.payloads import MAX_PAYLOAD_BYTES, unpacked
 from boxsched.api.resources import webhooks
 from boxsched.errors import Malformed, TooLarge
-from tests.service.hosts import SECRET, listed, push, secured, send, sent, signature, signed
+from tests.service.code_hosts import SECRET, listed, push, secured, send, sent, signature, signed
 from tests.service.running_service import RunningService, job
 
 PUSH = json.dumps(push()).encode()

@@ -12,7 +12,7 @@ from boxsched.api.http import payloads
 from boxsched.api.http.arriving import ArrivingBodies
 from boxsched.api.http.payloads import MAX_PAYLOAD_BYTES, MEDIUM_AT_ONCE, unpacked
 from boxsched.errors import Malformed, StoreAway, TooLarge
-from tests.service.hosts import push, secured, send
+from tests.service.code_hosts import push, secured, send
 from tests.service.running_service import RunningService
 
 
@@ -23,7 +23,7 @@ async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
         yield opened
 
 
-class Stalling:
+class StallingClient:
     """A stranger who announces a body, sends some of it, and stops."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -32,7 +32,7 @@ class Stalling:
         self._answer = asyncio.create_task(reader.readline())
 
     @classmethod
-    async def at(cls, service: RunningService, announced: int, sent: int) -> "Stalling":
+    async def at(cls, service: RunningService, announced: int, sent: int) -> "StallingClient":
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
         head = (
             f"POST /webhooks/github/web HTTP/1.1\r\nHost: x\r\nContent-Length: {announced}\r\n\r\n"
@@ -58,7 +58,9 @@ def large(size: int) -> bytes:
 
 
 async def test_who_stalls_keeps_no_large_delivery_out(service: RunningService) -> None:
-    strangers = [await Stalling.at(service, 2 << 20, 70_000) for _ in range(2 * MEDIUM_AT_ONCE)]
+    strangers = [
+        await StallingClient.at(service, 2 << 20, 70_000) for _ in range(2 * MEDIUM_AT_ONCE)
+    ]
     for size in (100_000, 1_500_000):
         answer = await send(service, large(size))
         assert (answer.status, answer.json["result"]) == (200, "created")
@@ -73,7 +75,7 @@ async def test_when_too_much_arrives_who_holds_most_for_longest_gives_way(
     monkeypatch.setattr(payloads, "ARRIVING_BYTES", 500_000)
     async with RunningService.open(tmp_path / "data", boxes=0) as service:
         await secured(service)
-        first = await Stalling.at(service, 900_000, 300_000)
+        first = await StallingClient.at(service, 900_000, 300_000)
         answer = await send(service, large(300_000))
         assert (answer.status, answer.json["result"]) == (200, "created")
         assert await first.status() == b"503"

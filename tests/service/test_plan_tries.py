@@ -18,7 +18,7 @@ COMMIT = "1a410efbd13591db07496601ebc7a059dd55cfe9"
 AWAY = Unreadable("fatal: away for the test", lasting=False)
 
 
-class Host:
+class FakeGit:
     """In place of git: it says what it is told to say, and notes what it was asked for."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,12 +51,12 @@ class Host:
 
 
 @pytest.fixture
-async def host(monkeypatch: pytest.MonkeyPatch) -> Host:
-    return Host(monkeypatch)
+async def host(monkeypatch: pytest.MonkeyPatch) -> FakeGit:
+    return FakeGit(monkeypatch)
 
 
 @pytest.fixture
-async def service(tmp_path: Path, host: Host) -> AsyncIterator[RunningService]:
+async def service(tmp_path: Path, host: FakeGit) -> AsyncIterator[RunningService]:
     async with RunningService.open(tmp_path / "data", boxes=4) as opened:
         yield opened
 
@@ -67,7 +67,7 @@ async def project(service: RunningService, name: str = "web", **settings: Any) -
 
 
 async def test_the_file_is_asked_for_at_the_branch_tag_or_commit_of_the_build(
-    service: RunningService, host: Host
+    service: RunningService, host: FakeGit
 ) -> None:
     await project(service)
     for asked in ({"branch": "x"}, {"tag": "v1"}, {"commit": COMMIT}):
@@ -86,7 +86,7 @@ async def test_the_file_is_asked_for_at_the_branch_tag_or_commit_of_the_build(
     [(None, None, "main"), ("trunk", None, "trunk"), ("trunk", "release", "release")],
 )
 async def test_a_change_of_a_fork_has_no_say_in_what_runs(
-    service: RunningService, host: Host, default: str | None, target: str | None, ref: str
+    service: RunningService, host: FakeGit, default: str | None, target: str | None, ref: str
 ) -> None:
     await project(service, **({"default_branch": default} if default else {}))
     made = await service.node.store.project("web")
@@ -100,7 +100,7 @@ async def test_a_change_of_a_fork_has_no_say_in_what_runs(
 
 
 async def test_a_repository_that_is_away_is_tried_again_and_then_given_up(
-    service: RunningService, host: Host, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, host: FakeGit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plans, "FIRST_PAUSE_SECONDS", 0.001)
     monkeypatch.setattr(plans, "LAST_PAUSE_SECONDS", 0.004)
@@ -115,7 +115,7 @@ async def test_a_repository_that_is_away_is_tried_again_and_then_given_up(
 
 
 async def test_what_another_try_would_not_mend_is_not_tried_again(
-    service: RunningService, host: Host
+    service: RunningService, host: FakeGit
 ) -> None:
     await project(service)
     host.says = [Unreadable("there is no file", lasting=True), b"jobs: []"]
@@ -127,7 +127,7 @@ async def test_what_another_try_would_not_mend_is_not_tried_again(
 
 
 async def test_settings_that_no_longer_name_a_file_fail_the_build(
-    service: RunningService, host: Host
+    service: RunningService, host: FakeGit
 ) -> None:
     host.gate.clear()
     host.says = [AWAY]
@@ -145,7 +145,7 @@ async def test_settings_that_no_longer_name_a_file_fail_the_build(
 )
 async def test_only_some_files_are_read_at_a_time_and_each_once(
     service: RunningService,
-    host: Host,
+    host: FakeGit,
     monkeypatch: pytest.MonkeyPatch,
     projects: int,
     at_once: int,
@@ -241,7 +241,7 @@ async def test_repositories_that_hang_leave_places_to_others(
 
 
 async def test_repositories_that_are_away_delay_no_other(
-    service: RunningService, host: Host, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, host: FakeGit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plans, "FIRST_PAUSE_SECONDS", 3_600.0)
     monkeypatch.setattr(plans, "LAST_PAUSE_SECONDS", 3_600.0)
@@ -254,7 +254,7 @@ async def test_repositories_that_are_away_delay_no_other(
     assert done["result"] == "passed"
 
 
-async def test_a_node_that_stops_ends_what_it_reads(tmp_path: Path, host: Host) -> None:
+async def test_a_node_that_stops_ends_what_it_reads(tmp_path: Path, host: FakeGit) -> None:
     host.gate.clear()
     async with RunningService.open(tmp_path / "other") as service:
         await project(service)
@@ -267,7 +267,7 @@ async def test_a_node_that_stops_ends_what_it_reads(tmp_path: Path, host: Host) 
 
 
 async def test_jobs_that_could_not_be_stored_are_read_again(
-    service: RunningService, host: Host, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, host: FakeGit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, away = service.node.store.plan, asyncio.Event()
 

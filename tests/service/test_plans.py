@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from boxsched.job_files import schema
-from tests.service.hosts import SECRET, change, sent
+from tests.service.code_hosts import SECRET, change, sent
 from tests.service.running_service import API, RunningService, job
 
 FILE = """

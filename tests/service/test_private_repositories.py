@@ -19,7 +19,7 @@ USER, PASSWORD = "ci", "a-token"
 AUTHORIZED = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 
-class Guarded(http.server.SimpleHTTPRequestHandler):
+class PrivateServer(http.server.SimpleHTTPRequestHandler):
     """Serves files to requests that give the password."""
 
     def do_GET(self) -> None:
@@ -73,7 +73,7 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Private]:
         "-keyout", "tls.key", "-out", "tls.pem", "-subj", "/CN=localhost",
         "-addext", "subjectAltName=DNS:localhost",
     )  # fmt: skip
-    handler = functools.partial(Guarded, directory=str(folder / "served"))
+    handler = functools.partial(PrivateServer, directory=str(folder / "served"))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "tls.pem", folder / "tls.key")

@@ -19,7 +19,7 @@ from tests.service.running_service import API, PATIENCE_SECONDS, Answer, Running
 
 
 @attrs.frozen
-class Yard:
+class AbsentWorker:
     """A node without Boxes of its own, and a worker with one, which runs a deploy and is away."""
 
     service: RunningService
@@ -52,27 +52,27 @@ async def away(service: RunningService, worker: Connected) -> None:
 
 
 @pytest.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+async def absent(tmp_path: Path) -> AsyncIterator[AbsentWorker]:
     async with RunningService.open(tmp_path / "data", boxes=0) as service:
         await service.project("web", servers={"production": {"jobs": [job("ship")]}})
         worker = await connect(service, "builder-2")
         made = await service.deploy("production")
         await service.until(made["id"], state="running")
-        yield Yard(service, worker, made)
+        yield AbsentWorker(service, worker, made)
 
 
-async def test_a_lane_is_opened_and_the_worker_forgotten(yard: Yard) -> None:
-    service = yard.service
+async def test_a_lane_is_opened_and_the_worker_forgotten(absent: AbsentWorker) -> None:
+    service = absent.service
     waits = await service.deploy("production")
-    await away(service, yard.worker)
-    assert (await stop(service, yard.deploy["id"])).status == 202
-    for id_ in (yard.deploy["id"], waits["id"]):
+    await away(service, absent.worker)
+    assert (await stop(service, absent.deploy["id"])).status == 202
+    for id_ in (absent.deploy["id"], waits["id"]):
         said = await service.get(f"/workloads/{id_}/explanation")
-        assert f"`boxsched resolve {yard.job} passed|failed`" in said["text"]
+        assert f"`boxsched resolve {absent.job} passed|failed`" in said["text"]
         assert "builder-2" in said["text"]
     refused = await service.call("DELETE", f"{API}/workers/builder-2")
     assert refused.status == 409 and "boxsched resolve" in refused.error["message"]
-    answer = await yard.resolve({"result": "failed", "note": "it burned down"})
+    answer = await absent.resolve({"result": "failed", "note": "it burned down"})
     assert answer.status == 202
     assert (answer.json["state"], answer.json["result"]) == ("finished", "stopped")
     assert answer.json["reason"] == "stopped by admin"
@@ -82,33 +82,33 @@ async def test_a_lane_is_opened_and_the_worker_forgotten(yard: Yard) -> None:
     await service.until(waits["id"], state="running")
 
 
-async def test_again_is_another_attempt(yard: Yard) -> None:
-    await away(yard.service, yard.worker)
-    answer = await yard.resolve({"result": "again"})
+async def test_again_is_another_attempt(absent: AbsentWorker) -> None:
+    await away(absent.service, absent.worker)
+    answer = await absent.resolve({"result": "again"})
     assert answer.status == 202 and answer.json["state"] == "running"
     assert answer.json["jobs"][0]["state"] == "unknown"
-    await connect(yard.service, "builder-3")
-    found = await yard.service.until(yard.deploy["id"], state="running")
+    await connect(absent.service, "builder-3")
+    found = await absent.service.until(absent.deploy["id"], state="running")
     async with asyncio.timeout(PATIENCE_SECONDS):
         while found["jobs"][0]["attempt"] != 2:
-            found = await yard.service.look(yard.deploy["id"])
+            found = await absent.service.look(absent.deploy["id"])
     assert found["jobs"][0]["state"] == "assigned"
 
 
-async def test_resolving_a_job_with_a_known_state_is_409(yard: Yard) -> None:
-    service, body = yard.service, {"result": "failed"}
-    connected = await yard.resolve(body)
+async def test_resolving_a_job_with_a_known_state_is_409(absent: AbsentWorker) -> None:
+    service, body = absent.service, {"result": "failed"}
+    connected = await absent.resolve(body)
     assert (connected.status, connected.error["code"]) == (409, "conflict")
     assert "connected" in connected.error["message"]
     waits = await service.deploy("production")
-    waiting = await yard.resolve(body, waits["jobs"][0]["id"])
+    waiting = await absent.resolve(body, waits["jobs"][0]["id"])
     assert waiting.status == 409 and "not begun" in waiting.error["message"]
-    await away(service, yard.worker)
-    await stop(service, yard.deploy["id"])
-    again = await yard.resolve({"result": "again"})
+    await away(service, absent.worker)
+    await stop(service, absent.deploy["id"])
+    again = await absent.resolve({"result": "again"})
     assert again.status == 409 and "being stopped" in again.error["message"]
-    assert (await yard.resolve(body)).status == 202
-    ended = await yard.resolve(body)
+    assert (await absent.resolve(body)).status == 202
+    ended = await absent.resolve(body)
     assert ended.status == 409 and ended.error["message"] == "the job has finished: failed"
 
 
@@ -122,37 +122,41 @@ async def test_resolving_a_job_with_a_known_state_is_409(yard: Yard) -> None:
         ({"result": "failed", "why": "x"}, 422, "why"),
     ],
 )
-async def test_bad_input_names_the_field(yard: Yard, body: object, status: int, field: str) -> None:
-    answer = await yard.resolve(body)
+async def test_bad_input_names_the_field(
+    absent: AbsentWorker, body: object, status: int, field: str
+) -> None:
+    answer = await absent.resolve(body)
     assert (answer.status, answer.error["field"]) == (status, field)
 
 
 @pytest.mark.parametrize("id_", ["w99-1", "w1-2", "x", "w1"])
-async def test_there_is_no_such_job(yard: Yard, id_: str) -> None:
-    assert (await yard.resolve({"result": "failed"}, id_)).status == 404
+async def test_there_is_no_such_job(absent: AbsentWorker, id_: str) -> None:
+    assert (await absent.resolve({"result": "failed"}, id_)).status == 404
 
 
-async def test_a_resolution_can_be_repeated_with_its_key(yard: Yard) -> None:
-    await away(yard.service, yard.worker)
+async def test_a_resolution_can_be_repeated_with_its_key(absent: AbsentWorker) -> None:
+    await away(absent.service, absent.worker)
     body = {"result": "again", "note": "lost"}
     key = {"Idempotency-Key": "k"}
-    answers = await asyncio.gather(*(yard.resolve(body, **key) for _ in range(5)))
+    answers = await asyncio.gather(*(absent.resolve(body, **key) for _ in range(5)))
     assert {answer.status for answer in answers} == {202}
-    later = await yard.resolve(body, **key)
+    later = await absent.resolve(body, **key)
     assert later.status == 202
-    assert (await yard.resolve({"result": "failed"}, **key)).status == 409
-    found = parse_job(yard.job)
+    assert (await absent.resolve({"result": "failed"}, **key)).status == 409
+    found = parse_job(absent.job)
     assert found is not None
-    events = await yard.service.node.store.events_after(SHARD, 0, 0, 1_000)
+    events = await absent.service.node.store.events_after(SHARD, 0, 0, 1_000)
     said = [json.loads(one.data) for one in events if one.type == "job.resolved"]
     assert [(one["by"], one["note"], one["result"]) for one in said] == [("admin", "lost", "again")]
 
 
-async def test_the_second_of_two_simultaneous_requests_is_refused_as_too_late(yard: Yard) -> None:
-    await away(yard.service, yard.worker)
+async def test_the_second_of_two_simultaneous_requests_is_refused_as_too_late(
+    absent: AbsentWorker,
+) -> None:
+    await away(absent.service, absent.worker)
     results = ["passed", "failed"] * 3
-    said = await asyncio.gather(*(yard.resolve({"result": result}) for result in results))
-    (ended,) = (await yard.service.look(yard.deploy["id"]))["jobs"]
+    said = await asyncio.gather(*(absent.resolve({"result": result}) for result in results))
+    (ended,) = (await absent.service.look(absent.deploy["id"]))["jobs"]
     for result, answer in zip(results, said, strict=True):
         if answer.status == 202:
             assert (result, answer.json["result"]) == (ended["result"], ended["result"])
@@ -164,43 +168,43 @@ async def test_the_second_of_two_simultaneous_requests_is_refused_as_too_late(ya
 
 
 async def test_a_result_for_an_earlier_attempt_is_refused_with_a_reason(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch
+    absent: AbsentWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await away(yard.service, yard.worker)
-    ask = yard.service.node.ask
+    await away(absent.service, absent.worker)
+    ask = absent.service.node.ask
 
     async def behind_another(*asked: Any) -> None:
         monkeypatch.undo()
-        assert (await yard.resolve({"result": "again"})).status == 202
-        await connect(yard.service, "builder-3")
+        assert (await absent.resolve({"result": "again"})).status == 202
+        await connect(absent.service, "builder-3")
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while (await yard.service.look(yard.deploy["id"]))["jobs"][0]["attempt"] != 2:
+            while (await absent.service.look(absent.deploy["id"]))["jobs"][0]["attempt"] != 2:
                 pass
         await ask(*asked)
 
-    monkeypatch.setattr(yard.service.node, "ask", behind_another)
-    answer = await yard.resolve({"result": "passed"})
+    monkeypatch.setattr(absent.service.node, "ask", behind_another)
+    answer = await absent.resolve({"result": "passed"})
     assert answer.status == 409
     assert "another attempt" in answer.error["message"]
 
 
-async def test_a_named_token_is_named(yard: Yard) -> None:
-    made = await yard.service.call(
+async def test_a_named_token_is_named(absent: AbsentWorker) -> None:
+    made = await absent.service.call(
         "POST", f"{API}/tokens", {"role": "admin", "name": "Ada's laptop"}
     )
     token = made.json["token"]
-    await away(yard.service, yard.worker)
-    answer = await yard.service.call(
-        "POST", f"{API}/jobs/{yard.job}/resolve", {"result": "failed"}, token=token
+    await away(absent.service, absent.worker)
+    answer = await absent.service.call(
+        "POST", f"{API}/jobs/{absent.job}/resolve", {"result": "failed"}, token=token
     )
     assert answer.json["reason"] == "job ship failed: resolved as failed by Ada's laptop"
 
 
-async def test_the_python_client_resolves(yard: Yard) -> None:
-    await away(yard.service, yard.worker)
-    async with Client(yard.service.url, yard.service.token) as client:
-        done = await client.resolve(yard.job, "passed", note="seen by hand")
+async def test_the_python_client_resolves(absent: AbsentWorker) -> None:
+    await away(absent.service, absent.worker)
+    async with Client(absent.service.url, absent.service.token) as client:
+        done = await client.resolve(absent.job, "passed", note="seen by hand")
         assert done.passed and done.reason is None
         assert done.jobs[0].reason == "resolved as passed by admin: seen by hand"
         with pytest.raises(Conflict, match="has finished: passed"):
-            await client.resolve(yard.job, "failed")
+            await client.resolve(absent.job, "failed")

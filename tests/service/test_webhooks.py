@@ -13,7 +13,7 @@ import pytest
 
 from boxsched.secrets.ring import KeyRing, new_key
 from tests.contract.postgres_server import database, served
-from tests.service.hosts import (
+from tests.service.code_hosts import (
     COMMIT,
     SECRET,
     change,

@@ -5,16 +5,16 @@ import json
 import pytest
 
 from tests.conftest import SHARED
-from tests.simulation.story import (
+from tests.simulation.scenarios import (
     boxes,
     build,
     ends,
-    gang,
+    outcome_of,
+    results_by_name,
     settings,
     starts,
     stop,
-    told,
-    ways,
+    wide_build,
 )
 
 LONG = 1_000
@@ -23,25 +23,25 @@ LONG = 1_000
 
 
 def test_gang_01_whatever_fits_is_admitted_whole():
-    gangs = gang("w1", 3, 10), gang("w2", 3, 10), gang("w3", 2, 30)
-    assert starts(told(5, *gangs, policy="best_effort")) == {"w1": 0, "w2": 10, "w3": 0}
-    assert starts(told(5, *gangs, policy="strict")) == {"w1": 0, "w2": 10, "w3": 10}
+    gangs = wide_build("w1", 3, 10), wide_build("w2", 3, 10), wide_build("w3", 2, 30)
+    assert starts(outcome_of(5, *gangs, policy="best_effort")) == {"w1": 0, "w2": 10, "w3": 0}
+    assert starts(outcome_of(5, *gangs, policy="strict")) == {"w1": 0, "w2": 10, "w3": 10}
 
 
 def test_gang_02_a_workload_waits_whole_and_starts_at_once():
-    outcome = told(5, gang("w1", 2, 10), gang("w2", 5, 10))
-    assert ways(outcome)["w2"] == (0, 10, 20, "passed")
+    outcome = outcome_of(5, wide_build("w1", 2, 10), wide_build("w2", 5, 10))
+    assert results_by_name(outcome)["w2"] == (0, 10, 20, "passed")
 
 
 def test_gang_05_a_stop_wakes_the_scheduler():
-    gangs = gang("w1", 4, LONG), gang("w2", 4, 10), gang("w3", 1, LONG)
-    outcome = told(5, *gangs, stop("w1", 7), policy="best_effort")
+    gangs = wide_build("w1", 4, LONG), wide_build("w2", 4, 10), wide_build("w3", 1, LONG)
+    outcome = outcome_of(5, *gangs, stop("w1", 7), policy="best_effort")
     assert starts(outcome) == {"w1": 0, "w2": 7, "w3": 0}
 
 
 @pytest.mark.parametrize(("older", "newer", "first"), [(9, 5, "w1"), (5, 5, "w1"), (5, 9, "w2")])
 def test_ord_01_priority_then_age(older, newer, first):
-    outcome = told(
+    outcome = outcome_of(
         1,
         build("holds", jobs=[10]),
         build("w1", 1, priority=older),
@@ -52,15 +52,15 @@ def test_ord_01_priority_then_age(older, newer, first):
 
 def test_ord_03_priorities_under_a_backlog():
     ranks = {"low": 10, "mid1": 50, "mid2": 50, "high1": 90, "high2": 90}
-    backlog = [gang(name, 2, 10, priority=rank) for name, rank in ranks.items()]
-    outcome = told(0, *backlog, boxes(5, 1))
+    backlog = [wide_build(name, 2, 10, priority=rank) for name, rank in ranks.items()]
+    outcome = outcome_of(0, *backlog, boxes(5, 1))
     assert starts(outcome) == {"low": 21, "mid1": 11, "mid2": 11, "high1": 1, "high2": 1}
 
 
 def test_ord_04_strict_lets_no_workload_past_the_head():
     ranks = {"w1": (2, 100), "w2": (5, 10), "w3": (1, 1)}
-    gangs = [gang(name, n, 10, priority=rank) for name, (n, rank) in ranks.items()]
-    assert starts(told(5, *gangs, policy="strict")) == {"w1": 0, "w2": 10, "w3": 20}
+    gangs = [wide_build(name, n, 10, priority=rank) for name, (n, rank) in ranks.items()]
+    assert starts(outcome_of(5, *gangs, policy="strict")) == {"w1": 0, "w2": 10, "w3": 20}
 
 
 # --- Zuul -----------------------------------------------------------------------------------
@@ -68,14 +68,14 @@ def test_ord_04_strict_lets_no_workload_past_the_head():
 
 def test_ord_12_priority_classes_when_machines_come_back():
     ranks = {"post-merge": 10, "pull-request": 50, "gate": 90}
-    outcome = told(0, *(build(n, priority=p) for n, p in ranks.items()), boxes(1, 5))
+    outcome = outcome_of(0, *(build(n, priority=p) for n, p in ranks.items()), boxes(1, 5))
     assert starts(outcome) == {"gate": 5, "pull-request": 15, "post-merge": 25}
 
 
 def test_br_01_the_newest_build_of_a_branch_supersedes_those_that_wait():
     pushes = [build(name, at, [50], branch="master") for name, at in (("a", 0), ("b", 1), ("c", 2))]
-    outcome = told(9, *pushes, projects=settings(cancellation=[["*", "queued"]]))
-    assert ways(outcome) == {
+    outcome = outcome_of(9, *pushes, projects=settings(cancellation=[["*", "queued"]]))
+    assert results_by_name(outcome) == {
         "a": (0, 0, 50, "passed"),
         "b": (None, None, 2, "canceled"),
         "c": (50, 50, 100, "passed"),
@@ -85,14 +85,14 @@ def test_br_01_the_newest_build_of_a_branch_supersedes_those_that_wait():
 def test_br_02_branches_do_not_touch_one_another():
     rules = settings(cancellation=[["*", "all"]])
     pushes = build("a", 0, branch="master"), build("b", 1, branch="stable")
-    assert starts(told(9, *pushes, projects=rules)) == {"a": 0, "b": 1}
+    assert starts(outcome_of(9, *pushes, projects=rules)) == {"a": 0, "b": 1}
 
 
 def test_grp_12_whatever_phase_it_is_in_a_stop_lets_the_lane_go():
     def lane_after(at):
         first = build("first", 0, [LONG], branch="x")
-        events = [gang("holds", 2, 20), first, build("next", 1, branch="x")]
-        return ways(told(2, *events, stop("first", at)))
+        events = [wide_build("holds", 2, 20), first, build("next", 1, branch="x")]
+        return results_by_name(outcome_of(2, *events, stop("first", at)))
 
     assert lane_after(5)["first"] == (0, None, 5, "canceled")
     assert lane_after(5)["next"] == (5, 20, 30, "passed")
@@ -105,16 +105,18 @@ def test_grp_12_whatever_phase_it_is_in_a_stop_lets_the_lane_go():
 
 
 def test_bf_01_first_come_first_served():
-    first = [gang(f"a{i}", 15, 100) for i in range(6)]
-    second = gang("b", 50, 100, at=5), gang("c", 10, 100, at=6)
+    first = [wide_build(f"a{i}", 15, 100) for i in range(6)]
+    second = wide_build("b", 50, 100, at=5), wide_build("c", 10, 100, at=6)
     wide = build("wide", 7, [{"seconds": 100, "expected": 1_000}] * 99)
-    outcome = told(100, *first, *second, wide, gang("last", 10, 2, at=8), policy="strict")
+    outcome = outcome_of(
+        100, *first, *second, wide, wide_build("last", 10, 2, at=8), policy="strict"
+    )
     assert list(ends(outcome).values()) == [100] * 6 + [200, 200, 300, 302]
 
 
 def test_bf_03_easy_backfilling_delays_all_but_the_head():
-    gangs = gang("1", 70, 100), gang("2", 80, 100, at=1), gang("3", 90, 100, at=2)
-    outcome = told(100, *gangs, gang("4", 20, 250, at=50))
+    gangs = wide_build("1", 70, 100), wide_build("2", 80, 100, at=1), wide_build("3", 90, 100, at=2)
+    outcome = outcome_of(100, *gangs, wide_build("4", 20, 250, at=50))
     assert list(ends(outcome).values()) == [100, 200, 400, 300]
 
 
@@ -134,10 +136,12 @@ def pyss_cases():
 def test_pyss_to_the_second(case, policy):
     jobs = case["jobs"]
     gangs = [
-        gang(f"{i}", j["processors"], {"seconds": j["run"], "expected": j["estimate"]}, j["submit"])
+        wide_build(
+            f"{i}", j["processors"], {"seconds": j["run"], "expected": j["estimate"]}, j["submit"]
+        )
         for i, j in enumerate(jobs)
     ]
     gangs.sort(key=lambda event: event["at"])
-    outcome = told(case["total_processors"], *gangs, policy=policy)
+    outcome = outcome_of(case["total_processors"], *gangs, policy=policy)
     expected = {f"{i}": (j["expected_start"], j["expected_finish"]) for i, j in enumerate(jobs)}
     assert {n: (r.started_at, r.finished_at) for n, r in outcome.workloads.items()} == expected

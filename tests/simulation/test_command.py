@@ -9,7 +9,7 @@ from rich.console import Console
 
 from boxsched.cli.simulate import simulate
 from boxsched.simulation import parse, report, run
-from tests.simulation.story import build, gang, settings, stop, story, told
+from tests.simulation.scenarios import build, outcome_of, scenario_bytes, settings, stop, wide_build
 from tests.simulation.test_swf import line
 
 
@@ -37,11 +37,11 @@ def write(tmp_path):
     return write
 
 
-ONE = story(2, build("b1"), build("b2", 0.5, [0.25]), stop("b2", 0.5))
+ONE = scenario_bytes(2, build("b1"), build("b2", 0.5, [0.25]), stop("b2", 0.5))
 
 
 def test_one_json_object_a_line_in_the_order_given(write):
-    first, second = write("a.json", ONE), write("b.json", story(1))
+    first, second = write("a.json", ONE), write("b.json", scenario_bytes(1))
     result = call(second, first, second, "--json")
     assert result.exit_code == 0
     assert result.stderr == ""
@@ -74,7 +74,7 @@ def way(registered, queued, started, finished, result):
 
 
 def test_whole_times_are_printed_without_a_fraction():
-    text = report.as_json(told(2, build("b1", 1, [2]), build("b2", 1.5, [1e17])))
+    text = report.as_json(outcome_of(2, build("b1", 1, [2]), build("b2", 1.5, [1e17])))
     assert '"registered_at": 1,' in text
     assert '"registered_at": 1.5,' in text
     assert '"finished_at": 1e+17,' in text
@@ -85,7 +85,7 @@ def test_standard_input():
 
 
 def test_nothing_is_printed_unless_all_are_well_formed(write):
-    good, bad = write("good.json", ONE), write("bad.json", story(1, build("b1", jobs=[])))
+    good, bad = write("good.json", ONE), write("bad.json", scenario_bytes(1, build("b1", jobs=[])))
     text = refused(good, bad, "--json")
     assert text.startswith(f"{bad}: events[0].jobs: ")
     assert refused(good, bad) == text
@@ -164,12 +164,12 @@ def table(outcome, limit=None, width=80, encoding="utf-8"):
 
 
 def test_a_line_a_workload_with_its_timeline():
-    outcome = told(
+    outcome = outcome_of(
         2,
-        gang("b1", 2, 30),
+        wide_build("b1", 2, 30),
         build("b2", jobs=[30]),
-        gang("never", 3, 5, at=15),
-        gang("limited", 4, 5, at=15),
+        wide_build("never", 3, 5, at=15),
+        wide_build("limited", 4, 5, at=15),
         max_boxes=3,
     )
     rows = {row.split()[0]: row for row in table(outcome).splitlines() if row.strip()}
@@ -187,7 +187,9 @@ def test_a_line_a_workload_with_its_timeline():
 
 
 def test_the_whole_table():
-    outcome = told(2, gang("b1", 2, 30), build("b2", jobs=[30]), gang("w" * 30, 3, 5, at=15))
+    outcome = outcome_of(
+        2, wide_build("b1", 2, 30), build("b2", jobs=[30]), wide_build("w" * 30, 3, 5, at=15)
+    )
     shown = [line.rstrip() for line in table(outcome).splitlines()]
     assert shown == [
         "workload              kind   registered  waited   ran  result  0 s to 1:00",
@@ -208,14 +210,14 @@ def test_the_whole_table():
 
 
 def test_a_run_of_no_seconds_has_a_table():
-    shown = table(told(1, build("b1", jobs=[0])))
+    shown = table(outcome_of(1, build("b1", jobs=[0])))
     assert "0 s to 0 s" in shown
     assert "passed" in shown
 
 
 def test_a_terminal_shows_results_in_colours():
     jobs = [{"seconds": 9, "result": "failed"}]
-    outcome = told(2, build("good", jobs=[9]), build("bad", jobs=jobs, branch="x"))
+    outcome = outcome_of(2, build("good", jobs=[9]), build("bad", jobs=jobs, branch="x"))
     file = io.StringIO()
     console = Console(file=file, width=80, force_terminal=True, color_system="standard")
     report.show(console, outcome, "", 1)
@@ -229,7 +231,7 @@ def test_a_terminal_shows_results_in_colours():
 
 
 def test_it_is_readable_at_80_columns_and_in_ascii():
-    outcome = told(3, *(gang("x" * 200 + str(i), 1, 1e7, at=i * 1e6) for i in range(5)))
+    outcome = outcome_of(3, *(wide_build("x" * 200 + str(i), 1, 1e7, at=i * 1e6) for i in range(5)))
     for encoding in ("utf-8", "ascii"):
         rows = table(outcome, encoding=encoding).splitlines()
         assert max(map(len, rows)) <= 80
@@ -237,14 +239,14 @@ def test_it_is_readable_at_80_columns_and_in_ascii():
 
 
 def test_no_colour_and_no_control_character_where_there_is_no_terminal():
-    outcome = told(3, build("\x1b[31mred\u202e[bold]x[/]", branch="b"))
+    outcome = outcome_of(3, build("\x1b[31mred\u202e[bold]x[/]", branch="b"))
     text = table(outcome)
     assert "\x1b" not in text
     assert "[bold]x[/]" in text
 
 
 def test_at_most_a_hundred_workloads_are_shown(write):
-    path = write("many.json", story(9, *(build(f"b{i}") for i in range(150))))
+    path = write("many.json", scenario_bytes(9, *(build(f"b{i}") for i in range(150))))
     assert "and 50 more" in call(path).stdout
     assert len(call(path, "--all").stdout.splitlines()) > 150
 
@@ -263,5 +265,5 @@ def test_durations(seconds, text):
 def test_watching_a_long_run():
     events = [build(f"b{i}", i, [1], branch="x") for i in range(1_200)]
     seen = []
-    run(parse(story(2, *events, projects=settings())), seen.append)
+    run(parse(scenario_bytes(2, *events, projects=settings())), seen.append)
     assert seen == [512, 1024]

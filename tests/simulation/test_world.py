@@ -6,19 +6,19 @@ import pytest
 from boxsched.model import Policy
 from boxsched.scheduling.interface import QueueRules
 from boxsched.simulation import parse, run
-from tests.simulation.story import (
+from tests.simulation.scenarios import (
     boxes,
     build,
     deploy,
     ends,
-    gang,
+    outcome_of,
+    results_by_name,
+    scenario_bytes,
     settings,
     ssh,
     starts,
     stop,
-    story,
-    told,
-    ways,
+    wide_build,
 )
 
 FAILS = {"seconds": 5, "result": "failed"}
@@ -28,7 +28,7 @@ def test_the_example_of_the_docs():
     web = {"name": "web", "priority_branches": ["main"], "max_boxes": None, "fail_fast": False}
     web["cancellation"] = [["main", "none"], ["*", "queued"]]
     failing = {"seconds": 30, "expected": 45, "result": "failed"}
-    outcome = told(
+    outcome = outcome_of(
         8,
         build("b1", project="web", branch="main", jobs=[60, 60, failing]),
         deploy("d1", 1, [20], project="web", priority=90),
@@ -37,7 +37,7 @@ def test_the_example_of_the_docs():
         boxes(6, 10),
         projects=[web],
     )
-    assert ways(outcome) == {
+    assert results_by_name(outcome) == {
         "b1": (0, 0, 60, "failed"),
         "d1": (1, 1, 21, "passed"),
         "s1": (1, 1, 9, "stopped"),
@@ -53,13 +53,13 @@ def test_the_example_of_the_docs():
 
 
 def test_nothing_happens_in_an_empty_scenario():
-    summary = told(3).summary
+    summary = outcome_of(3).summary
     assert attrs.astuple(summary) == (0, 0, 0, 0.0, 1.0, 0.0)
 
 
 def test_a_workload_that_never_fits_is_unfinished():
-    outcome = told(1, build("small"), gang("wide", 2, 10))
-    assert ways(outcome)["wide"] == (0, None, None, None)
+    outcome = outcome_of(1, build("small"), wide_build("wide", 2, 10))
+    assert results_by_name(outcome)["wide"] == (0, None, None, None)
     assert ends(outcome)["small"] == 10
     assert (outcome.summary.workloads, outcome.summary.jobs, outcome.summary.makespan) == (2, 3, 10)
 
@@ -68,7 +68,7 @@ def test_a_workload_that_never_fits_is_unfinished():
 
 
 def test_a_lane_goes_one_after_the_other():
-    outcome = told(
+    outcome = outcome_of(
         9,
         *(build(f"b{i}", branch="main") for i in (1, 2)),
         *(build(f"t{i}", tag="main") for i in (1, 2)),
@@ -92,34 +92,36 @@ def test_a_lane_goes_one_after_the_other():
 def test_a_new_build_cancels_as_the_strategy_says(strategy, running, waiting):
     rules = settings(cancellation=[["keep/*", "none"], ["*", strategy]])
     three = [build(f"b{i}", at=i * 10, jobs=[100], branch="x/y") for i in range(3)]
-    outcome = ways(told(9, *three, build("t", 30, tag="x/y"), projects=rules))
+    outcome = results_by_name(outcome_of(9, *three, build("t", 30, tag="x/y"), projects=rules))
     assert (outcome["b0"], outcome["b1"]) == (running, waiting)
     assert outcome["t"] == (30, 30, 40, "passed")
 
 
 def test_canceled_in_the_instant_of_its_registration_it_never_left_ordering():
     rules = settings(cancellation=[["*", "all"]])
-    outcome = told(9, *(build(f"b{i}", branch="x") for i in range(3)), projects=rules)
-    assert ways(outcome)["b0"] == (None, None, 0, "canceled")
-    assert ways(outcome)["b2"] == (0, 0, 10, "passed")
+    outcome = outcome_of(9, *(build(f"b{i}", branch="x") for i in range(3)), projects=rules)
+    assert results_by_name(outcome)["b0"] == (None, None, 0, "canceled")
+    assert results_by_name(outcome)["b2"] == (0, 0, 10, "passed")
 
 
 def test_canceled_while_it_waits_for_boxes_it_has_left_ordering():
-    outcome = told(1, build("b1"), build("b2"), stop("b2", 4))
-    assert ways(outcome)["b2"] == (0, None, 4, "canceled")
+    outcome = outcome_of(1, build("b1"), build("b2"), stop("b2", 4))
+    assert results_by_name(outcome)["b2"] == (0, None, 4, "canceled")
 
 
 # --- Stops, failures, refusals --------------------------------------------------------------
 
 
 def test_a_stopped_workload_frees_its_boxes_and_its_lane_at_once():
-    outcome = told(2, gang("b1", 2, 100, branch="x"), gang("b2", 2, 10, branch="x"), stop("b1", 7))
-    assert ways(outcome) == {"b1": (0, 0, 7, "stopped"), "b2": (7, 7, 17, "passed")}
+    outcome = outcome_of(
+        2, wide_build("b1", 2, 100, branch="x"), wide_build("b2", 2, 10, branch="x"), stop("b1", 7)
+    )
+    assert results_by_name(outcome) == {"b1": (0, 0, 7, "stopped"), "b2": (7, 7, 17, "passed")}
 
 
 def test_a_job_that_ends_at_the_time_of_a_stop_has_ended():
-    outcome = told(1, build("b1"), stop("b1", 10), stop("b1", 11))
-    assert ways(outcome)["b1"] == (0, 0, 10, "passed")
+    outcome = outcome_of(1, build("b1"), stop("b1", 10), stop("b1", 11))
+    assert results_by_name(outcome)["b1"] == (0, 0, 10, "passed")
 
 
 def test_the_end_of_a_stopped_workload_makes_no_instant_of_its_own():
@@ -129,41 +131,53 @@ def test_the_end_of_a_stopped_workload_makes_no_instant_of_its_own():
         ssh("gone", jobs=[50]),
         build("b1", jobs=overdue),
         stop("gone", 1),
-        gang("head", 3, 10, at=2),
+        wide_build("head", 3, 10, at=2),
         build("b2", 3, [1000]),
     ]
-    assert starts(told(4, *events))["b2"] == 100
-    assert starts(told(4, *events, stop("gone", 50)))["b2"] == 50
+    assert starts(outcome_of(4, *events))["b2"] == 100
+    assert starts(outcome_of(4, *events, stop("gone", 50)))["b2"] == 50
 
 
 def test_the_first_failed_job_stops_the_others_where_the_project_fails_fast():
     jobs = [100, FAILS, 50, 5]
-    outcome = ways(told(4, build("b1", jobs=jobs), projects=settings(fail_fast=True)))
+    outcome = results_by_name(
+        outcome_of(4, build("b1", jobs=jobs), projects=settings(fail_fast=True))
+    )
     assert outcome["b1"] == (0, 0, 5, "failed")
-    outcome = ways(told(4, build("b1", jobs=jobs), projects=settings()))
+    outcome = results_by_name(outcome_of(4, build("b1", jobs=jobs), projects=settings()))
     assert outcome["b1"] == (0, 0, 100, "failed")
     slow = settings(fail_fast=["main"])
-    assert ways(told(4, build("b1", jobs=jobs), projects=slow))["b1"] == (0, 0, 100, "failed")
-    assert ways(told(4, build("b1", jobs=jobs, branch="main"), projects=slow))["b1"][2] == 5
+    assert results_by_name(outcome_of(4, build("b1", jobs=jobs), projects=slow))["b1"] == (
+        0,
+        0,
+        100,
+        "failed",
+    )
+    assert (
+        results_by_name(outcome_of(4, build("b1", jobs=jobs, branch="main"), projects=slow))["b1"][
+            2
+        ]
+        == 5
+    )
 
 
 def test_stopped_beats_failed():
-    outcome = told(2, build("b1", jobs=[FAILS, 100]), stop("b1", 9))
-    assert ways(outcome)["b1"] == (0, 0, 9, "stopped")
+    outcome = outcome_of(2, build("b1", jobs=[FAILS, 100]), stop("b1", 9))
+    assert results_by_name(outcome)["b1"] == (0, 0, 9, "stopped")
 
 
 def test_a_refused_workload_touches_nothing():
     rules = settings(cancellation=[["*", "all"]], max_boxes=2)
-    outcome = told(
+    outcome = outcome_of(
         9,
-        gang("b1", 2, 10, branch="x"),
-        gang("b2", 3, 10, at=5, branch="x"),
+        wide_build("b1", 2, 10, branch="x"),
+        wide_build("b2", 3, 10, at=5, branch="x"),
         stop("b2", 6),
-        gang("q", 5, 10, at=6, project="q"),
+        wide_build("q", 5, 10, at=6, project="q"),
         max_boxes=4,
         projects=rules,
     )
-    assert ways(outcome) == {
+    assert results_by_name(outcome) == {
         "b1": (0, 0, 10, "passed"),
         "b2": (None, None, 5, "refused"),
         "q": (None, None, 6, "refused"),
@@ -176,33 +190,33 @@ def test_a_refused_workload_touches_nothing():
 
 
 def test_a_box_is_free_as_soon_as_its_own_job_ends():
-    outcome = told(2, build("b1", jobs=[10, 100]), build("b2", 1))
+    outcome = outcome_of(2, build("b1", jobs=[10, 100]), build("b2", 1))
     assert starts(outcome)["b2"] == 10
 
 
 def test_jobs_of_no_seconds_end_in_the_instant_they_start():
     chain = [build(f"b{i}", 3, [0, 0], branch="x") for i in range(4)]
-    outcome = told(2, *chain, build("last", 3))
+    outcome = outcome_of(2, *chain, build("last", 3))
     assert {(r.started_at, r.finished_at) for r in outcome.records[:4]} == {(3, 3)}
     assert ends(outcome)["last"] == 13
 
 
 def test_times_are_doubles_and_ends_are_sums():
-    outcome = told(1, build("b1", 0.1, [0.2]), build("b2", 0.1 + 0.2))
+    outcome = outcome_of(1, build("b1", 0.1, [0.2]), build("b2", 0.1 + 0.2))
     assert ends(outcome)["b1"] == 0.1 + 0.2 == starts(outcome)["b2"]
 
 
 def test_a_duration_below_the_resolution_of_time_is_not_a_duration():
-    assert ends(told(1, build("b1", 1e17, [1]), build("b2", 1e17)))["b2"] == 1e17 + 10
+    assert ends(outcome_of(1, build("b1", 1e17, [1]), build("b2", 1e17)))["b2"] == 1e17 + 10
 
 
 def test_fewer_boxes_wanted_than_busy():
-    outcome = told(
+    outcome = outcome_of(
         3,
         build("b1", jobs=[10, 20, 30]),
         boxes(1, 5),
         build("b2", 6, [1]),
-        gang("b3", 2, 1, at=35),
+        wide_build("b3", 2, 1, at=35),
         boxes(2, 40),
     )
     assert starts(outcome) == {"b1": 0, "b2": 30, "b3": 40}
@@ -211,18 +225,18 @@ def test_fewer_boxes_wanted_than_busy():
 
 
 def test_demand_after_the_last_end_is_not_counted():
-    outcome = told(2, build("b1"), boxes(100, 50))
+    outcome = outcome_of(2, build("b1"), boxes(100, 50))
     assert (outcome.summary.makespan, outcome.summary.utilization) == (10, 0.5)
 
 
 def test_the_makespan_begins_with_the_first_event_whatever_it_is():
-    outcome = told(2, boxes(2, 100), build("b1", 130))
+    outcome = outcome_of(2, boxes(2, 100), build("b1", 130))
     assert (outcome.summary.makespan, outcome.summary.utilization) == (40, 10 / 80)
 
 
 def test_box_types():
     mac = {"seconds": 10, "box_type": "mac"}
-    outcome = told(
+    outcome = outcome_of(
         {"linux": 2, "mac": 1},
         build("b1", jobs=[10, 20, mac]),
         build("b2", 1, [mac]),
@@ -237,15 +251,15 @@ def test_box_types():
 
 
 def test_a_project_has_its_own_limit():
-    outcome = told(4, gang("b1", 2, 10), gang("b2", 2, 10), build("q", project="q"),
-                   projects=settings(max_boxes=3))  # fmt: skip
+    events = (wide_build("b1", 2, 10), wide_build("b2", 2, 10), build("q", project="q"))
+    outcome = outcome_of(4, *events, projects=settings(max_boxes=3))
     assert starts(outcome) == {"b1": 0, "b2": 10, "q": 0}
 
 
 def test_rounds_continue_until_nothing_changes():
     # In the first pass head waits for Boxes and holds back late. Then its own project's short build
     # is let past it, so that its project's limit keeps it out: the second pass has no head.
-    outcome = told(
+    outcome = outcome_of(
         3,
         ssh("runs", 0, [12]),
         build("late", 4, [100], project="q"),
@@ -263,10 +277,10 @@ def test_priority_goes_first_and_ageing_lets_the_old_ones_catch_up():
     holds = build("holds", 0, [100])
     others = [build("low", 1), ssh("ssh", 50), build("high", 60, branch="main"), deploy("d", 70)]
     rules = settings(priority_branches=["ma*"])
-    assert [n for n, _ in by_start(told(1, holds, *others, projects=rules))] == [
+    assert [n for n, _ in by_start(outcome_of(1, holds, *others, projects=rules))] == [
         "holds", "ssh", "d", "high", "low",
     ]  # fmt: skip
-    aged = told(1, holds, *others, projects=rules, priority_aging=0.5)
+    aged = outcome_of(1, holds, *others, projects=rules, priority_aging=0.5)
     assert [n for n, _ in by_start(aged)] == ["holds", "low", "ssh", "high", "d"]
 
 
@@ -275,11 +289,15 @@ def by_start(outcome):
 
 
 def test_a_scenario_runs_again_under_other_rules():
-    scenario = parse(story(4, gang("b1", 3, 10), gang("b2", 2, 10), gang("b3", 1, 100)))
+    scenario = parse(
+        scenario_bytes(
+            4, wide_build("b1", 3, 10), wide_build("b2", 2, 10), wide_build("b3", 1, 100)
+        )
+    )
     first = run(scenario)
     strict = run(attrs.evolve(scenario, rules=QueueRules(policy=Policy.STRICT)))
     greedy = run(attrs.evolve(scenario, rules=QueueRules(policy=Policy.BEST_EFFORT)))
     assert starts(first) == {"b1": 0, "b2": 10, "b3": 0}
     assert starts(strict) == {"b1": 0, "b2": 10, "b3": 10}
     assert starts(greedy) == {"b1": 0, "b2": 10, "b3": 0}
-    assert ways(run(scenario)) == ways(first)
+    assert results_by_name(run(scenario)) == results_by_name(first)

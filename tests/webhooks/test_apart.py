@@ -10,7 +10,7 @@ from boxsched.errors import BoxschedError, StoreAway
 from boxsched.webhooks import apart
 from boxsched.webhooks.events import Delivery
 from boxsched.webhooks.reading import read
-from tests.service.hosts import change, deletion, push
+from tests.service.code_hosts import change, deletion, push
 
 
 def outcome(how: object, provider: str, headers: CIMultiDict[str], body: bytes) -> object:

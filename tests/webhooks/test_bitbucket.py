@@ -4,8 +4,8 @@ import pytest
 
 from boxsched.errors import Malformed
 from boxsched.webhooks.outcomes import MAX_EVENTS, MAX_REPOSITORIES
-from tests.webhooks.described import described
-from tests.webhooks.sent import (
+from tests.webhooks.event_lines import event_line
+from tests.webhooks.sample_payloads import (
     NULL,
     A,
     B,
@@ -13,20 +13,20 @@ from tests.webhooks.sent import (
     cloud_ref,
     cloud_request,
     delivery,
-    happened,
-    say,
+    event_of_delivery,
+    line_of_delivery,
     server_push,
     server_request,
 )
 
 
 def cloud(*changes):
-    return [described(e) for e in delivery("bitbucket", "repo:push", cloud_push(*changes)).events]
+    return [event_line(e) for e in delivery("bitbucket", "repo:push", cloud_push(*changes)).events]
 
 
 def server(*changes, **parts):
     sent = delivery("bitbucket-server", "repo:refs_changed", server_push(*changes, **parts))
-    return [described(event) for event in sent.events]
+    return [event_line(event) for event in sent.events]
 
 
 # --- Cloud ----------------------------------------------------------------------------------
@@ -80,25 +80,25 @@ def test_the_address_in_a_raw_author_is_left_out():
 
 @pytest.mark.parametrize("event", ["created", "updated"])
 def test_a_request_of_cloud_is_built(event):
-    line = say("bitbucket", f"pullrequest:{event}", cloud_request())
+    line = line_of_delivery("bitbucket", f"pullrequest:{event}", cloud_request())
     assert line == "build pull-request-7 (own) at aaaaaaaaaaaa 'Add it' by Ann"
 
 
 @pytest.mark.parametrize("event", ["fulfilled", "rejected", "superseded"])
 def test_a_request_of_cloud_is_closed(event):
-    line = say("bitbucket", f"pullrequest:{event}", cloud_request(state="MERGED"))
+    line = line_of_delivery("bitbucket", f"pullrequest:{event}", cloud_request(state="MERGED"))
     assert line.startswith("close pull-request-7")
 
 
 def test_an_update_of_a_closed_request_builds_nothing():
-    line = say("bitbucket", "pullrequest:updated", cloud_request(state="SUPERSEDED"))
+    line = line_of_delivery("bitbucket", "pullrequest:updated", cloud_request(state="SUPERSEDED"))
     assert line.startswith("close pull-request-7")
 
 
 @pytest.mark.parametrize("repository", [None, {}, {"full_name": "fork/web"}])
 def test_a_source_elsewhere_or_unknown_is_a_fork(repository):
     payload = cloud_request(source={"repository": repository})
-    assert "(fork)" in say("bitbucket", "pullrequest:created", payload)
+    assert "(fork)" in line_of_delivery("bitbucket", "pullrequest:created", payload)
 
 
 def test_cloud_names_its_repository_and_delivery():
@@ -138,33 +138,41 @@ def test_the_message_belongs_to_the_ref_whose_head_it_is():
 
 @pytest.mark.parametrize("event", ["pr:opened", "pr:reopened", "pr:from_ref_updated"])
 def test_a_request_of_data_center_is_built(event):
-    line = say("bitbucket-server", event, server_request())
+    line = line_of_delivery("bitbucket-server", event, server_request())
     assert line == "build pull-request-7 (own) at aaaaaaaaaaaa 'Add it' by Ann"
 
 
 @pytest.mark.parametrize("event", ["pr:merged", "pr:declined", "pr:deleted"])
 def test_a_request_of_data_center_is_closed(event):
-    assert say("bitbucket-server", event, server_request()).startswith("close pull-request-7")
+    assert line_of_delivery("bitbucket-server", event, server_request()).startswith(
+        "close pull-request-7"
+    )
 
 
 @pytest.mark.parametrize(("source", "target"), [(1, 2), (None, 1), (None, None)])
 def test_a_source_in_another_repository_is_a_fork(source, target):
-    assert "(fork)" in say("bitbucket-server", "pr:opened", server_request(source, target))
+    assert "(fork)" in line_of_delivery(
+        "bitbucket-server", "pr:opened", server_request(source, target)
+    )
 
 
 def test_the_time_is_the_events():
-    event = happened("bitbucket-server", "pr:opened", server_request())
+    event = event_of_delivery("bitbucket-server", "pr:opened", server_request())
     assert event.at == 1_795_942_800
 
 
 def test_a_test_of_the_connection_is_a_ping():
-    line = say("bitbucket-server", "diagnostics:ping", {"test": True})
+    line = line_of_delivery("bitbucket-server", "diagnostics:ping", {"test": True})
     assert line == "ignored: a ping: the webhook is set up"
 
 
 def test_the_payload_names_the_event_where_no_header_does():
-    assert say("bitbucket-server", None, server_push(("refs/heads/a", A))).startswith("branch a")
-    assert say("bitbucket-server", None, {}).startswith("ignored: the request has no X-Event-Key")
+    assert line_of_delivery("bitbucket-server", None, server_push(("refs/heads/a", A))).startswith(
+        "branch a"
+    )
+    assert line_of_delivery("bitbucket-server", None, {}).startswith(
+        "ignored: the request has no X-Event-Key"
+    )
 
 
 def test_a_repository_has_so_many_names_at_most():

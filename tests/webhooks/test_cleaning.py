@@ -8,8 +8,8 @@ from boxsched.model import MAX_MESSAGE_CHARACTERS, MAX_NAME_CHARACTERS
 from boxsched.webhooks import cleaning
 from boxsched.webhooks.outcomes import Head, deleted_branch, pushed, pushed_branch
 from boxsched.webhooks.skipping import SEARCHED_CHARACTERS, skip_tag
-from tests.webhooks.described import described
-from tests.webhooks.sent import A
+from tests.webhooks.event_lines import event_line
+from tests.webhooks.sample_payloads import A
 
 # --- Names ----------------------------------------------------------------------------------
 
@@ -40,14 +40,16 @@ def test_a_name_that_git_can_have_is_built(name):
 )
 def test_a_name_that_boxsched_cannot_take_is_ignored_with_the_reason(name, reason):
     for event in (pushed_branch(name, Head(commit=A)), deleted_branch(name)):
-        assert described(event).startswith("ignored: the branch")
-        assert reason in described(event)
+        assert event_line(event).startswith("ignored: the branch")
+        assert reason in event_line(event)
     if name != "HEAD":
-        assert described(pushed(f"refs/tags/{name}", Head(commit=A))).startswith("ignored: the tag")
+        assert event_line(pushed(f"refs/tags/{name}", Head(commit=A))).startswith(
+            "ignored: the tag"
+        )
 
 
 def test_a_reason_holds_a_short_and_clean_piece_of_what_was_sent():
-    line = described(pushed("refs/x\x1b[31m" + "y" * 10_000, Head(commit=A)))
+    line = event_line(pushed("refs/x\x1b[31m" + "y" * 10_000, Head(commit=A)))
     assert len(line) < 150
     assert "\x1b" not in line
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.conftest import PROJECT
-from tests.webhooks.sent import (
+from tests.webhooks.sample_payloads import (
     NULL,
     cloud_push,
     cloud_ref,
@@ -13,7 +13,7 @@ from tests.webhooks.sent import (
     github_push,
     github_request,
     gitlab_request,
-    say,
+    line_of_delivery,
 )
 
 PAGE = (PROJECT / "docs" / "webhooks.md").read_text()
@@ -26,23 +26,23 @@ def rows(heading):
 
 
 def push(**parts):
-    return say("github", "push", github_push(**parts))
+    return line_of_delivery("github", "push", github_push(**parts))
 
 
 def given():
     many = cloud_push(*[{"new": cloud_ref(f"b{i}")} for i in range(120)])
     return {
-        say("github", "ping", {}),
+        line_of_delivery("github", "ping", {}),
         push(head_commit={"id": "a" * 40, "message": "x [skip ci]"}),
         push(ref="refs/tags/v1", after=NULL),
-        say("github", "create", {}),
+        line_of_delivery("github", "create", {}),
         push(ref="refs/notes/x"),
         push(ref="refs/heads/a b"),
         push(after="HEAD"),
-        say("github", "pull_request", github_request("labeled")),
-        say("gitlab", None, gitlab_request("update")),
-        say("github", "issues", {}),
-        say("github", None, {}),
+        line_of_delivery("github", "pull_request", github_request("labeled")),
+        line_of_delivery("gitlab", None, gitlab_request("update")),
+        line_of_delivery("github", "issues", {}),
+        line_of_delivery("github", None, {}),
         f"ignored: {delivery('bitbucket', 'repo:push', many).events[-1].reason}",
     }
 

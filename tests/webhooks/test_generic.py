@@ -4,34 +4,41 @@ import pytest
 
 from boxsched.errors import Invalid, Malformed
 from boxsched.webhooks.reading import read
-from tests.webhooks.described import described
-from tests.webhooks.sent import A, delivery, say
+from tests.webhooks.event_lines import event_line
+from tests.webhooks.sample_payloads import A, delivery, line_of_delivery
 
 
 def test_a_branch_or_a_tag_is_built():
-    assert say("generic", None, {"branch": "main"}) == "branch main at no commit None by None"
+    assert (
+        line_of_delivery("generic", None, {"branch": "main"})
+        == "branch main at no commit None by None"
+    )
     whole = {"branch": "main", "commit": "ABCDEF1", "message": "Fix it\n", "author": "Ann"}
-    assert say("generic", None, whole) == "branch main at abcdef1 'Fix it' by Ann"
-    assert say("generic", None, {"tag": "v1", "commit": A}).startswith("tag v1 at aaaaaaaaaaaa")
+    assert line_of_delivery("generic", None, whole) == "branch main at abcdef1 'Fix it' by Ann"
+    assert line_of_delivery("generic", None, {"tag": "v1", "commit": A}).startswith(
+        "tag v1 at aaaaaaaaaaaa"
+    )
 
 
 def test_a_deleted_branch_or_tag():
-    assert say("generic", None, {"branch": "x", "deleted": True}) == "branch x deleted"
+    assert line_of_delivery("generic", None, {"branch": "x", "deleted": True}) == "branch x deleted"
     deleted = delivery("generic", None, {"tag": "v1", "deleted": True, "delivery": "d1"})
-    assert described(deleted.events[0]) == "ignored: the tag v1 was deleted"
+    assert event_line(deleted.events[0]) == "ignored: the tag v1 was deleted"
     assert (deleted.event, deleted.id, deleted.repositories) == ("delete", "d1", ())
     assert delivery("generic", None, {"branch": "x", "deleted": False}).event == "push"
 
 
 def test_a_skip_tag_counts():
-    line = say("generic", None, {"branch": "main", "message": "[skip ci]"})
+    line = line_of_delivery("generic", None, {"branch": "main", "message": "[skip ci]"})
     assert line == "ignored: a skip tag in the message: [skip ci]"
 
 
 def test_the_null_hash_of_a_script_in_git_is_a_deletion():
     for null in ("0" * 40, "0" * 64):
-        assert say("generic", None, {"branch": "x", "commit": null}) == "branch x deleted"
-    assert say("generic", None, {"branch": "x", "commit": "0" * 7}).startswith(
+        assert (
+            line_of_delivery("generic", None, {"branch": "x", "commit": null}) == "branch x deleted"
+        )
+    assert line_of_delivery("generic", None, {"branch": "x", "commit": "0" * 7}).startswith(
         "branch x at 0000000"
     )
 

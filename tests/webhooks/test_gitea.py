@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.webhooks.sent import (
+from tests.webhooks.sample_payloads import (
     NULL,
     A,
     B,
@@ -10,7 +10,7 @@ from tests.webhooks.sent import (
     gitea_push,
     gitea_request,
     gogs_request,
-    say,
+    line_of_delivery,
 )
 
 FAMILY = ("gitea", "forgejo")
@@ -23,52 +23,60 @@ def test_a_push_builds_its_head(provider):
         {"id": B, "message": "Older"},
         {"id": A, "message": "Fix it", "author": {"name": "A"}},
     ]
-    assert say(provider, "push", gitea_push()) == "branch main at aaaaaaaaaaaa None by ann"
-    line = say(provider, "push", gitea_push(commits=commits))
+    assert (
+        line_of_delivery(provider, "push", gitea_push())
+        == "branch main at aaaaaaaaaaaa None by ann"
+    )
+    line = line_of_delivery(provider, "push", gitea_push(commits=commits))
     assert line == "branch main at aaaaaaaaaaaa 'Fix it' by A"
-    assert say(provider, "push", gitea_push(after=NULL)) == "branch main deleted"
+    assert line_of_delivery(provider, "push", gitea_push(after=NULL)) == "branch main deleted"
 
 
 @pytest.mark.parametrize("provider", FAMILY)
 def test_a_tag_comes_as_a_push(provider):
     tag = gitea_push(ref="refs/tags/v1")
-    assert say(provider, "push", tag) == "tag v1 at aaaaaaaaaaaa None by ann"
+    assert line_of_delivery(provider, "push", tag) == "tag v1 at aaaaaaaaaaaa None by ann"
     created = {"ref": "v1", "ref_type": "tag", "sha": A}
-    assert say(provider, "create", created) == "ignored: a push event says the same"
+    assert line_of_delivery(provider, "create", created) == "ignored: a push event says the same"
 
 
 @pytest.mark.parametrize("provider", [*FAMILY, "gogs"])
 def test_a_deletion_is_an_event_of_its_own(provider):
-    assert say(provider, "delete", {"ref": "a/b", "ref_type": "branch"}) == "branch a/b deleted"
-    line = say(provider, "delete", {"ref": "v1", "ref_type": "tag"})
+    assert (
+        line_of_delivery(provider, "delete", {"ref": "a/b", "ref_type": "branch"})
+        == "branch a/b deleted"
+    )
+    line = line_of_delivery(provider, "delete", {"ref": "v1", "ref_type": "tag"})
     assert line == "ignored: the tag v1 was deleted"
 
 
 @pytest.mark.parametrize("provider", FAMILY)
 def test_the_head_commits_skip_tag_counts(provider):
     head = {"id": A, "message": "x [skip actions]"}
-    line = say(provider, "push", gitea_push(head_commit=head))
+    line = line_of_delivery(provider, "push", gitea_push(head_commit=head))
     assert line == "ignored: a skip tag in the message: [skip actions]"
 
 
 @pytest.mark.parametrize("action", ["opened", "reopened", "synchronized"])
 @pytest.mark.parametrize("provider", FAMILY)
 def test_a_pull_request_is_built(provider, action):
-    line = say(provider, "pull_request", gitea_request(action))
+    line = line_of_delivery(provider, "pull_request", gitea_request(action))
     assert line == "build pull-request-7 (own) at aaaaaaaaaaaa 'Add it' by Ann"
 
 
 def test_older_versions_of_gitea_name_a_push_to_a_request_otherwise():
-    line = say("gitea", "pull_request_sync", gitea_request("synchronized"))
+    line = line_of_delivery("gitea", "pull_request_sync", gitea_request("synchronized"))
     assert line.startswith("build pull-request-7")
 
 
 def test_closed_and_other_actions():
-    assert say("gitea", "pull_request", gitea_request("closed")).startswith("close pull-request-7")
+    assert line_of_delivery("gitea", "pull_request", gitea_request("closed")).startswith(
+        "close pull-request-7"
+    )
     for action in ("edited", "assigned", "label_updated", "milestoned", "review_requested"):
-        line = say("gitea", "pull_request", gitea_request(action))
+        line = line_of_delivery("gitea", "pull_request", gitea_request(action))
         assert line == f"ignored: nothing to build for the pull request: {action}"
-    assert "(own draft)" in say("gitea", "pull_request", gitea_request(draft=True))
+    assert "(own draft)" in line_of_delivery("gitea", "pull_request", gitea_request(draft=True))
 
 
 @pytest.mark.parametrize(
@@ -82,12 +90,12 @@ def test_closed_and_other_actions():
     ],
 )
 def test_a_head_elsewhere_unknown_or_pushed_for_review_counts_as_a_forks(head):
-    assert "(fork)" in say("gitea", "pull_request", gitea_request(head=head))
+    assert "(fork)" in line_of_delivery("gitea", "pull_request", gitea_request(head=head))
 
 
 def test_the_repositories_are_compared_by_name_where_they_have_no_id():
     ends = {"repo_id": None, "repo": {"full_name": "owner/web"}}
-    assert "(own)" in say("gitea", "pull_request", gitea_request(head=ends, base=ends))
+    assert "(own)" in line_of_delivery("gitea", "pull_request", gitea_request(head=ends, base=ends))
 
 
 def test_forgejo_goes_by_its_own_headers_or_giteas():
@@ -114,15 +122,22 @@ def test_a_comparison_with_the_null_hash_is_not_a_link():
 
 def test_a_new_tag_of_gogs_comes_as_create_only():
     created = {"ref": "v1", "ref_type": "tag", "sender": {"login": "ann"}}
-    assert say("gogs", "create", {**created, "sha": A}) == "tag v1 at aaaaaaaaaaaa None by ann"
-    assert say("gogs", "create", created) == "tag v1 at no commit None by ann"
+    assert (
+        line_of_delivery("gogs", "create", {**created, "sha": A})
+        == "tag v1 at aaaaaaaaaaaa None by ann"
+    )
+    assert line_of_delivery("gogs", "create", created) == "tag v1 at no commit None by ann"
     branch = {"ref": "topic", "ref_type": "branch"}
-    assert say("gogs", "create", branch) == "ignored: a push event says the same"
+    assert line_of_delivery("gogs", "create", branch) == "ignored: a push event says the same"
 
 
 def test_a_pull_request_of_gogs_names_no_commit():
-    line = say("gogs", "pull_request", gogs_request())
+    line = line_of_delivery("gogs", "pull_request", gogs_request())
     assert line == "build pull-request-7 (own) at no commit 'Add it' by ann"
-    assert "(fork)" in say("gogs", "pull_request", gogs_request(head="fork/web"))
-    assert say("gogs", "pull_request", gogs_request("closed")).startswith("close pull-request-7")
-    assert say("gogs", "pull_request", gogs_request("assigned")).startswith("ignored: nothing")
+    assert "(fork)" in line_of_delivery("gogs", "pull_request", gogs_request(head="fork/web"))
+    assert line_of_delivery("gogs", "pull_request", gogs_request("closed")).startswith(
+        "close pull-request-7"
+    )
+    assert line_of_delivery("gogs", "pull_request", gogs_request("assigned")).startswith(
+        "ignored: nothing"
+    )

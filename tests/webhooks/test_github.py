@@ -7,16 +7,25 @@ import pytest
 
 from boxsched.errors import Malformed
 from boxsched.webhooks.reading import read
-from tests.webhooks.described import described
-from tests.webhooks.sent import NULL, A, B, delivery, github_push, github_request, happened, say
+from tests.webhooks.event_lines import event_line
+from tests.webhooks.sample_payloads import (
+    NULL,
+    A,
+    B,
+    delivery,
+    event_of_delivery,
+    github_push,
+    github_request,
+    line_of_delivery,
+)
 
 
 def push(**parts):
-    return say("github", "push", github_push(**parts))
+    return line_of_delivery("github", "push", github_push(**parts))
 
 
 def request(*args, **parts):
-    return say("github", "pull_request", github_request(*args, **parts))
+    return line_of_delivery("github", "pull_request", github_request(*args, **parts))
 
 
 def test_a_push_builds_its_head():
@@ -56,7 +65,7 @@ def test_other_refs_are_ignored():
 
 
 def test_hashes_of_sha_256_are_commits_too():
-    event = happened("github", "push", github_push(after="C" * 64, head_commit=None))
+    event = event_of_delivery("github", "push", github_push(after="C" * 64, head_commit=None))
     assert event.commit == "c" * 64
     assert push(after="0" * 64, head_commit=None) == "branch main deleted"
 
@@ -92,7 +101,9 @@ def test_a_head_elsewhere_or_unknown_comes_from_a_fork(repository):
 
 
 def test_the_base_has_the_target_branch():
-    event = happened("github", "pull_request", github_request(updated_at="2026-11-29T10:00:00Z"))
+    event = event_of_delivery(
+        "github", "pull_request", github_request(updated_at="2026-11-29T10:00:00Z")
+    )
     assert (event.branch, event.target_branch, event.at) == (
         "pull-request-7",
         "main",
@@ -116,7 +127,7 @@ def test_a_skip_tag_in_the_title_of_a_request_counts():
 
 
 def test_a_request_that_names_no_event_is_ignored():
-    assert say("github", None, {}) == (
+    assert line_of_delivery("github", None, {}) == (
         "ignored: the request has no X-GitHub-Event header, or more than one"
     )
 
@@ -134,13 +145,13 @@ def test_a_form_is_read_like_json():
         "X-GitHub-Event": "push",
         "Content-Type": "application/x-www-form-urlencoded; charset=UTF-8",
     }
-    assert described(read("github", headers, body).events[0]).startswith("branch main at a")
+    assert event_line(read("github", headers, body).events[0]).startswith("branch main at a")
 
 
 def test_json_that_a_client_calls_a_form_is_read_as_json():
     headers = {"X-GitHub-Event": "push", "Content-Type": "application/x-www-form-urlencoded"}
     body = b"\r\n " + json.dumps(github_push()).encode()
-    assert described(read("github", headers, body).events[0]).startswith("branch main at a")
+    assert event_line(read("github", headers, body).events[0]).startswith("branch main at a")
 
 
 @pytest.mark.parametrize(
@@ -173,19 +184,19 @@ def test_a_field_of_another_type_is_malformed_and_named(parts, field):
 
 def test_a_missing_field_is_named():
     with pytest.raises(Malformed) as raised:
-        say(
+        line_of_delivery(
             "github",
             "pull_request",
             {"action": "opened", "number": 1, "pull_request": {"base": {}}},
         )
     assert raised.value.field == "pull_request.head"
     with pytest.raises(Malformed) as raised:
-        say("github", "push", {"ref": "refs/heads/main"})
+        line_of_delivery("github", "push", {"ref": "refs/heads/main"})
     assert (raised.value.field, raised.value.message) == ("after", "is missing")
 
 
 @pytest.mark.parametrize("number", [0, -1, 10**13, 1.5, "7", None, 10**40])
 def test_a_request_without_a_proper_number_is_malformed(number):
     with pytest.raises(Malformed) as raised:
-        say("github", "pull_request", {**github_request(), "number": number})
+        line_of_delivery("github", "pull_request", {**github_request(), "number": number})
     assert raised.value.field == "number"

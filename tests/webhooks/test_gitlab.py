@@ -3,15 +3,24 @@
 import pytest
 
 from boxsched.errors import Malformed
-from tests.webhooks.sent import NULL, A, B, delivery, gitlab_push, gitlab_request, happened, say
+from tests.webhooks.sample_payloads import (
+    NULL,
+    A,
+    B,
+    delivery,
+    event_of_delivery,
+    gitlab_push,
+    gitlab_request,
+    line_of_delivery,
+)
 
 
 def push(**parts):
-    return say("gitlab", "Push Hook", gitlab_push(**parts))
+    return line_of_delivery("gitlab", "Push Hook", gitlab_push(**parts))
 
 
 def request(*args, **parts):
-    return say("gitlab", "Merge Request Hook", gitlab_request(*args, **parts))
+    return line_of_delivery("gitlab", "Merge Request Hook", gitlab_request(*args, **parts))
 
 
 def test_a_push_builds_its_head_with_the_message_of_that_commit():
@@ -20,10 +29,12 @@ def test_a_push_builds_its_head_with_the_message_of_that_commit():
 
 def test_the_payload_and_not_the_header_decides_the_event():
     payload = {**gitlab_push(), "object_kind": "issue"}
-    assert say("gitlab", "Push Hook", payload) == "ignored: issue events are not used"
-    assert say("gitlab", "Issue Hook", gitlab_push()).startswith("branch main")
-    assert say("gitlab", None, gitlab_push()).startswith("branch main")
-    assert say("gitlab", "Push Hook", {}).startswith("ignored: the payload has no object_kind")
+    assert line_of_delivery("gitlab", "Push Hook", payload) == "ignored: issue events are not used"
+    assert line_of_delivery("gitlab", "Issue Hook", gitlab_push()).startswith("branch main")
+    assert line_of_delivery("gitlab", None, gitlab_push()).startswith("branch main")
+    assert line_of_delivery("gitlab", "Push Hook", {}).startswith(
+        "ignored: the payload has no object_kind"
+    )
 
 
 def test_a_push_to_the_null_hash_is_a_deletion():
@@ -88,9 +99,9 @@ def test_a_skip_tag_of_the_last_commit_counts():
 
 def test_times_are_read_in_the_forms_that_gitlab_has():
     for text in ("2026-11-29T10:00:00Z", "2026-11-29 10:00:00 UTC", "2026-11-29T11:00:00+01:00"):
-        event = happened("gitlab", None, gitlab_request(updated_at=text))
+        event = event_of_delivery("gitlab", None, gitlab_request(updated_at=text))
         assert event.at == 1_795_946_400
-    assert happened("gitlab", None, gitlab_request(updated_at="soon")).at is None
+    assert event_of_delivery("gitlab", None, gitlab_request(updated_at="soon")).at is None
 
 
 def test_the_id_stays_the_same_when_a_delivery_is_sent_again():
@@ -102,7 +113,7 @@ def test_the_id_stays_the_same_when_a_delivery_is_sent_again():
 
 def test_a_key_twice_matters_only_where_something_follows():
     payload = {"object_kind": "build", "project": {"web_url": "x"}}
-    assert say("gitlab", None, payload) == "ignored: build events are not used"
+    assert line_of_delivery("gitlab", None, payload) == "ignored: build events are not used"
 
 
 def test_a_merge_request_without_a_number_is_malformed():

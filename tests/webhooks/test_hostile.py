@@ -19,7 +19,7 @@ from boxsched.webhooks.events import Delivery, Ignored
 from boxsched.webhooks.outcomes import MAX_EVENTS
 from boxsched.webhooks.reading import FORM, MAX_COMMAS, MAX_ESCAPES, PROVIDERS, read
 from boxsched.webhooks.repositories import names_repository
-from tests.webhooks import sent
+from tests.webhooks import sample_payloads as samples
 from tests.webhooks.test_payloads import PAYLOADS, manifest
 
 LARGEST = 25 << 20
@@ -33,20 +33,28 @@ EVENTS = {
     "gogs": ("push", "pull_request", "delete", "create"),
     "generic": ("",),
 }
-HEADER = {**sent.EVENT_HEADERS, "generic": "X-Any"}
+HEADER = {**samples.EVENT_HEADERS, "generic": "X-Any"}
 SMALL = [
-    ("github", "push", sent.github_push()),
-    ("github", "pull_request", sent.github_request()),
-    ("gitlab", "", sent.gitlab_push()),
-    ("gitlab", "", sent.gitlab_request()),
-    ("bitbucket", "repo:push", sent.cloud_push({"new": sent.cloud_ref("main")})),
-    ("bitbucket", "pullrequest:created", sent.cloud_request()),
-    ("bitbucket-server", "repo:refs_changed", sent.server_push(("refs/heads/a", sent.A))),
-    ("bitbucket-server", "pr:opened", sent.server_request()),
-    ("gitea", "push", sent.gitea_push()),
-    ("forgejo", "pull_request", sent.gitea_request()),
-    ("gogs", "pull_request", sent.gogs_request()),
-    ("generic", "", {"branch": "main", "commit": sent.A, "message": "x", "author": "a"}),
+    ("github", "push", samples.github_push()),
+    ("github", "pull_request", samples.github_request()),
+    ("gitlab", "", samples.gitlab_push()),
+    ("gitlab", "", samples.gitlab_request()),
+    (
+        "bitbucket",
+        "repo:push",
+        samples.cloud_push({"new": samples.cloud_ref("main")}),
+    ),
+    ("bitbucket", "pullrequest:created", samples.cloud_request()),
+    (
+        "bitbucket-server",
+        "repo:refs_changed",
+        samples.server_push(("refs/heads/a", samples.A)),
+    ),
+    ("bitbucket-server", "pr:opened", samples.server_request()),
+    ("gitea", "push", samples.gitea_push()),
+    ("forgejo", "pull_request", samples.gitea_request()),
+    ("gogs", "pull_request", samples.gogs_request()),
+    ("generic", "", {"branch": "main", "commit": samples.A, "message": "x", "author": "a"}),
 ]
 
 values = st.recursive(
@@ -55,7 +63,9 @@ values = st.recursive(
     | st.integers(-(2**70), 2**70)
     | st.floats(allow_nan=False)
     | st.text(st.characters(codec="utf-8"), max_size=20)
-    | st.sampled_from(["refs/heads/main", "refs/tags/v1", sent.A, sent.NULL, "opened", "\0", "-x"]),
+    | st.sampled_from(
+        ["refs/heads/main", "refs/tags/v1", samples.A, samples.NULL, "opened", "\0", "-x"]
+    ),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
     ),
@@ -241,7 +251,7 @@ def test_an_integer_of_four_million_digits_is_a_delivery_or_an_error():
 
 
 def test_a_key_twice_is_refused_wherever_something_follows():
-    push = json.dumps(sent.github_push())
+    push = json.dumps(samples.github_push())
     twice = push.replace('"name": "Ann"', '"name": "Ann", "name": "Bob"').encode()
     with pytest.raises(Malformed) as raised:
         read("github", {"X-GitHub-Event": "push"}, twice)

@@ -7,7 +7,7 @@ import pytest
 
 from boxsched.webhooks.reading import PROVIDERS, read
 from tests.conftest import SHARED
-from tests.webhooks.described import described
+from tests.webhooks.event_lines import event_line
 
 PAYLOADS = SHARED / "webhooks"
 EXPECTED = json.loads((Path(__file__).parent / "outcomes.json").read_text())
@@ -34,7 +34,7 @@ def test_a_real_payload_says_what_the_table_has(entry):
     body = (PAYLOADS / entry["file"]).read_bytes()
     for headers in (entry["headers"], *(entry.get("alt_headers") or ())):
         delivery = read(entry["provider"], headers, body)
-        assert [described(event) for event in delivery.events] == [EXPECTED[entry["file"]]]
+        assert [event_line(event) for event in delivery.events] == [EXPECTED[entry["file"]]]
 
 
 @needs_payloads

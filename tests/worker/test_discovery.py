@@ -73,7 +73,7 @@ async def zone() -> AsyncIterator[Zone]:
     transport.close()
 
 
-class Book:
+class FakeDns:
     """Names that are written down."""
 
     def __init__(self, **hosts: list[str]) -> None:
@@ -123,13 +123,13 @@ def test_urls_that_are_not_of_a_node(text: str) -> None:
 
 async def test_a_literal_address_needs_no_dns() -> None:
     sources = map(parse_source, ["http://10.0.0.1:8080", "https://[2001:db8::1]"])
-    discovery = Discovery(sources, Book())
+    discovery = Discovery(sources, FakeDns())
     await discovery.refresh()
     assert texts(discovery) == {"http://10.0.0.1:8080", "https://[2001:db8::1]"}
 
 
 async def test_each_address_of_a_name_is_a_node() -> None:
-    book = Book(nodes=["10.0.0.1", "10.0.0.2", "2001:db8::1"], other=["10.0.0.3"])
+    book = FakeDns(nodes=["10.0.0.1", "10.0.0.2", "2001:db8::1"], other=["10.0.0.3"])
     discovery = Discovery(map(parse_source, ["http://nodes:80", "http://other:81"]), book)
     await discovery.refresh()
     assert len(discovery.nodes) == 4
@@ -141,7 +141,7 @@ async def test_each_address_of_a_name_is_a_node() -> None:
 
 async def test_names_are_asked_about_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(discovering, "ASK_AGAIN_SECONDS", 0.001)
-    book = Book()
+    book = FakeDns()
     discovery = Discovery([parse_source("http://nodes")], book)
     asking = asyncio.create_task(discovery.run())
     book.hosts["nodes"] = ["10.0.0.1"]
@@ -213,7 +213,7 @@ async def test_a_worker_finds_its_node_by_srv(cluster: NodesAndWorkers, zone: Zo
 
 async def test_a_worker_waits_for_a_name(cluster: NodesAndWorkers) -> None:
     node = await cluster.node()
-    book = Book()
+    book = FakeDns()
     cluster.worker(f"http://nodes:{node.port}", names=book, box_driver="none")
     await asyncio.sleep(0)
     book.hosts["nodes"] = ["127.0.0.1"]

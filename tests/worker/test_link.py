@@ -20,7 +20,7 @@ WELCOME = wire.Welcome(7, "cluster", 60.0, fixes_commits=True)
 QUIET = Pace(beat=3_600.0)  # no heartbeat is sent
 
 
-class Latest(random.Random):
+class LongestWaits(random.Random):
     """No chance: what is spread by it comes at the latest."""
 
     def random(self) -> float:
@@ -84,7 +84,7 @@ def socket() -> Socket:
 
 
 def link_over(socket: Socket, pace: Pace = QUIET) -> Link:
-    return Link(cast(Any, socket), pace, Latest())
+    return Link(cast(Any, socket), pace, LongestWaits())
 
 
 class Served:

@@ -72,7 +72,7 @@ class WatchedStore(StoreDouble):
             assert not alive(int(pid.read_text())), "an end before its processes'"
 
 
-class Lives(RuleBasedStateMachine):
+class AgentMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.top = Path(tempfile.mkdtemp())
@@ -239,7 +239,7 @@ def test_each_job_runs_once_and_its_end_is_known_at_every_point_of_death(
     monkeypatch.setattr(forking, "BOOT", crash.BOOT)
     monkeypatch.setattr(lookout, "ASK_AGAIN_SECONDS", 0.05)
     run_state_machine_as_test(
-        Lives,
+        AgentMachine,
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=12,

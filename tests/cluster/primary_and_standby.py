@@ -14,13 +14,13 @@ import psycopg2
 from tests.contract.postgres_server import PostgresServer, execute
 
 
-class Pair:
+class PrimaryAndStandby:
     """``first`` begins as the primary; ``url`` names both, the first one first."""
 
     def __init__(self, first: PostgresServer, second: PostgresServer) -> None:
         self.first = first
         self.second = second
-        self.url = both(first, second)
+        self.url = both_urls(first, second)
 
     def promote(self) -> None:
         """The second takes writes when this returns."""
@@ -92,7 +92,7 @@ class Pair:
         os.kill(self._held, signal.SIGCONT)
 
 
-def both(*servers: PostgresServer) -> str:
+def both_urls(*servers: PostgresServer) -> str:
     hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
     return f"postgresql://boxsched@{hosts}/postgres"
 
@@ -116,7 +116,7 @@ def standby_of(
 
 
 @contextlib.contextmanager
-def pair(**settings: str) -> Iterator[Pair]:
+def pair(**settings: str) -> Iterator[PrimaryAndStandby]:
     """``settings``: of the standby."""
     folder = Path(tempfile.mkdtemp(prefix="boxsched-primary-"))
     first = PostgresServer(folder)
@@ -124,7 +124,7 @@ def pair(**settings: str) -> Iterator[Pair]:
         first.create()
         first.start()
         with standby_of(first, **settings) as second:
-            yield Pair(first, second)
+            yield PrimaryAndStandby(first, second)
     finally:
         first.kill()
         shutil.rmtree(folder, ignore_errors=True)

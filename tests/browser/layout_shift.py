@@ -26,6 +26,6 @@ WORST = """() => {
 SETTLED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
-def shift(page: Page) -> float:
+def layout_shift(page: Page) -> float:
     page.evaluate(SETTLED)
     return float(page.evaluate(WORST))

@@ -3,7 +3,7 @@
 from boxsched.webhooks.events import BranchDeleted, ChangeRequest, Event, Ignored, Push, TagPush
 
 
-def described(event: Event) -> str:
+def event_line(event: Event) -> str:
     match event:
         case Ignored():
             return f"ignored: {event.reason}"

@@ -12,7 +12,7 @@ Ask = Callable[[Awaitable[None]], None]
 
 
 @contextmanager
-def balanced(node: Service) -> Iterator[tuple[Proxy, Ask]]:
+def load_balancer(node: Service) -> Iterator[tuple[Proxy, Ask]]:
     """A proxy to that node, and what runs its coroutines."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)

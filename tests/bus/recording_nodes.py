@@ -32,7 +32,7 @@ def workers(*numbers: int) -> list[WorkerId]:
     return [WorkerId(number) for number in numbers]
 
 
-class Hearing:
+class RecordingListener:
     """A listener. ``store_away``: looks fail; ``gate``: looks wait until it is set."""
 
     def __init__(self) -> None:
@@ -68,35 +68,35 @@ class Hearing:
         return {worker: self.where[worker] for worker in workers if worker in self.where}
 
 
-class Node:
+class BusNode:
     """A bus and what it heard."""
 
     def __init__(self, url: str, prefix: str, name: str, visibility: float) -> None:
         self.name = name
         self.stream = f"{prefix}:hints:{name}"
         self.bus = RedisBus(url, prefix=prefix, node=name, visibility=visibility)
-        self.hearing = Hearing()
+        self.listener = RecordingListener()
 
     async def up_again(self, missed_before: int) -> None:
         """Another life has begun since."""
-        await until(lambda: self.bus.up and self.hearing.missed_times > missed_before)
+        await until(lambda: self.bus.up and self.listener.missed_times > missed_before)
 
 
-class Cluster:
+class BusCluster:
     """Nodes of one prefix; all are closed at the end."""
 
     def __init__(self, url: str, *, visibility: float = 60.0) -> None:
         self.url = url
         self.prefix = new_prefix()
         self.visibility = visibility
-        self._nodes: list[Node] = []
+        self._nodes: list[BusNode] = []
 
-    async def node(self, name: str, *, up: bool = True) -> Node:
-        node = Node(self.url, self.prefix, name, self.visibility)
+    async def node(self, name: str, *, up: bool = True) -> BusNode:
+        node = BusNode(self.url, self.prefix, name, self.visibility)
         self._nodes.append(node)
-        await node.bus.open(node.hearing)
+        await node.bus.open(node.listener)
         if up:
-            await until(lambda: node.bus.up and node.hearing.missed_times)
+            await until(lambda: node.bus.up and node.listener.missed_times)
         return node
 
     async def close(self) -> None:
@@ -105,8 +105,8 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def cluster(url: str, *, visibility: float = 60.0) -> AsyncIterator[Cluster]:
-    nodes = Cluster(url, visibility=visibility)
+async def cluster(url: str, *, visibility: float = 60.0) -> AsyncIterator[BusCluster]:
+    nodes = BusCluster(url, visibility=visibility)
     try:
         yield nodes
     finally:

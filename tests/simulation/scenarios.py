@@ -30,7 +30,7 @@ def boxes(count, at):
     return {"at": at, "boxes": count}
 
 
-def gang(name, size, seconds, at=0, **more):
+def wide_build(name, size, seconds, at=0, **more):
     return build(name, at, [seconds] * size, **more)
 
 
@@ -39,17 +39,17 @@ def settings(**given):
     return [{"name": "p", **given}]
 
 
-def story(count, *events, **more):
+def scenario_bytes(count, *events, **more):
     """The scenario as bytes."""
     return json.dumps({"boxes": count, "events": events, **more}).encode()
 
 
-def told(count, *events, **more):
+def outcome_of(count, *events, **more):
     """The outcome of the scenario."""
-    return run(parse(story(count, *events, **more)))
+    return run(parse(scenario_bytes(count, *events, **more)))
 
 
-def ways(outcome):
+def results_by_name(outcome):
     """{name: (queued, started, finished, result)}"""
     return {
         name: (r.queued_at, r.started_at, r.finished_at, r.result)

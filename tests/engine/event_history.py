@@ -14,7 +14,7 @@ PATIENCE_SECONDS = 20.0
 FROM_THE_BEGINNING = EventCursor({})
 
 
-class History:
+class EventHistory:
     """Commits batches of events, with the real fence, and does nothing else."""
 
     def __init__(self, store: Store) -> None:
@@ -83,7 +83,7 @@ async def following(feed: EventFeed, *, hints_reach: bool = False) -> AsyncItera
         await asyncio.gather(task, return_exceptions=True)
 
 
-class Reader:
+class FeedReader:
     """Reads on and on, and remembers all; may break off and come back at any node."""
 
     def __init__(self) -> None:
@@ -94,10 +94,10 @@ class Reader:
         self._news = asyncio.Event()
 
     @property
-    def reads(self) -> bool:
+    def connected(self) -> bool:
         return self._task is not None
 
-    async def come(self, feed: EventFeed, after: EventCursor | None) -> None:
+    async def connect(self, feed: EventFeed, after: EventCursor | None) -> None:
         """The first time from ``after``; then from where it broke off, by the text of its place."""
         begun = asyncio.Event()
         if self.start is not None:
@@ -106,7 +106,7 @@ class Reader:
         self._task = asyncio.create_task(self._read(feed, after, begun))
         await begun.wait()
 
-    async def go(self) -> None:
+    async def disconnect(self) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -118,7 +118,7 @@ class Reader:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await self._task
 
-    async def has(self, count: int) -> None:
+    async def received(self, count: int) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while len(self.seen) < count:
                 self._news.clear()

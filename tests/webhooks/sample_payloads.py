@@ -3,7 +3,7 @@
 import json
 
 from boxsched.webhooks.reading import read
-from tests.webhooks.described import described
+from tests.webhooks.event_lines import event_line
 
 A, B = "a" * 40, "b" * 40
 NULL = "0" * 40
@@ -24,13 +24,13 @@ def delivery(provider, event, payload, **headers):
     return read(provider, headers, json.dumps(payload).encode())
 
 
-def say(provider, event, payload, **headers):
+def line_of_delivery(provider, event, payload, **headers):
     """The one event, as a line."""
     (event,) = delivery(provider, event, payload, **headers).events
-    return described(event)
+    return event_line(event)
 
 
-def happened(provider, event, payload):
+def event_of_delivery(provider, event, payload):
     (event,) = delivery(provider, event, payload).events
     return event
 

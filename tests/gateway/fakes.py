@@ -17,7 +17,7 @@ TOKEN = Token("token-1", "its digest", "worker", "", NOW)
 AT_ONCE = Times(first_retry=0.0, longest_retry=0.0)
 
 
-class Line:
+class FakeSocket:
     """Takes what is sent, when ``takes`` is set."""
 
     def __init__(self) -> None:

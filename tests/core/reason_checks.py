@@ -15,7 +15,7 @@ from boxsched.scheduling.reasons import (
 from tests.reference.queueing import asks, covers, phase
 
 
-def is_true(reason, naive, w, now):
+def reason_is_true(reason, naive, w, now):
     """Naive has just settled, or would change nothing if it did."""
     match phase(w):
         case "running":
