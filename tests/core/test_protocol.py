@@ -195,6 +195,7 @@ ACCEPTED: list[dict[str, Any]] = [
     {"name": "n" * 255},
     {"identity": "ü-1"},
     {"box_types": ("d",) * 10_000},
+    {"problem": "p"},
     {"problem": "p" * 200},
     {"stop_grace": 0.0},
     {"stop_grace": float(MAX_STOP_GRACE_SECONDS)},
