@@ -145,3 +145,23 @@ async def test_it_rests_as_long_as_a_load_took(store: Counted) -> None:
     mirror = Mirror(store, 1, lambda node: True, lambda: store.now)  # type: ignore[arg-type]
     await mirror.books()
     assert mirror._rest_until == store.now + 0.25
+
+
+async def test_only_the_rest_of_its_rest_is_waited_for(
+    store: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def paused(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr("boxsched.cluster.mirror.asyncio.sleep", paused)
+    mirror = Mirror(store, 1, lambda node: True, lambda: store.now)  # type: ignore[arg-type]
+    await mirror.books()
+    store.now += 0.05
+    await mirror.books()
+    store.now += 100.0
+    await mirror.books()
+    assert pauses == [0.0, pytest.approx(0.2), 0.0]
