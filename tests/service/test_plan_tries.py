@@ -170,7 +170,7 @@ async def test_only_some_files_are_read_at_a_time_and_each_once(
 
 
 async def test_however_many_wait_only_those_that_are_read_have_a_task_and_they_go_in_order(
-    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, host: FakeGit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also behind a restart, or at the next leader."""
     monkeypatch.setattr(plans, "PAGE", 2)
