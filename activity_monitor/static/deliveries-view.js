@@ -122,9 +122,14 @@ function build(one) {
 }
 
 function workloadsOf(one) {
-  const shown = one.workloads.slice(0, WORKLOADS_SHOWN).flatMap((id) => [linkTo(id, id), " "]);
+  const shown = one.workloads.slice(0, WORKLOADS_SHOWN).flatMap((id, at) => [linkTo(id, nameOf(one, at)), " "]);
   const left = one.workloads.length - WORKLOADS_SHOWN;
   return make("p", "thing-what", ...shown, ...(left > 0 ? [`and ${amount(left)} more`] : []));
+}
+
+/** As people know it: project and number. The id of one that is deleted. */
+function nameOf({ project, workloads, numbers }, at) {
+  return numbers?.[at] ? `${project}#${numbers[at]}` : workloads[at];
 }
 
 function given(name) {

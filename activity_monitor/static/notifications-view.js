@@ -83,7 +83,7 @@ export class NotificationsView {
   }
 
   #build(one) {
-    const of = make("span", "", linkTo(one.workload, one.workload), " of ", outside(one.project));
+    const of = make("span", "", linkTo(one.workload, nameOf(one)));
     const to = make("span", "", "to ", outside(`${one.provider ?? one.kind} ${one.host}`));
     to.title = plain(one.url ?? one.host);
     const facts = make("p", "thing-facts", to, make("span", "", count(one.attempts, "try", "tries")), agoOf(one.at));
@@ -102,11 +102,16 @@ export class NotificationsView {
   #resend(one) {
     const path = `/notifications/${encodeURIComponent(one.id)}/resend`;
     const node = button(one.state === "waiting" ? "Send now" : "Send again", "resend", () => this.#asking.post(
-      path, "", null, node, `${one.event} of ${one.workload} is sent again.`,
+      path, "", null, node, `${one.event} of ${nameOf(one)} is sent again.`,
     ));
-    node.setAttribute("aria-label", plain(`${node.textContent}: ${one.event} of ${one.workload} to ${one.host}`));
+    node.setAttribute("aria-label", plain(`${node.textContent}: ${one.event} of ${nameOf(one)} to ${one.host}`));
     return node;
   }
+}
+
+/** The workload, as people know it. */
+function nameOf({ project, number, workload }) {
+  return number ? `${project}#${number}` : workload;
 }
 
 function stateOf() {

@@ -81,7 +81,7 @@ export class ServersView {
   }
 
   #server(project, server) {
-    const main = make("div", "thing-main", title(server), live(server.live));
+    const main = make("div", "thing-main", title(server), live(server));
     const { last, waiting } = server;
     const pauses = server.pauses ?? [server.paused].filter(Boolean); // an older node names one
     if (last && last.id !== server.live?.id) main.append(latest(last));
@@ -106,15 +106,15 @@ function title(server) {
   return node;
 }
 
-function live(deploy) {
+function live({ live: deploy, build_number: number }) {
   if (!deploy) return make("p", "thing-what", "nothing is live yet");
   const what = make("p", "thing-what", "live: ", linkTo(deploy.id, titleOf(deploy)), " ", make("span", "number", `#${deploy.number}`));
-  return make("div", "", what, facts(deploy));
+  return make("div", "", what, facts(deploy, number));
 }
 
-function facts(deploy) {
+function facts(deploy, number) {
   const node = make("p", "thing-facts", make("span", "", "since ", timeOf(deploy.finished_at), ", ", agoOf(deploy.finished_at)));
-  if (deploy.build) node.append(make("span", "", "build ", linkTo(deploy.build, deploy.build)));
+  if (deploy.build) node.append(make("span", "", "build ", linkTo(deploy.build, number ? `#${number}` : deploy.build)));
   if (deploy.branch) node.append(outside(deploy.branch, "code"));
   if (deploy.commit) {
     const commit = outside(deploy.commit.slice(0, COMMIT_CHARACTERS), "code");

@@ -1,9 +1,12 @@
 """``boxsched deliveries``: deliveries of code hosts and their results."""
 
+from itertools import zip_longest
+
 import click
 
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.output import ago, as_json_option, now, print_json, print_table
+from boxsched.client import Delivery
 
 SHOWN_WORKLOADS = 5  # workloads of one delivery that the table names
 RESULTS = ("created", "canceled", "duplicate", "ignored")
@@ -41,7 +44,7 @@ def deliveries(
             one.project,
             f"{one.provider} {one.event}",
             one.result,
-            _few(one.workloads),
+            _few(one),
             ago(one.received_at, at),
             one.reason or "",
         )
@@ -51,7 +54,9 @@ def deliveries(
     print_table(heads, rows, "there are no deliveries")
 
 
-def _few(workloads: tuple[str, ...]) -> str:
-    more = len(workloads) - SHOWN_WORKLOADS
-    shown = " ".join(workloads[:SHOWN_WORKLOADS])
+def _few(one: Delivery) -> str:
+    """Name the first workloads by project and number; those that are deleted by their ids."""
+    more = len(one.workloads) - SHOWN_WORKLOADS
+    some = zip_longest(one.workloads[:SHOWN_WORKLOADS], one.numbers[:SHOWN_WORKLOADS])
+    shown = " ".join(id_ if number is None else f"{one.project}#{number}" for id_, number in some)
     return shown if more <= 0 else f"{shown} and {more} more"

@@ -50,7 +50,7 @@ def list_notifications(state: str | None, limit: int, as_json: bool, service: Se
             one.id,
             one.state,
             one.event,
-            one.workload,
+            _workload(one),
             f"{one.provider or one.kind} {one.host}",
             str(one.attempts),
             ago(one.at, at),
@@ -92,7 +92,7 @@ def resend(notification: str, service: Service) -> None:
 
 
 def _show(one: Notification) -> None:
-    click.echo(f"{plain(one.event)} of {plain(one.workload)} ({plain(one.project)})")
+    click.echo(f"{plain(one.event)} of {plain(_workload(one))}")
     click.echo(f"to:       {plain(one.provider or one.kind)} {plain(one.url or one.host)}")
     tries = "try" if one.attempts == 1 else "tries"
     click.echo(f"state:    {plain(one.state)} after {one.attempts} {tries}")
@@ -102,6 +102,10 @@ def _show(one: Notification) -> None:
         click.echo(f"status:   {one.status}")
     if one.error is not None:
         click.echo(f"error:    {plain(one.error)}")
+
+
+def _workload(one: Notification) -> str:
+    return one.workload if one.number is None else f"{one.project}#{one.number}"
 
 
 def _short(error: str) -> str:

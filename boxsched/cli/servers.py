@@ -39,7 +39,7 @@ async def _row(client: Client, one: Server) -> tuple[str, ...]:
     live, last = one.live, one.last
     return (
         one.name,
-        "" if live is None else await _what(client, live),
+        "" if live is None else await _what(client, one, live),
         "" if live is None or live.finished_at is None else ago(live.finished_at, now()),
         "" if live is None else (live.submitted_by or ""),
         "" if live is None else (live.author or ""),
@@ -49,10 +49,9 @@ async def _row(client: Client, one: Server) -> tuple[str, ...]:
     )
 
 
-async def _what(client: Client, live: Workload) -> str:
+async def _what(client: Client, one: Server, live: Workload) -> str:
     """Return the build that is live, or the commit or branch of its deploy."""
     if live.build is not None:
-        build = await client.workload(live.build)
-        back = " (rollback)" if live.rollback else ""
-        return f"build #{build.number}{back}"
+        number = one.build_number or (await client.workload(live.build)).number
+        return f"build #{number}{' (rollback)' if live.rollback else ''}"
     return (live.commit or "")[:12] or live.branch or f"deploy #{live.number}"

@@ -203,6 +203,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     workload: str
+    number: int | None = None  # of the workload in its project; None: an earlier service
     project: str
     kind: str
     provider: str | None
@@ -231,6 +232,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     result: str
     reason: str | None
     workloads: tuple[str, ...]
+    numbers: tuple[int | None, ...] = ()  # of the workloads in their project; None: it is deleted
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -353,5 +355,6 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     live: Workload | None
     last: Workload | None
     waiting: tuple[Workload, ...]
+    build_number: int | None = None  # of the build that is live
     paused: Pause | None
     pauses: tuple[Pause, ...] = ()

@@ -455,6 +455,10 @@ class Store:
         """These workloads with all their jobs, in this order; ids differ."""
         return await self._driver.reading.read(notifications.workloads_of, ids)
 
+    async def workload_numbers(self, ids: Sequence[WorkloadId]) -> dict[WorkloadId, int]:
+        """The numbers of these workloads in their projects, without those that are deleted."""
+        return await self._driver.reading.read(reads.numbers, ids)
+
     async def notifications(self, state: str | None, before: int, limit: int) -> list[Notification]:
         """Newest first: those with ids below ``before``, in that state if one is given."""
         return await self._driver.reading.read(notifications.notifications, state, before, limit)

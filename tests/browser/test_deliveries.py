@@ -71,7 +71,8 @@ def test_it_shows_what_came_and_what_came_of_it(service: Service, page: Page) ->
     ):
         for word in words:
             expect(rows(page).nth(at)).to_contain_text(word)
-    link = rows(page).nth(2).get_by_role("link", name=created["workloads"][0])
+    link = rows(page).nth(2).get_by_role("link", name="web#1", exact=True)
+    expect(link).to_have_attribute("href", f"/#{created['workloads'][0]}")
     link.click()
     expect(page.locator(".row.open")).to_contain_text("Mend it")
 
@@ -121,7 +122,7 @@ def test_whatever_a_host_says_it_is_text(page: Page, service: Service) -> None:
         {
             "id": str(at), "provider": text, "event": text, "project": text, "reason": text,
             "received_at": "2026-01-02T03:04:05.000006Z", "result": "__proto__",
-            "workloads": [text],
+            "workloads": [text], "numbers": [None],
         }
         for at, text in enumerate(HOSTILE.values())
     ]  # fmt: skip

@@ -129,7 +129,8 @@ def test_what_is_live_where_comes_by_itself(service: Service, page: Page) -> Non
     deploy = deployed(service, "web", "production", build)
     expect(thing(page, "production")).to_contain_text("live: Faster search")
     expect(thing(page, "production")).to_contain_text("deployed by admin")
-    expect(thing(page, "production").get_by_role("link", name=build)).to_be_visible()
+    link = thing(page, "production").get_by_role("link", name="#1", exact=True)
+    expect(link).to_have_attribute("href", f"/#{build}")
     expect(thing(page, "staging")).to_contain_text("nothing is live yet")
     service.call("PUT", "/pauses/freeze", {"note": "release week", "project": "web"})
     expect(thing(page, "staging")).to_contain_text(
@@ -320,32 +321,33 @@ def test_what_cannot_be_sent_is_listed_by_state_and_sent_again(
     service.project("told", hooks=[{"url": "http://127.0.0.1:9/hook"}])
     build = passed(service, "told", "Told")
     go(page, service, "notifications")
-    waits = thing(page, build)
+    waits = thing(page, "told#1")
+    expect(waits.get_by_role("link", name="told#1")).to_have_attribute("href", f"/#{build}")
     expect(waits).to_contain_text("to hook 127.0.0.1:9")
     expect(waits.locator(".thing-error")).to_be_visible()
     waits.get_by_role("button", name="Send now").click()
-    expect(page.locator("#notice")).to_contain_text(f"workload.finished of {build} is sent again.")
+    expect(page.locator("#notice")).to_contain_text("workload.finished of told#1 is sent again.")
     page.get_by_role("button", name="Given up").click()
     expect(page.get_by_text("There are none that are given up.")).to_be_visible()
     expect(page).to_have_url(f"{service.url}/notifications?state=dead")
     page.reload()
     expect(page.get_by_role("button", name="Given up")).to_have_attribute("aria-pressed", "true")
     page.get_by_role("button", name="Waiting").click()
-    expect(thing(page, build)).to_be_visible()
+    expect(thing(page, "told#1")).to_be_visible()
 
 
 def test_older_notifications_are_shown_when_asked_for(service: Service, page: Page) -> None:
     def answer(route: Route) -> None:
         second = "cursor=" in route.request.url
         numbers = range(50, 70) if second else range(50)
-        found = [{**SENT, "id": str(n), "workload": f"w{n + 1}"} for n in numbers]
+        found = [{**SENT, "id": str(n), "workload": f"w{n + 1}", "number": n + 1} for n in numbers]
         body = {"notifications": found, "next_cursor": None if second else "more"}
         route.fulfill(body=json.dumps(body))
 
     page.route("**/api/v1/notifications?*", answer)
     go(page, service, "notifications")
     expect(page.locator(".thing")).to_have_count(50)
-    expect(thing(page, "w50 of")).to_contain_text("given up")
+    expect(thing(page, "web#50")).to_contain_text("given up")
     page.get_by_role("button", name="Show older ones").click()
     expect(page.locator(".thing")).to_have_count(70)
     expect(page.get_by_role("button", name="Show older ones")).to_be_hidden()

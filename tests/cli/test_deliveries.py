@@ -43,7 +43,8 @@ def test_a_table_shows_what_came(shell, created):
         "ID", "PROJECT", "EVENT", "RESULT", "WORKLOADS", "RECEIVED", "REASON",
     ]  # fmt: skip
     assert "github ping" in ping and "ignored" in ping and "a ping" in ping
-    assert "github push" in first and "created" in first and created in first
+    assert "github push" in first and "created" in first and " hooked#1 " in first
+    assert created not in first
     assert "\u202e" not in "".join(lines)
 
 

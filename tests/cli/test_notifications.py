@@ -64,7 +64,7 @@ def test_a_refused_one_is_listed_shown_and_resent(shell, receiver):
 
     failed = row(state="waiting", status=500)
     table = shell("notifications", "list", "--state", "waiting").stdout
-    assert "workload.finished" in table and "it answered 500" in table
+    assert "workload.finished" in table and "#1 " in table and "it answered 500" in table
     shown = shell("notifications", "show", failed["id"]).stdout
     assert f"http://127.0.0.1:{receiver.server_port}/hook" in shown
     assert "state:    waiting after " in shown and " after 1 tries" not in shown

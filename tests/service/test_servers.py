@@ -64,6 +64,7 @@ async def test_a_passed_build_of_its_branch_is_deployed(service: RunningService)
     assert (deploy["message"], deploy["server"]) == ("fix", "production")
     shown = await the_server(service)
     assert (shown["live"]["id"], shown["last"]["id"]) == (deploy["id"], deploy["id"])
+    assert shown["build_number"] == build["number"]
     assert (shown["strategy"], shown["waiting"], shown["paused"]) == ("automatic", [], None)
 
 

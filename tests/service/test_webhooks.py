@@ -435,6 +435,9 @@ async def test_deliveries_are_listed_by_project_and_result_in_pages(
     assert len(await listed(service, result="ignored")) == 3
     assert await listed(service, project="nobody") == []
     page = await service.get("/deliveries?limit=4")
+    for one in page["deliveries"]:
+        built = [await service.look(id_) for id_ in one["workloads"]]
+        assert one["numbers"] == [build["number"] for build in built]
     rest = await service.get(f"/deliveries?limit=4&cursor={page['next_cursor']}")
     ids = [row["id"] for row in page["deliveries"] + rest["deliveries"]]
     assert len(ids) == 6

@@ -1,5 +1,7 @@
 """Deliveries of code hosts: list them with their results."""
 
+from collections.abc import Mapping
+
 from aiohttp import web
 from msgspec import Struct
 
@@ -7,7 +9,7 @@ from boxsched.api.http import paging, replies
 from boxsched.api.http.times import rfc3339
 from boxsched.api.messages import checks
 from boxsched.errors import Invalid
-from boxsched.model import workload_text
+from boxsched.model import WorkloadId, workload_text
 from boxsched.node.node import Node
 from boxsched.store.delivery_records import Delivery, DeliveryResult
 
@@ -19,7 +21,7 @@ class StoredDeliveryAnswer(Struct, frozen=True):
     """A delivery. ``event``: the code host's name for the event.
 
     ``workloads``: those that it created, canceled or stopped. A duplicate shows those of the first
-    delivery.
+    delivery. ``numbers``: theirs in the project, in the same order; null for one that is deleted.
     """
 
     id: str
@@ -30,6 +32,7 @@ class StoredDeliveryAnswer(Struct, frozen=True):
     result: DeliveryResult
     reason: str | None
     workloads: tuple[str, ...]
+    numbers: tuple[int | None, ...]
 
 
 class DeliveryList(Struct, frozen=True):
@@ -56,7 +59,9 @@ class Deliveries:
         found = await self._store.deliveries(project, result, before, limit + 1)
         shown, more = found[:limit], found[limit:]
         cursor = paging.cursor(_LIST, shown[-1].id) if more else None
-        return replies.json(DeliveryList(tuple([_answer(one) for one in shown]), cursor))
+        ids = {id_ for one in shown for id_ in one.workloads}
+        numbers = await self._store.workload_numbers(sorted(ids)) if ids else {}
+        return replies.json(DeliveryList(tuple([_answer(one, numbers) for one in shown]), cursor))
 
 
 def _result(text: str | None) -> DeliveryResult | None:
@@ -68,7 +73,7 @@ def _result(text: str | None) -> DeliveryResult | None:
         raise Invalid(f"must be one of {', '.join(DeliveryResult)}", "result") from None
 
 
-def _answer(one: Delivery) -> StoredDeliveryAnswer:
+def _answer(one: Delivery, numbers: Mapping[WorkloadId, int]) -> StoredDeliveryAnswer:
     return StoredDeliveryAnswer(
         id=str(one.id),
         provider=one.provider,
@@ -78,4 +83,5 @@ def _answer(one: Delivery) -> StoredDeliveryAnswer:
         result=one.result,
         reason=one.reason,
         workloads=tuple([workload_text(id_) for id_ in one.workloads]),
+        numbers=tuple([numbers.get(id_) for id_ in one.workloads]),
     )

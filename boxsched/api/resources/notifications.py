@@ -25,11 +25,12 @@ class NotificationAnswer(Struct, frozen=True):
 
     ``url``: the hook's, or the base of the code host's API; null if it is no longer in the
     settings. ``status``: of the last answer. ``error``: of the last try. ``next_try_at``: null if
-    there is no further try.
+    there is no further try. ``number``: the workload's, in its project.
     """
 
     id: str
     workload: str
+    number: int
     project: str
     kind: str
     provider: str | None
@@ -91,6 +92,7 @@ def _answer(one: Notification) -> NotificationAnswer:
     return NotificationAnswer(
         id=str(one.id),
         workload=workload_text(one.workload),
+        number=one.number,
         project=one.project,
         kind="status" if one.target == STATUSES else "hook",
         provider=one.provider,

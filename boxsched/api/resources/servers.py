@@ -13,14 +13,14 @@ from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.model import ServerQueue, WorkloadId
 from boxsched.node.node import Node
 from boxsched.protocol.shards import Pause
-from boxsched.store.records import ServerState
+from boxsched.store.records import ServerState, Workload
 
 
 class ServerAnswer(Struct, frozen=True):
-    """A server. ``live``: the last deploy that passed. ``last``: the last one that began.
+    """A server. ``live``: the last deploy that passed. ``build_number``: its build's.
 
-    ``waiting``: deploys that have not begun. ``pauses``: all that cover the server, by name;
-    ``paused``: the first of them, or null.
+    ``last``: the last deploy that began. ``waiting``: those that have not begun. ``pauses``: all
+    that cover the server, by name; ``paused``: the first of them, or null.
     """
 
     name: str
@@ -29,6 +29,7 @@ class ServerAnswer(Struct, frozen=True):
     queue: ServerQueue
     guard: bool
     live: WorkloadAnswer | None
+    build_number: int | None
     last: WorkloadAnswer | None
     waiting: tuple[WorkloadAnswer, ...]
     paused: PauseAnswer | None
@@ -51,29 +52,36 @@ class Servers:
         states = await self._store.server_states(known.project.id, names)
         pauses = [p for p in await self._store.pauses() if p.project in (None, known.project.id)]
         deploys = await self._deploys(states.values())
+        builds = {one.build for one in deploys.values() if one.build is not None}
+        numbers = await self._store.workload_numbers(sorted(builds)) if builds else {}
         rows = []
         for name in names:
             settings, state = known.settings.servers[name], states[name]
-            covering = tuple(
-                [shown(p, _project(p, known.project.name)) for p in pauses if _covers(p, name)]
-            )
+            live, last = deploys.get(state.live), deploys.get(state.last)
+            waiting = [answers.workload(deploys[id_]) for id_ in state.waiting if id_ in deploys]
+            covering = [
+                shown(one, _project(one, known.project.name))
+                for one in pauses
+                if _covers(one, name)
+            ]
             rows.append(
                 ServerAnswer(
                     name, settings.strategy, settings.branch, settings.queue, settings.guard,
-                    deploys.get(state.live), deploys.get(state.last),
-                    tuple([deploys[id_] for id_ in state.waiting if id_ in deploys]),
-                    covering[0] if covering else None, covering,
+                    live=None if live is None else answers.workload(live),
+                    build_number=None if not live or not live.build else numbers.get(live.build),
+                    last=None if last is None else answers.workload(last),
+                    waiting=tuple(waiting),
+                    paused=covering[0] if covering else None,
+                    pauses=tuple(covering),
                 )
             )  # fmt: skip
         return replies.json(ServerList(tuple(rows)))
 
-    async def _deploys(
-        self, states: Iterable[ServerState]
-    ) -> Mapping[WorkloadId | None, WorkloadAnswer]:
+    async def _deploys(self, states: Iterable[ServerState]) -> Mapping[WorkloadId | None, Workload]:
         """All deploys that are shown, by id."""
         ids = {id_ for state in states for id_ in (state.live, state.last, *state.waiting) if id_}
         found = await self._store.workloads_of(sorted(ids)) if ids else ()
-        return {one.id: answers.workload(one) for one in found}
+        return {one.id: one for one in found}
 
 
 def _covers(pause: Pause, server: str) -> bool:

@@ -129,10 +129,10 @@ UPDATE notification SET due_at = v.due_at
 
 -- name: notifications
 -- A page of them, newest first.
--- returns: id, workload, project, target, provider, url, host, event, at, state, attempts, due_at,
--- status, error, done_at
-SELECT n.id, n.workload, project.name AS project, n.target, outgoing.provider, outgoing.url,
-       n.host, n.event, n.at, n.state, n.attempts, n.due_at, n.status, n.error, n.done_at
+-- returns: id, workload, number, project, target, provider, url, host, event, at, state, attempts,
+-- due_at, status, error, done_at
+SELECT n.id, n.workload, workload.number, project.name AS project, n.target, outgoing.provider,
+       outgoing.url, n.host, n.event, n.at, n.state, n.attempts, n.due_at, n.status, n.error, n.done_at
   FROM notification AS n
   JOIN workload ON workload.id = n.workload
   JOIN project ON project.id = workload.project
@@ -143,8 +143,8 @@ SELECT n.id, n.workload, project.name AS project, n.target, outgoing.provider, o
 -- name: notifications_of_state
 -- The same of those in one state.
 -- returns: as notifications
-SELECT n.id, n.workload, project.name AS project, n.target, outgoing.provider, outgoing.url,
-       n.host, n.event, n.at, n.state, n.attempts, n.due_at, n.status, n.error, n.done_at
+SELECT n.id, n.workload, workload.number, project.name AS project, n.target, outgoing.provider,
+       outgoing.url, n.host, n.event, n.at, n.state, n.attempts, n.due_at, n.status, n.error, n.done_at
   FROM notification AS n
   JOIN workload ON workload.id = n.workload
   JOIN project ON project.id = workload.project

@@ -13,6 +13,12 @@ SELECT * FROM workload_full
 WITH v(id) AS (VALUES (:id))
 SELECT workload_full.* FROM v JOIN workload_full ON workload_full.id = v.id;
 
+-- name: numbers
+-- The numbers of these workloads in their projects, without those that are deleted.
+-- returns: id, number
+WITH v(id) AS (VALUES (:id))
+SELECT workload.id, workload.number FROM v JOIN workload ON workload.id = v.id;
+
 -- name: unfinished
 -- A page of the unfinished workloads, by id.
 -- returns: as workload

@@ -84,6 +84,7 @@ class Notification:
 
     id: int
     workload: WorkloadId
+    number: int  # of the workload in its project
     project: str
     target: str
     provider: str | None

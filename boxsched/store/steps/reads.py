@@ -45,6 +45,10 @@ def workload(id_: WorkloadId) -> Steps[Workload | None]:
     return shown[0] if shown else None
 
 
+def numbers(ids: Sequence[WorkloadId]) -> Steps[dict[WorkloadId, int]]:
+    return dict((yield _SQL["numbers"].rows([(id_,) for id_ in ids])))
+
+
 def listed(ids: Sequence[WorkloadId], jobs_at_most: int) -> Steps[list[Workload]]:
     """These workloads, in their order, as far as they have so many jobs in all, but one at least;
     without what their jobs run."""
