@@ -116,6 +116,35 @@ def test_no_message_is_larger_than_a_node_takes() -> None:
         assert wire.from_worker.decode(wire.encode(part)) == part
 
 
+@pytest.mark.parametrize(
+    ("report", "count", "sizes"),
+    [
+        (JobStarted(1, 2, 3.0), 12_000, [10_912, 1_088]),
+        (finished(1, None), 5_000, [4_092, 908]),
+        (finished(1, "x" * 500), 700, [321, 321, 58]),
+        (finished(1, "x" * 1_000), 322, [321, 1]),
+    ],
+)
+def test_a_message_has_as_many_reports_as_fit(report: Report, count: int, sizes: list[int]) -> None:
+    assert [len(message.reports) for message in said([report] * count)] == sizes
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "sizes"),
+    [(1, 130, [64, 64, 2]), (30_000, 60, [26, 26, 8]), (64 << 10, 13, [11, 2])],
+)
+def test_a_message_has_as_many_pieces_of_logs_as_fit(
+    size: int, count: int, sizes: list[int]
+) -> None:
+    messages = log_messages([(JobId(1), 1, 0, b"x" * size)] * count)
+    assert [len(message(7).chunks) for message in messages] == sizes  # type: ignore[union-attr]
+
+
+def test_a_reason_of_just_the_greatest_length_is_sent_as_it_is() -> None:
+    (message,) = said([finished(1, "x" * 500), finished(2, "x" * 501), finished(3, "")])
+    assert [report.reason for report in message.reports] == ["x" * 500, "x" * 500, ""]  # type: ignore[union-attr]
+
+
 def test_a_reason_is_one_line_of_bounded_length() -> None:
     (message,) = said([finished(1, "a\0b\nc" + "x" * 1_000)])
     report = message.reports[0]
