@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from boxsched.clock import Clock
 from boxsched.errors import BoxschedError
+from boxsched.node.slices import Slice, pause_after
 from boxsched.protocol.shards import SHARD
 from boxsched.store.steps.pruning import CutPlace
 from boxsched.store.store import Store
@@ -24,9 +25,6 @@ LEAST_DAYS = 8
 EVENTS_A_SLICE, LEAST_EVENTS = 500, 50
 WORKLOADS_A_SLICE = 100  # of those that stayed before
 CHUNKS_A_SLICE = 100  # of logs: 6 MiB
-SLICE_SECONDS = 0.05  # a slice that took longer is followed by a smaller one
-LEAST_PAUSE_SECONDS = 0.1
-PAUSES = 5.0  # times as long as a slice took: the pause behind it
 LOOK_SECONDS = 5.0  # while another node leads
 REST_SECONDS = 60.0  # where nothing is left to do
 CUT_SECONDS = 3_600.0  # between two looks at all that stayed before
@@ -54,7 +52,7 @@ class Pruning:
         self.pruned: Counter[str] = Counter()  # rows, by this node: for the metrics
         self.bytes = 0  # of the database, as it was lately
         self._sized_at = float("-inf")
-        self._events = EVENTS_A_SLICE
+        self._events = Slice(EVENTS_A_SLICE, LEAST_EVENTS)
         self._cut: CutPlace | None = CutPlace()  # None: at the end
         self._cut_at = float("-inf")  # when the last look at those began
         self._job: int | None = 0  # behind which job logs are looked at next; None: at the end
@@ -75,7 +73,7 @@ class Pruning:
     def _pause(self, took: float, more: bool) -> float:
         if not self._leads():
             return LOOK_SECONDS
-        return max(LEAST_PAUSE_SECONDS, PAUSES * took) if more else REST_SECONDS
+        return pause_after(took) if more else REST_SECONDS
 
     async def run_once(self) -> bool:
         """Delete a slice of each; True where there is more to do at once."""
@@ -104,13 +102,10 @@ class Pruning:
 
     async def _prune_history(self, before: float) -> bool:
         began = self._clock.monotonic()
-        done = await self._store.prune_history(SHARD, before, self._events)
+        done = await self._store.prune_history(SHARD, before, self._events.rows)
         self.pruned["event"] += done.events
         self.pruned["workload"] += done.workloads
-        if self._clock.monotonic() - began > SLICE_SECONDS:
-            self._events = max(LEAST_EVENTS, self._events // 2)
-        else:
-            self._events = min(EVENTS_A_SLICE, self._events * 2)
+        self._events.took(self._clock.monotonic() - began)
         return done.more
 
     async def _prune_cut(self, before: float) -> bool:

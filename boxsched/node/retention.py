@@ -2,17 +2,20 @@
 commands that were set aside, notifications that were delivered or given up, deliveries of code
 hosts, deleted projects that nothing refers to, and nodes that are gone.
 
-Every node runs this task, but only the leader of the default organization's shard does the work. It
-handles a small slice at a time, so that its transactions do not delay others for long.
+Every node runs this task, but only the leader of the default organization's shard does the work, in
+slices (``slices``).
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+
+import attrs
 
 from boxsched.clock import Clock
 from boxsched.errors import BoxschedError
 from boxsched.model import ProjectId
+from boxsched.node.slices import Slice, pause_after
 from boxsched.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -26,9 +29,18 @@ SET_ASIDE_AT_MOST = 1_000  # commands; the oldest go first
 DELIVERED_SECONDS = 7 * 86_400.0  # so long a delivered notification is listed
 DELIVERY_SECONDS = 7 * 86_400.0  # so long a repeated delivery of a code host is known as one
 DEAD_SECONDS = 30 * 86_400.0  # so long a notification can be sent again that was given up
-SLICE = 1_000  # rows looked at in one transaction
-PAUSE_SECONDS = 10.0  # between two slices: 8.6 million keys are looked at a day
-assert SLICE * 86_400 / PAUSE_SECONDS > 8_000_000
+SLICE, LEAST_SLICE = 1_000, 50  # rows deleted in one transaction
+PAUSE_SECONDS = 10.0  # between two looks at what is old
+
+
+@attrs.define(eq=False)
+class Kind:
+    """``delete`` deletes at most so many old rows, and returns how many there were. ``due``: when
+    the next slice is, by the monotonic clock."""
+
+    delete: Callable[[int], Awaitable[int]]
+    slice: Slice
+    due: float = float("-inf")
 
 
 class Retention:
@@ -46,44 +58,88 @@ class Retention:
         self._leads = leads
         self._alive = alive
         self.set_aside_dropped = 0  # by this node, for the metrics
-        self._place = ("", "")  # the end of the last slice of keys
         self._project = ProjectId(0)  # the end of the last slice of projects
+        self._kinds = [
+            Kind(delete, Slice(SLICE, LEAST_SLICE))
+            for delete in (
+                self._drop_sessions,
+                self._drop_tokens,
+                self._drop_set_aside,
+                self._drop_keys,
+                self._drop_projects,
+                self._drop_notifications,
+                self._drop_deliveries,
+                self._drop_nodes,
+            )
+        ]
 
     async def run(self) -> None:
         """Run until cancelled. After an outage of the database the next round tries again."""
+        pause = PAUSE_SECONDS
         while True:
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(pause)
+            pause = PAUSE_SECONDS
             if not self._leads():
                 continue
+            began = self._clock.monotonic()
             try:
                 await self.run_once()
             except BoxschedError as error:
                 log.info("nothing old was deleted this time: %s", error.message)
+                continue
+            now = self._clock.monotonic()
+            if any(kind.due <= now for kind in self._kinds):
+                pause = pause_after(now - began)
 
     async def run_once(self) -> int:
-        """Delete old rows in the next slice; return how many were deleted."""
-        now = self._clock.now()
-        sessions = await self._store.drop_expired_sessions(now - SESSION_SLACK_SECONDS, SLICE)
-        tokens = await self._store.drop_old_tokens(TOKEN_SECONDS, SLICE)
-        aside = await self._store.drop_old_set_aside(
-            now - SET_ASIDE_SECONDS, SET_ASIDE_AT_MOST, SLICE
-        )
-        if aside:
-            self.set_aside_dropped += aside
-            log.warning("%d old commands that were set aside were deleted", aside)
-        swept = await self._store.sweep_keys(self._place, KEY_SECONDS, SLICE)
-        self._place = swept.place or ("", "")
-        projects = await self._store.sweep_projects(self._project, SLICE)
-        self._project = projects.place or ProjectId(0)
-        sent = await self._store.drop_old_notifications(
-            now - DELIVERED_SECONDS, now - DEAD_SECONDS, SLICE
-        )
-        received = await self._store.drop_old_deliveries(now - DELIVERY_SECONDS, SLICE)
-        nodes = await self._drop_nodes()
-        kept = swept.dropped + projects.dropped
-        return sessions + tokens + aside + kept + sent + received + nodes
+        """Delete the next slice of each kind that is due; return how many rows were deleted. What
+        had a full slice is due again at once."""
+        deleted = 0
+        for kind in self._kinds:
+            began = self._clock.monotonic()
+            if kind.due > began:
+                continue
+            rows = kind.slice.rows
+            count = await kind.delete(rows)
+            now = self._clock.monotonic()
+            kind.slice.took(now - began)
+            kind.due = now if count >= rows else now + PAUSE_SECONDS
+            deleted += count
+        return deleted
 
-    async def _drop_nodes(self) -> int:
+    async def _drop_sessions(self, limit: int) -> int:
+        then = self._clock.now() - SESSION_SLACK_SECONDS
+        return await self._store.drop_expired_sessions(then, limit)
+
+    async def _drop_tokens(self, limit: int) -> int:
+        return await self._store.drop_old_tokens(TOKEN_SECONDS, limit)
+
+    async def _drop_set_aside(self, limit: int) -> int:
+        then = self._clock.now() - SET_ASIDE_SECONDS
+        count = await self._store.drop_old_set_aside(then, SET_ASIDE_AT_MOST, limit)
+        if count:
+            self.set_aside_dropped += count
+            log.warning("%d old commands that were set aside were deleted", count)
+        return count
+
+    async def _drop_keys(self, limit: int) -> int:
+        return await self._store.drop_old_keys(KEY_SECONDS, limit)
+
+    async def _drop_projects(self, limit: int) -> int:
+        swept = await self._store.sweep_projects(self._project, limit)
+        self._project = swept.place or ProjectId(0)
+        return swept.dropped
+
+    async def _drop_notifications(self, limit: int) -> int:
+        now = self._clock.now()
+        return await self._store.drop_old_notifications(
+            now - DELIVERED_SECONDS, now - DEAD_SECONDS, limit
+        )
+
+    async def _drop_deliveries(self, limit: int) -> int:
+        return await self._store.drop_old_deliveries(self._clock.now() - DELIVERY_SECONDS, limit)
+
+    async def _drop_nodes(self, _: int) -> int:
         away = [one.name for one in await self._store.nodes() if not self._alive(one.name)]
         gone = await self._store.drop_old_nodes(away, NODE_SECONDS) if away else []
         for name in gone:

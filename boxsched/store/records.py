@@ -108,15 +108,6 @@ class KeyTaken:
 
 
 @attrs.frozen
-class SweptKeys:
-    """One slice of the idempotency keys: behind which key the next begins (None = the first), and
-    how many of this one were old and are deleted."""
-
-    place: tuple[str, str] | None
-    dropped: int
-
-
-@attrs.frozen
 class SweptProjects:
     """One slice of the projects: behind which id the next begins (None = the first), and how many
     deleted ones of this one are gone."""

@@ -48,7 +48,6 @@ from boxsched.store.records import (
     ShardHead,
     SubmitOutcome,
     Submitted,
-    SweptKeys,
     SweptProjects,
     Token,
     Worker,
@@ -346,10 +345,10 @@ class Store:
         highest number stays."""
         return await self._driver.serving.write(projects.sweep_projects, after, limit)
 
-    async def sweep_keys(self, after: tuple[str, str], older_than: float, limit: int) -> SweptKeys:
-        """Look at the next keys behind (scope, key), at most ``limit``; delete those that were kept
-        more than ``older_than`` seconds ago."""
-        return await self._driver.serving.write(submission.sweep_keys, after, older_than, limit)
+    async def drop_old_keys(self, older_than: float, limit: int) -> int:
+        """Delete idempotency keys that were kept more than ``older_than`` seconds ago, the oldest
+        first, at most ``limit``; returns how many."""
+        return await self._driver.serving.write(submission.drop_old_keys, older_than, limit)
 
     async def ask_once(
         self,

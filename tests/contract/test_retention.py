@@ -1,10 +1,19 @@
 """What is kept for a time only: idempotency keys, of their project alone, and page sessions."""
 
+import asyncio
+
 import attrs
 import pytest
 
 from boxsched.model import ProjectId
-from boxsched.node.retention import SET_ASIDE_AT_MOST, SET_ASIDE_SECONDS, SLICE, Retention
+from boxsched.node.retention import (
+    PAUSE_SECONDS,
+    SET_ASIDE_AT_MOST,
+    SET_ASIDE_SECONDS,
+    SLICE,
+    Retention,
+)
+from boxsched.node.slices import LEAST_PAUSE_SECONDS
 from boxsched.protocol import inbox
 from boxsched.protocol.batches import DurationChange
 from boxsched.protocol.shards import SHARD, Project
@@ -79,22 +88,21 @@ async def test_the_leader_is_notified_of_a_deleted_project_and_its_durations_are
     assert isinstance(told, inbox.Submit) and told.jobs[0].expected_seconds == 3600.0
 
 
-async def test_old_keys_go_slice_by_slice(leader: Leader, db: DatabaseUnderTest) -> None:
+async def test_old_keys_go_the_oldest_first(leader: Leader, db: DatabaseUnderTest) -> None:
     project = await leader.project()
     for n in range(5):
         await leader.submit(build(project, idempotency=key(f"k{n}")))
-    for old in ("k1", "k2", "k4"):
-        run(db, LONG_AGO.format(old))
-    store = leader.store
-    first = await store.sweep_keys(("", ""), 60.0, 2)
-    assert (first.place, first.dropped) == ((key("k1").scope, "k1"), 1)
-    assert first.place is not None
-    second = await store.sweep_keys(first.place, 60.0, 2)
-    assert second.place is not None and second.dropped == 1
-    last = await store.sweep_keys(second.place, 60.0, 2)
-    assert (last.place, last.dropped) == (None, 1)
-    kept = [n for n in range(5) if await store.idempotency(key(f"k{n}"))]
-    assert kept == [0, 3]
+    for age, old in enumerate(("k4", "k1", "k2")):
+        run(db, LONG_AGO.format(old).replace("= 0", f"= {age}"))
+
+    async def kept() -> list[int]:
+        return [n for n in range(5) if await leader.store.idempotency(key(f"k{n}"))]
+
+    assert await leader.store.drop_old_keys(60.0, 2) == 2
+    assert await kept() == [0, 2, 3]
+    assert await leader.store.drop_old_keys(60.0, 2) == 1
+    assert await leader.store.drop_old_keys(60.0, 2) == 0
+    assert await kept() == [0, 3]
 
 
 async def test_the_age_of_an_older_programs_keys_counts_from_now(
@@ -103,9 +111,9 @@ async def test_the_age_of_an_older_programs_keys_counts_from_now(
     project = await leader.project()
     await leader.submit(build(project, idempotency=key("k")))
     run(db, OF_AN_OLDER_PROGRAM)
-    assert (await leader.store.sweep_keys(("", ""), 60.0, 9)).dropped == 0
-    assert (await leader.store.sweep_keys(("", ""), 60.0, 9)).dropped == 0
-    assert (await leader.store.sweep_keys(("", ""), -60.0, 9)).dropped == 1
+    assert await leader.store.drop_old_keys(60.0, 9) == 0
+    assert await leader.store.drop_old_keys(60.0, 9) == 0
+    assert await leader.store.drop_old_keys(-60.0, 9) == 1
 
 
 async def test_sessions_that_are_over_go_the_oldest_first(store: Store) -> None:
@@ -126,20 +134,67 @@ async def test_tokens_go_some_time_after_their_end(store: Store) -> None:
     assert [one.id for one in await store.tokens()] == ["token-3"]
 
 
-async def test_a_round_deletes_both_and_begins_again_after_the_last_key(
+async def test_what_had_a_full_slice_is_due_at_once_and_all_else_later(
     leader: Leader, db: DatabaseUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert SLICE > 2
     monkeypatch.setattr("boxsched.node.retention.SLICE", 2)
-    project = await leader.project()
-    for n in range(3):
+    project, clock = await leader.project(), HeldClock(NOW)
+    for n in range(4):
         await leader.submit(build(project, idempotency=key(f"k{n}")))
-    for old in ("k0", "k2"):
-        run(db, LONG_AGO.format(old))
-    await leader.store.put_session("s", "admin", 1.0)
-    retention = Retention(leader.store, HeldClock(NOW), lambda: True)  # type: ignore[arg-type]
-    assert [await retention.run_once() for _ in range(3)] == [2, 1, 0]
+        if n != 1:
+            run(db, LONG_AGO.format(f"k{n}"))
+    await leader.store.put_session("s0", "admin", 1.0)
+    retention = Retention(leader.store, clock, lambda: True)  # type: ignore[arg-type]
+    assert await retention.run_once() == 3
+    await leader.store.put_session("s1", "admin", 1.0)
+    assert [await retention.run_once() for _ in range(3)] == [1, 0, 0]
+    clock.time += PAUSE_SECONDS
+    assert await retention.run_once() == 1
     assert await leader.store.idempotency(key("k1")) is not None
+
+
+async def test_a_slow_slice_of_old_rows_is_followed_by_a_smaller_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, asked = HeldClock(NOW), []
+
+    async def slow(_: Store, then: float, limit: int) -> int:
+        asked.append(limit)
+        clock.time += 1.0 if len(asked) < 7 else 0.0
+        return limit
+
+    monkeypatch.setattr(Store, "drop_expired_sessions", slow)
+    retention = Retention(store, clock, lambda: True)  # type: ignore[arg-type]
+    for _ in range(9):
+        await retention.run_once()
+    assert asked == [1000, 500, 250, 125, 62, 50, 50, 100, 200]
+
+
+async def test_a_leader_goes_on_as_long_as_there_is_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many rows are added in PAUSE_SECONDS."""
+    pauses: list[float] = []
+    deleted: list[int] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 5:
+            raise asyncio.CancelledError
+
+    async def old(_: Store, before: float, limit: int) -> int:
+        deleted.append(limit if len(deleted) < 3 else 0)
+        return deleted[-1]
+
+    monkeypatch.setattr("boxsched.node.retention.asyncio.sleep", sleep)
+    monkeypatch.setattr(Store, "drop_old_deliveries", old)
+    retention = Retention(store, HeldClock(NOW), lambda: True)  # type: ignore[arg-type]
+    with pytest.raises(asyncio.CancelledError):
+        await retention.run()
+    assert deleted == [SLICE, SLICE, SLICE, 0]
+    at_once = LEAST_PAUSE_SECONDS
+    assert pauses == [PAUSE_SECONDS, at_once, at_once, at_once, PAUSE_SECONDS]
 
 
 async def test_job_names_that_a_leader_forgets_go(leader: Leader) -> None:

@@ -12,10 +12,10 @@ from boxsched.api.auth import sessions
 from boxsched.api.http import bodies, connection_limits, deadlines, payloads, serving
 from boxsched.api.messages import requests
 from boxsched.api.resources import activity, events, logs
-from boxsched.automation import plans, repositories
+from boxsched.automation import backlog, plans, repositories
 from boxsched.cluster import lock_session
 from boxsched.engine import endings, limits, watch
-from boxsched.node import pruning, retention
+from boxsched.node import pruning, retention, slices
 from boxsched.outgoing import retrying
 from boxsched.protocol import timing
 from boxsched.store import driver
@@ -71,8 +71,8 @@ FIGURES: tuple[Figure, ...] = (
     (repositories.MAX_FILE_BYTES, 256 * 1024, JOB_FILES, "YAML or JSON, at most 256 KiB"),
     (repositories.MAX_FETCH_BYTES, 256 * MIB, JOB_FILES, "git would fetch more than 256 MiB"),
     (repositories.MAX_SECONDS, 60, JOB_FILES, "git takes longer than 60 s | it is tried twice"),
-    (plans.AT_ONCE, 8, JOB_FILES, "A node reads 8 files at the same time, 2 of one project"),
-    (plans.AT_ONCE_OF_A_PROJECT, 2, JOB_FILES, "reads 8 files at the same time, 2 of one project"),
+    (backlog.AT_ONCE, 8, JOB_FILES, "A node reads 8 files at the same time, 2 of one project"),
+    (backlog.AT_ONCE_OF_A_PROJECT, 2, JOB_FILES, "reads 8 files at the same time, 2 of one project"),
     # What is kept.
     (retention.DELIVERY_SECONDS, 7 * DAY, OPERATING, "Deliveries of code hosts: 7 days."),
     (retention.KEY_SECONDS, 7 * DAY, OPERATING, "An `Idempotency-Key`: 7 days."),
@@ -83,8 +83,8 @@ FIGURES: tuple[Figure, ...] = (
     (sessions.SESSION_SECONDS, DAY / 2, OPERATING, "A session of the page: 12 hours"),
     (project_versions.KEPT_VERSIONS, 100, OPERATING, "a project's settings: the latest 100"),
     (pruning.LEAST_DAYS, 8, OPERATING, "refuses to delete events of the last 8 days"),
-    (pruning.SLICE_SECONDS, 0.05, OPERATING, "less where that takes longer than 50 ms"),
-    (pruning.PAUSES, 5, OPERATING, "A pause of five times as long follows"),
+    (slices.SLICE_SECONDS, 0.05, OPERATING, "less where that takes longer than 50 ms"),
+    (slices.PAUSES, 5, OPERATING, "A pause of five times as long follows"),
     (pruning.CLOCKS_DIFFER_SECONDS, DAY, OPERATING, "differ by more than a day"),
     (projects.BEFORE_SECONDS, DAY, WEBHOOKS, "For 24 hours deliveries may be signed with either"),
     (retrying.GIVEN_UP_SECONDS, DAY, README, "What fails is tried again for a day"),

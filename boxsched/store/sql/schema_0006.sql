@@ -235,3 +235,6 @@ CREATE INDEX workload_rebuild ON workload (rebuild_of)
  WHERE rebuild_of IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX workload_passed ON workload (project, branch, id)
  WHERE kind = 'build' AND result = 'passed' AND branch IS NOT NULL;
+
+-- The age of idempotency keys: old ones are deleted.
+CREATE INDEX idempotency_age ON idempotency (created_at);

@@ -139,23 +139,21 @@ INSERT INTO idempotency (scope, key, body_sha256, workload, number, created_at)
 SELECT v.scope, v.key, v.body_sha256, v.workload, v.number, EXTRACT(EPOCH FROM clock_timestamp())
   FROM v WHERE v.scope IS NOT NULL;
 
--- name: slice_of_keys
--- The next idempotency keys, in order.
--- returns: scope, key
-SELECT scope, key FROM idempotency WHERE (scope, key) > (:scope, :key)
- ORDER BY scope, key LIMIT :limit;
-
 -- name: stamp_keys
--- Keys of a slice that a program of an earlier schema has kept: their age counts from now.
+-- Keys that a program of an earlier schema has kept: their age counts from now.
 -- returns: nothing
 UPDATE idempotency SET created_at = EXTRACT(EPOCH FROM clock_timestamp())
- WHERE (scope, key) > (:scope, :key) AND (scope, key) <= (:last_scope, :last_key)
-   AND created_at IS NULL;
+ WHERE (scope, key) IN (
+    SELECT scope, key FROM idempotency WHERE created_at IS NULL LIMIT :limit
+ );
 
 -- name: drop_old_keys
--- Keys of a slice that are older than so many seconds.
+-- Delete some of the keys that are older than so many seconds, the oldest first.
 -- returns: one
 DELETE FROM idempotency
- WHERE (scope, key) > (:scope, :key) AND (scope, key) <= (:last_scope, :last_key)
-   AND created_at < EXTRACT(EPOCH FROM clock_timestamp()) - :seconds
+ WHERE (scope, key) IN (
+    SELECT scope, key FROM idempotency
+     WHERE created_at < EXTRACT(EPOCH FROM clock_timestamp()) - :seconds
+     ORDER BY created_at LIMIT :limit
+ )
 RETURNING 1;

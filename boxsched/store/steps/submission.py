@@ -16,7 +16,6 @@ from boxsched.store.records import (
     ProjectChanged,
     SubmitOutcome,
     Submitted,
-    SweptKeys,
 )
 from boxsched.store.steps import jobs, schedules, servers
 from boxsched.store.steps.commands import add_commands, add_workload_command
@@ -53,15 +52,9 @@ def idempotency(key: IdempotencyKey, *, living: bool = False) -> Steps[Submitted
     return None
 
 
-def sweep_keys(after: tuple[str, str], seconds: float, limit: int) -> Steps[SweptKeys]:
-    found = yield _SQL["slice_of_keys"](scope=after[0], key=after[1], limit=limit)
-    if not found:
-        return SweptKeys(None, 0)
-    (last_scope, last_key) = found[-1]
-    bounds = {"scope": after[0], "key": after[1], "last_scope": last_scope, "last_key": last_key}
-    yield _SQL["stamp_keys"](**bounds)
-    dropped = yield _SQL["drop_old_keys"](seconds=seconds, **bounds)
-    return SweptKeys((last_scope, last_key) if len(found) == limit else None, len(dropped))
+def drop_old_keys(seconds: float, limit: int) -> Steps[int]:
+    yield _SQL["stamp_keys"](limit=limit)
+    return len((yield _SQL["drop_old_keys"](seconds=seconds, limit=limit)))
 
 
 def ask_once(
