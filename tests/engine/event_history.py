@@ -15,14 +15,14 @@ FROM_THE_BEGINNING = EventCursor({})
 
 
 class EventHistory:
-    """Commits batches of events, with the real fence, and does nothing else."""
+    """Commits batches of events with the store's real fence, and does nothing else."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self._leads: dict[int, tuple[int, int]] = {}  # shard: (epoch, batch)
 
     async def commit(self, shard: int, count: int) -> tuple[int, list[Event]]:
-        """The number of the batch, and its events."""
+        """Return the number of the batch and its events."""
         if shard not in self._leads:
             epoch = await self.store.raise_epoch(shard, "someone")
             self._leads[shard] = (epoch, (await self.store.batch_number(shard))[1])
@@ -38,16 +38,17 @@ class EventHistory:
         return batch + 1, events
 
     async def jump(self, shard: int) -> None:
-        """As behind a restored backup: the shard goes on far behind what was given out."""
+        """Continue the shard far below the numbers already given out, as after a restored
+        backup."""
         await self.store._driver.serving.write(void_what_was_given, 0.0)
         self._leads.pop(shard, None)
 
     async def lead_by(self, feed: EventFeed, shard: int, count: int) -> None:
-        """Commit, and publish it on the node that leads."""
+        """Commit a batch and publish it on the node that leads."""
         feed.publish(shard, *await self.commit(shard, count))
 
     async def table(self, after: EventCursor = FROM_THE_BEGINNING) -> dict[int, list[StoredEvent]]:
-        """Behind a place, by shard; shards without are left out."""
+        """Return the events after a cursor, by shard; shards without events are left out."""
         found = {
             shard: await self.store.events_after(shard, *after.places.get(shard, (0, 0)), 100_000)
             for shard in await self.store.last_events()
@@ -74,7 +75,7 @@ async def read(subscription: Subscription, count: int) -> list[StoredEvent]:
 
 @contextlib.asynccontextmanager
 async def following(feed: EventFeed, *, hints_reach: bool = False) -> AsyncIterator[None]:
-    """While the node's follow task runs."""
+    """Run the node's follow task."""
     task = asyncio.create_task(feed.run(lambda: hints_reach))
     try:
         yield
@@ -84,7 +85,7 @@ async def following(feed: EventFeed, *, hints_reach: bool = False) -> AsyncItera
 
 
 class FeedReader:
-    """Reads on and on, and remembers all; may break off and come back at any node."""
+    """Reads continuously and records everything; may disconnect and connect again at any node."""
 
     def __init__(self) -> None:
         self.seen: list[StoredEvent] = []
@@ -98,7 +99,7 @@ class FeedReader:
         return self._task is not None
 
     async def connect(self, feed: EventFeed, after: EventCursor | None) -> None:
-        """The first time from ``after``; then from where it broke off, by the text of its place."""
+        """Start at ``after`` the first time; later at the cursor of the last event read."""
         begun = asyncio.Event()
         if self.start is not None:
             after = EventCursor.parse(self._place)
@@ -113,7 +114,7 @@ class FeedReader:
             self._task = None
 
     async def ended(self) -> None:
-        """The feed closed."""
+        """Wait until the feed has closed."""
         assert self._task is not None
         async with asyncio.timeout(PATIENCE_SECONDS):
             await self._task

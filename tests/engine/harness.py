@@ -31,7 +31,7 @@ from boxsched.store.store import Store
 class HeldClock:
     def __init__(self, now: float = 1_000_000.0) -> None:
         self.time = now
-        self.step = 0.0  # by how much the wall clock was set
+        self.step = 0.0  # how far the wall clock was set
 
     def now(self) -> float:
         return self.time + self.step
@@ -44,7 +44,7 @@ class HeldClock:
 
 
 class EngineHarness:
-    """Submit, report, and let the engine take turns; ``events`` is all that was published."""
+    """Submits, reports and runs turns; ``events`` are all events that were published."""
 
     def __init__(self, store: Store, folder: Path) -> None:
         self.store = store
@@ -52,10 +52,10 @@ class EngineHarness:
         self.clock = HeldClock()
         self.events: list[StoredEvent] = []
         self.publish: Callable[[int, Sequence[Event]], None] = lambda batch, events: None
-        self.told: dict[WorkerId, str] = {}  # who has something to look up, on which node
-        self.dues = 0  # how often it was told that builds are to be deployed or planned
+        self.told: dict[WorkerId, str] = {}  # the workers that were notified, and their nodes
+        self.dues = 0  # how often the node was notified of builds to deploy or to plan
         self.gone: set[str] = set()  # nodes
-        self.broken = False  # by the test: an invariant
+        self.broken = False  # the test broke an invariant
         self.projects: dict[str, tuple[ProjectId, int]] = {}
         self.worker = WorkerId(0)
         self.first: Connected | None = None
@@ -94,12 +94,12 @@ class EngineHarness:
         self.publish(batch, events)
 
     async def close(self) -> None:
-        """Every invariant holds at the end, unless the test has broken one itself."""
+        """Check every invariant at the end, unless the test broke one itself."""
         await self.store.close()
         assert self.broken or not await check(f"sqlite:///{self.folder / 'harness.sqlite'}")
 
     async def restart(self) -> None:
-        """Another engine over what the store has."""
+        """Start another engine on the same store."""
         self.engine = self._engine()
         await self.engine.load()
 
@@ -141,7 +141,7 @@ class EngineHarness:
         timeout: float = 60.0,
         box_types: Sequence[str] = (),
     ) -> NewWorkload:
-        """``box_types``: one for each job, if not all are "default"."""
+        """``box_types``: one per job, if not all are "default"."""
         id_, version = self.projects[project]
         kind = Kind.DEPLOY if server else Kind.BUILD
         return NewWorkload(
@@ -187,7 +187,7 @@ class EngineHarness:
     async def finish(
         self, assignment: Assignment, result: Result = Result.PASSED, token: int | None = None
     ) -> None:
-        """What it took is measured from ``start`` on, as a supervisor does."""
+        """The duration is measured from ``start``, as a supervisor does."""
         token = assignment.lease_token if token is None else token
         now = self.clock.now()
         began = self.began.get(assignment.job)
@@ -207,7 +207,7 @@ class EngineHarness:
         return {id_: text for id_, live in known.items() if (text := said(id_, live.state))}
 
     async def another_worker(self, name: str, boxes: int, box_type: str = "default") -> Connected:
-        """Beside the first one."""
+        """Connect a second worker."""
         new = NewWorker(name, name, "there", "test", (box_type,) * boxes)
         connected = await self.store.connect_worker(new)
         rows = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
@@ -217,7 +217,7 @@ class EngineHarness:
         return connected
 
     async def later(self, seconds: float, *heard: Connected) -> None:
-        """Time goes on, a second at a time, and only these workers are heard."""
+        """Advance the clock second by second; only these workers send heartbeats."""
         for _ in range(int(seconds)):
             self.clock.time += 1.0
             await self.store.beat([one.connection for one in heard])

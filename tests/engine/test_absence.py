@@ -1,4 +1,4 @@
-"""Workers that fall silent, come back, or are lost for good: over a real store, the clock held."""
+"""Workers that fall silent, return, or are lost, over a real store with a held clock."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,8 +15,9 @@ from boxsched.store.records import Workload
 from tests.engine.harness import EngineHarness
 
 LONG = 3_600.0
-SILENT_SECONDS = 17  # a look beyond UNKNOWN_AFTER_SECONDS
-LOST_SECONDS = 139  # a look beyond --lost-after, drift, and what supervisors have to end their jobs
+SILENT_SECONDS = 17  # one look after UNKNOWN_AFTER_SECONDS
+# one look after --lost-after, the drift, and the time supervisors need to end their jobs
+LOST_SECONDS = 139
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def types(harness: EngineHarness) -> list[str]:
 
 
 async def begun(harness: EngineHarness, **asked: object) -> Workload:
-    """A workload of one job, which runs."""
+    """Start a build with one job."""
     id_ = await harness.build(timeout=LONG, **asked)
     await harness.start(await harness.assignments())
     found = await harness.look(id_)
@@ -50,7 +51,7 @@ async def begun(harness: EngineHarness, **asked: object) -> Workload:
     return found
 
 
-async def test_silence_makes_a_job_unknown_and_nothing_more(harness: EngineHarness) -> None:
+async def test_silence_only_makes_a_job_unknown(harness: EngineHarness) -> None:
     build = await begun(harness)
     await harness.later(SILENT_SECONDS)
     found = await harness.look(build.id)
@@ -63,13 +64,15 @@ async def test_silence_makes_a_job_unknown_and_nothing_more(harness: EngineHarne
     assert worker.state == "disconnected"
 
 
-async def test_a_silent_workers_heartbeat_makes_it_connect_again(harness: EngineHarness) -> None:
+async def test_a_heartbeat_of_a_silent_worker_makes_it_connect_again(
+    harness: EngineHarness,
+) -> None:
     await harness.later(SILENT_SECONDS)
     assert await harness.store.beat([held(harness).connection]) == set()
 
 
-async def test_a_beat_that_came_at_the_last_moment_counts(harness: EngineHarness) -> None:
-    """It was stored while the leader took the worker for silent."""
+async def test_a_heartbeat_at_the_last_moment_counts(harness: EngineHarness) -> None:
+    """It was stored while the leader marked the worker as silent."""
     build = await begun(harness)
     await harness.later(SILENT_SECONDS)
     (pulse,) = await harness.store.pulses(1)
@@ -80,7 +83,7 @@ async def test_a_beat_that_came_at_the_last_moment_counts(harness: EngineHarness
     assert (await harness.look(build.id)).jobs[0].state is JobState.UNKNOWN
 
 
-async def test_a_silent_workers_boxes_exist_and_are_not_free(harness: EngineHarness) -> None:
+async def test_boxes_of_a_silent_worker_exist_and_are_not_free(harness: EngineHarness) -> None:
     await harness.later(SILENT_SECONDS)
     waiting = await harness.build(jobs=2)
     report = harness.why(waiting)
@@ -90,7 +93,7 @@ async def test_a_silent_workers_boxes_exist_and_are_not_free(harness: EngineHarn
     assert (await harness.look(waiting)).state is State.RUNNING
 
 
-async def test_a_worker_that_answers_again_has_its_jobs_back(harness: EngineHarness) -> None:
+async def test_a_worker_that_answers_again_keeps_its_jobs(harness: EngineHarness) -> None:
     build = await begun(harness)
     never_begun = await harness.build(branch="b")
     await harness.later(SILENT_SECONDS)
@@ -100,7 +103,7 @@ async def test_a_worker_that_answers_again_has_its_jobs_back(harness: EngineHarn
     assert "job.seen_again" in types(harness)
 
 
-async def test_a_stop_reaches_a_job_that_was_unknown_when_it_was_asked(
+async def test_a_stop_that_was_asked_while_a_job_was_unknown_reaches_it_later(
     harness: EngineHarness,
 ) -> None:
     build = await begun(harness)
@@ -113,7 +116,7 @@ async def test_a_stop_reaches_a_job_that_was_unknown_when_it_was_asked(
     assert (await harness.look(build.id)).result is Result.STOPPED
 
 
-async def test_a_lost_workers_builds_come_before_anything_that_waits(
+async def test_builds_of_a_lost_worker_come_before_all_other_waiting_work(
     harness: EngineHarness,
 ) -> None:
     lost = [await begun(harness), await begun(harness, branch="b")]
@@ -136,7 +139,7 @@ async def test_a_repeated_build_finishes_on_its_new_box(harness: EngineHarness) 
     await harness.later(LOST_SECONDS, other)
     (again,) = await on(harness, other.connection.worker)
     assert (again.job, again.attempt, again.started) == (job_id(build.id, 0), 2, False)
-    # What the lost worker says late changes nothing.
+    # Late reports of the lost worker change nothing.
     token = build.jobs[0].lease_token
     assert token is not None
     late = inbox.JobFinished(again.job, token, harness.clock.now(), Result.FAILED, 1, None)
@@ -146,10 +149,12 @@ async def test_a_repeated_build_finishes_on_its_new_box(harness: EngineHarness) 
     found = await harness.look(build.id)
     assert (found.result, found.jobs[0].attempt) == (Result.PASSED, 2)
     boxes = {box.id: box for box in await harness.store.boxes() if not box.retired}
-    assert set(boxes) == {other.boxes[0].id}  # w's are gone
+    assert set(boxes) == {other.boxes[0].id}  # w's Boxes are gone
 
 
-async def test_a_lost_job_waits_for_a_box_and_its_old_one_counts(harness: EngineHarness) -> None:
+async def test_a_repeated_job_that_waits_for_a_box_still_counts_its_old_box(
+    harness: EngineHarness,
+) -> None:
     build = await begun(harness)
     await harness.later(LOST_SECONDS)
     assert first_job(await harness.look(build.id))[0] is JobState.UNKNOWN
@@ -161,7 +166,7 @@ async def test_a_lost_job_waits_for_a_box_and_its_old_one_counts(harness: Engine
     harness.engine.books.core.check()
 
 
-async def test_a_lost_job_that_is_stopped_is_not_repeated(harness: EngineHarness) -> None:
+async def test_a_lost_job_that_was_stopped_is_not_repeated(harness: EngineHarness) -> None:
     build = await begun(harness)
     await harness.later(LOST_SECONDS)
     await harness.stop(build.id)
@@ -170,7 +175,7 @@ async def test_a_lost_job_that_is_stopped_is_not_repeated(harness: EngineHarness
     assert await on(harness, other.connection.worker) == []
 
 
-async def test_a_lost_workers_job_that_was_being_stopped_has_stopped(
+async def test_a_lost_job_that_was_being_stopped_counts_as_stopped(
     harness: EngineHarness,
 ) -> None:
     build = await begun(harness)
@@ -179,14 +184,16 @@ async def test_a_lost_workers_job_that_was_being_stopped_has_stopped(
     assert (await harness.look(build.id)).result is Result.STOPPED
 
 
-async def test_a_deploy_stays_unknown_and_its_server_closed(harness: EngineHarness) -> None:
+async def test_a_deploy_of_a_lost_worker_stays_unknown_and_its_server_closed(
+    harness: EngineHarness,
+) -> None:
     deploy = await begun(harness, server="production")
     behind = await harness.build(server="production")
     other = await harness.another_worker("v", 2)
     await harness.later(LOST_SECONDS, other)
     assert first_job(await harness.look(deploy.id))[:2] == (JobState.UNKNOWN, 1)
     assert (await harness.look(behind)).state is State.REGISTERED
-    # The worker comes back: it ran on, and its result counts.
+    # The worker returns: its job ran on, and the result counts.
     await harness.connect(2)
     await harness.settle()
     assert first_job(await harness.look(deploy.id))[:2] == (JobState.RUNNING, 1)
@@ -195,7 +202,7 @@ async def test_a_deploy_stays_unknown_and_its_server_closed(harness: EngineHarne
     assert (await harness.look(behind)).state is State.RUNNING
 
 
-async def test_a_build_that_its_supervisor_ended_as_lost_runs_again(harness: EngineHarness) -> None:
+async def test_a_build_whose_supervisor_ended_it_as_lost_runs_again(harness: EngineHarness) -> None:
     build = await begun(harness)
     (held_one,) = await harness.assignments()
     for attempt in (2, 3):
@@ -207,8 +214,10 @@ async def test_a_build_that_its_supervisor_ended_as_lost_runs_again(harness: Eng
     assert (found.result, found.jobs[0].attempt) == (Result.FAILED, 3)
 
 
-async def test_a_lease_counts_by_what_the_workers_node_promised(harness: EngineHarness) -> None:
-    """Twice as long as the leader's own ``--lost-after``; of the others nothing changes."""
+async def test_a_lease_lasts_as_long_as_the_node_of_its_worker_promised(
+    harness: EngineHarness,
+) -> None:
+    """The promise is twice the leader's own ``--lost-after``; other workers are unaffected."""
     await harness.connect(2, lost_after=240.0)
     build, other = await begun(harness), await harness.another_worker("v", 1)
     await harness.later(LOST_SECONDS, other)
@@ -226,13 +235,13 @@ async def test_no_deploy_goes_to_a_worker_whose_node_is_gone(harness: EngineHarn
     deploy = await harness.build(server="production", timeout=LONG)
     assert (await harness.look(deploy)).state is State.QUEUED
     assert first_job(await harness.look(build.id))[:2] == (JobState.RUNNING, 1), "as it was"
-    await harness.later(1, held(harness))  # the node serves on, without its locks
+    await harness.later(1, held(harness))  # the node still serves, but holds no locks
     assert types(harness)[-3:].count("worker.heard_again") == 1
     assert (await harness.look(deploy)).state is State.RUNNING
     assert first_job(await harness.look(build.id))[:2] == (JobState.RUNNING, 1)
 
 
-async def test_a_worker_whose_node_is_gone_comes_back_by_connecting(harness: EngineHarness) -> None:
+async def test_a_worker_whose_node_is_gone_returns_by_connecting(harness: EngineHarness) -> None:
     harness.gone.add("test")
     await harness.later(6)
     deploy = await harness.build(server="production", timeout=LONG)
@@ -243,7 +252,7 @@ async def test_a_worker_whose_node_is_gone_comes_back_by_connecting(harness: Eng
     assert types(harness).count("worker.disconnected") == 1
 
 
-async def test_every_lease_counts_from_now_after_a_takeover(harness: EngineHarness) -> None:
+async def test_after_a_takeover_every_lease_counts_from_now(harness: EngineHarness) -> None:
     build = await begun(harness)
     await harness.later(LOST_SECONDS - 5)
     await harness.restart()

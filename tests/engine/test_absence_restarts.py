@@ -1,4 +1,4 @@
-"""What a new leader loads is what the old one knew, with workers that go and come back."""
+"""A new leader loads exactly what the old one knew, while workers leave and return."""
 
 import random
 from pathlib import Path
@@ -20,7 +20,7 @@ WORKERS = ("a", "b", "c")
 
 
 class Workers:
-    """Three workers; each beats while it is there."""
+    """Three workers, which send heartbeats while they are connected."""
 
     def __init__(self, harness: EngineHarness, chance: random.Random) -> None:
         self.harness, self.chance = harness, chance
@@ -46,7 +46,7 @@ class Workers:
     async def say(self) -> None:
         for name, one in self.known.items():
             if name not in self.there and self.chance.random() < 0.7:
-                continue  # mostly only who is there says something; late words come, too
+                continue  # mostly connected workers report, but late reports come too
             worker = one.connection.worker
             held = (await self.harness.store.assignments([worker]))[worker]
             picked = self.chance.sample(held, self.chance.randint(0, len(held)))
@@ -67,8 +67,9 @@ class Workers:
 
 
 async def as_loaded(harness: EngineHarness) -> None:
-    """What a new leader counts from now on: who is connected is there, nothing is lost yet but what
-    its worker said has ended."""
+    """Return the state with which a new leader starts: connected workers are present, and only
+    reported losses count.
+    """
     books = harness.engine.books
     assert books is not None
     gone = {pulse.worker for pulse in await harness.store.pulses(1) if not pulse.connected}
@@ -82,7 +83,7 @@ async def as_loaded(harness: EngineHarness) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_a_restart_with_workers_that_go_and_come(tmp_path: Path, seed: int) -> None:
+async def test_a_restart_while_workers_leave_and_return(tmp_path: Path, seed: int) -> None:
     chance = random.Random(f"workers {seed}")
     harness = await EngineHarness.open(tmp_path, boxes=1)
     workers = Workers(harness, chance)

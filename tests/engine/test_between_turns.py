@@ -1,4 +1,6 @@
-"""Between two turns: workers connect while their Boxes go, settings change, leaders change."""
+"""Events between two turns: workers connect while Boxes are removed, settings change, leaders
+change.
+"""
 
 import contextlib
 import sqlite3
@@ -36,7 +38,7 @@ async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
 
 
 async def settled(harness: EngineHarness) -> None:
-    """As ``Engine.run`` does: what was told to load anew is loaded."""
+    """Reload books that are marked for it, as ``Engine.run`` does."""
     while True:
         if harness.engine.books is None:
             await harness.engine.load()
@@ -54,10 +56,10 @@ def boxes_set(connected: Connected, node: str = "test") -> inbox.BoxesSet:
     return inbox.BoxesSet(connection.worker, boxes, node, connection.number)
 
 
-async def test_a_worker_that_connects_while_it_is_taken_for_lost_has_its_boxes(
+async def test_a_worker_that_connects_while_it_is_marked_as_lost_has_its_boxes(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told the ids of Boxes that go with the batch that is being committed."""
+    """It is told ids of Boxes that the batch being committed removes."""
     commit, came = type(harness.store).commit, []
 
     async def meanwhile(store: Store, batch: Batch, *more: Any) -> Committed:
@@ -76,8 +78,8 @@ async def test_a_worker_that_connects_while_it_is_taken_for_lost_has_its_boxes(
     assert await states(harness) == [State.RUNNING]
 
 
-async def test_workloads_that_fit_the_new_settings_continue_at_once(harness: EngineHarness) -> None:
-    """Also where the turn that heard of them had something else to do: it settled by the old."""
+async def test_workloads_that_fit_the_new_settings_start_at_once(harness: EngineHarness) -> None:
+    """This also holds where that turn had already settled with the old settings."""
     was = await harness.store.organization()
     await harness.another_worker("v", 1)
     await harness.store.set_organization(attrs.evolve(was, max_boxes=1))
@@ -92,10 +94,10 @@ async def test_workloads_that_fit_the_new_settings_continue_at_once(harness: Eng
     assert await states(harness) == [State.RUNNING, State.RUNNING]
 
 
-async def test_workloads_that_the_former_leader_delayed_continue_after_a_takeover(
+async def test_workloads_that_the_former_leader_held_back_start_after_a_takeover(
     harness: EngineHarness,
 ) -> None:
-    """It gave nothing to a worker whose node it took for gone; the new one sees it there."""
+    """The former leader considered the worker's node gone; the new one sees it."""
     harness.gone = {"test"}
     for _ in range(6):
         harness.clock.time += 1
@@ -108,7 +110,7 @@ async def test_workloads_that_the_former_leader_delayed_continue_after_a_takeove
     assert await states(harness) == [State.RUNNING]
 
 
-async def test_a_new_leader_takes_what_has_gathered_in_its_first_turn(
+async def test_a_new_leader_applies_the_waiting_entries_in_its_first_turn(
     harness: EngineHarness,
 ) -> None:
     await harness.settle()
@@ -118,8 +120,8 @@ async def test_a_new_leader_takes_what_has_gathered_in_its_first_turn(
     assert [(await harness.look(id_)).state for id_ in ids].count(State.REGISTERED) == 0
 
 
-async def test_a_new_leader_has_every_worker_look_up_its_jobs(harness: EngineHarness) -> None:
-    """The former one may have ended between its commit and its word."""
+async def test_a_new_leader_tells_every_worker_to_look_up_its_jobs(harness: EngineHarness) -> None:
+    """The former leader may have ended between its commit and its hint."""
     await harness.settle()
     other = await harness.another_worker("v", 1)
     harness.told.clear()
@@ -127,7 +129,7 @@ async def test_a_new_leader_has_every_worker_look_up_its_jobs(harness: EngineHar
     assert harness.told == {harness.worker: "test", other.connection.worker: "test"}
 
 
-async def test_a_worker_that_connects_to_another_node_is_told_there(harness: EngineHarness) -> None:
+async def test_a_worker_that_moved_to_another_node_is_told_there(harness: EngineHarness) -> None:
     await harness.settle()
     harness.told.clear()
     new = NewWorker("w", "w", "here", "B", ("default",))
@@ -152,7 +154,7 @@ async def test_only_workers_whose_jobs_changed_are_told_to_look(harness: EngineH
     assert harness.told == {harness.worker: "test"}
 
 
-async def test_a_load_behind_which_nothing_moves_commits_nothing(harness: EngineHarness) -> None:
+async def test_a_reload_that_changes_nothing_commits_nothing(harness: EngineHarness) -> None:
     await harness.settle()
     before = await harness.store.batch_number(1)
     await harness.restart()
@@ -161,7 +163,7 @@ async def test_a_load_behind_which_nothing_moves_commits_nothing(harness: Engine
     assert (epoch, batch) == (before[0] + 1, before[1])
 
 
-async def test_an_in_process_worker_says_again_what_was_not_stored(
+async def test_an_in_process_worker_repeats_what_was_not_stored(
     harness: EngineHarness, tmp_path: Path
 ) -> None:
     away = False
@@ -193,10 +195,10 @@ async def test_an_in_process_worker_says_again_what_was_not_stored(
     assert had >= set(harness.engine.books.boxes) == {row.id for row in local._connected.boxes}
 
 
-async def test_a_node_that_does_not_lead_explains_what_its_leader_holds_back(
+async def test_a_node_that_does_not_lead_explains_jobs_that_its_leader_holds_back(
     harness: EngineHarness,
 ) -> None:
-    """The leader gives nothing to a worker whose node is gone; the store does not know of it."""
+    """The leader gives nothing to a worker whose node is gone; the store does not show that."""
     harness.gone = {"test"}
     for _ in range(6):
         harness.clock.time += 1
@@ -212,7 +214,7 @@ async def test_a_node_that_does_not_lead_explains_what_its_leader_holds_back(
     assert sentences(late, harness.clock.now())(build, State.QUEUED)
 
 
-async def test_a_workload_that_arrives_during_an_answer_has_its_reason(
+async def test_a_workload_that_arrives_during_an_answer_has_a_reason(
     harness: EngineHarness,
 ) -> None:
     books = harness.engine.books
@@ -222,19 +224,21 @@ async def test_a_workload_that_arrives_during_an_answer_has_its_reason(
     assert sentence(build, State.QUEUED)
 
 
-async def test_no_sentence_is_said_of_another_state(harness: EngineHarness) -> None:
+async def test_a_sentence_is_only_given_for_the_state_that_it_describes(
+    harness: EngineHarness,
+) -> None:
     books = harness.engine.books
     assert books is not None
     build = await harness.build(jobs=2)
     sentence = sentences(books, harness.clock.now())
     assert sentence(build, State.QUEUED)
-    assert sentence(build, State.RUNNING) is None  # as a store would have it a moment later
+    assert sentence(build, State.RUNNING) is None  # as a store would hold it a moment later
 
 
-async def test_a_job_whose_box_is_not_in_the_store_costs_no_more_than_itself(
+async def test_a_job_whose_box_is_missing_in_the_store_affects_only_itself(
     harness: EngineHarness, tmp_path: Path
 ) -> None:
-    """That must not be; but no node could lead the shard again."""
+    """This should never happen, but otherwise no node could lead the shard again."""
     build = await harness.build()
     (lost,) = await harness.assignments()
     await harness.start([lost])
@@ -270,7 +274,7 @@ async def test_a_late_message_of_a_removed_worker_adds_no_boxes(harness: EngineH
 
 
 async def forgotten(harness: EngineHarness, name: str) -> WorkerConnection:
-    """A worker that came, went, and was forgotten; its row is still there."""
+    """A worker that was forgotten, and its row as it was before."""
     connection = (await harness.another_worker(name, 1)).connection
     await harness.store.disconnect_workers([connection])
     await harness.ask(inbox.WorkerForgotten(connection.worker, connection.number, "ada"))
@@ -278,8 +282,8 @@ async def forgotten(harness: EngineHarness, name: str) -> WorkerConnection:
     return connection
 
 
-async def test_a_worker_that_is_forgotten_is_named_no_more(harness: EngineHarness) -> None:
-    """Neither by its leader, which may have read its row, nor by a mirror that stands still."""
+async def test_a_forgotten_worker_is_no_longer_named(harness: EngineHarness) -> None:
+    """Neither its leader, which may have read its row, nor an unchanged mirror names it."""
     assert harness.first is not None
     await harness.later(1, harness.first)
     waiting = await harness.build(jobs=9)
@@ -301,7 +305,7 @@ async def test_a_worker_that_is_forgotten_is_named_no_more(harness: EngineHarnes
     assert report is not None and "old" not in report.text
 
 
-async def test_the_connections_of_forgotten_workers_have_a_bound(
+async def test_the_number_of_remembered_connections_of_forgotten_workers_is_limited(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("boxsched.engine.books.FORGOTTEN_KEPT", 2)

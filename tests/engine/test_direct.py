@@ -1,4 +1,4 @@
-"""Reports that reach the leader in memory are acknowledged when they are durable."""
+"""Reports that reach the leader in memory are acknowledged once they are durable."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -53,7 +53,7 @@ async def test_a_report_is_acknowledged_when_its_batch_is_durable(harness: Engin
     assert harness.engine.counters.commands >= 1
 
 
-async def test_it_waits_for_a_store_that_is_away(
+async def test_a_report_waits_while_the_store_is_away(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id_ = await harness.build()
@@ -69,7 +69,7 @@ async def test_it_waits_for_a_store_that_is_away(
     assert (await harness.look(id_)).result is Result.PASSED
 
 
-async def test_one_that_changes_nothing_is_acknowledged(harness: EngineHarness) -> None:
+async def test_a_report_that_changes_nothing_is_acknowledged(harness: EngineHarness) -> None:
     await harness.build()
     (assignment,) = await harness.assignments()
     await harness.finish(assignment)
@@ -83,7 +83,7 @@ async def test_one_that_changes_nothing_is_acknowledged(harness: EngineHarness) 
 async def test_a_report_that_raises_comes_again_through_the_inbox_and_is_set_aside(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The shard goes on, and so do the other reports of that turn."""
+    """The shard continues, and so do the other reports of that turn."""
     good, bad = await harness.build(branch="a"), await harness.build(branch="b")
     first, second = sorted(await harness.assignments(), key=lambda each: each.workload)
     report = endings.report
@@ -114,7 +114,7 @@ async def test_a_report_that_raises_comes_again_through_the_inbox_and_is_set_asi
     assert aside.kind == "reports" and "ZeroDivisionError" in aside.error
 
 
-async def test_a_leader_that_ends_takes_none_and_gives_back_those_that_wait(
+async def test_a_leader_that_ends_returns_the_waiting_reports_and_accepts_no_more(
     harness: EngineHarness,
 ) -> None:
     await harness.build()
@@ -129,7 +129,7 @@ async def test_a_leader_that_ends_takes_none_and_gives_back_those_that_wait(
 async def test_entries_that_arrive_during_a_commit_need_no_extra_read(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a database in this process, a commit reads the inbox as it is behind it."""
+    """On a database in this process, a commit also reads the rest of the inbox."""
     first, second = await harness.submit(harness.new(branch="a"), harness.new(branch="b"))
     reads = 0
     inbox_of = type(harness.store).inbox
@@ -149,7 +149,7 @@ async def test_entries_that_arrive_during_a_commit_need_no_extra_read(
 async def test_reports_are_applied_without_a_look_at_the_inbox(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is in the inbox meanwhile is read with the commit, and applied by the next turn."""
+    """Entries that arrive meanwhile are read with the commit and applied by the next turn."""
     await harness.build(branch="a")
     (assignment,) = await harness.assignments()
     (waiting,) = await harness.submit(harness.new(branch="b"))

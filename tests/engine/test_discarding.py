@@ -1,4 +1,4 @@
-"""Books that are used no more are freed a slice at a time, without the garbage collector."""
+"""Unused books are freed in slices, without the garbage collector."""
 
 import gc
 import itertools
@@ -32,7 +32,7 @@ def _no_collector() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_no_collector")
-async def test_books_of_all_that_runs_waits_and_is_paused_are_freed_in_slices(
+async def test_books_with_running_waiting_and_paused_workloads_are_freed_in_slices(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (loading, scheduler):
@@ -50,7 +50,7 @@ async def test_books_of_all_that_runs_waits_and_is_paused_are_freed_in_slices(
     live, core = books.workloads, books.core
     assert len(live) == 15 and core.queue.paused == 5
     del books
-    discarding._discarded.clear()  # those of the first engine
+    discarding._discarded.clear()  # the books of the first engine
     await harness.restart()
     (parts,) = discarding._discarded
     discarding._discarded.clear()

@@ -1,4 +1,4 @@
-"""How long a run took: measured where it ran, whatever the clocks of worker and node say."""
+"""Durations are measured where the job ran, whatever the clocks of worker and node show."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -36,7 +36,9 @@ def durations(harness: EngineHarness) -> list[tuple[float, ...]]:
 
 
 @pytest.mark.parametrize("skew", [-60.0, 0.0, 60.0, 1e6])
-async def test_a_worker_whose_clock_is_wrong(harness: EngineHarness, skew: float) -> None:
+async def test_a_wrong_clock_on_the_worker_does_not_change_a_duration(
+    harness: EngineHarness, skew: float
+) -> None:
     id_ = await harness.build()
     (assignment,) = await harness.assignments()
     harness.clock.time += 1
@@ -49,8 +51,10 @@ async def test_a_worker_whose_clock_is_wrong(harness: EngineHarness, skew: float
     assert durations(harness) == [(6.0,)]
 
 
-async def test_a_start_that_is_reported_late(harness: EngineHarness) -> None:
-    """The node was away for 300 s of a run of 360 s: what was measured counts."""
+async def test_a_late_report_of_the_start_does_not_change_the_duration(
+    harness: EngineHarness,
+) -> None:
+    """The node was away for 300 s of a run of 360 s; the measured time counts."""
     id_ = await harness.build()
     (assignment,) = await harness.assignments()
     began = harness.clock.time
@@ -62,7 +66,7 @@ async def test_a_start_that_is_reported_late(harness: EngineHarness) -> None:
     assert (job.started_at, job.finished_at) == (began, began + 360)
 
 
-async def test_both_reports_come_together_and_late(harness: EngineHarness) -> None:
+async def test_late_reports_of_start_and_end_that_come_together(harness: EngineHarness) -> None:
     id_ = await harness.build()
     (assignment,) = await harness.assignments()
     harness.clock.time += 500
@@ -73,7 +77,7 @@ async def test_both_reports_come_together_and_late(harness: EngineHarness) -> No
     assert durations(harness) == [(6.0,)]
 
 
-async def test_a_job_never_seems_to_begin_before_its_workload(harness: EngineHarness) -> None:
+async def test_a_job_never_seems_to_start_before_its_workload(harness: EngineHarness) -> None:
     id_ = await harness.build()
     (assignment,) = await harness.assignments()
     harness.clock.time += 2
@@ -83,8 +87,10 @@ async def test_a_job_never_seems_to_begin_before_its_workload(harness: EngineHar
     assert found.jobs[0].finished_at == harness.clock.time
 
 
-async def test_a_worker_that_measured_nothing_teaches_nothing(harness: EngineHarness) -> None:
-    """One of an earlier version: its own times could be of any clock."""
+async def test_a_worker_without_measurements_adds_nothing_to_the_expected_durations(
+    harness: EngineHarness,
+) -> None:
+    """An earlier version's own times could come from any clock."""
     id_ = await harness.build()
     (assignment,) = await harness.assignments()
     start = harness.clock.time
@@ -96,7 +102,7 @@ async def test_a_worker_that_measured_nothing_teaches_nothing(harness: EngineHar
     assert durations(harness) == []
 
 
-async def test_a_failed_run_teaches_nothing(harness: EngineHarness) -> None:
+async def test_a_failed_run_adds_nothing_to_the_expected_durations(harness: EngineHarness) -> None:
     await harness.build()
     (assignment,) = await harness.assignments()
     await harness.report(started(assignment, 0.0))

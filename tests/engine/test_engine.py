@@ -1,4 +1,4 @@
-"""The engine over a real store: what a turn writes, and what a restart reads."""
+"""The engine over a real store: what a turn writes and what a restart reads."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -25,7 +25,9 @@ async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
     await harness.close()
 
 
-async def test_the_third_of_three_builds_of_four_jobs_waits(harness: EngineHarness) -> None:
+async def test_the_third_of_three_builds_of_four_jobs_waits(
+    harness: EngineHarness,
+) -> None:
     ids = await harness.submit(*(harness.new(branch=b, jobs=4) for b in "abc"))
     await harness.settle()
     states = [(await harness.look(id_)).state for id_ in ids]
@@ -62,7 +64,7 @@ async def test_an_old_lease_token_changes_nothing(harness: EngineHarness) -> Non
     await harness.finish(assignment, token=assignment.lease_token - 1)
     assert (await harness.look(id_)).state is State.RUNNING
     await harness.finish(assignment)
-    await harness.finish(assignment, Result.FAILED)  # late, and doubled
+    await harness.finish(assignment, Result.FAILED)  # late, and sent twice
     assert (await harness.look(id_)).result is Result.PASSED
 
 
@@ -76,7 +78,7 @@ async def test_lease_tokens_grow_along_a_lane(harness: EngineHarness) -> None:
     assert tokens == sorted(set(tokens))
 
 
-async def test_a_stop_is_asked_of_the_worker_and_holds_the_lane_until_the_job_ends(
+async def test_a_stop_goes_to_the_worker_and_holds_the_lane_until_the_job_ends(
     harness: EngineHarness,
 ) -> None:
     first = await harness.build()
@@ -101,7 +103,7 @@ async def test_a_waiting_workload_is_canceled_with_its_jobs(harness: EngineHarne
     assert [(j.state, j.result) for j in found.jobs] == [(JobState.FINISHED, Result.CANCELED)] * 2
 
 
-async def test_a_new_build_stops_the_running_one_and_takes_its_lane_when_it_has_ended(
+async def test_a_new_build_stops_the_running_one_and_takes_its_lane_once_it_has_ended(
     harness: EngineHarness,
 ) -> None:
     old = await harness.build(cancellation=Cancellation.ALL)
@@ -114,7 +116,7 @@ async def test_a_new_build_stops_the_running_one_and_takes_its_lane_when_it_has_
     assert (await harness.look(new)).state is State.RUNNING
 
 
-async def test_fail_fast_stops_the_others_and_fails(harness: EngineHarness) -> None:
+async def test_with_fail_fast_a_failure_stops_the_other_jobs(harness: EngineHarness) -> None:
     id_ = await harness.build(jobs=3, fail_fast=True)
     assignments = await harness.assignments()
     await harness.start(assignments)
@@ -133,7 +135,7 @@ async def test_a_job_past_its_time_limit_is_ended_and_fails_also_after_a_restart
     await harness.restart()
     assert harness.first is not None
     await harness.later(70, harness.first)
-    assert not (await harness.assignments())[0].stop  # the worker has a while to do it by itself
+    assert not (await harness.assignments())[0].stop  # the worker first has time to end it itself
     await harness.later(20, harness.first)
     (assignment,) = await harness.assignments()
     assert assignment.stop
@@ -154,7 +156,7 @@ async def test_durations_are_learned_and_stored_at_registration(harness: EngineH
     assert (await harness.look(id_)).jobs[0].expected_seconds == pytest.approx(4.0)
 
 
-async def test_boxes_come_and_go_with_their_worker(harness: EngineHarness) -> None:
+async def test_boxes_are_added_and_removed_with_their_worker(harness: EngineHarness) -> None:
     id_ = await harness.build(jobs=8)
     await harness.connect(2)
     await harness.settle()
@@ -171,7 +173,7 @@ async def test_boxes_come_and_go_with_their_worker(harness: EngineHarness) -> No
     assert (await harness.look(three)).state is State.RUNNING
 
 
-async def test_a_worker_that_is_back_with_its_boxes_keeps_them(harness: EngineHarness) -> None:
+async def test_a_worker_that_returns_with_its_boxes_keeps_them(harness: EngineHarness) -> None:
     await harness.build(jobs=8)
     await harness.connect(2)
     await harness.settle()
@@ -185,7 +187,7 @@ async def test_a_worker_that_is_back_with_its_boxes_keeps_them(harness: EngineHa
     assert (await harness.look(second)).state is State.RUNNING
 
 
-async def test_boxes_that_go_and_come_in_one_turn_stay(harness: EngineHarness) -> None:
+async def test_boxes_that_are_removed_and_added_in_one_turn_stay(harness: EngineHarness) -> None:
     await harness.connect(7)
     await harness.connect(8)
     await harness.settle()
@@ -197,7 +199,7 @@ async def test_boxes_that_go_and_come_in_one_turn_stay(harness: EngineHarness) -
     assert len(await harness.assignments()) == 8
 
 
-async def test_a_build_over_a_reduced_limit_blocks_no_other(harness: EngineHarness) -> None:
+async def test_a_build_above_a_reduced_limit_blocks_no_other(harness: EngineHarness) -> None:
     blocked = await harness.build(jobs=8, branch="x")
     large = await harness.build(jobs=4, branch="y")
     await harness.project("web", 2)
@@ -228,7 +230,7 @@ async def test_a_clock_that_was_set_back_continues_from_where_it_was(
     assert list(harness.engine.books.durations.values()) == [(pytest.approx(5.0, abs=1e-4),)]
 
 
-async def test_many_jobs_are_taken_in_several_turns(harness: EngineHarness) -> None:
+async def test_many_jobs_are_accepted_in_several_turns(harness: EngineHarness) -> None:
     await harness.submit(*(harness.new(branch=f"b{n}", jobs=900) for n in range(3)))
     assert await harness.engine.turn()
     assert len(await harness.store.inbox(1, 10)) == 1
@@ -236,7 +238,7 @@ async def test_many_jobs_are_taken_in_several_turns(harness: EngineHarness) -> N
     assert await harness.store.inbox(1, 10) == []
 
 
-async def test_a_build_without_a_commit_learns_it_from_its_jobs(harness: EngineHarness) -> None:
+async def test_a_build_without_a_commit_gets_it_from_its_jobs(harness: EngineHarness) -> None:
     id_ = await harness.build(jobs=2)
     for assignment, commit in zip(await harness.assignments(), ("a" * 40, "b" * 40), strict=True):
         await harness.report(
@@ -247,7 +249,7 @@ async def test_a_build_without_a_commit_learns_it_from_its_jobs(harness: EngineH
     assert (await harness.look(id_)).commit == "a" * 40
 
 
-async def test_a_commit_that_is_fixed_is_shown_at_once(harness: EngineHarness) -> None:
+async def test_a_fixed_commit_is_shown_at_once(harness: EngineHarness) -> None:
     id_ = await harness.build(jobs=2)
     one, other = await harness.assignments()
     fix = harness.store.fix_commit
@@ -262,7 +264,7 @@ async def test_a_commit_that_is_fixed_is_shown_at_once(harness: EngineHarness) -
     assert (await harness.look(id_)).commit == "a" * 40
 
 
-async def test_a_box_is_warm_for_its_project_and_branch_also_after_a_restart(
+async def test_a_box_stays_warm_for_its_project_and_branch_after_a_restart(
     harness: EngineHarness,
 ) -> None:
     await harness.project("api")
@@ -280,7 +282,7 @@ async def test_a_box_is_warm_for_its_project_and_branch_also_after_a_restart(
     assert taken["api", "x"] == boxes["api", "a"]
 
 
-async def test_two_engines_one_is_fenced(harness: EngineHarness) -> None:
+async def test_the_older_of_two_engines_is_fenced(harness: EngineHarness) -> None:
     former = harness.engine
     await harness.restart()
     await harness.submit(harness.new())
@@ -290,8 +292,8 @@ async def test_two_engines_one_is_fenced(harness: EngineHarness) -> None:
     assert len(await harness.running()) == 1
 
 
-async def test_a_commit_that_fails_reserves_nothing(harness: EngineHarness, tmp_path: Path) -> None:
-    """GANG-09: persisting fails every time; nothing leaks, however many attempts are made."""
+async def test_a_failed_commit_reserves_nothing(harness: EngineHarness, tmp_path: Path) -> None:
+    """GANG-09: every write fails; nothing leaks, however many attempts are made."""
     (id_,) = await harness.submit(harness.new(jobs=8))
     commit = harness.store.commit
 
@@ -338,7 +340,7 @@ async def test_a_stop_of_an_unknown_or_finished_workload_changes_nothing(
     assert (await harness.look(id_)).result is Result.PASSED
 
 
-async def test_the_database_is_whole_afterwards(tmp_path: Path) -> None:
+async def test_the_database_passes_the_check_afterwards(tmp_path: Path) -> None:
     harness = await EngineHarness.open(tmp_path, boxes=8)
     await harness.project("web")
     for branch in "abcdefgh":
@@ -350,10 +352,10 @@ async def test_the_database_is_whole_afterwards(tmp_path: Path) -> None:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-async def test_changed_queue_settings_are_valid_from_the_next_turn_on(
+async def test_changed_queue_settings_apply_from_the_next_turn_on(
     harness: EngineHarness,
 ) -> None:
-    """A node was started with another plan, while this one leads."""
+    """Another node was started with another plan while this one leads."""
     organization = await harness.store.organization()
     await harness.store.set_organization(attrs.evolve(organization, max_boxes=1))
     assert await harness.engine.turn()
@@ -365,10 +367,10 @@ async def test_changed_queue_settings_are_valid_from_the_next_turn_on(
     assert states == [State.RUNNING, State.QUEUED]
 
 
-async def test_so_many_job_names_are_remembered_and_the_oldest_go(
+async def test_only_a_limited_number_of_job_names_is_remembered_and_the_oldest_are_dropped(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name may be made up for each build."""
+    """Clients may invent a name for each build."""
     monkeypatch.setattr("boxsched.engine.books.DURATIONS_AT_MOST", 2)
     for name in ("a", "b", "a", "c"):
         spec = JobSpec(name, "default", 60.0, ("true",), {})
@@ -383,7 +385,7 @@ async def test_so_many_job_names_are_remembered_and_the_oldest_go(
     assert sorted(name for _, name in harness.engine.books.durations) == ["a", "c"]
 
 
-async def test_a_deleted_project_is_forgotten(harness: EngineHarness) -> None:
+async def test_a_deleted_project_is_removed_from_memory(harness: EngineHarness) -> None:
     id_, _ = harness.projects["web"]
     await harness.build()
     (assignment,) = await harness.assignments()
@@ -400,7 +402,7 @@ async def test_a_deleted_project_is_forgotten(harness: EngineHarness) -> None:
 async def test_a_submission_after_a_change_of_settings_uses_the_new_settings(
     harness: EngineHarness,
 ) -> None:
-    """One look at the inbox finds both."""
+    """One read of the inbox finds both."""
     organization = await harness.store.organization()
     await harness.store.set_organization(attrs.evolve(organization, max_boxes=1))
     while await harness.engine.step():
@@ -416,7 +418,7 @@ async def test_a_submission_after_a_change_of_settings_uses_the_new_settings(
 async def test_nothing_is_queued_before_it_was_created(
     harness: EngineHarness, ahead: float
 ) -> None:
-    """The clock of the node that took it may be ahead of the leader's, or behind."""
+    """The clock of the node that accepted it may be ahead of the leader's, or behind it."""
     created = harness.clock.time + ahead
     (id_,) = await harness.submit(attrs.evolve(harness.new(), created_at=created))
     await harness.settle()

@@ -1,4 +1,4 @@
-"""Inbox entries become the commands of one turn; one that cannot be read holds up no other."""
+"""Inbox entries become the commands of one turn; an unreadable entry blocks no other."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Every reader sees every event, in order, whatever it missed."""
+"""Every reader receives every event in order, whatever hints it missed."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -47,7 +47,7 @@ def feed(store: Store) -> EventFeed:
 
 
 class LookCounter:
-    """Counts a store's looks at a table."""
+    """Counts the reads of a table."""
 
     def __init__(self, store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
@@ -62,7 +62,7 @@ class LookCounter:
 # --- Reading ------------------------------------------------------------------------------------
 
 
-async def test_from_the_beginning_and_on_into_the_present(
+async def test_reading_from_the_beginning_continues_with_new_events(
     history: EventHistory, feed: EventFeed
 ) -> None:
     for shard in (1, 2, 1):
@@ -76,7 +76,9 @@ async def test_from_the_beginning_and_on_into_the_present(
         assert events.place == "1.2.3+2.2.4"
 
 
-async def test_without_a_cursor_only_what_comes(history: EventHistory, feed: EventFeed) -> None:
+async def test_without_a_cursor_only_new_events_are_read(
+    history: EventHistory, feed: EventFeed
+) -> None:
     await history.lead_by(feed, 1, 2)
     async with feed.subscribe(None) as events:
         assert events.place == str(await feed.now()) == "1.1.2"
@@ -94,7 +96,7 @@ async def test_a_shard_that_the_cursor_does_not_name_is_read_from_its_first_even
         assert by_shard(await read(events, 3)) == await history.table(EventCursor({1: (1, 1)}))
 
 
-async def test_a_shard_that_comes_later_is_read_from_its_first_event(
+async def test_a_shard_that_is_added_later_is_read_from_its_first_event(
     store: Store, history: EventHistory, feed: EventFeed
 ) -> None:
     async with feed.subscribe(None) as events, following(feed):
@@ -104,9 +106,7 @@ async def test_a_shard_that_comes_later_is_read_from_its_first_event(
         assert events.place == "3.1.2"
 
 
-async def test_a_place_names_its_shards_in_order_whichever_spoke_first(
-    history: EventHistory, feed: EventFeed
-) -> None:
+async def test_a_cursor_lists_its_shards_in_order(history: EventHistory, feed: EventFeed) -> None:
     async with feed.subscribe(None) as events:
         for shard in (2, 1):
             await history.lead_by(feed, shard, 1)
@@ -116,7 +116,7 @@ async def test_a_place_names_its_shards_in_order_whichever_spoke_first(
         assert again.place == events.place
 
 
-async def test_every_place_on_the_way_is_one_to_continue_from(
+async def test_every_cursor_on_the_way_can_be_continued_from(
     history: EventHistory, feed: EventFeed
 ) -> None:
     for shard in (1, 2, 2, 1):
@@ -135,7 +135,9 @@ async def test_every_place_on_the_way_is_one_to_continue_from(
             assert by_shard(seen[:n] + await read(rest, 8 - n)) == await history.table()
 
 
-async def test_it_ends_when_the_node_stops(history: EventHistory, feed: EventFeed) -> None:
+async def test_a_subscription_ends_when_the_node_stops(
+    history: EventHistory, feed: EventFeed
+) -> None:
     reader = FeedReader()
     await reader.connect(feed, None)
     feed.close()
@@ -144,7 +146,7 @@ async def test_it_ends_when_the_node_stops(history: EventHistory, feed: EventFee
         assert await read(late, 1) == []
 
 
-async def test_a_reader_that_cannot_begin_is_forgotten(
+async def test_a_reader_that_cannot_start_is_removed(
     store: Store, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away() -> dict[int, tuple[int, int]]:
@@ -157,7 +159,7 @@ async def test_a_reader_that_cannot_begin_is_forgotten(
     assert not feed.readers
 
 
-async def test_a_reader_whose_look_failed_looks_again(
+async def test_a_reader_whose_read_failed_reads_again(
     store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await history.commit(1, 2)
@@ -173,10 +175,10 @@ async def test_a_reader_whose_look_failed_looks_again(
         assert len(await read(events, 2)) == 2
 
 
-async def test_events_that_are_committed_during_a_look_arrive_once(
+async def test_events_that_are_committed_during_a_read_arrive_once(
     store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is in the queue, and what the look finds may have it too."""
+    """The event is in the queue, and the read may return it as well."""
     await history.commit(1, 2)
     look = store.events_after
 
@@ -194,10 +196,10 @@ async def test_events_that_are_committed_during_a_look_arrive_once(
     assert by_shard(seen) == await history.table()
 
 
-async def test_a_reader_of_what_was_deleted_as_old_is_ended(
+async def test_a_reader_of_deleted_events_is_ended(
     store: Store, history: EventHistory, feed: EventFeed
 ) -> None:
-    """Batches 1 and 2 of the first shard are deleted; whoever is behind them reads on."""
+    """Batches 1 and 2 of the first shard are deleted; a reader that is behind them is ended."""
     for shard in (1, 1, 1, 1, 2):
         await history.commit(shard, 3)
     await store.prune_history(1, 2.0, 8)
@@ -212,7 +214,7 @@ async def test_a_reader_of_what_was_deleted_as_old_is_ended(
             assert by_shard(await read(events, sum(map(len, left.values())))) == left
 
 
-# --- What the node's own engines do -------------------------------------------------------------
+# --- Batches of the node's own engines ----------------------------------------------------------
 
 
 async def test_a_batch_that_was_committed_but_not_published_is_read_too(
@@ -225,7 +227,7 @@ async def test_a_batch_that_was_committed_but_not_published_is_read_too(
         assert by_shard(await read(events, 4)) == await history.table()
 
 
-async def test_after_a_reload_readers_look_at_the_table_at_once(
+async def test_after_a_reload_readers_read_the_table_at_once(
     history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_module, "HINTED_POLL_SECONDS", 1_000.0)
@@ -237,7 +239,7 @@ async def test_after_a_reload_readers_look_at_the_table_at_once(
         assert [event.batch for event in await read(events, 1)] == [2]
 
 
-async def test_published_batches_need_no_look_up(
+async def test_published_batches_need_no_read_of_the_table(
     store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await history.lead_by(feed, 1, 1)
@@ -283,10 +285,10 @@ async def test_a_reader_that_falls_behind_reads_the_table(
         assert events._queued == 0
 
 
-async def test_a_slow_reader_has_each_shard_once_in_its_line(
+async def test_a_slow_reader_has_each_shard_once_in_its_queue(
     history: EventHistory, feed: EventFeed
 ) -> None:
-    """What it keeps does not grow with the batches."""
+    """Its memory does not grow with the batches."""
     async with feed.subscribe(None) as events:
         for _ in range(20):
             for shard in (1, 2):
@@ -295,7 +297,7 @@ async def test_a_slow_reader_has_each_shard_once_in_its_line(
         assert by_shard(await read(events, 40)) == await history.table()
 
 
-# --- What other nodes do ------------------------------------------------------------------------
+# --- Batches of other nodes ---------------------------------------------------------------------
 
 
 async def test_a_node_without_leadership_or_messages_follows_the_table(
@@ -309,7 +311,7 @@ async def test_a_node_without_leadership_or_messages_follows_the_table(
         assert by_shard(seen) == await history.table()
 
 
-async def test_a_hint_makes_it_look_at_once(
+async def test_a_hint_causes_a_read_at_once(
     history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_module, "HINTED_POLL_SECONDS", 1_000.0)
@@ -321,7 +323,7 @@ async def test_a_hint_makes_it_look_at_once(
 
 
 @pytest.mark.parametrize("fate", ["lost", "late", "twice", "another's"])
-async def test_hints_that_are_odd_change_nothing(
+async def test_invalid_hints_change_nothing(
     history: EventHistory, feed: EventFeed, fate: str
 ) -> None:
     async with feed.subscribe(None) as events, following(feed, hints_reach=True):
@@ -352,7 +354,7 @@ async def test_a_forged_hint_does_no_harm(history: EventHistory, feed: EventFeed
         assert by_shard(await read(events, 2)) == await history.table()
 
 
-async def test_batches_without_events_are_looked_for_once(
+async def test_batches_without_events_are_read_for_once(
     store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with feed.subscribe(None) as events:
@@ -368,7 +370,7 @@ async def test_batches_without_events_are_looked_for_once(
         assert looks.count == 1
 
 
-async def test_after_a_look_at_the_table_what_is_published_needs_no_other(
+async def test_after_a_read_of_the_table_published_batches_need_no_other_read(
     store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = LookCounter(store, "events_after", monkeypatch)
@@ -381,10 +383,10 @@ async def test_after_a_look_at_the_table_what_is_published_needs_no_other(
         assert looks.count == 1
 
 
-async def test_only_what_is_new_is_read_for_all(
+async def test_only_recent_events_are_read_for_all_readers_at_once(
     store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three events a batch, and five are too many for one look for all."""
+    """There are three events in a batch, and more than five are too many for one shared read."""
     monkeypatch.setattr(feed_module, "PAGE", 5)
     async with feed.subscribe(None) as one, feed.subscribe(None) as other:
         await history.lead_by(feed, 1, 3)
@@ -399,7 +401,7 @@ async def test_only_what_is_new_is_read_for_all(
 
 
 class PollCounter:
-    """Counts the polls of a feed that have come back."""
+    """Counts the finished polls of a feed."""
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
@@ -420,7 +422,7 @@ class PollCounter:
                 await self._news.wait()
 
 
-async def test_hints_do_not_make_it_poll_without_a_rest(
+async def test_hints_do_not_cause_polls_without_a_pause(
     store: Store, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_module, "LEAST_SECONDS", 1_000.0)
@@ -434,7 +436,7 @@ async def test_hints_do_not_make_it_poll_without_a_rest(
         assert polls.count == 1
 
 
-async def test_a_hint_makes_it_poll_once(
+async def test_a_hint_causes_one_poll(
     store: Store, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_module, "LEAST_SECONDS", 0.0)
@@ -442,7 +444,7 @@ async def test_a_hint_makes_it_poll_once(
     polls = PollCounter(store, monkeypatch)
     async with feed.subscribe(None), following(feed):
         await polls.reach(1)
-        feed.heard(1, 0)  # that batch is known
+        feed.heard(1, 0)  # that batch is known already
         for _ in range(10):
             await store.ping()
         assert polls.count == 1
@@ -460,7 +462,7 @@ async def test_a_hint_makes_it_poll_once(
 async def test_a_history_that_lost_commits_ends_every_reader_once(
     store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """Those that connect again are given what comes then, and their batches go on from there."""
+    """Readers that connect again receive new events, and their batches continue from there."""
     readers = [FeedReader(), FeedReader()]
     for reader in readers:
         await reader.connect(feed, None)
@@ -492,7 +494,7 @@ async def test_a_history_that_lost_commits_ends_every_reader_once(
 async def test_the_feed_forgets_its_position_when_all_readers_have_left(
     history: EventHistory, feed: EventFeed
 ) -> None:
-    """So a reader that comes long behind is not sent away for it."""
+    """So a later reader whose cursor is far behind is not disconnected for it."""
     async with feed.subscribe(None) as events:
         await history.lead_by(feed, 1, 1)
         assert len(await read(events, 1)) == 1
@@ -502,7 +504,7 @@ async def test_the_feed_forgets_its_position_when_all_readers_have_left(
         assert len(await read(events, 1)) == 1
 
 
-async def test_just_less_than_a_jump_is_the_same_history(feed: EventFeed) -> None:
+async def test_a_gap_just_below_the_limit_is_the_same_history(feed: EventFeed) -> None:
     async with feed.subscribe(None) as events:
         feed.publish(1, 1, [])
         feed.publish(1, JUMP, [])
@@ -511,7 +513,7 @@ async def test_just_less_than_a_jump_is_the_same_history(feed: EventFeed) -> Non
         assert events._closed
 
 
-async def test_batches_without_events_behind_others_are_looked_for_once_too(
+async def test_batches_without_events_after_others_are_read_for_once_too(
     store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with feed.subscribe(None) as events:
@@ -527,7 +529,7 @@ async def test_batches_without_events_behind_others_are_looked_for_once_too(
         assert looks.count == 1
 
 
-async def test_two_hundred_readers_cost_one_look(
+async def test_two_hundred_readers_share_one_read(
     store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readers = [FeedReader() for _ in range(200)]
@@ -543,7 +545,7 @@ async def test_two_hundred_readers_cost_one_look(
     assert looks.count == 1
 
 
-async def test_too_much_for_one_look_is_read_by_each_reader(
+async def test_events_too_many_for_one_shared_read_are_read_by_each_reader(
     history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_module, "PAGE", 5)
@@ -574,7 +576,7 @@ async def test_nothing_is_queried_without_readers(
     async with following(feed):
         async with feed.subscribe(None), asyncio.timeout(PATIENCE_SECONDS):
             await polled.wait()
-        await store.shards()  # one that was under way has come back by now
+        await store.shards()  # a poll that was running has returned by now
         before = looks.count
         for _ in range(5):
             await store.ping()
@@ -585,7 +587,7 @@ async def test_nothing_is_queried_without_readers(
             assert (await read(events, 1))[0].batch == 6
 
 
-async def test_the_store_may_come_and_go(
+async def test_the_feed_survives_outages_of_the_store(
     store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask, failed = store.shards, asyncio.Event()
@@ -614,12 +616,12 @@ async def test_the_store_may_come_and_go(
         "+".join(f"{shard}.123456.12" for shard in range(1, 1_024)),
     ],
 )  # fmt: skip
-def test_unusual_cursors_are_reported(text: str) -> None:
+def test_unusual_cursors_are_accepted_or_reported(text: str) -> None:
     assert EventCursor.parse(text) is None
 
 
 def test_a_cursor_has_at_most_8000_characters() -> None:
-    """As many fit into a header of HTTP."""
+    """That many characters fit into an HTTP header."""
     marks = [f"{shard}.{10**10}.1" for shard in range(100, 544)]  # 18 characters with their "+"
     longest = "+".join([*marks, "1000.1.1"])
     assert len(longest) == 8_000
@@ -641,6 +643,6 @@ def test_a_cursor_reads_as_it_is_written(places: dict[int, tuple[int, int]]) -> 
     assert EventCursor.parse(str(EventCursor(places))) == EventCursor(places)
 
 
-def test_two_hundred_and_fifty_six_shards_have_room_in_a_header() -> None:
+def test_two_hundred_and_fifty_six_shards_fit_into_a_header() -> None:
     cursor = EventCursor(dict.fromkeys(range(1, 257), (10**12, 10**6)))
     assert EventCursor.parse(str(cursor)) == cursor

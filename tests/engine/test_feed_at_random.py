@@ -1,7 +1,8 @@
-"""Two nodes, three shards, hints with odd fates, readers that come and go: no gap, nothing twice.
+"""Two nodes, three shards, hints that are lost, late or doubled, readers that disconnect and
+return: no event is missed or read twice.
 
-Who leads a shard changes with every batch; only the store is shared. Each reader's list must be,
-shard by shard, the table's behind its beginning.
+The leader of a shard changes with every batch; only the store is shared. Each reader must have
+received, shard by shard, the table's events after its start.
 """
 
 import asyncio
@@ -36,13 +37,14 @@ READERS = 3
 
 class Commit(NamedTuple):
     shard: int
-    node: int  # that leads
+    node: int  # the node that leads
     events: int
-    fate: str  # of the hint to the other node; "unpublished": the leader itself does not know
+    # of the hint to the other node; "unpublished": even the leader's own feed is not told
+    fate: str
 
 
 class Deliver(NamedTuple):
-    """A hint that was held back."""
+    """Deliver a hint that was held back."""
 
     newest: bool
 
@@ -54,7 +56,7 @@ class Poll(NamedTuple):
 class Connect(NamedTuple):
     reader: int
     node: int
-    from_now: bool  # the first time; then it is from where it was
+    from_now: bool  # the first time; later it continues from its cursor
 
 
 class Disconnect(NamedTuple):
@@ -62,7 +64,7 @@ class Disconnect(NamedTuple):
 
 
 class RunReaders(NamedTuple):
-    """Readers go on for so long."""
+    """Let the readers run for this many turns of the loop."""
 
     turns: int
 
@@ -131,7 +133,7 @@ class FeedTest:
             self.held.append((other, step.shard, batch))
 
     async def end(self) -> None:
-        """Everything is found out in the end, by one poll a node."""
+        """After one poll per node every reader has everything."""
         for reader in self.readers:
             if not reader.connected:
                 await reader.connect(self.feeds[0], FROM_THE_BEGINNING)
@@ -157,7 +159,7 @@ async def play(steps: Sequence[Step], stores: "Stores") -> None:
 
 
 class Stores:
-    """A world over one database: a store for all, or one a node."""
+    """Run the steps on one database: one store for all nodes, or one per node."""
 
     def __init__(self, url: str, folder: Path, nodes: int) -> None:
         self._stores = [open_store(url, folder / str(n)) for n in range(nodes)]
@@ -176,12 +178,13 @@ class Stores:
 
 @pytest.fixture(autouse=True, scope="module")
 def _small() -> Iterator[None]:
-    """Pages and queues so short that every reader falls behind now and then."""
+    """Make pages and queues so short that every reader falls behind sometimes."""
     with (
         mock.patch.object(subscription_module, "PAGE", 4),
         mock.patch.object(feed_module, "PAGE", 4),
         mock.patch.object(feed_module, "LEAST_SECONDS", 0.001),
-        mock.patch.object(feed_module, "POLL_SECONDS", 1_000.0),  # so only hints make it look
+        # so reads happen only because of hints
+        mock.patch.object(feed_module, "POLL_SECONDS", 1_000.0),
         mock.patch.object(subscription_module, "QUEUED_AT_MOST", 150),
     ):
         yield
@@ -190,14 +193,14 @@ def _small() -> Iterator[None]:
 @given(STEPS)
 @settings(max_examples=80, deadline=None)
 @pytest.mark.slow
-def test_every_reader_gets_what_the_table_has(steps: list[Step]) -> None:
+def test_every_reader_receives_the_events_of_the_table(steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/boxsched.sqlite"
         asyncio.run(play(steps, Stores(url, Path(folder), 1)))
 
 
 def test_two_nodes_over_postgresql(tmp_path: Path) -> None:
-    """The same, once and longer, with a store for each node."""
+    """The same with a store for each node, and with one long run."""
     chance = random.Random(7)
     fates = ["heard"] * 6 + ["lost", "twice", "held", "unpublished"]
 

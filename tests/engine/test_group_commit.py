@@ -25,7 +25,7 @@ async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
 
 
 class Writes:
-    """Holds the store's writes until ``go`` is set, and remembers the groups."""
+    """Holds the store's writes until ``go`` is set, and records the groups."""
 
     def __init__(self, harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
         self.go = asyncio.Event()
@@ -88,7 +88,7 @@ async def test_members_that_arrive_during_a_write_are_written_together_next(
     assert [(await harness.look(id_)).branch for id_ in ids] == ["0", "1", "2", "3"]
 
 
-async def test_a_group_has_its_most_members_and_its_most_bytes(
+async def test_a_group_has_a_maximum_of_members_and_of_bytes(
     harness: EngineHarness, writes: Writes
 ) -> None:
     large = attrs.evolve(harness.new(), message="m" * GROUP_BYTES_AT_MOST)
@@ -101,10 +101,10 @@ async def test_a_group_has_its_most_members_and_its_most_bytes(
 
 
 @pytest.mark.parametrize("what", ["submission", "command"])
-async def test_a_node_that_ends_waits_for_what_was_added(
+async def test_a_node_that_stops_waits_for_pending_writes(
     harness: EngineHarness, writes: Writes, what: str
 ) -> None:
-    """Its caller has gone away; the write goes on."""
+    """The caller of the write is gone; the write continues."""
     if what == "submission":
         caller = asyncio.create_task(_submits(writes, harness))
     else:

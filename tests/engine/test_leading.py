@@ -32,11 +32,11 @@ async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "RETRY_SECONDS", 0.001)
-    monkeypatch.setattr(engine_module, "POLL_SECONDS", 1_000.0)  # only wake-ups are heard
+    monkeypatch.setattr(engine_module, "POLL_SECONDS", 1_000.0)  # only wake-ups are noticed
 
 
 class Calls:
-    """Counts the calls of a method of the store, and can make the next ones fail."""
+    """Counts the calls of a store's method, and can make the next ones fail."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, harness: EngineHarness, name: str) -> None:
         self.count = 0
@@ -62,7 +62,7 @@ class Calls:
 
 @contextlib.asynccontextmanager
 async def leading(harness: EngineHarness) -> AsyncIterator[asyncio.Task[None]]:
-    """While the loop runs."""
+    """Run the loop."""
     task = asyncio.create_task(harness.engine.run())
     try:
         yield task
@@ -72,7 +72,7 @@ async def leading(harness: EngineHarness) -> AsyncIterator[asyncio.Task[None]]:
 
 
 async def reaches(harness: EngineHarness, workload: WorkloadId, state: State) -> None:
-    """Wait for the batch that brings the workload there."""
+    """Wait for the batch that moves the workload to this state."""
     news = asyncio.Event()
     harness.publish = lambda batch, events: news.set()
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -82,13 +82,13 @@ async def reaches(harness: EngineHarness, workload: WorkloadId, state: State) ->
             await news.wait()
 
 
-async def test_it_takes_a_turn_when_it_is_woken(harness: EngineHarness) -> None:
+async def test_a_wake_up_causes_a_turn(harness: EngineHarness) -> None:
     async with leading(harness):
         (build,) = await harness.submit(harness.new())
         await reaches(harness, build, State.RUNNING)
 
 
-async def test_a_wake_up_that_was_lost_costs_a_poll(
+async def test_a_lost_wake_up_costs_one_poll(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_module, "POLL_SECONDS", 0.001)
@@ -101,7 +101,7 @@ async def test_a_wake_up_that_was_lost_costs_a_poll(
         assert (await harness.look(build)).state is State.RUNNING
 
 
-async def test_where_there_is_nothing_to_do_it_waits(
+async def test_without_work_the_loop_waits(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = Calls(monkeypatch, harness, "inbox")
@@ -114,7 +114,9 @@ async def test_where_there_is_nothing_to_do_it_waits(
         await reads.reach(2)
 
 
-async def test_it_ends_with_its_leadership_and_then_knows_nothing(harness: EngineHarness) -> None:
+async def test_the_engine_ends_with_its_leadership_and_drops_its_books(
+    harness: EngineHarness,
+) -> None:
     may_lead = True
     harness.engine._may_lead = lambda: may_lead
     async with leading(harness) as task:
@@ -129,7 +131,7 @@ async def test_it_ends_with_its_leadership_and_then_knows_nothing(harness: Engin
         assert harness.engine.report(inbox.Reports(harness.worker, ())) is None
 
 
-async def test_a_report_that_waits_when_the_leadership_ends_has_to_be_said_again(
+async def test_a_report_that_waits_when_the_leadership_ends_must_be_sent_again(
     harness: EngineHarness,
 ) -> None:
     harness.engine._may_lead = lambda: False
@@ -140,10 +142,10 @@ async def test_a_report_that_waits_when_the_leadership_ends_has_to_be_said_again
         await said
 
 
-async def test_while_the_store_is_away_it_tries_on_with_the_same_books(
+async def test_while_the_store_is_away_the_engine_retries_with_the_same_books(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing was decided: so it is not in doubt, and takes reports."""
+    """Nothing was decided, so the engine is not in doubt and accepts reports."""
     reads = Calls(monkeypatch, harness, "inbox")
     reads.errors = [StoreAway("away")] * 5
     books, loads = harness.engine.books, harness.engine.counters.loads
@@ -155,7 +157,7 @@ async def test_while_the_store_is_away_it_tries_on_with_the_same_books(
         assert (harness.engine.books, harness.engine.counters.loads) == (books, loads)
 
 
-async def test_while_a_commit_has_no_answer_it_is_in_doubt_and_takes_no_reports(
+async def test_while_a_commit_has_no_answer_the_engine_is_in_doubt_and_accepts_no_reports(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build = await harness.build()
@@ -180,10 +182,10 @@ async def test_while_a_commit_has_no_answer_it_is_in_doubt_and_takes_no_reports(
         assert not harness.engine.in_doubt
 
 
-async def test_one_that_was_fenced_loads_the_shard_under_a_new_epoch(
+async def test_a_fenced_engine_loads_the_shard_under_a_new_epoch(
     harness: EngineHarness,
 ) -> None:
-    """Another led in between: so nothing of the old books counts."""
+    """Another engine led in between, so the old books are dropped."""
     epoch, _ = await harness.store.batch_number(SHARD)
     await harness.store.raise_epoch(SHARD, "other")
     books, counters = harness.engine.books, harness.engine.counters
@@ -196,7 +198,7 @@ async def test_one_that_was_fenced_loads_the_shard_under_a_new_epoch(
     assert await harness.store.batch_number(SHARD) >= (epoch + 2, 0)
 
 
-async def test_one_that_was_fenced_and_may_lead_no_more_does_not_come_back(
+async def test_a_fenced_engine_that_may_no_longer_lead_does_not_return(
     harness: EngineHarness,
 ) -> None:
     may_lead = iter((True, False, False))
@@ -209,7 +211,7 @@ async def test_one_that_was_fenced_and_may_lead_no_more_does_not_come_back(
     assert (await harness.look(build)).state is State.REGISTERED
 
 
-async def test_one_whose_load_is_overtaken_by_another_leader_tries_again(
+async def test_an_engine_that_another_overtakes_while_it_loads_tries_again(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real: Callable[..., Any] = type(harness.store).load

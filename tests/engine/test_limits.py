@@ -1,4 +1,4 @@
-"""Workers that are connected but do not begin or do not end their jobs."""
+"""Workers that are connected but do not start or do not end their jobs."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,9 +11,9 @@ from boxsched.states import JobState, Result, State
 from tests.engine.harness import EngineHarness
 
 LIMIT = 60.0
-BEGIN_SECONDS = 101  # to begin: the time limit, slack and grace, and a look more
+BEGIN_SECONDS = 101  # to start: the time limit, slack and grace, and one more look
 END_SECONDS = 76
-GIVE_UP_SECONDS = 36  # the grace of a stop and slack, and a look more
+GIVE_UP_SECONDS = 36  # the grace of a stop and slack, and one more look
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
 
 
 async def beating(harness: EngineHarness, seconds: int) -> None:
-    """Time goes by, and the worker is heard all the while."""
+    """Advance the clock while the worker sends heartbeats."""
     assert harness.first is not None
     await harness.later(seconds, harness.first)
 
@@ -38,7 +38,7 @@ async def state(harness: EngineHarness) -> str:
 
 @pytest.mark.parametrize("asked", [{}, {"server": "production"}], ids=["build", "deploy"])
 @pytest.mark.parametrize("begins", [True, False])
-async def test_a_worker_that_beats_and_does_not_run_keeps_no_job_for_ever(
+async def test_a_connected_worker_that_does_not_run_a_job_loses_it_in_the_end(
     harness: EngineHarness, begins: bool, asked: dict[str, str]
 ) -> None:
     id_ = await harness.build(timeout=LIMIT, **asked)
@@ -66,7 +66,7 @@ async def test_a_worker_that_beats_and_does_not_run_keeps_no_job_for_ever(
     assert (await harness.look(id_)).result is Result.FAILED, "its late word changes nothing"
 
 
-async def test_a_stop_that_its_worker_does_not_heed(harness: EngineHarness) -> None:
+async def test_a_stop_that_its_worker_ignores(harness: EngineHarness) -> None:
     id_ = await harness.build(timeout=LIMIT)
     await harness.start(await harness.assignments())
     await harness.stop(id_)
@@ -78,7 +78,7 @@ async def test_a_stop_that_its_worker_does_not_heed(harness: EngineHarness) -> N
     assert await state(harness) == "disconnected", "it is to connect anew"
 
 
-async def test_a_stop_has_all_of_its_grace_once_its_worker_is_back(harness: EngineHarness) -> None:
+async def test_a_stop_has_its_whole_grace_once_its_worker_is_back(harness: EngineHarness) -> None:
     id_ = await harness.build(server="production", timeout=LIMIT)
     await harness.start(await harness.assignments())
     await harness.later(100)
@@ -92,7 +92,7 @@ async def test_a_stop_has_all_of_its_grace_once_its_worker_is_back(harness: Engi
     assert (await harness.look(id_)).state is State.FINISHED
 
 
-async def test_a_result_that_comes_late_counts(harness: EngineHarness) -> None:
+async def test_a_late_result_counts(harness: EngineHarness) -> None:
     id_ = await harness.build(timeout=LIMIT)
     (given,) = await harness.assignments()
     await harness.start([given])
@@ -102,7 +102,7 @@ async def test_a_result_that_comes_late_counts(harness: EngineHarness) -> None:
     assert (found.result, found.jobs[0].reason) == (Result.PASSED, None)
 
 
-async def test_a_job_that_begins_late_has_all_of_its_time(harness: EngineHarness) -> None:
+async def test_a_job_that_starts_late_has_its_whole_time_limit(harness: EngineHarness) -> None:
     id_ = await harness.build(timeout=LIMIT)
     await beating(harness, 90)
     await harness.start(await harness.assignments())
@@ -113,10 +113,10 @@ async def test_a_job_that_begins_late_has_all_of_its_time(harness: EngineHarness
     assert (await harness.look(id_)).result is Result.PASSED
 
 
-async def test_seconds_in_which_no_report_could_come_count_for_no_job(
+async def test_seconds_in_which_no_report_could_arrive_count_for_no_job(
     harness: EngineHarness,
 ) -> None:
-    """The leader itself was held up: of these 50 s it counts 3."""
+    """The leader itself was blocked: of these 50 s it counts 3."""
     id_ = await harness.build(timeout=LIMIT)
     await harness.start(await harness.assignments())
     harness.clock.time += 50.0
@@ -136,7 +136,7 @@ async def test_time_of_an_outage_does_not_count_for_workers_that_connect_later(
     await beating(harness, 1)
     await harness.build(timeout=LIMIT)
     await harness.start(await harness.assignments())
-    if loaded:  # the settings of the queue were changed
+    if loaded:  # the queue settings were changed
         await harness.ask(inbox.Reload())
         await harness.settle()
     await beating(harness, END_SECONDS - 2)
@@ -145,8 +145,8 @@ async def test_time_of_an_outage_does_not_count_for_workers_that_connect_later(
     assert (await harness.assignments())[0].stop
 
 
-async def test_a_deploy_of_a_worker_that_is_away_is_not_given_up(harness: EngineHarness) -> None:
-    """It may be running: that is for the worker or a person to say."""
+async def test_a_deploy_of_an_absent_worker_is_not_given_up(harness: EngineHarness) -> None:
+    """It may be running: only the worker or a person can tell."""
     id_ = await harness.build(server="production", timeout=LIMIT)
     await harness.start(await harness.assignments())
     await harness.later(600)
@@ -155,7 +155,9 @@ async def test_a_deploy_of_a_worker_that_is_away_is_not_given_up(harness: Engine
     assert found.jobs[0].state in (JobState.UNKNOWN, JobState.STOPPING)
 
 
-async def test_another_leader_restarts_the_time_and_also_ends_it(harness: EngineHarness) -> None:
+async def test_another_leader_restarts_the_time_limit_and_also_enforces_it(
+    harness: EngineHarness,
+) -> None:
     id_ = await harness.build(timeout=LIMIT)
     await beating(harness, 90)
     await harness.restart()
@@ -166,10 +168,10 @@ async def test_another_leader_restarts_the_time_and_also_ends_it(harness: Engine
     assert (await harness.look(id_)).result is Result.FAILED
 
 
-async def test_deadlines_of_ended_jobs_are_dropped_and_those_of_others_hold(
+async def test_deadlines_of_ended_jobs_are_dropped_and_the_others_stay(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A time limit can be a month: what is kept has a bound."""
+    """A time limit can be a month, so the number of kept deadlines is limited."""
     monkeypatch.setattr(limits, "KEPT", 10)
     stays = await harness.build(branch="stays", timeout=LIMIT)
     (given,) = await harness.assignments()

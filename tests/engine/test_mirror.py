@@ -1,4 +1,4 @@
-"""A mirror of a shard: when it loads, when it does not, and for whom."""
+"""A mirror of a shard: when it loads, when it does not, and for which callers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 20.0
 
 
 class Counted:
-    """The store, with its loads counted, and slowed down on the mirror's clock."""
+    """A store that counts its loads, and takes time on the mirror's clock."""
 
     def __init__(self, store: Any) -> None:
         self._store = store
@@ -59,7 +59,7 @@ def store(harness: EngineHarness) -> Counted:
 
 @pytest.fixture
 def mirror(store: Counted) -> Mirror:
-    """Its clock goes on by a second with each look, so that it never rests for long."""
+    """A mirror whose clock advances by 1 s per read, so that it never rests for long."""
 
     def clock() -> float:
         store.now += 1.0
@@ -68,16 +68,14 @@ def mirror(store: Counted) -> Mirror:
     return Mirror(store, 1, lambda node: True, clock)  # type: ignore[arg-type]
 
 
-async def test_while_the_shard_stands_still_it_is_loaded_once(
-    store: Counted, mirror: Mirror
-) -> None:
+async def test_an_unchanged_shard_is_loaded_once(store: Counted, mirror: Mirror) -> None:
     first = await mirror.books()
     assert await mirror.books() is first
     assert store.loads == 1
     assert store.pulses_read == 1, "a worker's row changes without a batch of the shard"
 
 
-async def test_a_batch_more_is_loaded(
+async def test_another_batch_is_loaded(
     harness: EngineHarness, store: Counted, mirror: Mirror
 ) -> None:
     first = await mirror.books()
@@ -87,7 +85,7 @@ async def test_a_batch_more_is_loaded(
     assert build in second.core.workloads
 
 
-async def test_another_leadership_is_loaded_also_with_the_same_batch(
+async def test_another_leadership_is_loaded_even_with_the_same_batch(
     harness: EngineHarness, store: Counted, mirror: Mirror
 ) -> None:
     first = await mirror.books()
@@ -97,7 +95,7 @@ async def test_another_leadership_is_loaded_also_with_the_same_batch(
 
 
 async def test_requests_during_a_load_share_the_next_one(store: Counted, mirror: Mirror) -> None:
-    """And get none from before they asked."""
+    """They get no state from before their request."""
     store.gate.clear()
     first = asyncio.create_task(mirror.books())
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -118,7 +116,7 @@ async def test_requests_during_a_load_share_the_next_one(store: Counted, mirror:
     assert len(looks) == 1, "one look behind the load, for all three"
 
 
-async def test_one_that_goes_away_leaves_the_answer_to_the_others(
+async def test_a_cancelled_caller_leaves_the_answer_to_the_others(
     store: Counted, mirror: Mirror
 ) -> None:
     store.gate.clear()
@@ -131,7 +129,7 @@ async def test_one_that_goes_away_leaves_the_answer_to_the_others(
     assert (await stays).core is not None
 
 
-async def test_after_a_failure_it_is_loaded_again(store: Counted, mirror: Mirror) -> None:
+async def test_after_a_failure_the_mirror_is_loaded_again(store: Counted, mirror: Mirror) -> None:
     await mirror.books()
     store.away = True
     for _ in range(2):
@@ -141,13 +139,13 @@ async def test_after_a_failure_it_is_loaded_again(store: Counted, mirror: Mirror
     assert (await mirror.books()).core is not None
 
 
-async def test_it_rests_as_long_as_a_load_took(store: Counted) -> None:
+async def test_the_mirror_rests_as_long_as_a_load_took(store: Counted) -> None:
     mirror = Mirror(store, 1, lambda node: True, lambda: store.now)  # type: ignore[arg-type]
     await mirror.books()
     assert mirror._rest_until == store.now + 0.25
 
 
-async def test_only_the_rest_of_its_rest_is_waited_for(
+async def test_a_caller_waits_only_for_the_remaining_rest(
     store: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []

@@ -1,4 +1,4 @@
-"""What a turn leaves in the store and in the events, asserted to the last field."""
+"""What a turn writes to the store and the events, checked to the last field."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -37,7 +37,7 @@ def told(harness: EngineHarness, after: int = 0) -> list[dict[str, Any]]:
 
 
 async def begun(harness: EngineHarness, **asked: object) -> Any:
-    """A workload whose jobs all run."""
+    """Start a workload whose jobs all run."""
     id_ = await harness.build(**{"timeout": LONG, **asked})
     await harness.start([a for a in await harness.assignments() if a.workload == id_])
     return await harness.look(id_)
@@ -143,7 +143,7 @@ async def test_the_reason_names_the_first_failure_and_the_number_of_others(
     assert [job.exit_status for job in found.jobs] == [1, 2]
 
 
-async def test_the_commit_that_a_job_found_is_known_while_others_of_its_build_run(
+async def test_the_commit_that_a_job_found_is_known_while_other_jobs_run(
     harness: EngineHarness,
 ) -> None:
     id_ = await harness.build(jobs=2)
@@ -233,7 +233,7 @@ async def test_a_new_leader_knows_the_names_of_projects(harness: EngineHarness) 
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["", "restart"])
-async def test_a_stop_that_was_asked_before_the_silence_still_holds_after_it(
+async def test_a_stop_that_was_asked_before_a_silence_still_holds_after_it(
     harness: EngineHarness, restart: bool
 ) -> None:
     build = await begun(harness)
@@ -252,7 +252,7 @@ async def test_a_stop_that_was_asked_before_the_silence_still_holds_after_it(
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["", "restart"])
-async def test_a_stop_that_was_asked_in_the_silence_holds_the_lane_until_the_job_has_ended(
+async def test_a_stop_that_was_asked_during_a_silence_holds_the_lane_until_the_job_ends(
     harness: EngineHarness, restart: bool
 ) -> None:
     deploy = await begun(harness, server="production")
@@ -275,7 +275,7 @@ async def test_a_stop_that_was_asked_in_the_silence_holds_the_lane_until_the_job
     assert (await harness.look(waiting)).state is State.RUNNING
 
 
-async def test_a_job_at_its_time_limit_is_stopped_also_after_a_silence(
+async def test_a_job_past_its_time_limit_is_stopped_also_after_a_silence(
     harness: EngineHarness,
 ) -> None:
     build = await begun(harness, timeout=30.0)
@@ -293,7 +293,7 @@ async def test_a_job_at_its_time_limit_is_stopped_also_after_a_silence(
     assert (found.jobs[0].result, found.jobs[0].reason) == (Result.FAILED, "time limit of 30 s")
 
 
-async def test_a_lost_job_that_is_to_be_stopped_has_stopped(harness: EngineHarness) -> None:
+async def test_a_lost_job_that_was_being_stopped_counts_as_stopped(harness: EngineHarness) -> None:
     build = await begun(harness)
     await harness.stop(build.id)
     await harness.later(LOST_SECONDS + SILENT_SECONDS)
@@ -316,7 +316,7 @@ async def test_a_build_that_is_lost_in_every_attempt_fails(harness: EngineHarnes
     assert found.reason == "job j0 failed: lost: its worker was not heard from"
 
 
-async def test_a_lost_job_of_a_worker_that_is_away_waits_until_one_is_there(
+async def test_a_lost_job_of_an_absent_worker_waits_until_a_worker_is_connected(
     harness: EngineHarness,
 ) -> None:
     build = await begun(harness)
@@ -337,10 +337,10 @@ async def test_a_lost_job_of_a_worker_that_is_away_waits_until_one_is_there(
     assert again.lease_token > assignment.lease_token
 
 
-async def test_a_lost_job_that_had_begun_runs_when_its_worker_is_back(
+async def test_a_lost_job_that_had_started_runs_on_when_its_worker_returns(
     harness: EngineHarness,
 ) -> None:
-    """Its start is reported late, after the worker was taken for lost."""
+    """Its start is reported late, after the worker was marked as lost."""
     id_ = await harness.build(timeout=LONG)
     (assignment,) = await harness.assignments()
     await harness.later(LOST_SECONDS)
@@ -357,7 +357,7 @@ async def test_a_lost_job_that_had_begun_runs_when_its_worker_is_back(
 
 
 async def test_an_old_attempt_that_still_runs_changes_nothing(harness: EngineHarness) -> None:
-    """Its worker, taken for lost, comes back with it and says that it began, and how it ended."""
+    """Its lost worker returns with it and reports that it started and how it ended."""
     build = await begun(harness)
     (old,) = await harness.assignments()
     other = await harness.another_worker("v", 1)
@@ -380,7 +380,7 @@ async def test_an_old_attempt_that_still_runs_changes_nothing(harness: EngineHar
     assert harness.engine.books is not None and not harness.engine.books.durations
 
 
-async def test_an_older_connection_does_not_forget_a_worker_that_is_back(
+async def test_an_older_connection_does_not_remove_a_worker_that_returned(
     harness: EngineHarness,
 ) -> None:
     assert harness.first is not None
@@ -422,7 +422,7 @@ async def test_an_older_connection_does_not_take_boxes_from_a_newer_one(
     assert (await harness.look(build)).state is State.RUNNING
 
 
-async def test_a_worker_that_is_forgotten_is_named_in_the_event(harness: EngineHarness) -> None:
+async def test_a_forgotten_worker_is_named_in_the_event(harness: EngineHarness) -> None:
     assert harness.first is not None
     connection = harness.first.connection
     before = len(harness.events)
@@ -498,7 +498,9 @@ async def test_a_commit_that_is_refused_drops_the_books_and_shows_nothing(
 
 
 @pytest.mark.parametrize("result", [Result.FAILED, Result.STOPPED])
-async def test_only_passed_runs_teach(harness: EngineHarness, result: Result) -> None:
+async def test_only_passed_runs_change_the_expected_duration(
+    harness: EngineHarness, result: Result
+) -> None:
     build = await begun(harness)
     assignment, *_ = await harness.assignments()
     if result is Result.STOPPED:
@@ -544,7 +546,7 @@ async def test_the_counters_of_a_turn(harness: EngineHarness) -> None:
     await harness.settle()
     grown = {name: value - before[name] for name, value in attrs.asdict(counters).items()}
     assert grown["turns"] == 3
-    assert grown["commands"] == 5  # three submissions, one report, and what nobody can read
+    assert grown["commands"] == 5  # three submissions, one report, and one unreadable command
     assert grown["events"] == len(harness.events) - events
     assert (grown["admitted"], grown["finished"], grown["set_aside"]) == (3, 1, 1)
     assert (grown["loads"], grown["fenced"]) == (0, 0)
@@ -565,7 +567,7 @@ async def test_a_deadline_is_due_at_the_limit_the_slack_and_the_grace(
     assert deadlines.are_due(began + 85.0)
 
 
-async def test_a_load_restarts_the_deadlines(harness: EngineHarness) -> None:
+async def test_a_reload_restarts_the_deadlines(harness: EngineHarness) -> None:
     await harness.build(timeout=60.0)
     await harness.start(await harness.assignments())
     deadlines, books = harness.engine._deadlines, harness.engine.books
@@ -577,7 +579,7 @@ async def test_a_load_restarts_the_deadlines(harness: EngineHarness) -> None:
     assert deadlines.are_due(now + 75.0)
 
 
-def test_equal_jobs_share_a_tuple_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_jobs_share_a_tuple_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boxsched.engine.books.SHARED_JOBS_AT_MOST", 2)
     books = Books(NO_ORGANIZATION)
 
@@ -588,7 +590,7 @@ def test_equal_jobs_share_a_tuple_up_to_a_bound(monkeypatch: pytest.MonkeyPatch)
     assert [(ask.box_type, ask.expected, ask.limit) for ask in asks] == [("default", 60.0, 60.0)]
     two, _ = books.shared(jobs("two"))
     assert books.shared(jobs("one"))[0] is one
-    books.shared(jobs("three"))  # one too many: all are forgotten but this
+    books.shared(jobs("three"))  # one too many: all but this one are forgotten
     assert books.shared(jobs("one"))[0] is not one
     kept = books.shared(jobs("two"))[0]
     assert kept is not two

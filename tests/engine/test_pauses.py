@@ -1,4 +1,4 @@
-"""Pauses and other priorities: what a turn tells, stores, and knows after a takeover."""
+"""Pauses and priorities: what a turn publishes and stores, and what a new leader knows."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -104,10 +104,10 @@ async def test_a_pause_of_a_server_holds_the_deploys_to_it(harness: EngineHarnes
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_a_pause_with_an_end_ends_automatically_in_that_second(
+async def test_a_pause_with_an_end_ends_automatically_at_that_second(
     harness: EngineHarness, restarted: bool
 ) -> None:
-    """Nothing else happens then: no command, no report."""
+    """Nothing else happens at that time: no command and no report."""
     until = harness.clock.now() + 60
     await put(harness, pause(harness, until=until))
     held = await harness.build()

@@ -1,4 +1,4 @@
-"""Jobs that were read for a build: in time, too late, too many, and none."""
+"""Jobs that were read for a build: in time, too late, too many, or none."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -28,7 +28,7 @@ async def plan(harness: EngineHarness, build: WorkloadId, jobs: int) -> bool:
     return await harness.store.plan(build, harness.new(jobs=jobs).jobs, COMMIT)
 
 
-async def test_it_runs_the_jobs_that_were_read(harness: EngineHarness) -> None:
+async def test_a_build_runs_the_jobs_that_were_read(harness: EngineHarness) -> None:
     build = await harness.build(jobs=0)
     assert (await harness.look(build)).state is State.REGISTERED
     assert await harness.store.unplanned(ProjectId(1), WorkloadId(0), 10) == [build]
@@ -53,8 +53,10 @@ async def test_a_second_plan_changes_nothing(harness: EngineHarness) -> None:
     assert (await harness.look(build)).state is State.RUNNING
 
 
-async def test_jobs_that_come_when_the_build_has_ended_end_with_it(harness: EngineHarness) -> None:
-    """The stop was before the jobs in the inbox, and they are in the store already."""
+async def test_jobs_that_arrive_after_the_build_has_ended_end_with_it(
+    harness: EngineHarness,
+) -> None:
+    """The stop was in the inbox before the jobs, which are already in the store."""
     build = await harness.build(jobs=0)
     await harness.ask(inbox.Stop(build, "ann"))
     assert await plan(harness, build, 2)
@@ -66,7 +68,7 @@ async def test_jobs_that_come_when_the_build_has_ended_end_with_it(harness: Engi
     ] * 2
 
 
-async def test_no_jobs_fail_the_build_with_the_reason(harness: EngineHarness) -> None:
+async def test_a_build_without_jobs_fails_with_the_reason(harness: EngineHarness) -> None:
     build, behind = await harness.build(jobs=0), await harness.build()
     await harness.store.fail_plan(build, "there is no file")
     await harness.settle()
@@ -77,7 +79,7 @@ async def test_no_jobs_fail_the_build_with_the_reason(harness: EngineHarness) ->
     assert (await harness.look(behind)).state is State.RUNNING
 
 
-async def test_more_than_the_project_allows(harness: EngineHarness) -> None:
+async def test_more_jobs_than_the_project_allows_fail_the_build(harness: EngineHarness) -> None:
     build = await harness.build(jobs=0)
     assert await plan(harness, build, 4)
     await harness.settle()
@@ -85,7 +87,7 @@ async def test_more_than_the_project_allows(harness: EngineHarness) -> None:
     assert (ended.result, ended.boxes, ended.jobs) == (Result.FAILED, 0, ())
 
 
-async def test_a_limit_that_is_reduced_before_the_leader_gets_the_jobs(
+async def test_a_limit_that_is_reduced_before_the_jobs_arrive_fails_the_build(
     harness: EngineHarness,
 ) -> None:
     build = await harness.build(jobs=0)

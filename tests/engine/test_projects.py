@@ -1,4 +1,4 @@
-"""What a project's settings make the engine store: notifications, and deploys that are due."""
+"""What the engine stores because of a project's settings: notifications and due deploys."""
 
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -104,7 +104,7 @@ async def test_a_build_that_passed_is_due_on_the_servers_that_follow_its_branch(
 @pytest.mark.parametrize(
     ("branch", "result"), [("other", Result.PASSED), ("main", Result.FAILED)], ids=str
 )
-async def test_other_branches_and_failures_are_due_nowhere(
+async def test_other_branches_and_failed_builds_are_due_nowhere(
     harness: EngineHarness, branch: str, result: Result
 ) -> None:
     await web(harness, servers=SERVERS)
@@ -115,7 +115,9 @@ async def test_other_branches_and_failures_are_due_nowhere(
     assert harness.dues == before
 
 
-async def test_servers_that_follow_no_more_are_due_nothing(harness: EngineHarness) -> None:
+async def test_a_build_is_not_due_on_a_server_that_no_longer_follows_its_branch(
+    harness: EngineHarness,
+) -> None:
     await web(harness, servers=SERVERS)
     build = await harness.build()
     await web(harness, servers={"beta": SERVERS["beta"]})

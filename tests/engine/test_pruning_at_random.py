@@ -1,5 +1,6 @@
-"""The history is pruned at any moment of a random one: every invariant holds, a new leader begins
-with the same, and decides the same."""
+"""A random history is pruned at random moments: every invariant holds, and a new leader starts with
+the same state and decides the same.
+"""
 
 import random
 from pathlib import Path
@@ -19,7 +20,7 @@ BRANCHES = ("main", "b", "c")
 
 
 class RandomWork:
-    """Builds and deploys that come, run, end and are stopped; and what prunes between them."""
+    """Builds and deploys that are submitted, run, end or are stopped, with pruning in between."""
 
     def __init__(self, harness: EngineHarness, chance: random.Random) -> None:
         self.harness = harness
@@ -30,7 +31,7 @@ class RandomWork:
 
     async def step(self) -> None:
         harness, chance = self.harness, self.chance
-        harness.clock.step += chance.choice((1.0, 10.0, 100.0))  # nobody falls silent by it
+        harness.clock.step += chance.choice((1.0, 10.0, 100.0))  # no worker falls silent meanwhile
         match chance.randrange(9):
             case 0 | 1 | 2:
                 where = {"server": "s"} if chance.random() < 0.2 else {"branch": self.branch()}
@@ -62,7 +63,7 @@ class RandomWork:
         self.gone += count
 
     async def whole(self) -> None:
-        """Every invariant; and a new leader finds what the present one has."""
+        """Check every invariant, and that a new leader loads the present state."""
         harness = self.harness
         assert await check(f"sqlite:///{harness.folder / 'harness.sqlite'}") == []
         before = {id_: harness.why(id_) for id_ in self.unfinished()}
@@ -75,7 +76,7 @@ class RandomWork:
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_whatever_happens(tmp_path: Path, seed: int) -> None:
+async def test_a_pruned_random_history_passes_every_check(tmp_path: Path, seed: int) -> None:
     harness = await EngineHarness.open(tmp_path, boxes=3)
     await harness.project("web")
     work = RandomWork(harness, random.Random(seed))

@@ -1,4 +1,4 @@
-"""Workers that can begin no jobs: their Boxes are withdrawn; what they could not begin goes on."""
+"""Workers that cannot start jobs: their Boxes are withdrawn, and their jobs go to other workers."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ async def on(harness: EngineHarness, one: Connected) -> list[Assignment]:
 
 
 async def beat(harness: EngineHarness, *ones: Connected, problem: str | None = None) -> None:
-    """Heartbeats that say so, and a look of the leader."""
+    """Send heartbeats with this problem, and let the leader look."""
     problems = {one.connection.worker: problem for one in ones} if problem else {}
     await harness.store.beat([one.connection for one in ones], None, problems)
     harness.clock.time += 1.0
@@ -54,7 +54,7 @@ def not_begun(assignment: Assignment, reason: str = FULL) -> inbox.JobFinished:
 
 
 async def cannot_begin(harness: EngineHarness, one: Connected, assignment: Assignment) -> None:
-    """As a worker says it: first that it has a problem, then of what it could not begin."""
+    """Report as a worker does: first its problem, then the job that it could not start."""
     worker = one.connection.worker
     await harness.store.beat([one.connection], None, {worker: FULL})
     await harness.ask(inbox.Reports(worker, (not_begun(assignment),)))
@@ -70,7 +70,7 @@ def types(harness: EngineHarness) -> list[str]:
     return [event.type for event in harness.events]
 
 
-async def test_a_job_that_a_worker_could_not_begin_goes_to_another(
+async def test_a_job_that_a_worker_could_not_start_goes_to_another(
     harness: EngineHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -88,7 +88,7 @@ async def test_a_job_that_a_worker_could_not_begin_goes_to_another(
     assert "worker w can begin no jobs, and gets none until it can: disk full" in caplog.text
 
 
-async def test_its_boxes_get_nothing_until_it_can_begin_jobs(
+async def test_the_boxes_of_such_a_worker_get_nothing_until_it_can_start_jobs(
     harness: EngineHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -110,11 +110,13 @@ async def test_its_boxes_get_nothing_until_it_can_begin_jobs(
     assert "worker w can begin jobs again" in caplog.text
 
 
-async def test_a_deploy_that_never_began_also_gets_another_attempt(harness: EngineHarness) -> None:
-    """It is not run twice: nothing of it has run."""
+async def test_a_deploy_that_never_started_also_gets_another_attempt(
+    harness: EngineHarness,
+) -> None:
+    """It does not run twice, because nothing of it has run."""
     id_ = await harness.build(server="production")
     (given,) = await harness.assignments()
-    await harness.start([given])  # git began
+    await harness.start([given])  # git started
     other = await harness.another_worker("other", 1)
     await cannot_begin(harness, first(harness), given)
     (again,) = await on(harness, other)
@@ -124,10 +126,10 @@ async def test_a_deploy_that_never_began_also_gets_another_attempt(harness: Engi
     assert (await harness.look(id_)).state is State.RUNNING
 
 
-async def test_the_attempt_that_never_began_does_not_begin_while_its_job_waits(
+async def test_an_attempt_that_could_not_start_does_not_start_while_its_job_waits(
     harness: EngineHarness,
 ) -> None:
-    """A worker that was started anew has forgotten that it could not, and looks up what it runs."""
+    """A restarted worker has forgotten that it could not start the job, and looks up its jobs."""
     id_ = await harness.build(server="production")
     (given,) = await harness.assignments()
     await cannot_begin(harness, first(harness), given)
@@ -145,7 +147,7 @@ async def test_the_attempt_that_never_began_does_not_begin_while_its_job_waits(
     assert (again.job, again.attempt, again.started) == (given.job, 2, False)
 
 
-async def test_running_jobs_continue(harness: EngineHarness) -> None:
+async def test_running_jobs_of_such_a_worker_continue(harness: EngineHarness) -> None:
     id_ = await harness.build()
     (given,) = await harness.assignments()
     await harness.start([given])
@@ -161,7 +163,7 @@ async def test_running_jobs_continue(harness: EngineHarness) -> None:
     assert (await harness.look(later)).state is State.QUEUED, "its Box is not free by that"
 
 
-async def test_a_job_that_no_worker_can_begin_is_not_repeated_for_ever(
+async def test_a_job_that_no_worker_can_start_is_not_repeated_for_ever(
     harness: EngineHarness,
 ) -> None:
     id_ = await harness.build()
@@ -174,7 +176,7 @@ async def test_a_job_that_no_worker_can_begin_is_not_repeated_for_ever(
     assert found.jobs[0].reason == "not begun in 10 tries; the last one, on w: disk full"
 
 
-async def test_one_that_is_stopped_meanwhile_ends(harness: EngineHarness) -> None:
+async def test_a_job_that_is_stopped_meanwhile_ends(harness: EngineHarness) -> None:
     ids = [await harness.build(branch=name) for name in ("a", "b")]
     one, two = sorted(await harness.assignments(), key=lambda each: each.job)
     await harness.stop(ids[0])
@@ -186,7 +188,7 @@ async def test_one_that_is_stopped_meanwhile_ends(harness: EngineHarness) -> Non
         assert (found.state, found.result) == (State.FINISHED, Result.STOPPED)
 
 
-async def test_another_leader_knows_it(harness: EngineHarness) -> None:
+async def test_another_leader_knows_the_problem(harness: EngineHarness) -> None:
     id_ = await harness.build()
     (given,) = await harness.assignments()
     await cannot_begin(harness, first(harness), given)
@@ -199,7 +201,7 @@ async def test_another_leader_knows_it(harness: EngineHarness) -> None:
     assert {one.attempt for one in await harness.assignments()} == {1, 2}
 
 
-async def test_it_may_come_with_its_problem(harness: EngineHarness) -> None:
+async def test_a_worker_may_connect_with_a_problem(harness: EngineHarness) -> None:
     new = NewWorker("late", "late", "there", "test", ("default",), problem="git is not installed")
     late = await harness.store.connect_worker(new)
     rows = tuple((row.id, row.ordinal, row.box_type) for row in late.boxes)
@@ -215,7 +217,9 @@ async def test_it_may_come_with_its_problem(harness: EngineHarness) -> None:
     assert len(await on(harness, late)) == 1
 
 
-async def test_one_that_is_away_too_comes_back_with_its_boxes(harness: EngineHarness) -> None:
+async def test_a_worker_with_a_problem_that_was_also_away_returns_with_its_boxes(
+    harness: EngineHarness,
+) -> None:
     await beat(harness, first(harness), problem=FULL)
     await harness.store.disconnect_workers([first(harness).connection])
     harness.clock.time += 2.0
@@ -226,7 +230,7 @@ async def test_one_that_is_away_too_comes_back_with_its_boxes(harness: EngineHar
     assert len(await harness.assignments()) == 1
 
 
-async def test_explanations_name_it_and_its_trouble(harness: EngineHarness) -> None:
+async def test_explanations_name_the_worker_and_its_problem(harness: EngineHarness) -> None:
     ran = await harness.build()
     (given,) = await harness.assignments()
     await cannot_begin(harness, first(harness), given)

@@ -66,13 +66,15 @@ async def test_the_user_who_stops_or_cancels_is_named(harness: EngineHarness) ->
     await harness.stop(runs)
     assert await reasons(harness, waits) == ("canceled by someone", ["canceled by someone"])
     assert (await harness.look(runs)).reason == "stopped by someone"
-    await harness.restart()  # the next leader knows, too
+    await harness.restart()  # the next leader also knows it
     (assignment,) = await harness.assignments()
     await harness.finish(assignment, Result.STOPPED)
     assert await reasons(harness, runs) == ("stopped by someone", ["stopped by someone"])
 
 
-async def test_a_victim_of_fail_fast_names_the_job_that_failed(harness: EngineHarness) -> None:
+async def test_a_job_that_fail_fast_canceled_names_the_job_that_failed(
+    harness: EngineHarness,
+) -> None:
     build = await harness.build(project="pri", jobs=3, fail_fast=True)
     first, second, third = await harness.assignments()
     await harness.start([first, second, third])
@@ -99,7 +101,9 @@ async def test_a_failed_workload_names_its_first_failure_and_counts_the_others(
     )
 
 
-async def test_a_stop_says_more_than_a_failure_before(harness: EngineHarness) -> None:
+async def test_a_stop_takes_precedence_over_an_earlier_failure_as_the_reason(
+    harness: EngineHarness,
+) -> None:
     build = await harness.build(project="pri", jobs=2, fail_fast=True)
     first, second = await harness.assignments()
     await harness.start([first, second])
@@ -121,7 +125,7 @@ async def test_a_passed_job_has_no_reason(harness: EngineHarness) -> None:
     assert await reasons(harness, build) == (None, [None])
 
 
-async def test_a_build_that_a_lower_limit_refuses_reports_it(harness: EngineHarness) -> None:
+async def test_a_build_that_a_lower_limit_refuses_reports_the_limit(harness: EngineHarness) -> None:
     new = harness.new("pri", jobs=3)
     (build,) = await harness.submit(new)
     project, _ = harness.projects["pri"]

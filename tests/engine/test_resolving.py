@@ -1,4 +1,4 @@
-"""A person resolves a job whose worker is away: its lane goes on, the old attempt is fenced."""
+"""A person resolves a job of an absent worker: its lane continues, the old attempt is fenced."""
 
 import contextlib
 import json
@@ -89,7 +89,7 @@ async def test_a_stopping_deploy_on_a_lost_worker_is_resolved_and_its_lane_conti
 
 
 @pytest.mark.parametrize("result", [Resolution.PASSED, Resolution.FAILED])
-async def test_it_ends_as_the_person_says_and_the_late_result_is_refused(
+async def test_a_resolved_job_ends_as_the_person_says_and_its_late_result_is_refused(
     harness: EngineHarness, result: Resolution
 ) -> None:
     deploy, old = await begun(harness)
@@ -101,15 +101,18 @@ async def test_it_ends_as_the_person_says_and_the_late_result_is_refused(
         None if result == "passed" else "job j0 failed: resolved as failed by ada"
     )
     await back(harness)
-    assert await harness.assignments() == []  # the worker is told to stop what it still runs
+    # the worker is told to stop the attempt that it still runs
+    assert await harness.assignments() == []
     other = Result.FAILED if result is Resolution.PASSED else Result.PASSED
     await harness.finish(old, other)
     assert (await harness.look(deploy.id)).result == result
     assert harness.engine.books is not None and not harness.engine.books.durations
 
 
-async def test_a_worker_that_was_disconnected_a_moment_ago(harness: EngineHarness) -> None:
-    """The engine looks at the workers before it resolves: the API has seen that one is away."""
+async def test_a_job_of_a_worker_that_was_just_disconnected_can_be_resolved(
+    harness: EngineHarness,
+) -> None:
+    """The engine checks the workers before it resolves: the API has seen that this one is away."""
     deploy, _ = await begun(harness)
     await harness.later(2, harness.first)
     await harness.store.disconnect_workers([harness.first.connection])
@@ -117,7 +120,7 @@ async def test_a_worker_that_was_disconnected_a_moment_ago(harness: EngineHarnes
     assert (await harness.look(deploy.id)).result is Result.FAILED
 
 
-async def test_a_connected_worker_answers_for_its_job(harness: EngineHarness) -> None:
+async def test_a_job_of_a_connected_worker_is_not_resolved(harness: EngineHarness) -> None:
     deploy, _ = await begun(harness)
     await resolve(harness, deploy.id, Resolution.FAILED)
     assert (await harness.look(deploy.id)).state is State.RUNNING
@@ -144,7 +147,7 @@ async def test_again_gives_a_deploy_another_attempt_on_a_free_box(harness: Engin
     assert (await harness.look(deploy.id)).result is Result.PASSED
 
 
-async def test_again_for_a_job_whose_workers_node_has_just_gone(harness: EngineHarness) -> None:
+async def test_again_for_a_job_whose_node_has_just_gone(harness: EngineHarness) -> None:
     """The job is not unknown yet: its worker has only hung up."""
     deploy, old = await begun(harness)
     harness.gone.add("test")
@@ -179,7 +182,7 @@ async def test_again_without_a_free_box_waits_for_one_also_under_the_next_leader
     assert (job.state, job.reason) == (JobState.ASSIGNED, None)
 
 
-async def test_again_uses_the_same_box_when_its_worker_is_back_first(
+async def test_again_uses_the_same_box_when_its_worker_returns_first(
     harness: EngineHarness,
 ) -> None:
     deploy, old = await begun(harness)
@@ -194,7 +197,7 @@ async def test_again_uses_the_same_box_when_its_worker_is_back_first(
     assert (new.attempt, new.started) == (2, False) and new.lease_token > token
 
 
-async def test_a_repeated_resolution_and_one_of_an_earlier_attempt_change_nothing(
+async def test_repeated_resolutions_and_those_of_earlier_attempts_change_nothing(
     harness: EngineHarness,
 ) -> None:
     deploy, old = await begun(harness)
@@ -210,7 +213,9 @@ async def test_a_repeated_resolution_and_one_of_an_earlier_attempt_change_nothin
     assert other.connection.worker != harness.worker
 
 
-async def test_a_job_that_is_connected_and_fine_is_not_resolved(harness: EngineHarness) -> None:
+async def test_a_job_of_a_connected_worker_that_runs_well_is_not_resolved(
+    harness: EngineHarness,
+) -> None:
     deploy, _ = await begun(harness)
     await resolve(harness, deploy.id, Resolution.FAILED)
     assert (await harness.look(deploy.id)).jobs[0].state is JobState.RUNNING
@@ -230,7 +235,7 @@ async def test_a_workload_that_is_being_stopped_is_not_run_again(harness: Engine
     assert (await harness.look(deploy.id)).result is Result.STOPPED
 
 
-async def test_a_stop_ends_what_waits_to_be_run_again(harness: EngineHarness) -> None:
+async def test_a_stop_ends_a_job_that_waits_to_run_again(harness: EngineHarness) -> None:
     deploy, _ = await begun(harness)
     await harness.later(LOST_SECONDS)
     await resolve(harness, deploy.id, Resolution.AGAIN)
@@ -260,10 +265,10 @@ async def test_a_worker_is_forgotten_once_its_job_is_resolved(harness: EngineHar
     assert await harness.store.forget_worker(connection)
 
 
-async def test_a_deploy_whose_box_is_not_in_the_store_is_resolved_too(
+async def test_a_deploy_whose_box_is_missing_in_the_store_is_resolved_too(
     harness: EngineHarness, tmp_path: Path
 ) -> None:
-    """That must not be; but then, too, its lane can be opened."""
+    """This should never happen, but even then its lane can be opened."""
     deploy, lost = await begun(harness)
     waiting = await harness.build(server="production")
     with contextlib.closing(sqlite3.connect(tmp_path / "harness.sqlite")) as raw:

@@ -1,5 +1,6 @@
-"""Resolving amid silences, returns, restarts, stops and late reports, at random: every invariant
-holds, and no attempt counts whose lease token is an old one."""
+"""Resolutions amid random silences, returns, restarts, stops and late reports: every invariant
+holds, and no attempt with an old lease token counts.
+"""
 
 import random
 from pathlib import Path
@@ -21,7 +22,7 @@ NAMES = ("v", "w")
 
 
 class TwoWorkers:
-    """Two workers, each there or away, and what each was ever told to run."""
+    """Two workers, each connected or away, and every job that each was told to run."""
 
     def __init__(self, harness: EngineHarness, chance: random.Random) -> None:
         self.harness = harness
@@ -48,7 +49,7 @@ class TwoWorkers:
                     self.told[name].append(one)
 
     async def report(self) -> None:
-        """On anything that a worker was ever told: mostly late."""
+        """Report on any job that a worker was ever told to run; mostly late."""
         name = self.chance.choice(NAMES)
         if not self.told[name]:
             return
@@ -102,13 +103,13 @@ class TwoWorkers:
                 await harness.ask(inbox.Stop(chance.choice(self.workloads), "bob"))
             case 9:
                 await harness.restart()
-        if chance.random() < 0.7:  # else several commands in one turn
+        if chance.random() < 0.7:  # otherwise several commands in one turn
             await harness.settle()
             await self.look()
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_whatever_happens(tmp_path: Path, seed: int) -> None:
+async def test_every_invariant_holds_after_random_resolutions(tmp_path: Path, seed: int) -> None:
     harness = await EngineHarness.open(tmp_path, boxes=0)
     await harness.project("web")
     workers = TwoWorkers(harness, random.Random(seed))
@@ -116,7 +117,7 @@ async def test_whatever_happens(tmp_path: Path, seed: int) -> None:
         await workers.step()
         assert harness.engine.books is not None
         harness.engine.books.core.check()
-    # Both workers are back: then every lane goes on to its end.
+    # Both workers are back: every lane continues to its end.
     for name in NAMES:
         await workers.connect(name)
     await harness.settle()

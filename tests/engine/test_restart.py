@@ -1,4 +1,4 @@
-"""At any moment the store holds all that the engine knows: a restart changes no decision."""
+"""The store always holds all that the engine knows: a restart changes no decision."""
 
 import math
 import random
@@ -21,7 +21,7 @@ STEPS = 120
 
 
 def fingerprint(books: Books) -> dict[str, Any]:
-    """All of the books and the core that a decision can depend on."""
+    """Return everything in the books and the core that a decision can depend on."""
     core = books.core
     core.check()
     return {
@@ -63,7 +63,7 @@ def fingerprint(books: Books) -> dict[str, Any]:
 
 
 async def step(harness: EngineHarness, chance: random.Random) -> None:
-    """Something that may happen, some of it in one batch with something else."""
+    """Do something at random, sometimes in one batch with something else."""
     harness.clock.time += chance.choice((0, 0, 0.5, 3))
     assert harness.first is not None
     await harness.store.beat([harness.first.connection])
@@ -84,12 +84,13 @@ async def step(harness: EngineHarness, chance: random.Random) -> None:
             await harness.connect(chance.randint(2, 6))
         case 7 if chance.random() < 0.3:
             await harness.project("api", chance.choice((None, 1, 2, 3)))
-            await harness.settle()  # the limit counts from its storing on, also for a new leader
+            # the limit counts from the time it was stored, also for a new leader
+            await harness.settle()
         case 8:
             await harness.ask(inbox.Reprioritize(chance.randint(1, 40), 70, "someone", ""))
         case 9:
             await _pause(harness, chance)
-            await harness.settle()  # as a limit does
+            await harness.settle()  # like a limit
         case 10:
             for project in await harness.store.unplanned_projects(ProjectId(0), 2):
                 for id_ in await harness.store.unplanned(project, WorkloadId(0), 1):
@@ -144,7 +145,7 @@ def _report(harness: EngineHarness, a: Assignment, chance: random.Random) -> Any
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_a_restart_at_any_moment_changes_nothing(tmp_path: Path, seed: int) -> None:
+async def test_a_restart_at_any_time_changes_nothing(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     harness = await EngineHarness.open(tmp_path, boxes=4)
     await harness.project("web")

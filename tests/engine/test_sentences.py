@@ -1,4 +1,4 @@
-"""The sentences of explanations, and the blockers that they name, word for word."""
+"""The exact sentences of explanations, and the blockers that they name."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -56,7 +56,9 @@ async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
         (Runs(), "Has its Boxes."),
     ],
 )
-async def test_a_reason_as_a_sentence(harness: EngineHarness, reason: Reason, text: str) -> None:
+async def test_each_reason_has_its_sentence(
+    harness: EngineHarness, reason: Reason, text: str
+) -> None:
     assert harness.engine.books is not None
     assert phrase(harness.engine.books, reason, {}) == text
 
@@ -79,7 +81,7 @@ async def test_a_reason_as_a_sentence(harness: EngineHarness, reason: Reason, te
         ),
     ],
 )
-def test_where_the_boxes_are(absence: Absence, text: str) -> None:
+def test_a_sentence_says_which_boxes_are_in_use(absence: Absence, text: str) -> None:
     assert where_text(absence) == text
 
 
@@ -125,7 +127,7 @@ async def test_a_blocker_counts_the_boxes_that_it_still_holds(harness: EngineHar
         await harness.finish((await harness.assignments())[0])
 
 
-async def test_a_workload_that_waits_in_a_lane_names_the_first_and_counts_the_others(
+async def test_a_workload_that_waits_in_a_lane_names_the_first_ahead_and_counts_the_others(
     harness: EngineHarness,
 ) -> None:
     for _ in range(3):
@@ -170,14 +172,14 @@ async def test_blockers_at_a_projects_limit_belong_to_the_project(harness: Engin
     assert {blocker.id for blocker in report.blocked_by} == {holds, other}
 
 
-async def test_a_deploy_is_named_as_one(harness: EngineHarness) -> None:
+async def test_a_deploy_is_named_with_its_server(harness: EngineHarness) -> None:
     for _ in range(2):
         last = await harness.build(server="production")
     report = harness.why(last)
     assert report is not None and report.text == "Waits for deploy #1 of web to finish."
 
 
-async def test_only_the_first_of_many_that_run_are_named_as_blockers(
+async def test_only_the_first_running_blockers_are_named(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blockers, "BLOCKERS_AT_MOST", 1)

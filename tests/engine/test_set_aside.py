@@ -1,4 +1,4 @@
-"""A read that fails drops nothing; a command that raises is set aside, and the node goes on."""
+"""A failed read drops nothing; a command that raises is set aside, and the node continues."""
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -37,11 +37,11 @@ async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
 
 @pytest.fixture
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A turn raises at a submission of that branch, and at a stop by somebody of that name."""
+    """Make a turn raise at submissions of that branch and at stops by that name."""
     submit = submissions.submit
 
     def raising(out: Outcomes, command: inbox.Submit) -> None:
-        submit(out, command)  # so the books are changed by half
+        submit(out, command)  # so the books are half changed
         if command.branch == POISON:
             raise ZeroDivisionError("of the test")
 
@@ -72,7 +72,7 @@ def kinds(harness: EngineHarness) -> list[str]:
 # --- Reads that fail ------------------------------------------------------------------------
 
 
-async def test_a_read_that_fails_leaves_the_books_and_the_epoch(
+async def test_a_failed_read_keeps_the_books_and_the_epoch(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (id_,) = await harness.submit(harness.new())
@@ -142,7 +142,9 @@ async def test_a_submission_that_raises_is_set_aside_and_ends(harness: EngineHar
 
 
 @pytest.mark.usefixtures("poisoned")
-async def test_the_lane_of_one_that_was_set_aside_continues(harness: EngineHarness) -> None:
+async def test_the_lane_continues_after_a_submission_that_was_set_aside(
+    harness: EngineHarness,
+) -> None:
     first = await harness.submit(harness.new(branch=POISON), harness.new(branch=POISON))
     await settled(harness)
     assert [(await harness.look(id_)).result for id_ in first] == [Result.CANCELED] * 2
@@ -151,7 +153,7 @@ async def test_the_lane_of_one_that_was_set_aside_continues(harness: EngineHarne
 
 
 @pytest.mark.usefixtures("poisoned")
-async def test_a_stop_that_fails_leaves_its_workload_and_is_mentioned(
+async def test_a_stop_that_fails_leaves_its_workload_and_is_reported(
     harness: EngineHarness,
 ) -> None:
     id_ = await harness.build()
@@ -194,10 +196,10 @@ async def test_an_unreadable_command_is_set_aside(harness: EngineHarness) -> Non
     assert [(one.kind, one.payload) for one in kept] == [("stop", "{}"), ("bogus", "[1]")]
 
 
-async def test_a_mistake_after_the_commit_does_not_keep_the_engine_busy(
+async def test_an_error_after_the_commit_does_not_keep_the_engine_busy(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its commands are done with: there are none to be taken one at a time."""
+    """Its commands are finished: there are none to repeat one at a time."""
     act, left = Engine._act, [1]
 
     def raising(engine: Engine, *arguments: object) -> None:
@@ -269,7 +271,7 @@ async def test_a_turn_that_fails_without_a_command_is_repeated_and_then_reported
 async def test_books_of_another_history_blame_no_command(
     harness: EngineHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A failover lost the batch that took it from the inbox: it is there again, for the next."""
+    """A failover lost the batch that took the command from the inbox: it is there again."""
     await harness.submit(harness.new())
     (entry,) = await harness.store.inbox(SHARD, 10)
     await settled(harness)

@@ -1,4 +1,6 @@
-"""A slow store costs a leader neither epoch nor books; only its own clock ends a job in time."""
+"""A slow store costs a leader neither its epoch nor its books; only the leader's own clock ends a
+job in time.
+"""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -31,7 +33,9 @@ def failing(
     *errors: Exception,
     done: bool = False,
 ) -> list[Exception]:
-    """The next calls fail so, one after the other; ``done``: after they were carried out."""
+    """Make the next calls fail with these errors, one after the other; ``done``: after they were
+    carried out.
+    """
     real: Callable[..., Any] = getattr(type(harness.store), call)
     left = list(errors)
 
@@ -47,7 +51,7 @@ def failing(
 
 
 async def runs_on(harness: EngineHarness, left: list[Exception]) -> None:
-    """As its own loop does, but without the pauses."""
+    """Do what the engine's loop does, without the pauses."""
     while left:
         with pytest.raises(StoreAway):
             await harness.engine.turn()
@@ -121,12 +125,12 @@ async def test_failed_loads_take_one_epoch(
 
 
 @pytest.mark.parametrize("call", ["inbox", "pulses"])
-async def test_a_read_that_fails_costs_nothing(
+async def test_a_failed_read_costs_nothing(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     (id_,) = await harness.submit(harness.new())
     books = harness.engine.books
-    harness.clock.time += 2  # the workers are looked at
+    harness.clock.time += 2  # the workers are checked
     await runs_on(harness, failing(monkeypatch, harness, call, StoreAway("away")))
     assert harness.engine.books is books
     assert (await harness.look(id_)).state is State.RUNNING
@@ -136,7 +140,7 @@ async def test_a_read_that_fails_costs_nothing(
 async def test_workers_do_not_count_as_silent_while_the_store_stalls(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """A synchronous standby that does not answer for a minute: beats wait as commits do."""
+    """A synchronous standby does not answer for a minute: heartbeats wait like commits."""
     id_ = await harness.build(timeout=3_600.0)
     await harness.start(await harness.assignments())
     assert harness.first is not None
@@ -152,7 +156,7 @@ async def test_workers_do_not_count_as_silent_while_the_store_stalls(
     monkeypatch.setattr(type(harness.store), call, stalled)
     await harness.submit(harness.new(branch="x"))
     await harness.settle()
-    await harness.later(9)  # the beats that were held up have not come yet
+    await harness.later(9)  # the delayed heartbeats have not arrived yet
     assert not stalls
     await harness.later(60, harness.first)
     assert (await harness.look(id_)).jobs[0].state is JobState.RUNNING
@@ -161,7 +165,7 @@ async def test_workers_do_not_count_as_silent_while_the_store_stalls(
     assert (await harness.look(id_)).jobs[0].state is JobState.UNKNOWN, "it is away now"
 
 
-async def test_with_commits_that_take_seconds_a_worker_is_still_missed(
+async def test_with_commits_that_take_seconds_a_silent_worker_is_still_detected(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id_ = await harness.build(timeout=3_600.0)
@@ -177,10 +181,10 @@ async def test_with_commits_that_take_seconds_a_worker_is_still_missed(
     assert (await harness.look(id_)).jobs[0].state is JobState.UNKNOWN
 
 
-async def test_a_result_that_the_store_held_up_counts(
+async def test_a_result_that_the_store_delayed_counts(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The job ended in time; what says so is stored behind what the leader waits for."""
+    """The job ended in time; its report is stored after the entries the leader waits for."""
     id_ = await harness.build(timeout=60.0)
     (given,) = await harness.assignments()
     await harness.start([given])
@@ -207,7 +211,7 @@ async def test_a_result_that_the_store_held_up_counts(
 async def test_a_leader_whose_clock_is_an_hour_off_ends_no_job(
     harness: EngineHarness, step: float
 ) -> None:
-    """It took over from one whose clock was behind, or the database's clock was set."""
+    """It took over from a leader whose clock was behind, or the database's clock was set."""
     build = await harness.build(timeout=60.0)
     deploy = await harness.build(server="production", timeout=60.0)
     await harness.start(await harness.assignments())
@@ -218,14 +222,15 @@ async def test_a_leader_whose_clock_is_an_hour_off_ends_no_job(
     for id_ in (build, deploy):
         (job,) = (await harness.look(id_)).jobs
         assert (job.state, job.reason) == (JobState.RUNNING, None)
-    await harness.later(41, harness.first)  # the limit, slack and grace, since it has seen them run
+    # the limit, slack and grace, counted from when it saw the jobs run
+    await harness.later(41, harness.first)
     assert [one.stop for one in await harness.assignments()] == [True, True]
 
 
-async def test_the_batch_of_a_leader_that_ends_is_not_taken_for_the_next_ones(
+async def test_a_batch_of_a_former_leader_is_not_mistaken_for_one_of_the_next(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its commit arrives only after the next one has loaded: the epoch keeps it out."""
+    """Its commit arrives only after the next leader has loaded: the epoch keeps it out."""
     await harness.submit(harness.new())
     sent: list[Batch] = []
     real = type(harness.store).commit
@@ -244,7 +249,7 @@ async def test_the_batch_of_a_leader_that_ends_is_not_taken_for_the_next_ones(
     await harness.settle()
 
 
-async def test_after_an_outage_a_job_has_all_of_its_time_again(
+async def test_after_an_outage_a_job_has_its_whole_time_limit_again(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its end may have been reported while the store was away."""

@@ -1,4 +1,4 @@
-"""Where the time of a build goes, as ``/metrics`` and ``bench`` say it: on a held clock."""
+"""The stages of a build's time, as ``/metrics`` and ``bench`` show them, with a held clock."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,7 +24,7 @@ async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
     await harness.close()
 
 
-async def test_a_build_from_its_submission_to_its_end(harness: EngineHarness) -> None:
+async def test_the_stages_of_a_build_from_submission_to_end(harness: EngineHarness) -> None:
     stages = harness.engine._tally._stages
     (id_,) = await harness.submit(harness.new())
     stages.stored([id_])
@@ -38,7 +38,7 @@ async def test_a_build_from_its_submission_to_its_end(harness: EngineHarness) ->
     )
     said = harness.engine.report(inbox.Reports(harness.worker, (finished,)))
     assert said is not None
-    harness.clock.time += 2.0  # until the leader takes the report up
+    harness.clock.time += 2.0  # until the leader reads the report
     await harness.settle()
     assert stages.seconds["report"] == 2.0
     assert stages.seconds["run"] == 7.0
@@ -58,10 +58,10 @@ async def test_a_build_that_waits_for_a_box(harness: EngineHarness) -> None:
     assert stages.busy_box_seconds == 10.0, "two Boxes"
 
 
-async def test_the_leaders_decision_and_its_commit_count_for_each_that_moved(
+async def test_the_leaders_decision_and_commit_count_for_each_workload_that_moved(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two are admitted in one turn, a third one waits."""
+    """Two are admitted in one turn; a third one waits."""
     stages = harness.engine._tally._stages
     run, commit = turn.run, type(harness.store).commit
 
@@ -87,7 +87,7 @@ async def test_the_leaders_decision_and_its_commit_count_for_each_that_moved(
     assert other in await harness.assignments()
 
 
-def test_submissions_that_no_leader_here_takes_up_are_bounded() -> None:
+def test_the_number_of_submissions_that_wait_for_a_leader_is_limited() -> None:
     stages = Stages(lambda: 1.0)
     stages.stored([WorkloadId(number) for number in range(STORED_AT_MOST)])
     stages.stored([WorkloadId(STORED_AT_MOST)])

@@ -1,4 +1,6 @@
-"""Which workers are heard, silent, lost or cut off: by beats, promises, and nodes that go."""
+"""Which workers are connected, silent, lost or cut off, from heartbeats, promised times and nodes
+that go away.
+"""
 
 import math
 import random
@@ -20,11 +22,11 @@ from boxsched.protocol.workers import Pulse, WorkerConnection
 W = WorkerId(7)
 A, B = "A", "B"
 PROMISES = {A: 120.0, B: 10.0}
-LOOKS_ON = 1.0  # a supervisor looks so often
+LOOKS_ON = 1.0  # how often a supervisor checks
 
 
 class WorkerRow:
-    """The worker's row, written as ``fleet.sql`` does (the contract's tests say so)."""
+    """The worker's row, written as ``fleet.sql`` does (the contract tests check that)."""
 
     def __init__(self) -> None:
         self.pulse = Pulse(W, A, True, 0, 0, None)
@@ -46,7 +48,7 @@ def watch(row: WorkerRow, *, own: float = 120.0, now: float = 0.0) -> Watch:
 
 
 def lost_at(seen: Watch, row: WorkerRow, now: float) -> float:
-    """When it is, if it is not heard again from ``now`` on: seconds from there."""
+    """Return the seconds from ``now`` until it is lost, if it is not heard again."""
     for seconds in range(1, 1_000):
         if seen.look([row.pulse], now + seconds).lost:
             return seconds
@@ -57,13 +59,13 @@ def lost_at(seen: Watch, row: WorkerRow, now: float) -> float:
 
 
 def after(lost_after: float) -> float:
-    """The first look behind it, drift, and what supervisors have to end their jobs."""
+    """The first check after it, the drift, and the time supervisors need to end their jobs."""
     return math.ceil(lost_after * 1.05 + GIVEN_AGAIN_SECONDS)
 
 
 @pytest.mark.parametrize("own", [10.0, 120.0])
 @pytest.mark.parametrize("node", [A, B])
-def test_it_is_lost_after_the_time_that_its_node_promised(node: str, own: float) -> None:
+def test_a_worker_is_lost_after_the_time_that_its_node_promised(node: str, own: float) -> None:
     row = WorkerRow()
     row.connect(node)
     assert lost_at(watch(row, own=own), row, 0.0) == after(PROMISES[node])
@@ -75,8 +77,10 @@ def test_the_leaders_own_value_is_used_if_none_is_known(own: float) -> None:
     assert lost_at(watch(row, own=own), row, 0.0) == after(own)
 
 
-def test_it_is_silent_by_the_pace_that_it_was_given() -> None:
-    """One that beats every 5 s is not silent in between where the leader's own is short."""
+def test_a_worker_is_silent_according_to_its_own_heartbeat_interval() -> None:
+    """A worker that sends one every 5 s is not silent in between, even if the leader's interval is
+    short.
+    """
     row = WorkerRow()
     row.connect(A)
     seen = watch(row, own=10.0)
@@ -84,7 +88,7 @@ def test_it_is_silent_by_the_pace_that_it_was_given() -> None:
     assert seen.look([row.pulse], UNKNOWN_AFTER_SECONDS).silent == (W,)
 
 
-def test_with_a_short_promise_it_is_silent_after_half_of_it() -> None:
+def test_with_a_short_promise_a_worker_is_silent_after_half_of_it() -> None:
     row = WorkerRow()
     row.connect(B)
     seen = watch(row)
@@ -92,7 +96,7 @@ def test_with_a_short_promise_it_is_silent_after_half_of_it() -> None:
     assert seen.look([row.pulse], 5.0).silent == (W,)
 
 
-def test_it_is_missed_after_half_of_the_time_after_which_it_is_silent() -> None:
+def test_a_worker_is_missed_after_half_of_the_time_after_which_it_is_silent() -> None:
     row = WorkerRow()
     row.connect(B)
     seen = watch(row)
@@ -104,7 +108,7 @@ def test_it_is_missed_after_half_of_the_time_after_which_it_is_silent() -> None:
     assert not seen.misses_somebody(100.0), "a worker that is already silent is not waited for"
 
 
-def test_cut_off_between_welcome_and_first_beat_it_may_go_by_either() -> None:
+def test_between_welcome_and_first_heartbeat_either_promise_may_apply() -> None:
     for first, then in ((A, B), (B, A)):
         row = WorkerRow()
         row.connect(first)
@@ -115,7 +119,7 @@ def test_cut_off_between_welcome_and_first_beat_it_may_go_by_either() -> None:
         assert lost_at(seen, row, 50.0) == after(120.0)
 
 
-def test_with_its_first_beat_it_goes_by_the_new_one_alone() -> None:
+def test_from_its_first_heartbeat_on_only_the_new_promise_applies() -> None:
     row = WorkerRow()
     row.connect(A)
     seen = watch(row)
@@ -125,13 +129,13 @@ def test_with_its_first_beat_it_goes_by_the_new_one_alone() -> None:
     assert lost_at(seen, row, 5.0) == after(10.0)
 
 
-def test_there_and_back_between_two_looks() -> None:
+def test_a_worker_that_moves_twice_between_two_checks() -> None:
     row = WorkerRow()
     row.connect(B)
     row.beat()
     seen = watch(row, own=10.0)
-    row.connect(A)  # hears the Welcome, and is cut off
-    row.connect(B)  # does not
+    row.connect(A)  # receives the Welcome, and is cut off
+    row.connect(B)  # does not receive it
     seen.look([row.pulse], 1.0)
     assert lost_at(seen, row, 1.0) == after(120.0)
 
@@ -147,12 +151,12 @@ def test_a_new_leader_knows_what_the_last_one_knew() -> None:
 
 
 class Worker:
-    """A worker and the last of its supervisors, which goes by what the worker heard."""
+    """A worker and the last of its supervisors, which follows what the worker received."""
 
     def __init__(self, row: WorkerRow) -> None:
         self.row = row
         self.deadline = 0.0
-        self.hears = ""  # the node whose Welcome it heard, on its connection
+        self.hears = ""  # the node and connection whose Welcome it received
 
     def connect(self, node: str, now: float, *, hears: bool) -> None:
         self.row.connect(node)
@@ -168,8 +172,8 @@ class Worker:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_its_builds_have_ended_whenever_it_is_taken_for_lost(seed: int) -> None:
-    """In any order of connects, beats, answers that get lost, takeovers and outages."""
+def test_its_builds_have_always_ended_before_it_counts_as_lost(seed: int) -> None:
+    """Connects, heartbeats, lost answers, takeovers and outages come in any order."""
     chance = random.Random(seed)
     row = WorkerRow()
     worker = Worker(row)
@@ -205,7 +209,7 @@ def test_its_builds_have_ended_whenever_it_is_taken_for_lost(seed: int) -> None:
     assert losses > 3, "or nothing was tried"
 
 
-# --- Nodes that go --------------------------------------------------------------------------
+# --- Nodes that go away -------------------------------------------------------------------------
 
 
 def connected_to(node: str = A, beat: int = 1, *, connected: bool = True) -> Pulse:
@@ -219,7 +223,7 @@ def begun(pulse: Pulse) -> Watch:
 
 
 def looks(seen: Watch, pulse: Pulse, times: range, gone: str = A) -> dict[int, Sights]:
-    """What changed, by the second."""
+    """Return what changed, by second."""
     found = {now: seen.look([pulse], float(now), {gone}) for now in times}
     return {now: sights for now, sights in found.items() if sights}
 
@@ -228,7 +232,7 @@ HUNG_UP = Sights(hung_up=(W,))
 BACK = Sights(back=(W,))
 
 
-def test_where_its_node_is_gone_for_a_while_it_has_hung_up() -> None:
+def test_a_worker_whose_node_is_gone_for_a_while_has_hung_up() -> None:
     first = int(NODE_GONE_SECONDS) + 1
     changes = looks(begun(connected_to()), connected_to(), range(1, 17))
     assert changes[first] == HUNG_UP
@@ -236,11 +240,11 @@ def test_where_its_node_is_gone_for_a_while_it_has_hung_up() -> None:
     assert set(changes) == {first}
 
 
-def test_another_nodes_workers_have_not() -> None:
+def test_workers_of_other_nodes_have_not_hung_up() -> None:
     assert looks(begun(connected_to(B)), connected_to(B), range(1, 10)) == {}
 
 
-def test_a_node_that_is_alive_again_soon_has_its_workers() -> None:
+def test_a_node_that_returns_soon_keeps_its_workers() -> None:
     seen, pulse = begun(connected_to()), connected_to()
     assert looks(seen, pulse, range(1, 5)) == {}
     assert not seen.look([pulse], 5.0)
@@ -248,40 +252,40 @@ def test_a_node_that_is_alive_again_soon_has_its_workers() -> None:
     assert looks(seen, pulse, range(10, 12)) == {10: HUNG_UP}
 
 
-def test_values_from_a_nodes_end_are_not_a_sign_of_life() -> None:
+def test_values_from_before_a_nodes_end_are_not_a_sign_of_life() -> None:
     seen = begun(connected_to())
     assert looks(seen, connected_to(), range(1, 2)) == {}
     late = connected_to(beat=2)
     assert looks(seen, late, range(1 + int(LATE_BEATS_SECONDS), 10)) == {5: HUNG_UP}
 
 
-def test_a_node_without_locks_that_serves_on_keeps_its_workers() -> None:
+def test_a_node_without_locks_that_still_serves_keeps_its_workers() -> None:
     seen = begun(connected_to())
     looks(seen, connected_to(), range(1, 4))
     assert looks(seen, connected_to(beat=2), range(4, 19)) == {}
 
 
-def test_it_is_back_with_its_next_beat_and_stays() -> None:
+def test_a_worker_that_hung_up_is_back_with_its_next_heartbeat() -> None:
     seen = begun(connected_to())
     assert looks(seen, connected_to(), range(1, 7)) == {5: HUNG_UP}
     assert looks(seen, connected_to(beat=2), range(7, 20)) == {7: BACK}
     assert looks(seen, connected_to(beat=2), range(20, 23))[22].silent == (W,)
 
 
-def test_it_is_back_on_another_node() -> None:
+def test_a_worker_that_hung_up_is_back_on_another_node() -> None:
     seen = begun(connected_to())
     looks(seen, connected_to(), range(1, 7))
     assert looks(seen, connected_to(B, beat=2), range(7, 15)) == {7: BACK}
 
 
-def test_a_heartbeat_after_the_connect_brings_no_news() -> None:
+def test_a_heartbeat_right_after_the_connect_is_no_news() -> None:
     seen = begun(connected_to())
     looks(seen, connected_to(), range(1, 7))
     seen.connected(W, 7.0)
     assert looks(seen, connected_to(B, beat=2), range(8, 15)) == {}
 
 
-def test_it_closes_the_connection_once() -> None:
+def test_a_silent_workers_connection_is_closed_once() -> None:
     seen = begun(connected_to())
     looks(seen, connected_to(), range(1, 7))
     assert looks(seen, connected_to(connected=False), range(7, 15)) == {}
@@ -296,7 +300,7 @@ def test_closed_connections_are_remembered_during_an_outage_of_the_store() -> No
 
 
 @pytest.mark.parametrize("loaded", [True, False])
-def test_after_an_outage_a_node_is_given_all_of_its_time_again(loaded: bool) -> None:
+def test_after_an_outage_a_node_has_its_whole_time_again(loaded: bool) -> None:
     seen = begun(connected_to())
     assert looks(seen, connected_to(), range(1, 4)) == {}
     if loaded:
@@ -306,21 +310,21 @@ def test_after_an_outage_a_node_is_given_all_of_its_time_again(loaded: bool) -> 
     assert looks(seen, connected_to(), range(40, 50)) == {44: HUNG_UP}
 
 
-def test_seconds_in_which_no_beat_could_come_do_not_count_for_its_node() -> None:
+def test_seconds_without_any_heartbeats_do_not_count_against_a_node() -> None:
     seen = begun(connected_to())
     assert looks(seen, connected_to(), range(1, 4)) == {}
     seen.leave_out(20.0)
     assert looks(seen, connected_to(), range(23, 30)) == {25: HUNG_UP}
 
 
-def test_one_that_came_and_hung_up_between_two_looks_is_not_there() -> None:
+def test_a_worker_that_came_and_hung_up_between_two_checks_is_not_connected() -> None:
     seen = begun(connected_to())
     assert seen.look([connected_to()], 15.0).connections == (WorkerConnection(W, 1),)
     sights = seen.look([connected_to(beat=2, connected=False)], 16.0)
     assert (sights.back, sights.hung_up) == ((W,), (W,))
 
 
-def test_a_worker_whose_row_is_gone_is_watched_no_more() -> None:
+def test_a_worker_whose_row_is_gone_is_no_longer_watched() -> None:
     row = WorkerRow()
     seen = watch(row)
     assert seen.look([], 1.0) == NOTHING_SEEN
@@ -328,7 +332,7 @@ def test_a_worker_whose_row_is_gone_is_watched_no_more() -> None:
 
 
 @pytest.mark.parametrize(("beat_after", "there"), [(LATE_BEATS_SECONDS, False), (2.5, True)])
-def test_a_beat_that_was_stored_before_its_node_went_may_be_seen_late(
+def test_a_heartbeat_from_before_its_nodes_end_may_be_seen_late(
     beat_after: float, there: bool
 ) -> None:
     assert LATE_BEATS_SECONDS == 2.0

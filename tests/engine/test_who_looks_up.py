@@ -1,4 +1,4 @@
-"""Which workers are told to look up their jobs: without a word they look every ten seconds."""
+"""Which workers are told to look up their jobs; otherwise each looks every 10 s."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.engine.harness import EngineHarness
 LONG = 36_000.0
 SILENT_SECONDS = 17
 LOST_SECONDS = 139
-END_SECONDS = 76  # the time limit, slack and grace, and a look more
+END_SECONDS = 76  # the time limit, slack and grace, and one more look
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
 
 
 async def begun(harness: EngineHarness, **asked: object) -> inbox.JobStarted:
-    """A workload of one job, which runs; from here on, who is told is counted."""
+    """Start a build with one job, and count from here who is told."""
     await harness.build(**{"timeout": LONG, **asked})
     (assignment,) = await harness.assignments()
     await harness.start([assignment])
@@ -33,7 +33,7 @@ async def begun(harness: EngineHarness, **asked: object) -> inbox.JobStarted:
     return inbox.JobStarted(assignment.job, assignment.lease_token, harness.clock.now())
 
 
-async def test_the_worker_that_gets_a_job_of_a_lost_worker(harness: EngineHarness) -> None:
+async def test_the_worker_that_gets_a_job_of_a_lost_worker_is_told(harness: EngineHarness) -> None:
     await begun(harness)
     other = await harness.another_worker("v", 1)
     harness.told.clear()
@@ -41,7 +41,7 @@ async def test_the_worker_that_gets_a_job_of_a_lost_worker(harness: EngineHarnes
     assert other.connection.worker in harness.told
 
 
-async def test_the_worker_whose_job_is_stopped(harness: EngineHarness) -> None:
+async def test_the_worker_whose_job_is_stopped_is_told(harness: EngineHarness) -> None:
     job = await begun(harness)
     await harness.stop((await harness.store.unfinished())[0].id)
     assert harness.told == {harness.worker: "test"}
@@ -50,7 +50,7 @@ async def test_the_worker_whose_job_is_stopped(harness: EngineHarness) -> None:
     assert harness.told == {}, "it knows"
 
 
-async def test_the_worker_whose_job_is_out_of_time(harness: EngineHarness) -> None:
+async def test_the_worker_whose_job_exceeds_its_time_limit_is_told(harness: EngineHarness) -> None:
     await begun(harness, timeout=60.0)
     assert harness.first is not None
     await harness.later(END_SECONDS - 10, harness.first)
@@ -60,10 +60,10 @@ async def test_the_worker_whose_job_is_out_of_time(harness: EngineHarness) -> No
 
 
 @pytest.mark.parametrize("result", [*inbox.Resolution])
-async def test_the_worker_whose_job_is_resolved(
+async def test_the_worker_whose_job_is_resolved_is_told(
     harness: EngineHarness, result: inbox.Resolution
 ) -> None:
-    """It may run the job still, and is the only one to end it."""
+    """It may still run the job, and only it can end it."""
     job = await begun(harness, server="production")
     await harness.later(SILENT_SECONDS)
     harness.told.clear()
@@ -72,7 +72,7 @@ async def test_the_worker_whose_job_is_resolved(
     assert harness.told == {harness.worker: "test"}
 
 
-async def test_a_worker_whose_box_goes(harness: EngineHarness) -> None:
+async def test_a_worker_whose_box_is_removed_is_told(harness: EngineHarness) -> None:
     assert harness.first is not None
     await harness.later(1, harness.first)
     harness.told.clear()
@@ -80,7 +80,7 @@ async def test_a_worker_whose_box_goes(harness: EngineHarness) -> None:
     assert harness.told == {harness.worker: "test"}
 
 
-async def test_nobody_while_a_worker_is_only_silent(harness: EngineHarness) -> None:
+async def test_nobody_is_told_while_a_worker_is_only_silent(harness: EngineHarness) -> None:
     await begun(harness)
     await harness.later(SILENT_SECONDS)
     workload = await harness.look((await harness.store.unfinished())[0].id)

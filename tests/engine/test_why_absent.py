@@ -1,4 +1,4 @@
-"""What explanations say while workers are away."""
+"""Explanations while workers are away."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -30,7 +30,7 @@ def first(harness: EngineHarness) -> Connected:
     return harness.first
 
 
-async def test_more_than_connected_workers_have(harness: EngineHarness) -> None:
+async def test_a_job_needs_more_boxes_than_are_connected(harness: EngineHarness) -> None:
     await harness.another_worker("w2", 4)
     await only(harness, first(harness))
     runs = await harness.build(branch="a", jobs=8)
@@ -39,12 +39,12 @@ async def test_more_than_connected_workers_have(harness: EngineHarness) -> None:
     assert report is not None and report.reason == "needs_boxes"
     text = "Needs 10 Boxes; 8 are on connected workers, 4 more on w2, not connected."
     assert report.text == harness.reasons()[wide] == text
-    assert report.blocked_by == ()  # the end of the one that runs would not help
+    assert report.blocked_by == ()  # the end of the running job would not help
     assert report.expected_start is None
     assert runs not in harness.reasons()
 
 
-async def test_no_worker_at_all(harness: EngineHarness) -> None:
+async def test_no_worker_is_connected(harness: EngineHarness) -> None:
     await harness.another_worker("w2", 4)
     runs = await harness.build(branch="a", jobs=2)
     await only(harness)
@@ -65,7 +65,7 @@ async def test_no_worker_at_all(harness: EngineHarness) -> None:
     assert capacity(harness.engine.books.core) == Capacity(12, 6, 4, 0)
 
 
-async def test_only_an_end_that_helps_is_waited_for(harness: EngineHarness) -> None:
+async def test_only_jobs_whose_end_helps_are_named(harness: EngineHarness) -> None:
     here = await harness.build(branch="a", jobs=8, timeout=900.0)
     second = await harness.another_worker("w2", 4)
     there = await harness.build(branch="b", jobs=4, timeout=60.0)
@@ -78,7 +78,7 @@ async def test_only_an_end_that_helps_is_waited_for(harness: EngineHarness) -> N
     assert report is not None and report.text == "Needs 6 Boxes; 0 free now."
     assert [one.id for one in report.blocked_by] == [here]
     assert report.expected_start == before
-    narrow = await harness.build(branch="b")  # behind the one of which nothing is heard
+    narrow = await harness.build(branch="b")  # after a job of a silent worker
     report = harness.why(narrow)
     assert report is not None and report.expected_start is None
     assert [(one.id, one.expected_end) for one in report.blocked_by] == [(there, None)]
@@ -100,7 +100,7 @@ async def test_without_any_box_the_reason_is_no_such_boxes(tmp_path: Path) -> No
 async def test_no_start_is_named_for_a_head_some_of_whose_boxes_are_away(
     tmp_path: Path, away: str
 ) -> None:
-    """Its start may rest on jobs that nobody hears of, whichever type of Box they run on."""
+    """Its start may depend on jobs of silent workers, on any type of Box."""
     harness = await EngineHarness.open(tmp_path, boxes=2)
     await harness.project("web")
     mac = await harness.another_worker("mac", 2, "mac")

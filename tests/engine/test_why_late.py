@@ -1,4 +1,4 @@
-"""What explanations say once an expected time has passed."""
+"""Explanations after an expected time has passed."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,10 +21,10 @@ async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
     await harness.close()
 
 
-async def test_the_usual_end_and_the_first_promise_stay_when_they_have_passed(
+async def test_the_usual_end_and_the_first_promise_stay_after_they_have_passed(
     harness: EngineHarness,
 ) -> None:
-    # 1. One run tells how long such a job usually takes.
+    # 1. One run shows how long such a job usually takes.
     await harness.build()
     known = await harness.assignments()
     await harness.start(known)
@@ -55,7 +55,7 @@ async def test_a_repeated_build_counts_from_its_new_attempt(harness: EngineHarne
     harness.clock.time += RUN_SECONDS
     await harness.finish(known[0])
     usual = expected_duration([RUN_SECONDS])
-    # 1. Its worker says that it was lost: it is given again, 30 s after its start.
+    # 1. Its worker reports it as lost: it is given again, 30 s after its start.
     build = await harness.build()
     (held,) = await harness.assignments()
     await harness.start([held])
@@ -67,7 +67,7 @@ async def test_a_repeated_build_counts_from_its_new_attempt(harness: EngineHarne
     )
     assert (await harness.look(build)).jobs[0].attempt == 2
     waits = await harness.build(branch="other")
-    # 2. A new leader expects the same of it.
+    # 2. A new leader expects the same.
     for _ in range(2):
         report = harness.why(waits)
         assert report is not None
@@ -75,7 +75,7 @@ async def test_a_repeated_build_counts_from_its_new_attempt(harness: EngineHarne
         assert blocker.usual_end == blocker.expected_end == pytest.approx(now + usual)
         assert report.expected_start == pytest.approx(now + usual)
         await harness.restart()
-    # 3. Late again: to the time limit of this attempt.
+    # 3. It is late again: the time limit of this attempt applies.
     await harness.later(LATE_SECONDS, harness.first)
     report = harness.why(waits)
     assert report is not None

@@ -1,4 +1,4 @@
-"""Code hosts, as far as a service meets them: bodies, and their signatures."""
+"""Deliveries of code hosts: bodies and signatures."""
 
 import hashlib
 import hmac
@@ -32,7 +32,7 @@ def signature(body: bytes, secret: str = SECRET) -> str:
 
 
 def signed(provider: str, body: bytes, secret: str = SECRET) -> dict[str, str]:
-    """The headers that this provider signs with."""
+    """Return the headers that this provider signs with."""
     if provider == "gitlab":
         return {"X-Gitlab-Token": secret}
     if provider == "generic":
@@ -44,7 +44,7 @@ def signed(provider: str, body: bytes, secret: str = SECRET) -> dict[str, str]:
 
 
 def push(branch: str = "main", **changes: Any) -> dict[str, Any]:
-    """GitHub's payload of a push, as far as it is looked at; each is another."""
+    """Return the fields of a GitHub push that are read; each push is different."""
     commit = {
         "id": COMMIT,
         "message": "Mend it",
@@ -77,7 +77,7 @@ def deletion(branch: str = "main") -> dict[str, Any]:
 
 
 def change(action: str = "opened", number: int = 7, *, fork: bool = False) -> dict[str, Any]:
-    """GitHub's payload of a pull request."""
+    """Return GitHub's payload of a pull request."""
     own = {"full_name": "shop/web", "clone_url": "https://github.com/shop/web.git", "id": 1}
     head = {**own, "full_name": "mallory/web", "id": 2, "fork": True} if fork else own
     return {
@@ -109,7 +109,7 @@ async def send(
     delivery: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """A signed delivery; ``delivery``: the host's id of it, by default a new one."""
+    """Send a signed delivery; ``delivery``: the host's id of it, by default a new one."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     id_ = f"delivery-{next(_numbers)}" if delivery is None else delivery
     names = {"X-GitHub-Event": event, "X-GitHub-Delivery": id_} if provider == "github" else {}
@@ -123,7 +123,7 @@ async def send(
 async def sent(
     service: RunningService, body: bytes | Mapping[str, Any], event: str = "push", **how: Any
 ) -> Any:
-    """The answer to a signed delivery, which must be 200."""
+    """Send a signed delivery and return the answer, which must be 200."""
     answer = await send(service, body, event, **how)
     assert answer.status == 200, answer.body
     return answer.json
@@ -136,7 +136,7 @@ async def listed(service: RunningService, **asked: str) -> list[Any]:
 
 
 def payload(path: str) -> bytes:
-    """A real payload, of the samples beside the repository."""
+    """Return a real payload from the samples beside the repository."""
     return Path(PAYLOADS, path).read_bytes()
 
 

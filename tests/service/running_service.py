@@ -1,4 +1,4 @@
-"""A whole node over a real SQLite store, listening on a port of its own, in the field's words."""
+"""A whole node over a real SQLite store, which listens on its own port."""
 
 import asyncio
 import base64
@@ -46,7 +46,7 @@ class Answer:
 
 
 class RunningService:
-    """A node that serves; ``call`` speaks to it with the admin token unless told otherwise."""
+    """A node that serves; ``call`` sends requests with the admin token by default."""
 
     def __init__(self, node: Node, runner: Runner) -> None:
         self.node = node
@@ -100,7 +100,7 @@ class RunningService:
         ) as response:
             return Answer(response.status, response.headers, await response.read())
 
-    # --- In the field's words --------------------------------------------------------------
+    # --- Requests in scheduling terms ------------------------------------------------------
 
     async def project(self, name: str = "web", **settings: object) -> Answer:
         settings.setdefault("jobs", [job()])
@@ -128,7 +128,7 @@ class RunningService:
         return await self.get(f"/workloads/{workload}")
 
     async def until(self, workload: str, **wanted: object) -> Any:
-        """The workload, when these of its fields are so; goes by events, never by sleeping."""
+        """Wait, by events, until these fields of the workload have these values."""
 
         def so(seen: Mapping[str, Any]) -> bool:
             return all(seen[name] == value for name, value in wanted.items())

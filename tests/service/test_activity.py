@@ -1,4 +1,4 @@
-"""What the page shows: phases in order, counts, reasons, and a cursor to go on from."""
+"""What the page shows: phases in order, counts, reasons, and a cursor to continue from."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ ROW = {
 }  # fmt: skip
 
 
-async def test_phases_in_their_order(executing_service: RunningService) -> None:
+async def test_phases_are_listed_in_their_order(executing_service: RunningService) -> None:
     await executing_service.project(
         "web", jobs=[job("long", "sleep 60")], servers={"s": {"jobs": jobs(2)}}
     )
@@ -42,7 +42,7 @@ async def test_phases_in_their_order(executing_service: RunningService) -> None:
     ).status == 202
 
 
-async def test_the_order_goes_by_ageing(tmp_path) -> None:
+async def test_waiting_workloads_are_ordered_by_aged_priority(tmp_path) -> None:
     async with RunningService.open(tmp_path / "data", boxes=0, priority_aging=0.001) as service:
         await service.project("web")
         low = await service.build(branch="a", priority=0)
@@ -53,7 +53,7 @@ async def test_the_order_goes_by_ageing(tmp_path) -> None:
         assert [one["id"] for one in shown["blocked"]] == [high["id"], low["id"], late["id"]]
 
 
-async def test_the_last_finished_latest_first(service: RunningService) -> None:
+async def test_finished_workloads_are_listed_latest_first(service: RunningService) -> None:
     await service.project("web")
     made = [await service.build(branch=f"b{n}") for n in range(35)]
     for one in made:
@@ -109,7 +109,7 @@ async def test_an_answer_contains_the_callers_own_changes(boxless_service: Runni
 async def test_ten_thousand_rows_block_other_requests_only_briefly(
     boxless_service: RunningService,
 ) -> None:
-    """And many who ask at once cost little more than one."""
+    """Many concurrent requests cost little more than one."""
     await boxless_service.project("web")
     await fill(boxless_service, 10_000)
     first = await boxless_service.get("/activity")
@@ -123,8 +123,8 @@ async def test_ten_thousand_rows_block_other_requests_only_briefly(
     assert time.monotonic() - began < 30
 
 
-async def test_the_order_is_the_clusters_not_the_nodes_own(tmp_path: Path) -> None:
-    """Another node was started with another ``--priority-aging`` since."""
+async def test_the_order_follows_the_clusters_settings_not_the_nodes_own(tmp_path: Path) -> None:
+    """Another node was started later with another ``--priority-aging``."""
     async with RunningService.open(tmp_path / "data", boxes=0, priority_aging=1e6) as service:
         await service.project()
         older = await service.build(branch="a", priority=10)
@@ -139,7 +139,7 @@ async def test_the_order_is_the_clusters_not_the_nodes_own(tmp_path: Path) -> No
 
 
 async def fill(service: RunningService, count: int) -> None:
-    """Many builds, put into the store in large groups."""
+    """Store many builds in large groups."""
     from boxsched.api.messages.requests import AskBuild
     from boxsched.api.submitting import new_workloads
     from boxsched.api.submitting.branch_patterns import BranchGlobs

@@ -1,4 +1,4 @@
-"""The name under which a stop is recorded: the token's, else what it came by."""
+"""The name recorded for a stop: the token's name, else the kind of access."""
 
 from boxsched.api.auth.actor import actor_of
 from boxsched.store.records import Token
@@ -9,7 +9,7 @@ def token(id_: str, name: str) -> Token:
     return Token(id_, "digest", "admin", name, 0.0)
 
 
-def test_a_token_is_called_by_its_name_and_a_nameless_one_by_its_role_or_the_page() -> None:
+def test_a_named_token_is_shown_by_its_name_and_another_by_its_role_or_the_page() -> None:
     ada, nameless = token("token-1", "Ada"), token("token-2", "")
     of_file = token("file-3", "admin-token of node n")
     for by_session in (False, True):
@@ -36,7 +36,7 @@ async def test_a_stop_by_the_page_is_recorded_as_page(boxless_service: RunningSe
     assert (answer.status, answer.json["reason"]) == (202, "canceled by page")
 
 
-async def test_a_stop_by_a_named_token_says_whose(boxless_service: RunningService) -> None:
+async def test_a_stop_with_a_named_token_records_its_name(boxless_service: RunningService) -> None:
     await boxless_service.project("web")
     asked = {"role": "admin", "name": "CI of web"}
     made = await boxless_service.call("POST", f"{API}/tokens", asked)

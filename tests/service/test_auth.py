@@ -1,4 +1,5 @@
-"""Who may do what: every route with every kind of caller, sessions, tokens, headers on all."""
+"""Who may do what: every route with every kind of caller, sessions, tokens, and headers of all
+answers."""
 
 import os
 import stat
@@ -15,7 +16,7 @@ from boxsched.api.http.guard import Policy
 from boxsched.api.routes import PAGE_POLICIES
 from tests.service.running_service import API, Answer, RunningService
 
-GOOD_FORM = tokens.new_token()  # well-formed, and given out by nobody
+GOOD_FORM = tokens.new_token()  # well-formed, but never issued
 BAD_TOKENS = {
     "empty": "Bearer ",
     "garbage": "Bearer garbage",
@@ -63,14 +64,14 @@ def check_headers(answer: Answer) -> None:
         assert answer.headers.get(name, "").startswith(value), (name, answer)
 
 
-async def test_each_route_with_each_caller(boxless_service: RunningService) -> None:
+async def test_each_route_allows_only_its_kinds_of_callers(boxless_service: RunningService) -> None:
     for method, canonical in routes(boxless_service):
         path = path_of(canonical)
         for authorization in (None, *BAD_TOKENS.values()):
             headers = {} if authorization is None else {"Authorization": authorization}
             answer = await raw(boxless_service, method, path, headers)
             open_ = public(method, canonical)
-            # The sign-in form has a 401 of its own, for a wrong token in it.
+            # The sign-in form returns its own 401 for a wrong token in the form.
             closed = answer.status == 401 and "WWW-Authenticate" in answer.headers
             assert closed != open_, (method, path, authorization, answer)
             check_headers(answer)
@@ -80,7 +81,7 @@ async def test_each_route_with_each_caller(boxless_service: RunningService) -> N
 
 
 async def raw(service: RunningService, method: str, path: str, headers: dict[str, str]) -> Answer:
-    """aiohttp's client refuses to send some headers; the server must bear them all the same."""
+    """aiohttp's client refuses to send some headers; the server must still handle them."""
     import asyncio
 
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
@@ -122,7 +123,7 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
         ("/static/", 'href="/"'),
     ],
 )
-async def test_a_browser_at_an_address_without_a_page(
+async def test_a_browser_at_an_unknown_address_gets_a_page(
     boxless_service: RunningService, path: str, leads_to: str
 ) -> None:
     cookie = {"Cookie": f"boxsched_session={await sign_in(boxless_service)}"}
@@ -134,7 +135,7 @@ async def test_a_browser_at_an_address_without_a_page(
     assert "There is no such page" in text and leads_to in text and "<script" not in text
     form = await boxless_service.call("GET", path, token=None, headers=BROWSER)
     assert form.status == 401 and 'action="/sign-in"' in form.body.decode()
-    # Whoever speaks JSON gets JSON, at every path of the API a browser too.
+    # A client that asks for JSON gets JSON, and so does a browser below /api.
     assert (await boxless_service.call("GET", path)).error["code"] == "not_found"
     of_api = await boxless_service.call("GET", f"{API}{path}", headers=BROWSER)
     assert (of_api.status, of_api.error["code"]) == (404, "not_found")
@@ -150,7 +151,7 @@ async def test_reloading_after_signing_out_leads_to_the_page(
         assert (answer.status, answer.headers["Location"]) == (303, "/")
 
 
-async def test_the_good_token_in_any_spelling_of_bearer(service: RunningService) -> None:
+async def test_bearer_in_any_spelling_is_accepted(service: RunningService) -> None:
     for scheme in ("Bearer", "bearer", "BEARER"):
         headers = {"Authorization": f"{scheme} {service.token}"}
         assert (await service.call("GET", f"{API}/boxes", headers=headers)).status == 200
@@ -190,7 +191,7 @@ async def sign_in(service: RunningService, token: str | None = None) -> str:
     return cookie.split(";")[0].split("=", 1)[1]
 
 
-async def test_a_session_reads_and_from_our_own_page_changes(
+async def test_a_session_may_read_and_change_from_our_own_page(
     boxless_service: RunningService,
 ) -> None:
     await boxless_service.project("web")
@@ -222,7 +223,7 @@ async def test_a_session_reads_and_from_our_own_page_changes(
     ):
         assert await build(Origin=origin) == 403, origin
     assert await build(**{"Sec-Fetch-Site": "cross-site", "Origin": boxless_service.url}) == 403
-    # A token in the header is nothing that another site can make a browser send.
+    # Another site cannot make a browser send a token in the header.
     assert (
         await build(
             **{
@@ -262,7 +263,9 @@ async def test_a_session_ends_with_its_token(tmp_path: Path) -> None:
         assert (await service.call("GET", f"{API}/boxes", token=None, headers=cookie)).status == 401
 
 
-async def test_the_store_holds_no_session_and_no_token(service: RunningService) -> None:
+async def test_the_store_holds_no_session_and_no_token_in_clear_text(
+    service: RunningService,
+) -> None:
     session = await sign_in(service)
     folder = service.node.options.data
     kept = b"".join(path.read_bytes() for path in folder.glob("*sqlite*") if path.is_file())
@@ -278,7 +281,7 @@ async def test_signing_in_with_an_invalid_token(service: RunningService) -> None
         check_headers(answer)
 
 
-async def test_the_page_without_a_session_is_the_form(service: RunningService) -> None:
+async def test_the_page_without_a_session_shows_the_sign_in_form(service: RunningService) -> None:
     answer = await service.call("GET", "/", token=None)
     assert answer.status == 200
     assert b"sign-in" in answer.body
@@ -288,7 +291,7 @@ async def test_the_page_without_a_session_is_the_form(service: RunningService) -
 # --- The token and its file -----------------------------------------------------------------
 
 
-def test_the_token_file_is_made_once_and_private(tmp_path: Path) -> None:
+def test_the_token_file_is_created_once_and_is_private(tmp_path: Path) -> None:
     first = tokens.admin_token(tmp_path / "data")
     assert tokens.admin_token(tmp_path / "data") == first
     path = tmp_path / "data" / "admin-token"

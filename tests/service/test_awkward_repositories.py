@@ -1,4 +1,4 @@
-"""Repositories that hang, are large, vanish, ask for a password, or change while they are read."""
+"""Repositories that hang, are large, vanish, require a password, or change while they are read."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ FILES = {"which": "first\n", "__boxsched__yml": FILE}
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pause between tries, and only two of them."""
+    """Make only two tries, without a pause between them."""
     monkeypatch.setattr(plans, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(plans, "LAST_PAUSE_SECONDS", 0.01)
 
@@ -46,15 +46,15 @@ async def reason(service: RunningService, **asked: Any) -> str:
     return str(done["reason"])
 
 
-# --- One that hangs ---------------------------------------------------------------------------
+# --- Repositories that hang ---------------------------------------------------------------------
 
 
 @attrs.define(eq=False)
 class Silent:
-    """A server that accepts and says nothing."""
+    """A server that accepts connections and never answers."""
 
     port: int = 0
-    connections: int = 0  # that are open
+    connections: int = 0  # open connections
     most: int = 0
     news: asyncio.Condition = attrs.field(factory=asyncio.Condition)
 
@@ -88,7 +88,7 @@ async def silent() -> AsyncIterator[Silent]:
     server.close()
 
 
-async def test_one_that_hangs_is_given_up(
+async def test_a_repository_that_hangs_is_given_up(
     boxless_service: RunningService, silent: Silent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repositories, "MAX_SECONDS", 0.5)
@@ -97,10 +97,10 @@ async def test_one_that_hangs_is_given_up(
     await silent.until(0)
 
 
-async def test_those_that_hang_leave_turns_to_others(
+async def test_repositories_that_hang_leave_turns_to_others(
     boxless_service: RunningService, silent: Silent, web: Path, tmp_path: Path
 ) -> None:
-    """Three projects of the kind have six of the eight turns, and no more."""
+    """Three projects with such repositories take six of the eight turns, and no more."""
     for name in ("a", "b", "c"):
         await project(boxless_service, f"https://127.0.0.1:{silent.port}/{name}", name)
         for _ in range(4):
@@ -117,7 +117,7 @@ async def test_those_that_hang_leave_turns_to_others(
     await boxless_service.node.store.ready()
 
 
-async def test_a_node_that_stops_leaves_no_git(tmp_path: Path, silent: Silent) -> None:
+async def test_a_node_that_stops_leaves_no_git_process(tmp_path: Path, silent: Silent) -> None:
     async with RunningService.open(tmp_path / "data", boxes=0) as service:
         await project(service, f"https://127.0.0.1:{silent.port}/web")
         await service.build()
@@ -126,7 +126,7 @@ async def test_a_node_that_stops_leaves_no_git(tmp_path: Path, silent: Silent) -
     assert list((tmp_path / "data").glob("plan-*")) == []
 
 
-async def test_what_a_killed_node_left_is_removed(tmp_path: Path, web: Path) -> None:
+async def test_files_that_a_killed_node_left_are_removed(tmp_path: Path, web: Path) -> None:
     left = tmp_path / "data" / "plan-abc" / "objects"
     left.mkdir(parents=True)
     (left / "pack").write_bytes(b"x")
@@ -136,7 +136,7 @@ async def test_what_a_killed_node_left_is_removed(tmp_path: Path, web: Path) -> 
     assert list((tmp_path / "data").glob("plan-*")) == []
 
 
-async def test_a_node_without_room_tries_again(
+async def test_a_node_without_disk_space_tries_again(
     boxless_service: RunningService, web: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await project(boxless_service, web)
@@ -146,7 +146,7 @@ async def test_a_node_without_room_tries_again(
     )
 
 
-# --- One that is large ------------------------------------------------------------------------
+# --- Large repositories -------------------------------------------------------------------------
 
 
 def add_large_file(folder: Path) -> None:
@@ -155,7 +155,7 @@ def add_large_file(folder: Path) -> None:
     git(folder, "commit", "--quiet", "-m", "a large file")
 
 
-async def test_what_is_large_in_it_is_not_fetched(
+async def test_large_files_of_a_repository_are_not_fetched(
     boxless_service: RunningService, web: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repositories, "MAX_FETCH_BYTES", 1 << 20)
@@ -166,7 +166,7 @@ async def test_what_is_large_in_it_is_not_fetched(
     await boxless_service.until(made["id"], boxes=1)
 
 
-async def test_a_server_that_sends_it_all_the_same_is_cut_short(
+async def test_a_server_that_sends_them_anyway_is_cut_off(
     boxless_service: RunningService, web: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(repositories, "MAX_FETCH_BYTES", 1 << 20)
@@ -179,10 +179,10 @@ async def test_a_server_that_sends_it_all_the_same_is_cut_short(
     assert list((tmp_path / "data").glob("plan-*")) == []
 
 
-# --- One that changes -------------------------------------------------------------------------
+# --- Repositories that change -------------------------------------------------------------------
 
 
-async def test_one_that_vanishes(boxless_service: RunningService, web: Path) -> None:
+async def test_a_repository_that_vanishes(boxless_service: RunningService, web: Path) -> None:
     await project(boxless_service, web)
     web.rename(web.with_name("elsewhere"))
     assert "does not appear to be a git repository" in await reason(boxless_service)
@@ -195,8 +195,8 @@ async def test_a_branch_that_vanishes(boxless_service: RunningService, web: Path
     )
 
 
-async def test_a_branch_that_moves_after_it_was_read(tmp_path: Path, web: Path) -> None:
-    """The commit is the one of the file, whatever the branch is by the time that the job runs."""
+async def test_a_branch_that_moves_after_its_file_was_read(tmp_path: Path, web: Path) -> None:
+    """The job runs the commit of the file, wherever the branch is by then."""
     async with RunningService.open(tmp_path / "data", box_driver="process") as service:
         await project(service, web)
         await service.call("PUT", f"{API}/pauses/moving", {"note": "until it has moved"})
@@ -240,7 +240,7 @@ async def test_a_fork_has_the_file_of_the_target_branch_and_its_own_commit(
         assert (done["commit"], log.body) == (proposed, b"of the fork\n")
 
 
-# --- A file that is none ----------------------------------------------------------------------
+# --- Invalid files ------------------------------------------------------------------------------
 
 LIMIT = repositories.MAX_FILE_BYTES
 
@@ -257,7 +257,7 @@ LIMIT = repositories.MAX_FILE_BYTES
         (b"a: &a [1]\n<<: *a\njobs: []", "a key must be a string"),
     ],
 )
-async def test_what_is_in_it_makes_no_sense(
+async def test_an_invalid_file_is_reported(
     boxless_service: RunningService, web: Path, data: bytes, said: str
 ) -> None:
     (web / ".boxsched.yml").write_bytes(data)
@@ -274,9 +274,7 @@ async def test_a_file_of_the_largest_size(boxless_service: RunningService, web: 
 
 
 @pytest.mark.parametrize("kind", ["a folder", "a submodule", "a link", "below a link"])
-async def test_a_path_that_leads_to_no_file(
-    boxless_service: RunningService, web: Path, kind: str
-) -> None:
+async def test_a_path_without_a_file(boxless_service: RunningService, web: Path, kind: str) -> None:
     path = ".boxsched.yml"
     git(web, "rm", "--quiet", path)
     if kind == "a folder":

@@ -1,4 +1,5 @@
-"""Malformed, huge and hostile requests: a 4xx (docs/api.md, "Errors"), and the service goes on."""
+"""Malformed, huge and hostile requests get a 4xx (docs/api.md, "Errors"), and the service
+continues."""
 
 import asyncio
 import gzip
@@ -60,7 +61,7 @@ NONSENSE = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-async def test_malformed_is_400(boxless_service: RunningService, name: str) -> None:
+async def test_malformed_requests_get_400(boxless_service: RunningService, name: str) -> None:
     await boxless_service.project("web")
     answer = await boxless_service.call("POST", BUILDS, data=MALFORMED[name])
     assert (answer.status, answer.error["code"]) == (400, "malformed"), answer.body
@@ -69,7 +70,7 @@ async def test_malformed_is_400(boxless_service: RunningService, name: str) -> N
 
 
 @pytest.mark.parametrize("name", NONSENSE)
-async def test_nonsense_is_422(boxless_service: RunningService, name: str) -> None:
+async def test_invalid_values_get_422(boxless_service: RunningService, name: str) -> None:
     await boxless_service.project("web")
     answer = await boxless_service.call("POST", BUILDS, data=NONSENSE[name])
     assert (answer.status, answer.error["code"]) == (422, "invalid"), answer.body
@@ -94,7 +95,7 @@ async def drip(size: int) -> object:
         yield b" " * 65_536
 
 
-async def test_over_a_mebibyte_is_413(boxless_service: RunningService) -> None:
+async def test_more_than_a_mebibyte_gets_413(boxless_service: RunningService) -> None:
     await boxless_service.project("web")
     for path, method in ((BUILDS, "POST"), (f"{API}/projects/web", "PUT")):
         whole = await boxless_service.call(method, path, data=b" " * (MIB + 1))
@@ -136,7 +137,7 @@ def head(service: RunningService, method: str, path: str, *lines: str) -> bytes:
     return "\r\n".join([*given, "", ""]).encode()
 
 
-async def test_a_body_that_does_not_come_is_given_up(
+async def test_a_body_that_never_arrives_is_given_up(
     boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deadlines, "BODY_SECONDS", 0.1)
@@ -214,7 +215,7 @@ async def test_a_body_that_does_not_come_is_given_up(
         ({"webhook_secret": "a\0b"}, "webhook_secret"),
     ],
 )  # fmt: skip
-async def test_settings_that_make_no_sense(
+async def test_invalid_settings(
     boxless_service: RunningService, settings: dict[str, object], field: str
 ) -> None:
     answer = await boxless_service.call("PUT", f"{API}/projects/web", settings)
@@ -222,7 +223,7 @@ async def test_settings_that_make_no_sense(
     assert (await boxless_service.call("GET", f"{API}/projects/web")).status == 404
 
 
-async def test_settings_with_everything(boxless_service: RunningService) -> None:
+async def test_settings_with_every_field(boxless_service: RunningService) -> None:
     settings = {
         "repository": "https://example.org/web.git",
         "default_branch": "main",
@@ -338,7 +339,7 @@ def lenient(value: object) -> bytes:
     deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
 )
-def test_any_bytes_to_any_route_never_5xx(
+def test_any_bytes_to_any_route_never_cause_a_5xx(
     loop_and_service: tuple[asyncio.AbstractEventLoop, RunningService],
     caplog: pytest.LogCaptureFixture,
     request: tuple[str, str, bytes, bytes],
@@ -407,7 +408,7 @@ async def test_the_message_says_in_plain_words_what_is_valid(
         ("GET", "/projects/" + "x" * 500, f"project '{'x' * 80}...'"),
     ],
 )
-async def test_a_missing_thing_is_named(
+async def test_the_message_names_what_is_missing(
     boxless_service: RunningService, method: str, path: str, what: str
 ) -> None:
     body = {"branch": "main"} if path.endswith("builds") else None
@@ -426,7 +427,7 @@ HALVES = [
 
 
 @pytest.mark.parametrize(("method", "path", "field"), HALVES)
-async def test_a_parameter_that_is_not_a_text_is_named(
+async def test_a_parameter_that_is_not_text_is_named(
     boxless_service: RunningService, method: str, path: str, field: str
 ) -> None:
     answer = await boxless_service.call(method, API + path)

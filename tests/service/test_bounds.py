@@ -1,4 +1,4 @@
-"""Nothing holds the event loop for long, and nobody is refused for another: bounds and slices."""
+"""Nothing blocks the event loop for long, and no caller is refused because of another."""
 
 import asyncio
 import threading
@@ -26,7 +26,7 @@ from tests.service.running_service import API, RunningService, job, jobs
 
 
 class Written:
-    """Notes the groups that were written; refuses what is negative."""
+    """Records the groups that were written; refuses negative values."""
 
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
@@ -39,7 +39,7 @@ class Written:
         return [-one for one in group]
 
 
-async def test_a_group_weighs_so_much_or_is_one_member() -> None:
+async def test_a_group_has_a_maximum_weight_or_is_one_member() -> None:
     written = Written()
     gather = Gather(written, at_most=4, weigh=lambda one: one, weight_at_most=10)
     answers = await asyncio.gather(*(gather.add(one) for one in (9, 1, 1, 50, 5, 5, 1, 1, 1, 1, 1)))
@@ -58,7 +58,7 @@ async def test_no_member_is_refused_because_of_another() -> None:
     assert written.groups == [[1, 2, -3, 4], [1], [2], [-3], [4]]
 
 
-async def test_an_outage_is_everybodys() -> None:
+async def test_an_outage_fails_all_members() -> None:
     async def away(group: Sequence[int]) -> list[int]:
         raise StoreAway("away")
 
@@ -67,7 +67,7 @@ async def test_an_outage_is_everybodys() -> None:
     assert [type(end) for end in ends] == [StoreAway, StoreAway]
 
 
-async def test_submissions_go_in_groups_of_so_many_bytes(
+async def test_submissions_are_written_in_groups_of_a_maximum_size(
     boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit, sizes = type(boxless_service.node.store).submit, []
@@ -89,7 +89,7 @@ async def test_submissions_go_in_groups_of_so_many_bytes(
 
 
 class Sent:
-    """A request, as far as its turn depends on it."""
+    """A request, as far as the limits on bodies depend on it."""
 
     can_read_body = True
 
@@ -97,7 +97,7 @@ class Sent:
         self.content_length = content_length
 
 
-async def test_so_many_large_bodies_at_a_time_and_any_number_of_small_ones() -> None:
+async def test_a_few_large_bodies_at_a_time_and_any_number_of_small_ones() -> None:
     large, inside, go = LargeBodies(at_once=2), [0], asyncio.Event()
 
     async def one(length: int | None) -> None:
@@ -115,7 +115,7 @@ async def test_so_many_large_bodies_at_a_time_and_any_number_of_small_ones() -> 
     assert inside == [23]
 
 
-async def test_a_hundred_bodies_of_a_megabyte_are_all_taken(
+async def test_a_hundred_bodies_of_a_megabyte_are_all_accepted(
     boxless_service: RunningService,
 ) -> None:
     await boxless_service.project()
@@ -129,11 +129,11 @@ async def test_a_hundred_bodies_of_a_megabyte_are_all_taken(
     assert {answer.status for answer in answers} == {201}
 
 
-# --- What is looked at beside the loop --------------------------------------------------------
+# --- Work outside of the event loop -------------------------------------------------------------
 
 
 class HeldForecasts:
-    """Every run ahead waits until ``go``; what each was asked, and in which thread it was."""
+    """Every forecast waits until ``go``; records the questions and the threads."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.go = threading.Event()
@@ -154,7 +154,7 @@ class HeldForecasts:
 
 
 async def queued_behind_others(service: RunningService, count: int) -> list[str]:
-    """Builds that wait for the Boxes of the two that run."""
+    """Submit builds that wait for the Boxes of the two that run."""
     await service.project("web", jobs=[job("long", "sleep 60")])
     for one in [await service.build(branch=branch) for branch in "ab"]:
         await service.until(one["id"], state="running")
@@ -226,7 +226,7 @@ async def test_a_failed_forecast_fails_for_all_callers_and_the_next_one_runs(
     assert await forecasts.start(id_) is not None
 
 
-def test_asks_are_shared_up_to_so_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_callers_share_one_forecast_up_to_a_number_of_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boxsched.engine.books.SHARED_JOBS_AT_MOST", 100)
     books = Books(Organization(1, "default", "backfill", None, None))  # type: ignore[arg-type]
     for number in range(50):
@@ -236,7 +236,7 @@ def test_asks_are_shared_up_to_so_many_jobs(monkeypatch: pytest.MonkeyPatch) -> 
         assert sum(map(len, books._job_tuples)) <= 100
 
 
-# --- How long the loop is held ----------------------------------------------------------------
+# --- How long the loop is blocked ---------------------------------------------------------------
 
 
 def test_the_longest_hold_of_this_minute_and_the_last_is_reported() -> None:

@@ -1,4 +1,4 @@
-"""A project's branch patterns at the limit: compiled once, and not on the event loop."""
+"""A project with the maximum of branch patterns: compiled once, and not on the event loop."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ def rule(pattern: str) -> Rule:
 
 @pytest.fixture
 def compiled_in(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
-    """The threads in which patterns of some size are compiled."""
+    """Record the threads in which long patterns are compiled."""
     threads: list[threading.Thread] = []
     begin = Automaton.__init__
 
@@ -42,14 +42,14 @@ async def test_builds_of_a_project_with_many_patterns_compile_them_once_in_a_thr
     built = await asyncio.gather(*(service.build(branch=f"a{n}") for n in range(20)))
     assert {build["priority"] for build in built} == {70}
     assert (await service.build(branch="zzz"))["priority"] == 50
-    # Its settings change, so that it is read anew; the patterns are the same.
+    # Its settings change, so they are read again; the patterns are the same.
     await service.project(jobs=[job()], priority_branches=LARGE, max_boxes=7)
     assert (await service.build(branch="a"))["priority"] == 70
     assert len(compiled_in) == 1
     assert threading.main_thread() not in compiled_in
 
 
-async def test_of_those_compiled_the_last_are_kept(compiled_in: list[threading.Thread]) -> None:
+async def test_the_latest_compiled_patterns_are_kept(compiled_in: list[threading.Thread]) -> None:
     compiler = Compiler()
     several = [
         ProjectSettings(cancellation=tuple([rule(f"{n}-{one}") for one in LARGE]))

@@ -1,4 +1,4 @@
-"""Garbage collections are short, and what is garbage goes nevertheless."""
+"""Garbage collections are short, and garbage is still freed."""
 
 import asyncio
 import gc
@@ -19,7 +19,7 @@ from boxsched.scheduling.interface import BoxAdded, JobsEnded, Submit
 from boxsched.scheduling.prediction import forecast
 from boxsched.states import JobState, Result, State
 
-LOOKED_AT_MOST = 50_000  # objects, by one collection: about 12 ms
+LOOKED_AT_MOST = 50_000  # objects in one collection: about 12 ms
 
 
 class Cycle:
@@ -59,14 +59,14 @@ def test_no_collection_looks_at_a_large_heap(collector: Collector) -> None:
     assert max(looked) <= LOOKED_AT_MOST
 
 
-def test_a_cycle_that_is_young_is_freed_automatically(collector: Collector) -> None:
+def test_a_young_cycle_is_freed_automatically(collector: Collector) -> None:
     lost = garbage()
     heap = [[number] for number in range(collecting.THRESHOLDS[0] * 10)]
     assert lost() is None
     assert heap
 
 
-def test_a_cycle_that_was_frozen_goes_with_a_whole_collection(collector: Collector) -> None:
+def test_a_frozen_cycle_is_freed_by_a_full_collection(collector: Collector) -> None:
     cycle = Cycle()
     lost = weakref.ref(cycle)
     gc.collect()  # and frozen
@@ -78,7 +78,7 @@ def test_a_cycle_that_was_frozen_goes_with_a_whole_collection(collector: Collect
 
 
 @pytest.mark.parametrize(("seconds", "freezes"), [(0.0, 1_000), (3_600.0, 1)])
-async def test_a_whole_collection_runs_automatically(
+async def test_a_full_collection_runs_automatically(
     collector: Collector, monkeypatch: pytest.MonkeyPatch, seconds: float, freezes: int
 ) -> None:
     monkeypatch.setattr(collecting, "WHOLE_SECONDS", seconds)
@@ -110,7 +110,7 @@ def test_earlier_settings_are_restored() -> None:
     assert gc.get_freeze_count() == 0
 
 
-# --- What makes no cycles ---------------------------------------------------------------------
+# --- Code that creates no cycles ----------------------------------------------------------------
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def no_collector() -> Iterator[None]:
 
 
 def left() -> Counter[str]:
-    """Objects of ours that only the garbage collector would free, by type."""
+    """Return our objects that only the garbage collector would free, by type."""
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         gc.collect()
@@ -141,7 +141,7 @@ def submit(id_: int, asks: tuple[JobAsk, ...]) -> Submit:
     )
 
 
-def test_a_workload_that_ended_is_freed_at_once(no_collector: None) -> None:
+def test_an_ended_workload_is_freed_at_once(no_collector: None) -> None:
     core = Scheduler(QueueRules())
     for box in range(4):
         core.apply(BoxAdded(box, "default", None, None), 0.0)  # type: ignore[arg-type]
@@ -152,11 +152,11 @@ def test_a_workload_that_ended_is_freed_at_once(no_collector: None) -> None:
     assert ended
     now = 0.0
     while core.workloads:
-        now += 20.0  # late ones, too
+        now += 20.0  # late workloads, too
         running = [w.id for w in core.workloads.values() if w.run is not None]
         core.settle(now)
         core.decide([JobsEnded(id_, (0, 1), Result.PASSED) for id_ in running], now)
-    core.decide([submit(9, asks)], now)  # the Boxes are of another run by now
+    core.decide([submit(9, asks)], now)  # the Boxes belong to another run by now
     core.decide([JobsEnded(WorkloadId(9), (0, 1), Result.PASSED)], now)
     assert ended_group() is None
     assert not left()
@@ -212,7 +212,7 @@ def test_a_forecast_leaves_no_garbage(no_collector: None) -> None:
     assert not left()
 
 
-async def test_books_in_use_stay_whole(no_collector: None) -> None:
+async def test_books_in_use_stay_complete(no_collector: None) -> None:
     loading = Loading()
     loading.begin(ShardState(1, 1, 1, None, (), (), {}, ()))
     loading.add([loaded(1)])

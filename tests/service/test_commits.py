@@ -1,4 +1,4 @@
-"""A workload is one commit, from the first job that found it on: over the API, with real clones."""
+"""A workload runs one commit, fixed by its first job: through the API, with real clones."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from tests.service.running_service import API, RunningService, job
 from tests.worker.test_git import commit, git
 
-# In place of ssh: runs the command here, as soon as the file $WAIT_FOR is there.
+# In place of ssh: run the command here once the file $WAIT_FOR exists.
 SSH = """#!/bin/sh
 while [ -n "$WAIT_FOR" ] && ! [ -e "$WAIT_FOR" ]; do sleep 0.05; done
 for command; do :; done
@@ -43,7 +43,7 @@ async def log(service: RunningService, job_id: str) -> str:
     return (await service.call("GET", f"{API}/jobs/{job_id}/log")).body.decode()
 
 
-async def test_a_push_between_the_clones_of_two_jobs(
+async def test_a_push_between_the_clones_of_two_jobs_does_not_change_the_commit(
     executing_service: RunningService, repository: Path, ssh: Path, tmp_path: Path
 ) -> None:
     first = git(repository, "rev-parse", "HEAD")
@@ -54,7 +54,7 @@ async def test_a_push_between_the_clones_of_two_jobs(
         jobs=[clones("one", ssh), clones("two", ssh, go)],
     )
     made = await executing_service.build(branch="main")
-    await executing_service.until(made["id"], commit=first)  # while the other has not cloned
+    await executing_service.until(made["id"], commit=first)  # before the other has cloned
     commit(repository, "second")
     go.touch()
     done = await executing_service.finished(made["id"])
@@ -63,7 +63,7 @@ async def test_a_push_between_the_clones_of_two_jobs(
         assert await log(executing_service, f"{made['id']}-{number}") == f"{first}\n{first}\n"
 
 
-async def test_the_repository_is_set_to_another_between_two_jobs(
+async def test_a_new_repository_setting_between_two_jobs_does_not_change_the_commit(
     executing_service: RunningService, repository: Path, ssh: Path, tmp_path: Path
 ) -> None:
     first = git(repository, "rev-parse", "HEAD")
@@ -99,7 +99,7 @@ async def test_deploys_and_sessions_of_a_build_run_its_commit(
         assert await log(executing_service, f"{id_}-1") == f"{first}\n{first}\n"
 
 
-async def test_a_short_hash_becomes_whole(
+async def test_a_short_hash_is_completed(
     executing_service: RunningService, repository: Path
 ) -> None:
     first = git(repository, "rev-parse", "HEAD")

@@ -1,4 +1,5 @@
-"""Connections: what is not HTTP, who sends nothing or too slowly, our own mistakes, hang-ups."""
+"""Connections: data that is not HTTP, slow or silent clients, internal errors, clients that hang
+up."""
 
 import asyncio
 import ipaddress
@@ -18,7 +19,7 @@ BODY = b'{"branch":"main"}'
 
 
 async def say(service: RunningService, *pieces: bytes) -> bytes:
-    """All that the service answers to these bytes until it hangs up."""
+    """Return everything that the service answers to these bytes until it hangs up."""
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     for piece in pieces:
         writer.write(piece)
@@ -69,7 +70,7 @@ async def test_data_that_is_not_http_gets_400_in_our_format(
     "chunks",
     [b"zz\r\nx\r\n0\r\n\r\n", b"5;x=\n\r\nabcde\r\n0\r\n\r\n", b"3\r\nabcdef\r\n0\r\n\r\n"],
 )
-async def test_broken_chunks_are_400(service: RunningService, chunks: bytes) -> None:
+async def test_broken_chunks_get_400(service: RunningService, chunks: bytes) -> None:
     await service.project("web")
     wire = post(service, "Transfer-Encoding: chunked", "Connection: close")
     answer = await say(service, wire, chunks)
@@ -141,7 +142,7 @@ async def test_the_answer_to_an_internal_error_has_only_its_id(
 async def test_closing_the_connection_leaves_nothing_half_done(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The submission goes on without its caller: whole, and once."""
+    """The submission continues without its caller: complete, and once."""
     await service.project("web")
     begun, go_on = asyncio.Event(), asyncio.Event()
     submit = service.node.store.submit
@@ -179,7 +180,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 async def healthz(
     service: RunningService, address: str = "127.0.0.1"
 ) -> tuple[asyncio.StreamWriter, bytes]:
-    """A new connection from that address, and what it is answered first."""
+    """Open a connection from that address; return it and its first answer."""
     reader, writer = await asyncio.open_connection(
         "127.0.0.1", service.port, local_addr=(address, 0)
     )
@@ -191,7 +192,7 @@ async def healthz(
 
 
 @pytest.mark.parametrize("trusted", [False, True])
-async def test_no_address_has_more_than_its_share_but_a_proxy_of_ours(
+async def test_no_address_has_more_than_its_share_except_our_own_proxies(
     tmp_path: Path, trusted: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     proxies = (ipaddress.ip_network("127.0.0.1"),) if trusted else ()
@@ -207,5 +208,5 @@ async def test_no_address_has_more_than_its_share_but_a_proxy_of_ours(
         assert len(said) == (0 if trusted else 1)
         held[0][0].close()
         async with asyncio.timeout(20):
-            while (await healthz(service))[1] != OK:  # the server has to hear of the end first
+            while (await healthz(service))[1] != OK:  # the server has to see the end first
                 pass

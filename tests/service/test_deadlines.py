@@ -1,4 +1,4 @@
-"""Deadlines of connections, the places of strangers, and clients that hang up."""
+"""Deadlines of connections, limits for anonymous clients, and clients that hang up."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
-    """Whatever a client does, it is no error of ours."""
+    """Check that nothing a client did was logged as our error."""
     caplog.set_level(logging.ERROR)
     yield
     assert [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR] == []
@@ -49,7 +49,7 @@ async def ended(service: RunningService) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_sign_in_whose_body_does_not_come_is_given_up(
+async def test_a_sign_in_whose_body_never_arrives_is_given_up(
     service: RunningService, short: None
 ) -> None:
     answer = await say(service, SIGN_IN + b"\r\ntoken=")
@@ -57,7 +57,7 @@ async def test_a_sign_in_whose_body_does_not_come_is_given_up(
     assert b'"code":"too_slow"' in answer
 
 
-async def test_sign_ins_whose_bodies_do_not_come_delay_no_large_body(
+async def test_sign_ins_without_bodies_delay_no_large_body(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(large, "PATIENCE_SECONDS", SHORT)
@@ -72,7 +72,8 @@ async def test_sign_ins_whose_bodies_do_not_come_delay_no_large_body(
         writers.append(writer)
         writer.write(sign_in + b"\r\n1\r\nt\r\n")
         await writer.drain()
-    assert (await service.call("GET", f"{API}/workloads")).status == 200  # they have been read
+    # their headers have been read
+    assert (await service.call("GET", f"{API}/workloads")).status == 200
     body = msgspec.json.encode({"branch": "main", "message": "x" * large.LARGE_BYTES})
     answer = await service.call("POST", f"{API}/projects/web/builds", data=body)
     assert answer.status != 503
@@ -124,19 +125,19 @@ async def test_a_connection_between_two_requests_may_be_idle(service: RunningSer
     for _ in range(2):
         writer.write(post(service, f"Content-Length: {len(BODY)}"))
         await writer.drain()
-        writer.write(BODY)  # in a packet of its own
+        writer.write(BODY)  # in its own packet
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 201 ")
         await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split()[0]))
         mine = writer.get_extra_info("sockname")
         [connection] = [one for one in service.runner.server.connections if one.peername == mine]
         far = asyncio.get_running_loop().time() + 1_000
-        assert not connection.look(far)  # nothing is waited for
+        assert not connection.look(far)  # there is no data to wait for
     writer.close()
 
 
 async def deaf(service: RunningService, request: bytes) -> socket.socket:
-    """A client that asks and never reads."""
+    """Send a request and never read the answer."""
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
     raw.setblocking(False)
@@ -150,8 +151,8 @@ async def deaf(service: RunningService, request: bytes) -> socket.socket:
 async def test_an_answer_that_is_not_read_is_cut(
     service: RunningService, monkeypatch: pytest.MonkeyPatch, version: bytes, at_once: bool
 ) -> None:
-    """Of 30 MB, nothing is held when it is over: neither the answer nor the connection. Behind an
-    answer in HTTP/1.0 the service closes."""
+    """Of 30 MB, nothing is kept afterwards, neither the answer nor the connection. The service
+    closes after an answer in HTTP/1.0."""
     if at_once:
         monkeypatch.setattr(replies, "SLICE_BYTES", 40_000_000)
     large = b'"' + b"x" * 30_000_000 + b'"'
@@ -162,7 +163,7 @@ async def test_an_answer_that_is_not_read_is_cut(
     for route in service.runner.app.router.routes():
         if route.resource is not None and route.resource.canonical == "/healthz":
             monkeypatch.setattr(route, "_handler", much)
-    whole = await service.call("GET", "/healthz")  # who reads gets all of it
+    whole = await service.call("GET", "/healthz")  # a client that reads gets all of it
     assert whole.body == large
     monkeypatch.setattr(deadlines, "WRITE_SECONDS", SHORT)
     asked = [await deaf(service, HEALTHZ.replace(b"1.1", version)) for _ in range(5)]
@@ -171,7 +172,7 @@ async def test_an_answer_that_is_not_read_is_cut(
         one.close()
 
 
-# --- Strangers --------------------------------------------------------------------------------
+# --- Anonymous clients --------------------------------------------------------------------------
 
 
 async def test_sign_ins_that_never_end_do_not_block_others(tmp_path: Path) -> None:
@@ -193,7 +194,7 @@ async def test_sign_ins_that_never_end_do_not_block_others(tmp_path: Path) -> No
 async def test_a_connection_with_a_valid_token_is_not_closed(tmp_path: Path) -> None:
     async with RunningService.open(tmp_path / "data", connections_per_address=50) as service:
         known = []
-        for _ in range(30):  # more than strangers may have
+        for _ in range(30):  # more than anonymous clients may have
             reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
             writer.write(
                 b"GET /api/v1/boxes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
@@ -219,7 +220,7 @@ async def first_line(service: RunningService) -> tuple[asyncio.StreamWriter, byt
 
 
 class FakeConnection:
-    """A stranger who kept us waiting at so many looks; -1 = who does not."""
+    """An anonymous connection; ``waited``: at how many checks it kept us waiting; -1: never."""
 
     def __init__(self, waited: int = -1, *, idle: bool = False) -> None:
         self.waited = waited
@@ -246,7 +247,7 @@ def test_which_connection_is_closed_at_the_limit() -> None:
     for one in herd:  # beyond their share, but their requests are on their way
         assert kept.take("192.0.2.1", one) is not None
     assert not any(one.out for one in (*served, fresh, *herd))
-    assert kept.take("192.0.2.1", FakeConnection()) is not None  # all places are taken
+    assert kept.take("192.0.2.1", FakeConnection()) is not None  # all connections are in use
     assert fresh.out
     assert kept.take("192.0.2.2", FakeConnection()) == "192.0.2.2"
 
@@ -346,7 +347,7 @@ async def test_closing_the_connection_before_the_body_is_read_is_not_an_error(
 async def test_closing_the_connection_after_the_headers_is_not_an_error(
     service: RunningService, sign_in: bool, turns: int
 ) -> None:
-    """The end comes with the headers, before the handler has begun."""
+    """The connection ends with the headers, before the handler has started."""
     _, writer = await asyncio.open_connection("127.0.0.1", service.port)
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not (made := service.runner.server.connections) or not made[0].idle:  # noqa: ASYNC110
@@ -361,7 +362,7 @@ async def test_closing_the_connection_after_the_headers_is_not_an_error(
     await asyncio.wait({task})
     assert task.cancelled() or task.exception() is None
     counted = 'sign-in",status="499"' if sign_in else 'builds",status="499"'
-    if turns:  # else it was never taken up
+    if turns:  # otherwise it would never be accepted
         assert counted in (await service.call("GET", "/metrics")).body.decode()
     writer.close()
 
@@ -377,7 +378,7 @@ async def test_closing_the_connection_in_a_stream_is_not_an_error(service: Runni
 
 
 async def hang_up(service: RunningService, *pieces: bytes) -> None:
-    """With a reset, which is what a killed client leaves behind."""
+    """Reset the connection, as a killed client does."""
     raw = socket.socket()
     raw.setblocking(False)
     loop = asyncio.get_running_loop()
@@ -446,7 +447,7 @@ def assert_headers(answer: bytes) -> None:
         b"GET /%ff%00 HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
 )
-async def test_every_answer_has_the_headers(service: RunningService, wire: bytes) -> None:
+async def test_every_answer_has_the_security_headers(service: RunningService, wire: bytes) -> None:
     head, separator, body = wire.partition(b"\r\n\r\n")
     if b"Upgrade" not in head:
         head += b"\r\nConnection: close"

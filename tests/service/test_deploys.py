@@ -1,4 +1,4 @@
-"""Deploys: of which code, to which server, in which lane."""
+"""Deploys: which code goes to which server, in which lane."""
 
 import subprocess
 from pathlib import Path
@@ -48,7 +48,7 @@ async def test_only_a_passed_build_of_the_project_can_be_deployed(
         assert found == (422, "build"), (project, source["kind"])
 
 
-async def test_a_deploy_is_of_its_builds_branch_or_tag(service: RunningService) -> None:
+async def test_a_deploy_has_the_branch_or_tag_of_its_build(service: RunningService) -> None:
     servers = {"s": {"jobs": [job()], "branch": "release"}}
     await service.project("web", servers=servers, default_branch="trunk")
     for asked in ({"branch": "x", "tag": None}, {"branch": None, "tag": "v1"}):
@@ -61,7 +61,7 @@ async def test_a_deploy_is_of_its_builds_branch_or_tag(service: RunningService) 
         assert {name: again.json[name] for name in asked} == asked
 
 
-async def test_a_deploy_without_a_build_is_of_the_servers_or_the_default_branch(
+async def test_a_deploy_without_a_build_uses_the_branch_of_the_server_or_the_default_branch(
     boxless_service: RunningService,
 ) -> None:
     servers = {"own": {"jobs": [job()], "branch": "release"}, "plain": {"jobs": [job()]}}
@@ -99,7 +99,7 @@ async def log_of(service: RunningService, job_id: str) -> str:
 async def test_a_deploy_of_a_build_without_a_commit_ships_no_other_code(
     executing_service: RunningService, tmp_path: Path
 ) -> None:
-    """The build ran without a repository; the branch's newest commit is not what was built."""
+    """The build ran without a repository; the branch's newest commit was not built."""
 
     def git(*arguments: str) -> None:
         identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")

@@ -1,7 +1,7 @@
-"""openapi.json against the service, by schemathesis: all of its checks, stateful too.
+"""Checks openapi.json against the service with schemathesis, including stateful checks.
 
-A fixed seed keeps the suite's run the same; with ``--schemathesis-seconds N`` it goes on for so
-long with a new one. What is asked differently, and why, stands in schemathesis.toml.
+The suite's seed is fixed; ``--schemathesis-seconds N`` runs for N seconds with a new seed. The
+deviations and their reasons are in schemathesis.toml.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from tests.service.running_service import API, RunningService, job
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 SEED = 7
 EXAMPLES = 6  # for each call and phase
-SECONDS_A_REQUEST = 60  # no request is to fail for the machine being busy
+SECONDS_A_REQUEST = 60  # a busy machine must not make a request fail
 
 
 async def schemathesis(
     service: RunningService, tmp_path: Path, token: str, phases: str, *, seconds: int
 ) -> str:
-    """What it says; the run must find nothing."""
+    """Return schemathesis's output; the run must find nothing."""
     description = tmp_path / "openapi.json"
     description.write_bytes((await service.call("GET", f"{API}/openapi.json")).body)
     program = shutil.which("st", path=str(Path(sys.executable).parent))
@@ -49,7 +49,7 @@ def seconds(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.mark.timeout(0)
-async def test_all_that_an_administrator_may_ask(
+async def test_everything_that_an_administrator_may_request(
     service: RunningService, tmp_path: Path, seconds: int, mistakes: pytest.LogCaptureFixture
 ) -> None:
     await service.project("web", servers={"s": {"jobs": [job()]}})
@@ -62,12 +62,12 @@ async def test_all_that_an_administrator_may_ask(
 
 
 @pytest.mark.timeout(0)
-async def test_all_that_a_worker_may_not_ask(
+async def test_nothing_that_a_worker_may_not_request(
     service: RunningService, tmp_path: Path, seconds: int, mistakes: pytest.LogCaptureFixture
 ) -> None:
     made = await service.call("POST", f"{API}/tokens", {"role": "worker"})
     await schemathesis(service, tmp_path, made.json["token"], "coverage,fuzzing", seconds=seconds)
     assert not mistakes.records
-    for path in ("/projects", "/workloads", "/tokens"):  # nothing of it came through
+    for path in ("/projects", "/workloads", "/tokens"):  # no request was accepted
         [left] = (await service.get(path)).values() if path != "/workloads" else ([],)
         assert path == "/tokens" or left == []

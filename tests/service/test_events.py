@@ -1,4 +1,4 @@
-"""Server-sent events: every change, in order, without a gap, whoever comes back and when."""
+"""Server-sent events: every change, in order, without a gap, whoever reconnects and when."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ from tests.service.running_service import API, RunningService, job
 async def read(
     service: RunningService, count: int, after: str | None = None, query: str = ""
 ) -> list[Event]:
-    """The next events, as a client sees them."""
+    """Return the next events as a client receives them."""
     found: list[Event] = []
     async for event in stream(service, after, query):
         found.append(event)
@@ -51,7 +51,7 @@ async def stored(service: RunningService) -> list[str]:
     ]
 
 
-async def test_the_life_of_a_build(service: RunningService) -> None:
+async def test_the_events_of_a_build(service: RunningService) -> None:
     await service.project("web")
     reading = asyncio.create_task(read(service, 6))
     await service.call("GET", "/healthz")
@@ -71,7 +71,9 @@ async def test_the_life_of_a_build(service: RunningService) -> None:
     assert mine[0].data["branch"] == "main"
 
 
-async def test_from_the_beginning_all_that_is_stored(service: RunningService) -> None:
+async def test_reading_from_the_beginning_returns_all_stored_events(
+    service: RunningService,
+) -> None:
     await service.project("web")
     for n in range(20):
         await service.finished((await service.build(branch=f"b{n}"))["id"])
@@ -84,7 +86,7 @@ async def test_from_the_beginning_all_that_is_stored(service: RunningService) ->
 async def test_a_reader_that_reconnects_misses_no_event_and_sees_none_twice(
     service: RunningService,
 ) -> None:
-    """A reader that breaks off again and again, while builds go on."""
+    """A reader disconnects again and again while builds run."""
     await service.project("web")
 
     async def load() -> None:
@@ -103,7 +105,7 @@ async def test_a_reader_that_reconnects_misses_no_event_and_sees_none_twice(
     assert seen == ids[: len(seen)]
 
 
-async def test_many_readers_under_load_see_the_same(service: RunningService) -> None:
+async def test_many_readers_under_load_receive_the_same_events(service: RunningService) -> None:
     await service.project("web")
     readers = [asyncio.create_task(read(service, 300, "1.0.0")) for _ in range(8)]
     for n in range(80):
@@ -131,7 +133,7 @@ async def test_many_readers_under_load_see_the_same(service: RunningService) -> 
         "+".join(["1.0.0"] * 1_300),
     ],
 )
-async def test_invalid_ids(service: RunningService, id_: str) -> None:
+async def test_invalid_event_ids_are_refused(service: RunningService, id_: str) -> None:
     for query, headers, field in (
         ("", {"Last-Event-ID": id_}, "Last-Event-ID"),
         (f"?after={id_}", {}, "after"),
@@ -140,7 +142,9 @@ async def test_invalid_ids(service: RunningService, id_: str) -> None:
         assert (answer.status, answer.error["field"]) == (422, field)
 
 
-async def test_a_sign_of_life(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_quiet_stream_sends_comments(
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(events_module, "KEEPALIVE_SECONDS", 0.05)
     async with service.client.get(
         service.url + API + "/events", headers={"Authorization": f"Bearer {service.token}"}
@@ -150,10 +154,10 @@ async def test_a_sign_of_life(service: RunningService, monkeypatch: pytest.Monke
     assert lines[4] == lines[6] == b": still here\n"
 
 
-async def test_a_reader_without_events_knows_where_the_stream_began(
+async def test_a_reader_without_events_knows_where_the_stream_started(
     service: RunningService,
 ) -> None:
-    """Else what happens between two connections would be missed by it."""
+    """Otherwise it would miss what happens between two connections."""
     await service.project("web")
     headers = {"Authorization": f"Bearer {service.token}"}
     async with service.client.get(service.url + API + "/events", headers=headers) as response:
@@ -173,7 +177,8 @@ async def test_the_streams_end_when_the_node_stops(service: RunningService) -> N
         service.node.feed.close()
         await asyncio.wait_for(response.content.read(), 10)
     answer = await service.call("GET", f"{API}/events")
-    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")  # to another node, then
+    # a reader then connects to another node
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
 
 
 async def test_only_a_client_that_does_not_read_is_dropped(

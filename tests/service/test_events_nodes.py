@@ -1,4 +1,4 @@
-"""Two nodes over one PostgreSQL: whichever is asked, and whoever leads, the history is the same."""
+"""Two nodes over one PostgreSQL: the history is the same on both, whoever leads."""
 
 import asyncio
 import itertools
@@ -29,7 +29,7 @@ def postgres() -> Iterator[str]:
 def redis(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Any]:
-    """Without a bus all poll; the same must come of both."""
+    """Without a bus all nodes poll; the results must be the same."""
     if request.param == "polling":
         yield None
         return
@@ -59,7 +59,7 @@ async def stream(service: RunningService, after: str) -> AsyncIterator[Event]:
 
 
 async def until_finished(service: RunningService, workloads: set[str]) -> list[str]:
-    """The ids of all events, from the first, until these have finished."""
+    """Return the ids of all events, from the first, until these builds have finished."""
     ids, left = [], set(workloads)
     async with asyncio.timeout(PATIENCE_SECONDS):
         async for event in stream(service, "1.0.0"):

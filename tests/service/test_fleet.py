@@ -1,4 +1,4 @@
-"""Workers that will not come again: forgotten, with their Boxes, once no job is on them."""
+"""Retired workers are forgotten with their Boxes once they have no job."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from tests.service.running_service import API, PATIENCE_SECONDS, RunningService,
 
 
 async def connect(service: RunningService, name: str, boxes: int) -> Connected:
-    """As the gateway does it."""
+    """Connect a worker as the gateway does."""
     new = NewWorker(name, name, "10.0.0.2", service.node.name, ("default",) * boxes)
     connected = await service.node.store.connect_worker(new)
     rows = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
@@ -28,7 +28,7 @@ async def boxes_are(service: RunningService, total: int, away: int = 0) -> None:
                 await anext(aiter(events))
 
 
-async def test_a_worker_that_is_away_is_forgotten(service: RunningService) -> None:
+async def test_an_absent_worker_is_forgotten(service: RunningService) -> None:
     await service.project("web")
     connected = await connect(service, "builder-2", 2)
     refused = await service.call("DELETE", f"{API}/workers/builder-2")
@@ -46,7 +46,7 @@ async def test_a_worker_that_is_away_is_forgotten(service: RunningService) -> No
     assert (one["state"], one["seen_at"][-1]) == ("disconnected", "Z")
 
 
-async def test_its_boxes_go_with_it(service: RunningService) -> None:
+async def test_the_boxes_of_a_forgotten_worker_are_removed(service: RunningService) -> None:
     await service.project("web")
     connected = await connect(service, "builder-2", 2)
     await service.node.store.disconnect_workers([connected.connection])
@@ -65,6 +65,6 @@ async def test_its_boxes_go_with_it(service: RunningService) -> None:
     ] * 2
     said = await service.get(f"/workloads/{waits['id']}/explanation")
     assert said["reason"] == "no_such_boxes"
-    again = await connect(service, "builder-2", 2)  # a new one
+    again = await connect(service, "builder-2", 2)  # a new worker
     assert again.connection.worker != connected.connection.worker
     await service.until(waits["id"], state="running")

@@ -1,4 +1,4 @@
-"""What does not have the form asked for is told the form."""
+"""A value in the wrong form is refused with a description of the right form."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ def test_every_pattern_has_a_message() -> None:
         ),
     ],
 )
-def test_a_value_of_another_form(kind: type, value: object, said: tuple[str, str]) -> None:
+def test_a_value_in_the_wrong_form(kind: type, value: object, said: tuple[str, str]) -> None:
     with pytest.raises(Invalid) as raised:
         Form(kind).read(msgspec.json.encode(value))
     field, words = said

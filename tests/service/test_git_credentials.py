@@ -1,4 +1,4 @@
-"""What git alone uses to reach a repository: it works, and it is nowhere else."""
+"""Credentials for git: git can use them, and they appear nowhere else."""
 
 import asyncio
 import base64
@@ -40,7 +40,7 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def server(
     tmp_path: Path, identity: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[GitServer]:
-    """It has a repository ``web`` and takes the token with any name."""
+    """It has a repository ``web`` and accepts the token with any user name."""
     monkeypatch.setenv("GIT_SSL_CAINFO", str(identity))
     repository(tmp_path / "served" / "web", **PRIVATE_FILES)
     async with GitServer.open(
@@ -65,7 +65,7 @@ async def project(service: RunningService, url: str, **settings: Any) -> None:
 
 
 async def ended(service: RunningService, **asked: Any) -> tuple[dict[str, Any], str]:
-    """A build that has ended, and the log of its first job."""
+    """Return a finished build and the log of its first job."""
     return await log_of(service, await service.finished((await service.build(**asked))["id"]))
 
 
@@ -86,7 +86,7 @@ def files_with(folder: Path, words: list[bytes]) -> Iterator[Path]:
 
 
 def processes_with(words: list[bytes]) -> list[str]:
-    """Programs whose arguments or environment have one of the words."""
+    """Return programs whose arguments or environment contain one of the words."""
     found = []
     for name in ("cmdline", "environ"):
         for path in Path("/proc").glob(f"[0-9]*/{name}"):
@@ -99,7 +99,7 @@ def processes_with(words: list[bytes]) -> list[str]:
 # --- A token ----------------------------------------------------------------------------------
 
 
-async def test_the_file_is_read_and_the_repository_cloned(
+async def test_the_jobs_file_is_read_and_the_repository_cloned(
     site: RunningService, server: GitServer
 ) -> None:
     await project(site, f"{server.url}/web")
@@ -110,7 +110,7 @@ async def test_the_file_is_read_and_the_repository_cloned(
 
 
 @pytest.mark.parametrize("clone", [{"depth": 1}, {"submodules": True}])
-async def test_however_it_is_cloned(
+async def test_every_kind_of_clone_works(
     site: RunningService, server: GitServer, clone: dict[str, object]
 ) -> None:
     await project(site, f"{server.url}/web", clone=clone)
@@ -118,7 +118,7 @@ async def test_however_it_is_cloned(
     assert (done["result"], log) == ("passed", "private code\n"), done
 
 
-async def test_the_user_that_the_url_names(site: RunningService, server: GitServer) -> None:
+async def test_the_user_name_of_the_url_is_used(site: RunningService, server: GitServer) -> None:
     await project(site, f"https://ada@localhost:{server.port}/web")
     done, log = await ended(site)
     assert (done["result"], log) == ("passed", "private code\n"), done
@@ -126,7 +126,7 @@ async def test_the_user_that_the_url_names(site: RunningService, server: GitServ
     assert f"x-access-token:{TOKEN}" not in server.authorizations
 
 
-async def test_without_them_the_reason_says_that_a_password_is_asked_for(
+async def test_without_credentials_the_reason_says_that_a_password_is_required(
     site: RunningService, server: GitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("boxsched.automation.plans.LAST_PAUSE_SECONDS", 0.0)
@@ -141,10 +141,10 @@ async def test_without_them_the_reason_says_that_a_password_is_asked_for(
     assert "another" not in done["reason"]
 
 
-async def test_no_form_of_it_is_anywhere_else(
+async def test_the_token_appears_in_no_form_anywhere_else(
     site: RunningService, server: GitServer, tmp_path: Path
 ) -> None:
-    """While git runs for the planner, while it runs for the job, and after the job."""
+    """Checked while git runs for the planner, while it runs for the job, and after the job."""
     found: dict[str, object] = {}
 
     def look(when: str) -> None:
@@ -187,10 +187,10 @@ async def test_no_form_of_it_is_anywhere_else(
     assert events and not any(b"canary" in event.data for event in events)
 
 
-async def test_nothing_is_left_of_it_when_all_that_runs_is_killed(
+async def test_nothing_is_left_of_the_token_when_all_processes_are_killed(
     site: RunningService, server: GitServer, tmp_path: Path
 ) -> None:
-    """Supervisor and git die while git waits for the repository."""
+    """Supervisor and git are killed while git waits for the repository."""
     await project(site, f"{server.url}/web")
     server.gate.clear()
     made = await site.build(jobs=[job()])
@@ -204,7 +204,7 @@ async def test_nothing_is_left_of_it_when_all_that_runs_is_killed(
 
 
 def supervisor_below(folder: Path) -> int:
-    """The process that supervises a job in this folder, which its spawner's arguments name."""
+    """Return the process that supervises a job in this folder, from its spawner's arguments."""
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if (path / "comm").read_text().startswith("job ") and str(folder).encode() in (
@@ -214,10 +214,10 @@ def supervisor_below(folder: Path) -> int:
     raise AssertionError("no supervisor")
 
 
-async def test_a_job_cannot_make_git_show_it(
+async def test_a_job_cannot_make_git_show_the_token(
     site: RunningService, server: GitServer, tmp_path: Path
 ) -> None:
-    """git with credentials has nothing of the environment that a job gives itself."""
+    """git with credentials ignores the environment that a job sets."""
     hit = tmp_path / "hit"
     tool = tmp_path / "tool"
     tool.write_text(f"#!/bin/sh\ncat /proc/self/fd/* >> {hit}; env >> {hit}\n")
@@ -239,7 +239,7 @@ async def test_a_job_cannot_make_git_show_it(
     assert not hit.exists()
 
 
-async def test_a_redirect_does_not_take_it_to_another_host(
+async def test_a_redirect_does_not_send_the_token_to_another_host(
     site: RunningService, server: GitServer, identity: Path, tmp_path: Path
 ) -> None:
     async with GitServer.open(tmp_path / "served", identity, lambda *_: True) as other:
@@ -259,7 +259,7 @@ async def test_a_redirect_does_not_take_it_to_another_host(
         assert set(other.authorizations) == {None}
 
 
-async def test_another_host_needs_them_to_be_set_again(
+async def test_for_another_host_the_credentials_must_be_set_again(
     site: RunningService, server: GitServer, identity: Path, tmp_path: Path
 ) -> None:
     async with GitServer.open(tmp_path / "served", identity, lambda *_: True) as other:
@@ -280,7 +280,7 @@ async def test_another_host_needs_them_to_be_set_again(
         assert other.authorizations == []
 
 
-async def test_a_worker_of_its_own_gets_them_too(
+async def test_an_external_worker_gets_the_credentials_too(
     tmp_path: Path, server: GitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with RunningService.open(tmp_path / "data", boxes=0) as service:
@@ -315,7 +315,7 @@ WITH_SUBMODULE = {
 
 
 @pytest.mark.parametrize("url", ["URL/library", "../library"])
-async def test_submodules_at_the_same_host(
+async def test_submodules_on_the_same_host_get_the_credentials(
     site: RunningService, server: GitServer, url: str
 ) -> None:
     repository(server.folder / "library", which="library\n")
@@ -325,7 +325,7 @@ async def test_submodules_at_the_same_host(
     assert (done["result"], log) == ("passed", "private code\nlibrary\n"), done
 
 
-async def test_submodules_at_another_host_get_none(
+async def test_submodules_on_another_host_do_not_get_the_credentials(
     site: RunningService, server: GitServer, identity: Path, tmp_path: Path
 ) -> None:
     repository(server.folder / "library", which="library\n")
@@ -338,7 +338,7 @@ async def test_submodules_at_another_host_get_none(
         assert set(other.authorizations) == {None}
 
 
-async def test_a_fork_is_cloned_but_its_submodules_get_none(
+async def test_submodules_of_a_fork_do_not_get_the_credentials(
     site: RunningService, server: GitServer
 ) -> None:
     """The author of a fork may name any other private repository of the host."""
@@ -390,7 +390,7 @@ eval "exec $before"
 
 
 def use_ssh(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """Let both gits find this program under the name ``ssh``."""
+    """Make both gits find this program under the name ``ssh``."""
     tools = folder / "tools"
     tools.mkdir()
     (tools / "ssh").write_text(text)
@@ -400,7 +400,7 @@ def use_ssh(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr("boxsched.worker.agent.plan.JOB_PATH", path)
 
 
-async def test_a_key_is_given_to_ssh_alone(
+async def test_the_key_is_given_to_ssh_only(
     site: RunningService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = ssh_key(tmp_path)
@@ -425,7 +425,7 @@ async def test_a_key_is_given_to_ssh_alone(
     assert processes_with([body]) == []
 
 
-async def test_openssh_takes_the_key(
+async def test_openssh_accepts_the_key(
     site: RunningService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asyncssh = pytest.importorskip("asyncssh")
@@ -519,7 +519,7 @@ async def stored(service: RunningService) -> str | None:
     return (await service.node.store.sealed_git_credentials([project.id])).get(project.id)
 
 
-async def test_they_are_kept_replaced_removed_and_never_read_back(
+async def test_credentials_are_kept_replaced_removed_and_never_returned(
     boxless_service: RunningService,
 ) -> None:
     await project(boxless_service, HTTPS)
@@ -534,14 +534,16 @@ async def test_they_are_kept_replaced_removed_and_never_read_back(
     assert await stored(boxless_service) is None
 
 
-async def test_without_a_key_of_the_vault_they_are_refused(boxless_service: RunningService) -> None:
+async def test_without_a_vault_key_credentials_are_refused(boxless_service: RunningService) -> None:
     object.__setattr__(boxless_service.node.vault, "ring", None)
     answer = await boxless_service.project(repository=HTTPS, git_credentials={"https_token": TOKEN})
     assert (answer.status, answer.error["code"]) == (409, "secrets_unusable")
     assert "--secrets-key-file" in answer.error["message"]
 
 
-async def test_a_job_is_not_run_without_them(site: RunningService, server: GitServer) -> None:
+async def test_a_job_does_not_run_without_its_credentials(
+    site: RunningService, server: GitServer
+) -> None:
     await project(site, f"{server.url}/web")
     object.__setattr__(site.node.vault, "ring", None)
     done, _ = await ended(site)

@@ -1,4 +1,4 @@
-"""A refusal says which field or value was meant, and what to write instead."""
+"""A refusal names the field or value that was probably meant, and the correct form."""
 
 import pytest
 
@@ -29,7 +29,7 @@ BUILDS = f"{API}/projects/web/builds"
         ({"repository": "http://example.org/x.git"}, "repository", "https://HOST/PATH"),
     ],
 )  # fmt: skip
-async def test_settings(
+async def test_hints_for_settings(
     boxless_service: RunningService, settings: dict[str, object], field: str, says: str
 ) -> None:
     answer = await boxless_service.call("PUT", SETTINGS, settings)
@@ -37,7 +37,7 @@ async def test_settings(
     assert says in answer.error["message"]
 
 
-async def test_a_server(boxless_service: RunningService) -> None:
+async def test_hints_for_a_server(boxless_service: RunningService) -> None:
     await boxless_service.project("web", servers={"production": {"jobs": [job()]}})
     answer = await boxless_service.call(
         "POST", f"{API}/projects/web/deploys", {"server": "prodution"}
@@ -58,7 +58,7 @@ async def test_a_server(boxless_service: RunningService) -> None:
         ("/jobs/w1-1/log?folow=1", "folow", "follow"),
     ],
 )
-async def test_query_parameters(
+async def test_hints_for_query_parameters(
     boxless_service: RunningService, path: str, field: str, says: str
 ) -> None:
     answer = await boxless_service.call("GET", API + path)
@@ -72,6 +72,6 @@ async def test_without_a_token_the_answer_reveals_no_parameters(
     assert (await boxless_service.call("GET", f"{API}/boxes?x=1", token=None)).status == 401
 
 
-async def test_probes_may_add_what_they_like(boxless_service: RunningService) -> None:
+async def test_health_checks_may_add_any_parameters(boxless_service: RunningService) -> None:
     for path in ("/healthz?x=1&x=2", "/readyz?now", "/?filter=web"):
         assert (await boxless_service.call("GET", path)).status == 200

@@ -1,4 +1,4 @@
-"""Whatever a delivery's body is, signed or not: it is never a mistake of ours (F27)."""
+"""A delivery with any body, signed or not, never causes an internal error (F27)."""
 
 import asyncio
 import gzip
@@ -48,7 +48,7 @@ async def service(boxless_service: RunningService) -> RunningService:
 
 @pytest.mark.parametrize("provider", ["github", "gitlab", "bitbucket", "generic"])
 @pytest.mark.parametrize("name", BODIES)
-async def test_a_signed_body_of_any_kind_is_answered_in_order(
+async def test_a_signed_body_of_any_kind_gets_a_proper_answer(
     service: RunningService, name: str, provider: str, mistakes: pytest.LogCaptureFixture
 ) -> None:
     events = {"github": {}, "gitlab": {"X-Gitlab-Event": "Push Hook"}}
@@ -64,7 +64,7 @@ async def test_a_signed_body_of_any_kind_is_answered_in_order(
     assert [one for one in mistakes.records if one.levelno >= logging.ERROR] == []
 
 
-async def test_bytes_by_chance_are_never_a_mistake_of_ours(service: RunningService) -> None:
+async def test_random_bytes_never_cause_an_internal_error(service: RunningService) -> None:
     chance = random.Random(7)
     for _ in range(300):
         body = bytearray(PUSH)
@@ -88,7 +88,7 @@ async def test_bytes_by_chance_are_never_a_mistake_of_ours(service: RunningServi
         {"Content-Type": "\udcff"},
     ],
 )
-async def test_headers_of_any_kind_are_answered_in_order(
+async def test_headers_of_any_kind_get_a_proper_answer(
     service: RunningService, headers: dict[str, str], mistakes: pytest.LogCaptureFixture
 ) -> None:
     answer = await send(service, push(), headers=headers)
@@ -97,7 +97,7 @@ async def test_headers_of_any_kind_are_answered_in_order(
     assert [one for one in mistakes.records if one.levelno >= logging.ERROR] == []
 
 
-async def test_a_large_delivery_is_taken_and_a_larger_one_is_refused(
+async def test_a_delivery_up_to_the_limit_is_accepted_and_a_larger_one_is_refused(
     service: RunningService,
 ) -> None:
     large = push(padding="x" * (MAX_PAYLOAD_BYTES - 10_000))
@@ -109,7 +109,7 @@ async def test_a_large_delivery_is_taken_and_a_larger_one_is_refused(
 async def test_no_parser_runs_over_a_large_body_in_the_node(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No other thread runs during one call of it, and the event loop would stand still."""
+    """No other thread runs during a parser's call, and the event loop would stop."""
 
     def held(*_: object) -> None:
         raise AssertionError("a large body was read in the node's process")
@@ -122,7 +122,7 @@ async def test_no_parser_runs_over_a_large_body_in_the_node(
     assert (again.status, again.error["message"]) == (400, "the body is not a JSON object")
 
 
-async def test_a_body_of_unknown_size_is_bounded_too(service: RunningService) -> None:
+async def test_a_body_of_unknown_size_is_limited_too(service: RunningService) -> None:
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(MAX_PAYLOAD_BYTES // 65_536 + 2):
             yield b" " * 65_536
@@ -131,14 +131,14 @@ async def test_a_body_of_unknown_size_is_bounded_too(service: RunningService) ->
     assert answer.status == 413
 
 
-async def test_a_compressed_delivery_is_taken(service: RunningService) -> None:
+async def test_a_compressed_delivery_is_accepted(service: RunningService) -> None:
     body = json.dumps(push()).encode()
     headers = {**signed("github", body), "Content-Encoding": "gzip"}
     answer = await send(service, gzip.compress(body), headers=headers)
     assert answer.json["result"] == "created"
 
 
-async def test_a_bomb_is_refused_before_it_is_whole(service: RunningService) -> None:
+async def test_a_compression_bomb_is_refused_before_it_is_unpacked(service: RunningService) -> None:
     bomb = zlib.compressobj(9, zlib.DEFLATED, 31)
     body = b"".join(bomb.compress(b" " * (1 << 20)) for _ in range(100)) + bomb.flush()
     assert len(body) < 1 << 20
@@ -152,7 +152,7 @@ async def test_other_encodings_are_refused(service: RunningService, encoding: st
     assert answer.status == 400
 
 
-def test_what_gzip_makes_is_unpacked_within_a_limit() -> None:
+def test_gzip_data_is_unpacked_up_to_a_limit() -> None:
     whole = gzip.compress(b"ab")
     assert unpacked(whole) == b"ab"
     for broken in (b"", whole[:-1], whole[:5], b"no gzip", whole + b"x", whole + whole):
@@ -163,8 +163,10 @@ def test_what_gzip_makes_is_unpacked_within_a_limit() -> None:
         unpacked(gzip.compress(b" " * (MAX_PAYLOAD_BYTES + 1), 1))
 
 
-async def test_large_bodies_of_strangers_wait_for_one_another(service: RunningService) -> None:
-    """Memory is bounded by how many are read at a time; the API's own places are others."""
+async def test_large_bodies_of_anonymous_clients_wait_for_one_another(
+    service: RunningService,
+) -> None:
+    """Memory is limited by the number that is read at a time; the API has its own limit."""
 
     async def slow(go: asyncio.Event) -> AsyncIterator[bytes]:
         yield b" "
@@ -175,7 +177,7 @@ async def test_large_bodies_of_strangers_wait_for_one_another(service: RunningSe
         asyncio.create_task(service.call("POST", "/webhooks/github/web", data=slow(go), token=None))
         for _ in range(5)
     ]
-    assert (await sent(service, push()))["result"] == "created"  # small ones go by
+    assert (await sent(service, push()))["result"] == "created"  # small bodies do not wait
     assert (
         await service.project("api", jobs=[{**job(), "commands": ["x" * 100_000]}])
     ).status == 201
@@ -183,7 +185,7 @@ async def test_large_bodies_of_strangers_wait_for_one_another(service: RunningSe
     assert {answer.status for answer in await asyncio.gather(*held)} == {401}
 
 
-async def test_a_secret_of_any_text_signs(service: RunningService) -> None:
+async def test_a_secret_may_be_any_text(service: RunningService) -> None:
     secret = "é漢🦉 'quote' \\ " + "x" * 900
     await service.project(webhook_secret=secret)
     body = json.dumps(push()).encode()
@@ -194,7 +196,7 @@ async def test_a_secret_of_any_text_signs(service: RunningService) -> None:
     assert SECRET not in str(answer)
 
 
-async def test_no_secret_is_in_a_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_secret_appears_in_a_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with RunningService.open(tmp_path / "data", boxes=0) as service:
         await secured(service)

@@ -1,4 +1,4 @@
-"""Idempotency-Key: the first answer again, whatever has happened since."""
+"""Idempotency-Key: a repeated request gets the first answer, whatever has happened since."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ async def test_the_same_key_and_body_give_the_first_answer(service: RunningServi
         assert (taken.status, taken.error["code"]) == (409, "conflict")
 
 
-async def test_a_key_outlives_the_node(tmp_path) -> None:
+async def test_a_key_survives_a_restart_of_the_node(tmp_path) -> None:
     path, body, key = f"{API}/projects/web/builds", {"branch": "x"}, {"Idempotency-Key": "k"}
     async with RunningService.open(tmp_path / "data") as service:
         await service.project("web")
@@ -49,8 +49,8 @@ async def test_a_key_outlives_the_node(tmp_path) -> None:
         assert len((await service.get("/workloads"))["workloads"]) == 1
 
 
-async def test_a_key_outlives_the_node_and_the_settings(tmp_path: Path) -> None:
-    """What would be refused today was answered 201 once, and durable."""
+async def test_a_key_survives_a_restart_with_other_settings(tmp_path: Path) -> None:
+    """A request that would be refused now was answered with 201 earlier, durably."""
     key, firsts = {"Idempotency-Key": "k"}, {}
     async with RunningService.open(tmp_path / "data") as service:
         await service.project("web", servers={"s": {"jobs": [job()]}})
@@ -73,7 +73,7 @@ async def test_a_key_outlives_the_node_and_the_settings(tmp_path: Path) -> None:
             else:
                 assert (await service.call("DELETE", f"{API}/projects/web")).status == 204
             for path, body in asked.items():
-                # Another body is 409 first: whether it would make sense is not asked.
+                # Another body gets 409 first, whether or not it is valid.
                 for other in ({**body, "surprise": 1}, None if body else {"x": 1}):
                     taken = await service.call("POST", API + path, other, headers=key)
                     assert (taken.status, taken.error["code"]) == (409, "conflict"), path
@@ -86,7 +86,7 @@ async def test_a_key_outlives_the_node_and_the_settings(tmp_path: Path) -> None:
                     assert answer.status in (404, 409, 422), path
 
 
-async def test_without_a_key_the_store_is_not_asked_for_one(
+async def test_requests_without_a_key_do_not_query_the_keys(
     boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
@@ -101,7 +101,7 @@ async def test_without_a_key_the_store_is_not_asked_for_one(
     assert asked == []
 
 
-async def test_the_first_answer_comes_again_whatever_has_changed_since(
+async def test_the_first_answer_is_repeated_whatever_has_changed_since(
     boxless_service: RunningService,
 ) -> None:
     path, body, key = f"{API}/projects/web/builds", {"branch": "x"}, {"Idempotency-Key": "k"}
@@ -113,10 +113,10 @@ async def test_the_first_answer_comes_again_whatever_has_changed_since(
 
 
 @pytest.mark.parametrize("restart", [False, True])
-async def test_a_recreated_project_does_not_answer_with_the_old_ones_workload(
+async def test_a_recreated_project_does_not_return_workloads_of_the_old_one(
     tmp_path: Path, restart: bool
 ) -> None:
-    """The key belongs to the project, not to its name."""
+    """The key belongs to the project's id, not to its name."""
     path, body, key = f"{API}/projects/web/builds", {"branch": "x"}, {"Idempotency-Key": "k"}
     async with contextlib.AsyncExitStack() as open_:
         service = await open_.enter_async_context(RunningService.open(tmp_path / "data"))
@@ -140,7 +140,9 @@ async def test_a_recreated_project_does_not_answer_with_the_old_ones_workload(
         assert (await service.call("POST", path, {"branch": "y"}, headers=key)).status == 409
 
 
-async def test_one_key_many_at_once_one_build(boxless_service: RunningService) -> None:
+async def test_many_requests_with_one_key_at_once_create_one_build(
+    boxless_service: RunningService,
+) -> None:
     await boxless_service.project("web")
     path, key = f"{API}/projects/web/builds", {"Idempotency-Key": "k"}
     answers = await asyncio.gather(
@@ -151,7 +153,7 @@ async def test_one_key_many_at_once_one_build(boxless_service: RunningService) -
     assert len((await boxless_service.get("/workloads"))["workloads"]) == 1
 
 
-async def test_a_key_is_one_paths(boxless_service: RunningService) -> None:
+async def test_a_key_belongs_to_one_path(boxless_service: RunningService) -> None:
     await boxless_service.project("web")
     await boxless_service.project("api")
     key = {"Idempotency-Key": "k"}
@@ -185,7 +187,7 @@ async def test_a_stop_can_be_repeated_under_its_key(boxless_service: RunningServ
     assert (await stop(boxless_service, made["id"], **{"Idempotency-Key": "other"})).status == 409
 
 
-async def test_a_stops_key_outlives_the_node(tmp_path: Path) -> None:
+async def test_the_key_of_a_stop_survives_a_restart_of_the_node(tmp_path: Path) -> None:
     async with RunningService.open(tmp_path / "data", boxes=0) as service:
         await service.project("web")
         made = await service.build()
@@ -204,7 +206,7 @@ async def test_a_stops_key_outlives_the_node(tmp_path: Path) -> None:
         assert (await stop(service, made["id"])).status == 409
 
 
-async def test_a_stop_is_asked_once_under_a_key(
+async def test_a_stop_is_sent_once_under_a_key(
     boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = boxless_service.node.store
@@ -220,7 +222,7 @@ async def test_a_stop_is_asked_once_under_a_key(
     assert (
         await store.ask_once(asked, id_, 1, attrs.evolve(key, body_sha256="b" * 64)) == KeyTaken()
     )
-    assert await store.inbox(SHARD, 10) == []  # the repetitions put none there
+    assert await store.inbox(SHARD, 10) == []  # the repetitions add none
 
 
 async def test_many_stops_at_once_under_one_key(boxless_service: RunningService) -> None:

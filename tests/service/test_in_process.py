@@ -1,4 +1,4 @@
-"""The in-process worker beside a store that answers late, or not: its lease, and its levels."""
+"""The in-process worker beside a slow or failing store: its lease and its levels."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -26,7 +26,7 @@ ME = WorkerId(3)
 
 @attrs.define
 class SlowStore:
-    """Each call takes ``seconds`` of the boot clock. ``connections``: those that are refused."""
+    """Each call takes ``seconds`` of the boot clock. ``connections`` are those to refuse."""
 
     now: float = 1_000.0
     seconds: float = 0.0
@@ -93,7 +93,8 @@ def store(monkeypatch: pytest.MonkeyPatch) -> SlowStore:
 async def test_a_lease_counts_from_the_sending_of_a_heartbeat(
     store: SlowStore, tmp_path: Path
 ) -> None:
-    """The store noted it when it came, at the earliest: from the answer on would be too long."""
+    """The store recorded it at that time at the earliest; counting from the answer would be too
+    long."""
     local = Local(store, tmp_path)
     store.seconds = 7.0
     await local.worker.connect()
@@ -108,7 +109,7 @@ async def test_a_lease_counts_from_the_sending_of_a_heartbeat(
     await local.worker.close()
 
 
-async def test_a_heartbeat_that_the_store_did_not_take_renews_nothing(
+async def test_a_heartbeat_that_the_store_refused_renews_nothing(
     store: SlowStore, tmp_path: Path
 ) -> None:
     local = Local(store, tmp_path)
@@ -146,7 +147,7 @@ async def test_the_worker_of_the_only_node_has_no_lease(store: SlowStore, tmp_pa
 async def test_a_level_that_arrives_during_a_read_causes_another_read(
     store: SlowStore, tmp_path: Path
 ) -> None:
-    """It may be older than what the read brings."""
+    """It may be older than the result of the read."""
     local = Local(store, tmp_path)
     await local.worker.connect()
     told: Any = (

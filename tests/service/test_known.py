@@ -1,6 +1,6 @@
 """What a node remembers of projects and the plan while another node changes them.
 
-The other node is played by the store: what is written there this node is not told.
+The test plays the other node: it writes to the store, and this node is not told.
 """
 
 import attrs
@@ -25,7 +25,7 @@ async def plan(service: RunningService, boxes: int | None) -> None:
 
 
 async def anew(service: RunningService, name: str = "web") -> None:
-    """The project is deleted and made anew."""
+    """Delete the project and create it again."""
     assert await service.node.store.delete_project(name)
     await put(service, name)
 
@@ -42,7 +42,7 @@ async def test_a_recreated_project_is_the_new_one_everywhere(service: RunningSer
     assert [w["id"] for w in listed] == [new["id"]]
 
 
-async def test_a_project_that_went_is_gone(service: RunningService) -> None:
+async def test_a_deleted_project_is_unknown(service: RunningService) -> None:
     await service.project()
     await service.finished((await service.build())["id"])
     assert await service.node.store.delete_project("web")
@@ -73,7 +73,7 @@ async def test_a_key_in_a_recreated_project_is_a_new_key(service: RunningService
     assert await build("another") not in (first, second), "nor is its body another one"
 
 
-async def test_nothing_is_refused_by_settings_from_memory(service: RunningService) -> None:
+async def test_nothing_is_refused_because_of_remembered_settings(service: RunningService) -> None:
     await service.project()
     await service.build()
     path = f"{API}/projects/web/deploys"

@@ -1,4 +1,4 @@
-"""Which tokens hold: over a real store, with its answers counted, held up or cut off."""
+"""Which tokens are valid, over a real store whose answers are counted, delayed or cut off."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ NOW = 1_800_000_000.0
 
 
 class CountedStore:
-    """The way to a store, on which questions are counted, and can be held up or cut off."""
+    """Wraps a store: counts the queries, and can delay them or fail."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -60,7 +60,7 @@ class KnownTokensHarness:
         return await self.known.find(text) is not None
 
     async def settled(self) -> None:
-        """The look-ups that go on behind the answers have ended."""
+        """Wait until the look-ups in the background have ended."""
         await asyncio.gather(*self.known._asking.values())
 
 
@@ -96,7 +96,7 @@ async def test_a_malformed_token_is_never_looked_up(harness: KnownTokensHarness)
     assert harness.store_calls.asked == []
 
 
-async def test_one_look_up_serves_all_callers(harness: KnownTokensHarness) -> None:
+async def test_one_query_serves_all_concurrent_callers(harness: KnownTokensHarness) -> None:
     text = await harness.make()
     assert all(await asyncio.gather(*(harness.holds(text) for _ in range(100))))
     harness.seconds += known_tokens.FRESH_SECONDS * 0.9
@@ -104,20 +104,22 @@ async def test_one_look_up_serves_all_callers(harness: KnownTokensHarness) -> No
     assert len(harness.store_calls.asked) == 1
 
 
-async def test_a_token_in_use_is_looked_up_after_the_answers(harness: KnownTokensHarness) -> None:
+async def test_a_token_in_use_is_queried_again_after_the_answers(
+    harness: KnownTokensHarness,
+) -> None:
     text = await harness.make()
     assert await harness.holds(text)
     harness.store_calls.open.clear()
     harness.seconds += known_tokens.FRESH_SECONDS + 0.001
     for _ in range(50):
-        assert await harness.holds(text)  # without a wait
+        assert await harness.holds(text)  # without waiting
     harness.store_calls.open.set()
     await harness.settled()
     assert len(harness.store_calls.asked) == 2
 
 
-async def test_a_revoked_token_ends_within_a_second(harness: KnownTokensHarness) -> None:
-    """Also where its last look-up was under way at that moment."""
+async def test_a_revoked_token_is_invalid_within_a_second(harness: KnownTokensHarness) -> None:
+    """Also where its last query was running at that moment."""
     used, unused = await harness.make(), await harness.make()
     assert await harness.holds(used)
     assert await harness.holds(unused)
@@ -132,7 +134,9 @@ async def test_a_revoked_token_ends_within_a_second(harness: KnownTokensHarness)
     assert known_tokens.HOLDS_SECONDS < 1
 
 
-async def test_revoked_through_this_node_it_ends_at_once(harness: KnownTokensHarness) -> None:
+async def test_a_token_that_is_revoked_through_this_node_is_invalid_at_once(
+    harness: KnownTokensHarness,
+) -> None:
     text = await harness.make()
     assert await harness.holds(text)
     await harness.revoke(text)
@@ -140,7 +144,7 @@ async def test_revoked_through_this_node_it_ends_at_once(harness: KnownTokensHar
     assert not await harness.holds(text)
 
 
-async def test_an_expired_token_ends_in_that_instant(harness: KnownTokensHarness) -> None:
+async def test_an_expired_token_is_invalid_at_that_instant(harness: KnownTokensHarness) -> None:
     text = await harness.make(expires_at=NOW + 60)
     assert await harness.holds(text)
     harness.now = NOW + 59.999
@@ -180,7 +184,7 @@ async def test_recently_valid_tokens_stay_valid_while_the_store_is_away(
 async def test_an_unknown_token_is_not_refused_by_an_outdated_answer(
     harness: KnownTokensHarness,
 ) -> None:
-    """It may have been made since: while nobody can tell, it is a 503."""
+    """It may have been created since: while nobody can tell, the answer is 503."""
     text = tokens.new_token()
     assert not await harness.holds(text)
     harness.store_calls.away = True
@@ -205,7 +209,7 @@ async def test_a_store_that_hangs_delays_no_caller_for_long(
             await harness.holds(stranger)
     monkeypatch.setattr(known_tokens, "HELD_PATIENCE_SECONDS", 1_000.0)
     async with asyncio.timeout(10):
-        assert await harness.holds(text)  # it hung a moment ago: nobody waits for it again
+        assert await harness.holds(text)  # it hung a moment ago, so nobody waits for it again
     harness.store_calls.open.set()
     await harness.settled()
     assert await harness.holds(stranger)
@@ -228,7 +232,7 @@ async def test_the_number_of_unknown_tokens_in_memory_is_limited(
     await harness.settled()
     assert len(harness.known._unknown) == 10
     harness.seconds += known_tokens.FRESH_SECONDS + 0.001
-    assert await harness.holds(text)  # and those that hold stay known
+    assert await harness.holds(text)  # and valid tokens stay known
     await harness.settled()
     assert len(harness.store_calls.asked) == 1 + 20 + 1
 

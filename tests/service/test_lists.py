@@ -1,4 +1,4 @@
-"""Long lists, and lists of what is large: made in slices, read in bounds."""
+"""Long lists and lists of large values: written in slices, read with limits."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from boxsched.api.messages import answers
 from tests.service.running_service import RunningService, job
 
 
-async def test_projects_of_much_text_are_listed_in_slices(
+async def test_projects_with_long_texts_are_listed_in_slices(
     boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(5):
@@ -41,7 +41,7 @@ async def test_a_list_of_wide_workloads_is_cut_and_continues(
     assert (seen, pages) == (ids[::-1], 3)
 
 
-async def test_rare_rows_are_found_and_an_empty_page_has_a_next_one(
+async def test_rare_rows_are_found_and_an_empty_page_has_a_next_page(
     boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("boxsched.store.steps.pages.WALK_AT_MOST", 4)

@@ -1,4 +1,4 @@
-"""A job's output: read, followed, whatever bytes are in it."""
+"""A job's log: read and followed, with any bytes in it."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ async def log(service: RunningService, job_id: str) -> bytes:
     return (await service.call("GET", f"{API}/jobs/{job_id}/log")).body
 
 
-async def test_output_is_text_whatever_it_is(executing_service: RunningService) -> None:
+async def test_output_of_any_bytes_is_shown_as_text(executing_service: RunningService) -> None:
     script = "printf '<script>alert(1)</script>\\377\\303\\251\\033]0;x\\007\\n'"
     await executing_service.project("web", jobs=[job("print", script, show_commands=False)])
     made = await executing_service.build()
@@ -30,7 +30,7 @@ async def test_output_is_text_whatever_it_is(executing_service: RunningService) 
     assert answer.body.decode() == "<script>alert(1)</script>\ufffdé\x1b]0;x\x07\n"
 
 
-async def test_a_log_shows_the_commands_unless_they_are_not_to_be_shown(
+async def test_a_log_shows_the_commands_unless_that_is_switched_off(
     executing_service: RunningService,
 ) -> None:
     settings = [job("shown", "echo hi"), job("hidden", "echo hi", show_commands=False)]
@@ -59,7 +59,9 @@ async def test_following_ends_with_the_job(executing_service: RunningService) ->
     assert await log(executing_service, f"{made['id']}-1") == b"1\n2\n3\n"
 
 
-async def test_written_output_is_visible_before_the_end(executing_service: RunningService) -> None:
+async def test_written_output_is_visible_before_the_job_ends(
+    executing_service: RunningService,
+) -> None:
     await executing_service.project(
         "web", jobs=[job("wait", "echo begun; sleep 60", show_commands=False)]
     )
@@ -73,7 +75,7 @@ async def test_written_output_is_visible_before_the_end(executing_service: Runni
         await asyncio.wait_for(response.content.read(), 20)
 
 
-async def test_a_long_log_comes_whole(executing_service: RunningService) -> None:
+async def test_a_long_log_is_complete(executing_service: RunningService) -> None:
     # 300 kB, with characters of three bytes across every border of a chunk.
     much = job("much", "for n in $(seq 20000); do echo '日本語日本'; done", show_commands=False)
     await executing_service.project("web", jobs=[much])
@@ -82,7 +84,7 @@ async def test_a_long_log_comes_whole(executing_service: RunningService) -> None
     assert await log(executing_service, f"{made['id']}-1") == "日本語日本\n".encode() * 20000
 
 
-async def test_a_job_that_waits_has_an_empty_log(boxless_service: RunningService) -> None:
+async def test_a_waiting_job_has_an_empty_log(boxless_service: RunningService) -> None:
     await boxless_service.project("web")
     made = await boxless_service.build()
     answer = await boxless_service.call("GET", f"{API}/jobs/{made['id']}-1/log")
@@ -91,7 +93,7 @@ async def test_a_job_that_waits_has_an_empty_log(boxless_service: RunningService
     assert (bad.status, bad.error["field"]) == (422, "follow")
 
 
-async def test_following_a_job_that_is_canceled_ends(boxless_service: RunningService) -> None:
+async def test_following_a_canceled_job_ends(boxless_service: RunningService) -> None:
     await boxless_service.project("web")
     made = await boxless_service.build()
     following = asyncio.create_task(
@@ -103,7 +105,7 @@ async def test_following_a_job_that_is_canceled_ends(boxless_service: RunningSer
 
 
 async def test_a_node_that_stops_cuts_the_stream(boxless_service: RunningService) -> None:
-    """So that a reader knows that it has not seen the end."""
+    """So a reader knows that it has not seen the end."""
     await boxless_service.project("web")
     made = await boxless_service.build()
     response = await boxless_service.client.get(
@@ -124,7 +126,7 @@ def says(answer: Answer) -> tuple[str, ...]:
     return tuple([answer.headers[f"Boxsched-{name}"] for name in names])
 
 
-async def test_a_part_is_bytes_and_says_what_it_is_a_part_of(
+async def test_a_part_is_bytes_and_says_which_part_it_is(
     executing_service: RunningService,
 ) -> None:
     await executing_service.project(
@@ -136,7 +138,8 @@ async def test_a_part_is_bytes_and_says_what_it_is_a_part_of(
     assert whole.body.endswith(b"ab\xffc\n")
     size = str(len(whole.body))
     assert says(whole) == ("finished", "1", "1", "0", size)
-    assert whole.headers["Content-Length"] == size  # so that one that is cut off can be told
+    # so that a reader notices a part that was cut off
+    assert whole.headers["Content-Length"] == size
     behind = str(len(whole.body) - 3)
     rest = await part(executing_service, f"{made['id']}-1", f"attempt=1&offset={behind}&follow=1")
     assert (rest.body, says(rest)) == (b"\xffc\n", ("finished", "1", "1", behind, size))
@@ -153,7 +156,7 @@ async def test_a_part_is_bytes_and_says_what_it_is_a_part_of(
         ("attempt=\u0661", "attempt"),
     ],
 )
-async def test_a_part_that_cannot_be(
+async def test_an_invalid_part_is_refused(
     boxless_service: RunningService, query: str, field: str
 ) -> None:
     await boxless_service.project("web")
@@ -163,7 +166,7 @@ async def test_a_part_that_cannot_be(
     assert (await part(boxless_service, f"{made['id']}-1", "attempt=1")).status == 404
 
 
-async def test_a_followed_part_ends_in_time_and_not_with_a_cut(
+async def test_a_followed_part_ends_in_time_and_is_not_cut_off(
     boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await boxless_service.project("web")
@@ -184,7 +187,7 @@ async def test_a_followed_part_continues_while_there_is_output(
     assert seen.endswith(b"1\n2\n3\n")
 
 
-async def test_a_node_that_stops_ends_parts_and_takes_no_more_followers(
+async def test_a_node_that_stops_ends_parts_and_accepts_no_more_followers(
     boxless_service: RunningService,
 ) -> None:
     await boxless_service.project("web")
@@ -203,7 +206,7 @@ async def test_a_node_that_stops_ends_parts_and_takes_no_more_followers(
     assert (await part(boxless_service, f"{made['id']}-1", "offset=0")).status == 200
 
 
-async def test_a_reader_that_is_gone_is_noticed_while_the_job_is_silent(
+async def test_a_reader_that_is_gone_is_noticed_while_the_job_writes_nothing(
     boxless_service: RunningService,
     monkeypatch: pytest.MonkeyPatch,
     mistakes: pytest.LogCaptureFixture,
@@ -226,7 +229,7 @@ async def test_a_reader_that_is_gone_is_noticed_while_the_job_is_silent(
     assert not mistakes.records
 
 
-async def test_following_reads_no_workload(
+async def test_following_does_not_read_the_workload(
     boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may have a thousand jobs, each with its script."""
@@ -257,7 +260,7 @@ async def test_closing_the_connection_at_once_is_not_an_error(
     monkeypatch: pytest.MonkeyPatch,
     mistakes: pytest.LogCaptureFixture,
 ) -> None:
-    """The reader is gone before the answer begins."""
+    """The reader is gone before the answer starts."""
     await boxless_service.project("web")
     await boxless_service.build()
     opening, gone, ended, open_ = asyncio.Event(), asyncio.Event(), asyncio.Event(), Stream.open

@@ -1,4 +1,4 @@
-"""A full disk: what starts waits for room, what serves says that it is not ready."""
+"""A full disk: a starting node waits for space, and a serving node is not ready."""
 
 import asyncio
 import errno
@@ -28,7 +28,7 @@ def fill(file: Path) -> None:
 
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system on which nothing more fits, but for what is removed."""
+    """A file system that is full until files are removed."""
     folder = tmp_path / "full"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
@@ -47,7 +47,9 @@ async def until(so: Callable[[], bool]) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_a_start_waits_for_room(full_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_start_waits_for_disk_space(
+    full_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     wanted = attrs.evolve(
         options(full_disk, f"sqlite:///{full_disk / 'b.sqlite'}", 0), retry_interval=0.1
     )

@@ -1,4 +1,4 @@
-"""What a node does with hints of the bus, and how it stores commands: no server is needed."""
+"""How a node handles hints of the bus and stores commands, without any server."""
 
 import asyncio
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class Parts:
         ]
 
 
-def test_a_wake_up_reaches_the_engine_of_its_shard_only() -> None:
+def test_a_wake_up_reaches_only_the_engine_of_its_shard() -> None:
     parts = Parts()
     parts.hints.woken(SHARD)
     parts.hints.woken(SHARD + 1)
@@ -68,7 +68,7 @@ def test_a_batch_of_another_node_reaches_the_feed() -> None:
     assert parts.done == [("feed", 4, 17)]
 
 
-def test_after_lost_hints_every_part_looks_itself() -> None:
+def test_after_lost_hints_every_part_looks_for_itself() -> None:
     parts = Parts()
     parts.hints.missed()
     assert len(parts.done) == 4
@@ -87,7 +87,7 @@ async def test_the_in_process_worker_looks_only_if_it_is_named(
     assert ("gateway", set(workers)) in parts.done
 
 
-async def test_only_connected_workers_that_were_asked_for_have_a_place() -> None:
+async def test_only_connected_workers_that_were_asked_for_are_returned_with_their_node() -> None:
     assert await Parts().hints.places([MINE, NEAR]) == {MINE: "a"}
 
 

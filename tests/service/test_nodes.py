@@ -1,4 +1,4 @@
-"""The nodes: on SQLite one, which leads; on PostgreSQL all that there are; and who is ready."""
+"""The list of nodes: one on SQLite, which leads; all on PostgreSQL; and which are ready."""
 
 import asyncio
 import itertools
@@ -11,7 +11,7 @@ from tests.service.running_service import API, PATIENCE_SECONDS, RunningService
 from tests.service.test_tokens import server, services  # noqa: F401 (fixtures)
 
 
-async def test_a_node_alone(service: RunningService) -> None:
+async def test_a_single_node(service: RunningService) -> None:
     [node] = (await service.get("/nodes"))["nodes"]
     assert node.keys() == {
         "id", "name", "url", "version", "alive", "shards", "me", "started_at", "seen_at",
@@ -23,7 +23,7 @@ async def test_a_node_alone(service: RunningService) -> None:
 async def test_two_nodes(services: tuple[RunningService, RunningService]) -> None:  # noqa: F811
     one, two = services
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:  # a node sees who leads by its own look at the locks, ten times a second
+        while True:  # a node sees who leads by its own look at the locks, ten times per second
             seen = (await two.get("/nodes"))["nodes"]
             led = sum(len(node["shards"]) for node in seen)
             if led == 1 and all(node["alive"] for node in seen):
@@ -49,7 +49,7 @@ async def test_a_node_that_is_gone_is_forgotten(service: RunningService) -> None
     assert left["name"] == mine and left["seen_at"].endswith("Z")
 
 
-async def test_figures_of_the_cluster(service: RunningService) -> None:
+async def test_statistics_of_the_cluster(service: RunningService) -> None:
     text = (await service.call("GET", "/metrics", token=None)).body.decode()
     for line in (
         'boxsched_leads{shard="1"} 1.0',
@@ -72,7 +72,7 @@ async def test_a_node_without_boxes_keeps_no_process_for_jobs(tmp_path: Path, bo
 
 
 async def test_nodes_with_more_than_one_shard(server: str, tmp_path: Path) -> None:  # noqa: F811
-    """Each shard is led by one node, in fair shares; work goes on wherever its shard is led."""
+    """Each shard is led by one node, in fair shares; work continues wherever its shard is led."""
 
     async def led_by(service: RunningService, *counts: int) -> dict[str, list[int]]:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -97,7 +97,7 @@ async def test_nodes_with_more_than_one_shard(server: str, tmp_path: Path) -> No
                 await two.finished((await two.build())["id"])
 
 
-async def test_a_shard_more_is_led_by_the_nodes_that_are_there(
+async def test_another_shard_is_led_by_the_existing_nodes(
     server: str,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

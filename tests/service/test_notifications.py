@@ -21,7 +21,7 @@ TOKEN, SECRET = "canary-token-77", "canary-secret-78"
 
 @pytest.fixture
 async def open_service(tmp_path: Path) -> AsyncIterator[RunningService]:
-    """It may send to this machine."""
+    """Requests to this machine are allowed."""
     async with RunningService.open(
         tmp_path / "data", allow_outgoing=("127.0.0.1",), external_url="https://ci.example"
     ) as opened:
@@ -31,7 +31,7 @@ async def open_service(tmp_path: Path) -> AsyncIterator[RunningService]:
 async def listed(
     service: RunningService, count: int, query: str = "", **wanted: object
 ) -> list[Any]:
-    """The notifications, when there are so many that are as wanted."""
+    """Return the notifications once there are this many with these values."""
     async with asyncio.timeout(20):
         while True:
             found = (await service.get(f"/notifications{query}"))["notifications"]
@@ -42,7 +42,7 @@ async def listed(
             await asyncio.sleep(0.02)
 
 
-async def test_a_hook_gets_what_happens_to_a_workload_in_order_and_signed(
+async def test_a_hook_receives_the_events_of_a_workload_in_order_and_signed(
     open_service: RunningService,
 ) -> None:
     async with Receiver.open() as receiver:
@@ -76,7 +76,7 @@ async def test_only_the_events_that_a_hook_names_are_sent(open_service: RunningS
         assert "X-Boxsched-Signature" not in got.headers
 
 
-async def test_a_commit_status_goes_to_the_code_host(open_service: RunningService) -> None:
+async def test_a_commit_status_is_sent_to_the_code_host(open_service: RunningService) -> None:
     async with Receiver.open(201) as host:
         await open_service.project(
             repository="https://github.com/acme/shop.git",
@@ -92,7 +92,7 @@ async def test_a_commit_status_goes_to_the_code_host(open_service: RunningServic
         await listed(open_service, 3, kind="status", provider="github", state="delivered")
 
 
-async def test_there_is_no_status_without_a_commit_nor_of_a_deploy(
+async def test_without_a_commit_and_for_deploys_there_is_no_status(
     open_service: RunningService,
 ) -> None:
     async with Receiver.open() as host:
@@ -199,7 +199,7 @@ async def test_a_redirect_is_not_followed(open_service: RunningService) -> None:
         assert inner.got == []
 
 
-async def test_a_dead_one_is_sent_again_with_the_same_delivery_id(
+async def test_a_failed_notification_is_sent_again_with_the_same_delivery_id(
     open_service: RunningService,
 ) -> None:
     async with Receiver.open(500) as receiver:
@@ -235,10 +235,10 @@ async def test_a_notification_that_fails_for_a_day_is_given_up(
         assert len(receiver.got) == 3
 
 
-async def test_one_that_cannot_be_composed_is_a_failed_try(
+async def test_a_notification_that_cannot_be_composed_counts_as_a_failed_try(
     open_service: RunningService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Else its claim would end and begin every half a minute, without an end."""
+    """Otherwise its claim would start and end every 30 s for ever."""
 
     def raises(*_: object) -> None:
         raise RecursionError("canary")
@@ -255,7 +255,7 @@ async def test_one_that_cannot_be_composed_is_a_failed_try(
 
 
 @pytest.mark.parametrize("id_", ["0", "77", "x", "9" * 30])
-async def test_one_that_is_not_there_is_404(boxless_service: RunningService, id_: str) -> None:
+async def test_an_unknown_notification_gets_404(boxless_service: RunningService, id_: str) -> None:
     for method, path in (("GET", ""), ("POST", "/resend")):
         answer = await boxless_service.call(method, f"{API}/notifications/{id_}{path}")
         assert answer.status == 404
@@ -302,10 +302,10 @@ async def test_a_receiver_that_hangs_delays_no_other_and_no_build(
         for build in builds:
             await open_service.until(build["id"], state="finished")
         await quick.until(40)
-        assert len(hanging.got) == 16  # those under way
+        assert len(hanging.got) == 16  # requests that are running
 
 
-async def test_a_target_that_was_removed_gets_nothing_more(open_service: RunningService) -> None:
+async def test_a_removed_target_receives_nothing_more(open_service: RunningService) -> None:
     async with Receiver.open(500) as receiver:
         await open_service.project(hooks=[{"url": receiver.url}])
         await open_service.build()

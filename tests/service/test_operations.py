@@ -1,4 +1,4 @@
-"""Boxes, workers, health, figures, and the description that comes from the validating types."""
+"""Boxes, workers, health, metrics, and the OpenAPI description."""
 
 import re
 from email.utils import parsedate_to_datetime
@@ -33,7 +33,7 @@ async def test_boxes_and_workers(executing_service: RunningService) -> None:
     await executing_service.call("POST", f"{API}/workloads/{made['id']}/stop")
 
 
-async def test_health(service: RunningService) -> None:
+async def test_health_answers(service: RunningService) -> None:
     for path in ("/healthz", "/readyz"):
         assert (await service.call("GET", path, token=None)).status == 200
         assert (await service.call("HEAD", path, token=None)).status == 200
@@ -44,7 +44,7 @@ async def test_health(service: RunningService) -> None:
     assert (await service.call("GET", "/healthz", token=None)).status == 200
 
 
-async def test_figures(service: RunningService) -> None:
+async def test_metrics_are_served(service: RunningService) -> None:
     await service.project("web")
     await service.finished((await service.build())["id"])
     answer = await service.call("GET", "/metrics", token=None)
@@ -62,15 +62,15 @@ async def test_figures(service: RunningService) -> None:
     assert posted[0].value == 1
 
 
-async def test_figures_from_elsewhere_need_a_token(service: RunningService) -> None:
+async def test_metrics_from_another_machine_need_a_token(service: RunningService) -> None:
     for header in ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP", "x-forwarded-HOST"):
         passed_on = {header: "192.0.2.1"}
         assert (await service.call("GET", "/metrics", token=None, headers=passed_on)).status == 401
         assert (await service.call("GET", "/metrics", headers=passed_on)).status == 200
 
 
-async def test_figures_under_another_name_need_a_token(service: RunningService) -> None:
-    """A browser on this machine can be led here by another site's name."""
+async def test_metrics_under_another_host_name_need_a_token(service: RunningService) -> None:
+    """Another site's name can lead a browser on this machine here."""
     for host, status in (
         ("localhost", 200),
         ("LocalHost:9", 200),
@@ -95,7 +95,7 @@ async def test_figures_under_another_name_need_a_token(service: RunningService) 
         assert (await service.call("GET", "/metrics", headers=headers)).status == 200, host
 
 
-async def test_while_the_database_is_away(
+async def test_answers_while_the_database_is_away(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await service.project("web")
@@ -136,7 +136,7 @@ async def test_while_the_database_is_away(
         answer = await service.call(method, path, body)
         assert (answer.status, answer.error["code"]) == (503, "store_away"), path
         assert int(answer.headers["Retry-After"]) >= 1
-    # Nobody can tell whether it holds: that is no 401.
+    # Nobody can tell whether the token is valid, so this is no 401.
     answer = await service.call("GET", f"{API}/openapi.json", token=new_token())
     assert (answer.status, answer.error["code"]) == (503, "store_away")
     assert (await service.call("GET", f"{API}/openapi.json")).status == 200
@@ -196,7 +196,7 @@ def check(value: object, schema: dict, described: dict) -> None:
 async def test_the_description_refuses_the_same_requests_as_the_service(
     service: RunningService,
 ) -> None:
-    """The bounds stand in the description, not only in the code."""
+    """The limits are in the description, not only in the code."""
     described = await service.get("/openapi.json")
     asked = {"$ref": "#/components/schemas/AskBuild"}
     await service.project("web")
@@ -215,7 +215,7 @@ async def test_the_description_refuses_the_same_requests_as_the_service(
             check(body, asked, described)
 
 
-async def test_every_route_is_described_and_every_description_routed(
+async def test_every_route_is_described_and_every_description_has_a_route(
     service: RunningService,
 ) -> None:
     described = await service.get("/openapi.json")
@@ -256,7 +256,7 @@ async def test_every_description_has_its_schemas(service: RunningService) -> Non
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
             name = f"{method} {path}"
-            # The body of a delivery is the code host's own.
+            # The body of a delivery is defined by the code host.
             described_body = method in ("post", "put") and not path.startswith("/webhooks/")
             assert ("requestBody" in operation) == described_body, name
             for asked in operation.get("requestBody", {}).get("content", {}).values():
@@ -271,7 +271,7 @@ async def test_every_description_has_its_schemas(service: RunningService) -> Non
                     assert content["schema"] == {"$ref": "#/components/schemas/ErrorAnswer"}, name
 
 
-async def test_a_fault_of_ours_is_counted(
+async def test_an_internal_error_is_counted(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken() -> None:
@@ -287,7 +287,7 @@ async def test_a_fault_of_ours_is_counted(
 async def test_an_answer_is_dated_by_the_clock_of_its_times(
     executing_service: RunningService,
 ) -> None:
-    """A machine's wall clock may be wrong; the node goes by the database's."""
+    """A machine's wall clock may be wrong; the node uses the database's."""
     executing_service.node.clock.set_to(executing_service.node.clock.now() + 86_400)
     answer = await executing_service.call("GET", "/healthz")
     dated = parsedate_to_datetime(answer.headers["Date"]).timestamp()

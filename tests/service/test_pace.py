@@ -1,4 +1,4 @@
-"""Heavy requests that are ready together: others are served between any two of them."""
+"""Heavy requests that are ready together: other requests are served between any two of them."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ async def rounds() -> AsyncIterator[Callable[[], int]]:
         task.cancel()
 
 
-async def test_of_those_that_are_ready_each_gets_a_round_in_its_order() -> None:
+async def test_ready_requests_each_get_a_round_in_their_order() -> None:
     pace, done = Pace(), list[tuple[int, int]]()
     async with rounds() as now:
 
@@ -48,7 +48,7 @@ async def test_of_those_that_are_ready_each_gets_a_round_in_its_order() -> None:
 def noted(
     monkeypatch: pytest.MonkeyPatch, module: Any, name: str, now: Callable[[], int]
 ) -> list[int]:
-    """The rounds in which a function was called."""
+    """Record the rounds in which a function was called."""
     called: list[int] = []
     function = getattr(module, name)
 
@@ -60,7 +60,7 @@ def noted(
     return called
 
 
-async def test_no_round_has_two_large_submissions(
+async def test_no_round_handles_two_large_submissions(
     boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await boxless_service.project()
@@ -79,7 +79,7 @@ async def test_no_round_has_two_large_submissions(
 
 
 @pytest.mark.parametrize("count", [0, 1, 299, 300, 301, 600, 1_000])
-async def test_a_list_in_parts_is_the_same_list(count: int) -> None:
+async def test_a_list_written_in_parts_is_the_same_list(count: int) -> None:
     def shape(one: int) -> int:
         return one * 2
 

@@ -1,4 +1,4 @@
-"""Compressed answers: who gets them, which ones, and that they say the same."""
+"""Compressed answers: which clients get them, which answers, and that the content is equal."""
 
 import asyncio
 import gzip
@@ -29,7 +29,7 @@ PLAIN = {"Accept-Encoding": "identity"}
         ("gzip;q=²", False),
     ],
 )
-def test_what_a_client_accepts(accepted: str, allowed: bool) -> None:
+def test_which_encodings_a_client_accepts(accepted: str, allowed: bool) -> None:
     assert accepts_gzip(accepted) is allowed
 
 
@@ -49,7 +49,7 @@ async def test_lists_are_compressed_for_clients_that_accept_it(
         assert json.loads(gzip.decompress(packed.body)) == json.loads(plain.body)
 
 
-async def test_one_tag_for_both_forms(boxless_service: RunningService) -> None:
+async def test_both_forms_have_one_etag(boxless_service: RunningService) -> None:
     await boxless_service.project("web")
     await boxless_service.until((await boxless_service.build())["id"], state="queued")
     packed = await boxless_service.call("GET", f"{API}/activity", headers=GZIP)
@@ -57,7 +57,7 @@ async def test_one_tag_for_both_forms(boxless_service: RunningService) -> None:
     assert (await boxless_service.call("GET", f"{API}/activity", headers=again)).status == 304
 
 
-async def test_many_share_one_compressed_answer(boxless_service: RunningService) -> None:
+async def test_many_clients_share_one_compressed_answer(boxless_service: RunningService) -> None:
     await boxless_service.project("web")
     await boxless_service.build()
     asked = (boxless_service.call("GET", f"{API}/activity", headers=GZIP) for _ in range(20))

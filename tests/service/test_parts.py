@@ -1,4 +1,4 @@
-"""The API's parts that need no service: times, bodies' errors, remembered answers, OpenAPI."""
+"""Parts of the API that need no service: times, errors of bodies, cached answers, OpenAPI."""
 
 import asyncio
 import base64
@@ -27,7 +27,7 @@ YEAR_9999 = 253_402_300_799.0
 @hypothesis.given(strategies.floats(0, YEAR_9999))
 @hypothesis.example(1_700_000_000.9999997)
 @hypothesis.example(math.nextafter(1_700_000_000.0, 0))
-def test_times_are_written_as_the_events_write_them(time: float) -> None:
+def test_times_are_written_as_in_events(time: float) -> None:
     assert times.rfc3339(time) == rfc3339(time)
 
 
@@ -38,7 +38,7 @@ SETTINGS = bodies.Form(ProjectSettings)
 
 
 @hypothesis.given(strategies.binary(max_size=200))
-def test_any_bytes_are_a_value_or_a_refusal(body: bytes) -> None:
+def test_any_bytes_give_a_value_or_a_refusal(body: bytes) -> None:
     for form in (BUILD, SETTINGS):
         try:
             value = form.read(body)  # type: ignore[attr-defined]
@@ -70,7 +70,7 @@ def test_a_branch_must_be_short_printable_text(name: str) -> None:
 
 
 @hypothesis.given(strategies.text())
-def test_plain_names_are_text(name: str) -> None:
+def test_plain_names_are_accepted(name: str) -> None:
     try:
         checks.plain(name, "x")
     except Invalid:
@@ -108,7 +108,7 @@ def test_a_public_key_is_kept_as_one_line_of_two_words(given: str) -> None:
     assert "\n" not in key and len(key.split(" ")) == 2
 
 
-# --- Remembered answers ---------------------------------------------------------------------
+# --- Cached answers -----------------------------------------------------------------------------
 
 
 def key(name: str, body: str = "b", scope: str = "s") -> IdempotencyKey:
@@ -138,10 +138,10 @@ def test_the_memory_of_the_cache_is_limited() -> None:
     assert seen.again(key("99")) is None
 
 
-# --- What waits for a reader ----------------------------------------------------------------
+# --- The write buffer of a reader ---------------------------------------------------------------
 
 
-async def test_a_basket_gives_all_in_order_then_its_end() -> None:
+async def test_a_basket_returns_everything_in_order_and_then_its_end() -> None:
     basket = WriteBuffer()
     await basket.put(b"a")
     await basket.put(b"b")
@@ -153,7 +153,7 @@ async def test_a_basket_gives_all_in_order_then_its_end() -> None:
     assert await basket.take(1) is None
 
 
-async def test_a_full_basket_makes_its_filler_wait() -> None:
+async def test_a_full_basket_makes_the_writer_wait() -> None:
     basket = WriteBuffer()
     size = 16 * 1024
 
@@ -171,7 +171,8 @@ async def test_a_full_basket_makes_its_filler_wait() -> None:
     assert taken == 100 * size
 
 
-# --- One answer for many --------------------------------------------------------------------
+# --- One answer for many callers
+# -------------------------------------------------------------------
 
 
 async def test_requests_during_an_answer_share_the_next_one(
@@ -196,5 +197,5 @@ async def test_requests_during_an_answer_share_the_next_one(
     for door in doors:
         door.set()
     assert set(await asyncio.gather(*first)) == {0}
-    assert set(await asyncio.gather(*later)) == {1}  # begun after they asked
+    assert set(await asyncio.gather(*later)) == {1}  # started after they asked
     assert next(count) == 2

@@ -1,4 +1,4 @@
-"""Pauses and other priorities through the API and the command line."""
+"""Pauses and priorities through the API and the command line."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ WEB = {
 
 
 async def explained(service: RunningService, workload: str, reason: str) -> dict[str, Any]:
-    """Its explanation, once the scheduler gives this reason."""
+    """Wait until the scheduler gives this reason; return the explanation."""
     async with asyncio.timeout(20), service.node.feed.subscribe(None) as events:
         said: dict[str, Any] = await service.get(f"/workloads/{workload}/explanation")
         if said["reason"] == reason:
@@ -135,7 +135,9 @@ async def test_pauses_outlive_the_node_and_end_with_their_project(tmp_path: Path
         assert (await again.get("/pauses"))["pauses"] == []
 
 
-async def test_a_workload_that_waits_is_bumped(boxless_service: RunningService) -> None:
+async def test_the_priority_of_a_waiting_workload_can_be_changed(
+    boxless_service: RunningService,
+) -> None:
     await web(boxless_service)
     first, second = await submitted(boxless_service), await submitted(boxless_service, "b")
     for one in (first, second):
@@ -153,7 +155,9 @@ async def test_a_workload_that_waits_is_bumped(boxless_service: RunningService) 
     ).status == 404
 
 
-async def test_a_running_or_finished_workload_is_not_bumped(service: RunningService) -> None:
+async def test_the_priority_of_a_running_or_finished_workload_cannot_be_changed(
+    service: RunningService,
+) -> None:
     await web(service)
     done = await submitted(service)
     await service.finished(done)

@@ -1,4 +1,5 @@
-"""Bodies of webhooks, which strangers send, too: limits of size and memory, and who gives way."""
+"""Bodies of webhooks from anonymous clients: limits of size and memory, and which body is
+dropped."""
 
 import asyncio
 import gzip
@@ -24,7 +25,7 @@ async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
 
 
 class StallingClient:
-    """A stranger who announces a body, sends some of it, and stops."""
+    """A client that announces a body, sends some of it, and stops."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -57,7 +58,7 @@ def large(size: int) -> bytes:
     return json.dumps(push(filling="x" * size)).encode()
 
 
-async def test_who_stalls_keeps_no_large_delivery_out(service: RunningService) -> None:
+async def test_stalling_clients_keep_no_large_delivery_out(service: RunningService) -> None:
     strangers = [
         await StallingClient.at(service, 2 << 20, 70_000) for _ in range(2 * MEDIUM_AT_ONCE)
     ]
@@ -69,7 +70,7 @@ async def test_who_stalls_keeps_no_large_delivery_out(service: RunningService) -
         stranger.leave()
 
 
-async def test_when_too_much_arrives_who_holds_most_for_longest_gives_way(
+async def test_at_the_limit_the_body_that_held_most_for_longest_is_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(payloads, "ARRIVING_BYTES", 500_000)
@@ -85,7 +86,7 @@ async def test_when_too_much_arrives_who_holds_most_for_longest_gives_way(
 
 
 class Request:
-    """As far as a body gives way by it."""
+    """The parts of a request that dropping its body uses."""
 
     def __init__(self) -> None:
         self.content = self
@@ -129,13 +130,13 @@ def test_bytes_are_counted_until_the_end_of_each_body() -> None:
 # --- Compressed ------------------------------------------------------------------------------
 
 
-def test_what_gzip_packed_is_unpacked() -> None:
+def test_gzip_data_is_unpacked() -> None:
     assert unpacked(gzip.compress(b"{}")) == b"{}"
     most = gzip.compress(b" " * MAX_PAYLOAD_BYTES)
     assert len(unpacked(most)) == MAX_PAYLOAD_BYTES
 
 
-def test_a_bomb_is_too_large() -> None:
+def test_a_compression_bomb_is_too_large() -> None:
     with pytest.raises(TooLarge):
         unpacked(gzip.compress(b" " * (MAX_PAYLOAD_BYTES + 1)))
 
@@ -152,6 +153,6 @@ def test_a_bomb_is_too_large() -> None:
     ],
     ids=["nothing", "plain", "cut", "more behind", "two members", "very many members"],
 )
-def test_what_is_not_one_member_of_gzip_is_malformed(body: bytes) -> None:
+def test_anything_but_one_gzip_member_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed):
         unpacked(body)

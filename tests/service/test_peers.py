@@ -1,4 +1,4 @@
-"""Where a request comes from: a proxy's word counts if it is one of ours."""
+"""The address of a request's sender: a proxy's header counts only if the proxy is ours."""
 
 import ipaddress
 from pathlib import Path
@@ -19,7 +19,8 @@ OURS = tuple(ipaddress.ip_network(one) for one in ("10.0.0.0/8", "127.0.0.1", "f
     ("peer", "forwarded", "origin"),
     [
         ("10.0.0.1", ["192.0.2.7"], "192.0.2.7"),
-        ("10.0.0.1", ["198.51.100.9, 192.0.2.7"], "192.0.2.7"),  # who came says the first himself
+        # the client writes the first part itself
+        ("10.0.0.1", ["198.51.100.9, 192.0.2.7"], "192.0.2.7"),
         ("10.0.0.1", ["198.51.100.9", "192.0.2.7, 10.0.0.2"], "192.0.2.7"),
         ("10.0.0.1", ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
         ("203.0.113.5", ["192.0.2.7"], "203.0.113.5"),
@@ -32,12 +33,14 @@ OURS = tuple(ipaddress.ip_network(one) for one in ("10.0.0.0/8", "127.0.0.1", "f
         ("", ["192.0.2.7"], ""),  # a socket of this machine
     ],
 )
-def test_the_last_address_that_is_not_ours(peer: str, forwarded: list[str], origin: str) -> None:
+def test_the_last_address_that_is_not_ours_is_used(
+    peer: str, forwarded: list[str], origin: str
+) -> None:
     assert Peers(OURS).origin(peer, forwarded) == origin
 
 
 @pytest.mark.parametrize(("trusted", "address"), [(OURS, "192.0.2.7"), ((), "127.0.0.1")])
-async def test_a_worker_is_shown_where_it_is(
+async def test_a_worker_is_shown_with_its_address(
     tmp_path: Path, trusted: tuple[ipaddress.IPv4Network, ...], address: str
 ) -> None:
     async with RunningService.open(tmp_path / "data", boxes=0, trusted_proxies=trusted) as service:
@@ -58,12 +61,12 @@ async def test_a_worker_is_shown_where_it_is(
         (["https"], True),
         (["http"], False),
         (["HTTPS"], True),
-        (["https, http"], False),  # the proxy nearest to us adds the last word
+        (["https, http"], False),  # our nearest proxy adds the last part
         (["http", "https"], True),
         (["https", "http"], False),
     ],
 )
-async def test_a_proxy_of_ours_says_that_it_was_asked_by_tls(
+async def test_our_proxy_says_that_the_request_used_tls(
     tmp_path: Path, trusted: tuple[ipaddress.IPv4Network, ...], said: list[str], secure: bool
 ) -> None:
     async with RunningService.open(tmp_path / "data", boxes=0, trusted_proxies=trusted) as service:

@@ -19,11 +19,11 @@ AWAY = Unreadable("fatal: away for the test", lasting=False)
 
 
 class FakeGit:
-    """In place of git: it says what it is told to say, and notes what it was asked for."""
+    """A fake git: returns the prepared answers and records the requests."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[dict[str, Any]] = []
-        self.says: list[Unreadable | bytes] = []  # one after another; then FILE
+        self.says: list[Unreadable | bytes] = []  # in this order; then FILE
         self.gate = asyncio.Event()
         self.gate.set()
         self.busy = self.most = 0
@@ -66,7 +66,7 @@ async def project(service: RunningService, name: str = "web", **settings: Any) -
     assert (await service.project(name, **settings)).status in (200, 201)
 
 
-async def test_the_file_is_asked_for_at_the_branch_tag_or_commit_of_the_build(
+async def test_the_file_is_read_at_the_branch_tag_or_commit_of_the_build(
     service: RunningService, host: FakeGit
 ) -> None:
     await project(service)
@@ -85,7 +85,7 @@ async def test_the_file_is_asked_for_at_the_branch_tag_or_commit_of_the_build(
     ("default", "target", "ref"),
     [(None, None, "main"), ("trunk", None, "trunk"), ("trunk", "release", "release")],
 )
-async def test_a_change_of_a_fork_has_no_say_in_what_runs(
+async def test_a_change_of_a_fork_cannot_change_which_jobs_run(
     service: RunningService, host: FakeGit, default: str | None, target: str | None, ref: str
 ) -> None:
     await project(service, **({"default_branch": default} if default else {}))
@@ -114,9 +114,7 @@ async def test_a_repository_that_is_away_is_tried_again_and_then_given_up(
     assert done["reason"] == "ci/jobs.yml: fatal: away for the test"
 
 
-async def test_what_another_try_would_not_mend_is_not_tried_again(
-    service: RunningService, host: FakeGit
-) -> None:
+async def test_permanent_errors_are_not_tried_again(service: RunningService, host: FakeGit) -> None:
     await project(service)
     host.says = [Unreadable("there is no file", lasting=True), b"jobs: []"]
     for reason in ("ci/jobs.yml: there is no file", "ci/jobs.yml: line 1, column 7: jobs: must"):
@@ -169,10 +167,10 @@ async def test_only_some_files_are_read_at_a_time_and_each_once(
     assert sorted(one["ref"] for one in host.asked) == wanted
 
 
-async def test_however_many_wait_only_those_that_are_read_have_a_task_and_they_go_in_order(
+async def test_only_builds_whose_file_is_read_have_a_task_and_they_go_in_order(
     tmp_path: Path, host: FakeGit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also behind a restart, or at the next leader."""
+    """Also after a restart, or on the next leader."""
     monkeypatch.setattr(plans, "PAGE", 2)
     begin, begun = backlog.Backlog.begin, list[tuple[int, int]]()
 
@@ -209,7 +207,7 @@ def readings() -> list[str]:
     return [one.get_name() for one in asyncio.all_tasks() if one.get_name().startswith("plan of")]
 
 
-async def test_repositories_that_hang_leave_places_to_others(
+async def test_repositories_that_hang_leave_turns_to_others(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plans, "FIRST_PAUSE_SECONDS", 0.001)
@@ -254,7 +252,7 @@ async def test_repositories_that_are_away_delay_no_other(
     assert done["result"] == "passed"
 
 
-async def test_a_node_that_stops_ends_what_it_reads(tmp_path: Path, host: FakeGit) -> None:
+async def test_a_node_that_stops_ends_its_reads(tmp_path: Path, host: FakeGit) -> None:
     host.gate.clear()
     async with RunningService.open(tmp_path / "other") as service:
         await project(service)

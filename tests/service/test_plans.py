@@ -25,7 +25,7 @@ jobs:
 
 
 class Repository:
-    """A repository on the disk."""
+    """A repository on disk."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -42,7 +42,7 @@ class Repository:
         return done.stdout.strip()
 
     def commit(self, text: str | bytes | None = FILE, path: str = ".boxsched.yml") -> str:
-        """A commit with this file, or without it; its hash."""
+        """Commit with this file, or without one; return the hash."""
         file = self.place / path
         if text is not None:
             file.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -83,7 +83,7 @@ async def test_the_jobs_of_the_commit_are_read_and_run(
     assert [one["name"] for one in done["jobs"]] == ["unit 1/2", "unit 2/2", "lint"]
 
 
-async def test_a_commit_that_was_asked_for_is_the_one(
+async def test_the_file_of_the_requested_commit_is_used(
     service: RunningService, repository: Repository
 ) -> None:
     first = repository.commit()
@@ -97,7 +97,7 @@ async def test_a_commit_that_was_asked_for_is_the_one(
     assert (done["commit"], done["jobs"][2]["name"]) == (first, "lint")
 
 
-async def test_jobs_that_come_with_the_submission_are_not_read(
+async def test_jobs_that_come_with_the_submission_replace_the_file(
     service: RunningService, repository: Repository
 ) -> None:
     repository.commit(None)
@@ -133,7 +133,7 @@ async def test_jobs_that_come_with_the_submission_are_not_read(
         ),
     ],
 )
-async def test_a_file_that_is_missing_or_wrong_fails_the_build(
+async def test_a_missing_or_wrong_file_fails_the_build(
     boxless_service: RunningService, repository: Repository, text: str | bytes | None, reason: str
 ) -> None:
     repository.commit(text)
@@ -145,7 +145,7 @@ async def test_a_file_that_is_missing_or_wrong_fails_the_build(
     await boxless_service.until(behind["id"], state="queued")
 
 
-async def test_a_repository_that_is_not_there(
+async def test_a_missing_repository_fails_the_build(
     boxless_service: RunningService, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("boxsched.automation.plans.LAST_PAUSE_SECONDS", 0.0)
@@ -161,7 +161,7 @@ async def test_a_repository_that_is_not_there(
 async def test_a_build_without_a_plan_reports_it_and_is_superseded(
     boxless_service: RunningService, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No node reads here: it is as while the repository hangs."""
+    """This node reads no files, as while a repository hangs."""
     monkeypatch.setattr("boxsched.automation.plans.Plans._look", _nothing)
     repository.commit()
     await project(boxless_service, repository, cancellation=[["*", "queued"]])
@@ -221,7 +221,7 @@ async def test_invalid_paths_in_a_repository(
     assert (answer.status, answer.error["field"]) == (422, "jobs_from")
 
 
-async def test_a_file_needs_a_repository(boxless_service: RunningService) -> None:
+async def test_a_jobs_file_needs_a_repository(boxless_service: RunningService) -> None:
     answer = await boxless_service.project(jobs_from=".boxsched.yml")
     assert (answer.status, answer.error["field"]) == (422, "jobs_from")
 
@@ -237,7 +237,9 @@ async def test_a_link_is_not_followed(
     assert "there is no file .boxsched.yml" in done["reason"]
 
 
-async def test_the_schema_of_the_file_is_there_for_editors(boxless_service: RunningService) -> None:
+async def test_the_schema_of_the_file_is_served_for_editors(
+    boxless_service: RunningService,
+) -> None:
     answer = await boxless_service.call("GET", f"{API}/job-file.schema.json")
     assert (answer.status, answer.json) == (200, schema.schema())
     assert (
@@ -245,7 +247,7 @@ async def test_the_schema_of_the_file_is_there_for_editors(boxless_service: Runn
     ).status == 401
 
 
-async def test_parallelism_makes_numbered_jobs(executing_service: RunningService) -> None:
+async def test_parallelism_creates_numbered_jobs(executing_service: RunningService) -> None:
     commands = ["echo $BOXSCHED_JOB_INDEX of $BOXSCHED_JOB_COUNT"]
     await executing_service.project(jobs=[job("unit", *commands, parallelism=2)])
     done = await executing_service.finished((await executing_service.build())["id"])
@@ -256,10 +258,10 @@ async def test_parallelism_makes_numbered_jobs(executing_service: RunningService
     assert (answer.status, answer.error["field"]) == (422, "jobs[1].name")
 
 
-async def test_a_change_of_a_fork_is_built_by_its_targets_file(
+async def test_a_change_of_a_fork_is_built_by_the_file_of_its_target_branch(
     service: RunningService, repository: Repository
 ) -> None:
-    """Whoever can open a request must not choose what runs."""
+    """Anyone who can open a request must not choose which jobs run."""
     repository.commit("jobs: [{name: of main, commands: [make]}]")
     repository.git("checkout", "--quiet", "-b", "stable")
     repository.commit("jobs: [{name: of stable, commands: [make]}]")

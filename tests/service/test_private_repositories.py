@@ -1,4 +1,4 @@
-"""Private repositories over HTTPS, as in the README: a helper for a job, or for a machine."""
+"""Private repositories over HTTPS, as in the README: a credential helper for a job or a machine."""
 
 import base64
 import functools
@@ -37,7 +37,7 @@ class PrivateServer(http.server.SimpleHTTPRequestHandler):
 
 @attrs.frozen
 class Private:
-    """``config``: what git is told for it: the helper, and whose certificate to believe."""
+    """``config``: git's settings for it: the helper, and the trusted certificate."""
 
     url: str
     host: str
@@ -93,7 +93,7 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Private]:
 async def built(
     service: RunningService, private: Private, environment: dict[str, str]
 ) -> tuple[str, str]:
-    """(result, log) of a build that shows a file of the repository."""
+    """Return (result, log) of a build that shows a file of the repository."""
     show = {**job("show", "cat which"), "environment": environment}
     await service.project("private", repository=private.url, jobs=[show])
     build = await service.build("private", branch="main")
@@ -117,7 +117,7 @@ async def test_a_helper_in_a_jobs_environment(
 async def test_a_helper_for_the_whole_machine(
     executing_service: RunningService, private: Private, tmp_path: Path
 ) -> None:
-    """As ``git config --system`` writes it; the file is another one here."""
+    """As ``git config --system`` writes it, but in another file."""
     system = tmp_path / "gitconfig"
     for name, value in private.config.items():
         subprocess.run(["git", "config", "--file", system, name, value], check=True)  # noqa: ASYNC221
@@ -126,7 +126,7 @@ async def test_a_helper_for_the_whole_machine(
     assert log.endswith("private code\n")
 
 
-async def test_without_a_credential_no_node_is_asked(
+async def test_without_a_credential_the_node_does_not_read_the_repository(
     executing_service: RunningService, private: Private
 ) -> None:
     result, log = await built(

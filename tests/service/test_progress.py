@@ -1,4 +1,4 @@
-"""The progress guarantee and the settings that it stands in, through the API."""
+"""The progress guarantee and its settings, through the API."""
 
 import asyncio
 from pathlib import Path
@@ -8,7 +8,7 @@ from tests.service.running_service import API, RunningService, job
 RULES = [["main", "none"], ["*", "all", {"spare_after": 1}]]
 
 
-async def test_settings_come_back_as_they_were_sent(service: RunningService) -> None:
+async def test_settings_are_returned_as_they_were_sent(service: RunningService) -> None:
     servers = {"production": {"queue": "newest", "strategy": "automatic", "branch": "main"}}
     assert (await service.project(cancellation=RULES, servers=servers)).status == 201
     found = await service.get("/projects/web")
@@ -17,7 +17,7 @@ async def test_settings_come_back_as_they_were_sent(service: RunningService) -> 
     assert (await service.get("/projects"))["projects"] == [found]
 
 
-async def test_a_rule_that_makes_no_sense_is_refused(service: RunningService) -> None:
+async def test_an_invalid_rule_is_refused(service: RunningService) -> None:
     for rule, field in (
         (["*"], "cancellation[0]"),
         (["*", "all", {"spare_after": 0}], "cancellation[0][2].spare_after"),
@@ -39,7 +39,7 @@ async def test_one_build_is_spared_also_after_a_restart(tmp_path: Path) -> None:
         await service.until(first, result="canceled")
         assert "superseded by web#2 (cancellation: all)" in (await service.look(first))["reason"]
         assert (await service.call("POST", f"{API}/workloads/{second}/stop")).status == 202
-        await service.until(second, result="canceled")  # a person: it does not count
+        await service.until(second, result="canceled")  # by a person: it does not count
     async with RunningService.open(tmp_path / "data", **{**options, "boxes": 0}) as service:
         third = (await service.build(branch="b"))["id"]
         fourth = (await service.build(branch="b"))["id"]

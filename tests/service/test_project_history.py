@@ -1,4 +1,4 @@
-"""A project's versions over HTTP: who changed what, checks before a change, guards, and reverts."""
+"""A project's versions over HTTP: who changed what, checks, guards, and reverts."""
 
 import asyncio
 
@@ -55,7 +55,7 @@ async def test_settings_without_a_change_are_not_a_new_version(service: RunningS
     assert len(await history(service)) == 1
 
 
-async def test_a_secret_is_a_change_that_is_never_shown(service: RunningService) -> None:
+async def test_a_changed_secret_is_listed_but_never_shown(service: RunningService) -> None:
     hook = {"url": "https://example.org/hook"}
     await put(service, {"hooks": [hook]})
     await put(service, {"hooks": [hook | {"secret": "canary-1"}], "webhook_secret": "canary-2"})
@@ -94,7 +94,7 @@ async def test_a_check_says_what_would_change_and_changes_nothing(service: Runni
         ({"schedules": [{"cron": "never ever", "branch": "main"}]}, "schedules[0].cron"),
     ],
 )  # fmt: skip
-async def test_a_check_refuses_what_a_change_would(
+async def test_a_check_refuses_the_same_as_a_change(
     service: RunningService, settings: dict, field: str
 ) -> None:
     for answer in (await check(service, settings), await put(service, settings)):
@@ -122,7 +122,7 @@ async def test_a_change_for_one_version_is_refused_for_another(service: RunningS
     assert (gone.status, gone.error["code"]) == (412, "outdated")
 
 
-async def test_changes_at_once_are_all_made_and_each_says_what_it_changed(
+async def test_concurrent_changes_are_all_made_and_each_reports_what_it_changed(
     service: RunningService,
 ) -> None:
     await put(service, {"max_boxes": 1})
@@ -133,7 +133,7 @@ async def test_changes_at_once_are_all_made_and_each_says_what_it_changed(
     assert all(one["changed"] == ["max_boxes"] for one in versions)
 
 
-async def test_a_revert_brings_the_settings_back_as_a_new_version(service: RunningService) -> None:
+async def test_a_revert_restores_the_settings_as_a_new_version(service: RunningService) -> None:
     first = await put(service, {"jobs": [job()], "max_boxes": 1, "webhook_secret": "old"})
     await put(service, {"jobs": [job("other")], "webhook_secret": "new"})
     done = await revert(service, 1, token=await named(service, "ann"))
@@ -154,11 +154,11 @@ async def test_a_revert_brings_the_settings_back_as_a_new_version(service: Runni
     assert len(await history(service)) == 3
 
 
-async def test_a_revert_is_checked_as_a_change_is(service: RunningService) -> None:
+async def test_a_revert_is_checked_like_a_change(service: RunningService) -> None:
     git = {"repository": "https://github.com/a/b"}
     statuses = {"statuses": {"provider": "github", "token": "canary"}}
     await put(service, {**git, **statuses})
-    await put(service, git)  # its token goes
+    await put(service, git)  # its token is removed
     refused = await revert(service, 1)
     assert (refused.status, refused.error["field"]) == (422, "statuses.token")
 
@@ -171,7 +171,7 @@ async def test_a_recreated_project_has_its_own_history(service: RunningService) 
     assert [one["version"] for one in await history(service)] == [1]
 
 
-async def test_history_comes_in_pages(service: RunningService) -> None:
+async def test_history_is_returned_in_pages(service: RunningService) -> None:
     for number in range(1, 6):
         await put(service, {"max_boxes": number})
     page = await service.get("/projects/web/history?limit=2")

@@ -1,4 +1,4 @@
-"""Projects: settings go in, come back, are replaced, and go."""
+"""Projects: settings are stored, returned, replaced and deleted."""
 
 import msgspec
 import pytest
@@ -33,7 +33,7 @@ async def test_an_example_is_accepted_and_returned(service: RunningService, exam
             assert seen[name] == value
 
 
-async def test_an_answer_can_be_put_again(service: RunningService) -> None:
+async def test_an_answer_can_be_sent_back(service: RunningService) -> None:
     settings = msgspec.json.decode((EXAMPLES / "web-shop.json").read_bytes())
     await service.call("PUT", f"{API}/projects/shop", settings)
     seen = await service.get("/projects/shop")
@@ -41,14 +41,14 @@ async def test_an_answer_can_be_put_again(service: RunningService) -> None:
     assert (again.status, again.json) == (200, seen)
 
 
-async def test_all_projects_by_name(service: RunningService) -> None:
+async def test_all_projects_are_listed_by_name(service: RunningService) -> None:
     await service.project("web")
     await service.project("api")
     listed = await service.get("/projects")
     assert [one["name"] for one in listed["projects"]] == ["api", "web"]
 
 
-async def test_a_secret_is_kept_replaced_removed_and_never_read_back(
+async def test_a_secret_is_kept_replaced_removed_and_never_returned(
     service: RunningService,
 ) -> None:
     put = await service.project("web", webhook_secret="canary-1")
@@ -84,21 +84,21 @@ async def test_a_secret_is_kept_replaced_removed_and_never_read_back(
         ([], "clone"),
     ],
 )
-async def test_a_way_to_clone_that_makes_no_sense(
+async def test_an_invalid_clone_setting_is_refused(
     service: RunningService, clone: object, field: str
 ) -> None:
     answer = await service.project(repository="https://example.org/web.git", clone=clone)
     assert (answer.status, answer.error["field"]) == (422, field)
 
 
-async def test_a_way_to_clone_needs_a_repository_and_comes_back(service: RunningService) -> None:
+async def test_a_clone_setting_needs_a_repository_and_is_returned(service: RunningService) -> None:
     answer = await service.project(clone={"depth": 1})
     assert (answer.status, answer.error["field"]) == (422, "clone")
     await service.project(repository="https://example.org/web.git", clone={"depth": 1})
     assert (await service.get("/projects/web"))["clone"] == {"depth": 1, "submodules": False}
 
 
-async def test_delete(service: RunningService) -> None:
+async def test_a_project_is_deleted(service: RunningService) -> None:
     await service.project("web")
     assert (await service.call("DELETE", f"{API}/projects/web")).status == 204
     assert (await service.call("GET", f"{API}/projects/web")).status == 404
@@ -107,7 +107,9 @@ async def test_delete(service: RunningService) -> None:
     assert build.status == 404
 
 
-async def test_a_project_with_unfinished_workloads_stays(boxless_service: RunningService) -> None:
+async def test_a_project_with_unfinished_workloads_is_not_deleted(
+    boxless_service: RunningService,
+) -> None:
     await boxless_service.project("web")
     await boxless_service.build()
     answer = await boxless_service.call("DELETE", f"{API}/projects/web")
@@ -118,7 +120,7 @@ async def test_a_project_with_unfinished_workloads_stays(boxless_service: Runnin
 @pytest.mark.parametrize(
     "name", ["Web", "-web", "w" * 64, "we%20b", "%00", "%C3%A9", "a%2Fb", "%ff"]
 )
-async def test_an_invalid_name(service: RunningService, name: str) -> None:
+async def test_an_invalid_name_is_refused(service: RunningService, name: str) -> None:
     put = await service.call("PUT", f"{API}/projects/{name}", {"jobs": [job()]})
     assert (put.status, put.error["field"]) == (422, "project")
     assert (await service.call("GET", f"{API}/projects/{name}")).status == 404
@@ -130,7 +132,7 @@ async def test_the_next_submission_sees_a_change_by_another_node(
 ) -> None:
     await boxless_service.project("web")
     assert (await boxless_service.build())["priority"] == 50
-    # Another node: it knows nothing of what this one keeps.
+    # Another node: it knows nothing of this node's memory.
     await boxless_service.node.store.put_project(
         "web", '{"jobs":[{"name":"a","commands":["true"]}],"priority_branches":["main"]}', None
     )

@@ -1,4 +1,4 @@
-"""What the API says of what was deleted because it was old."""
+"""What the API says about data that was deleted because it was old."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -40,7 +40,7 @@ async def prune(service: RunningService) -> None:
         pass
 
 
-async def test_what_is_gone_is_said_to_be_gone(old: tuple[RunningService, list[Any]]) -> None:
+async def test_deleted_data_is_reported_as_deleted(old: tuple[RunningService, list[Any]]) -> None:
     service, builds = old
     await service.finished((await service.build())["id"])
     await prune(service)
@@ -58,7 +58,7 @@ async def test_what_is_gone_is_said_to_be_gone(old: tuple[RunningService, list[A
     assert [one["number"] for one in listed] == [4]
 
 
-async def test_a_reader_behind_what_is_gone_is_told_to_read_anew(
+async def test_a_reader_whose_events_were_deleted_is_told_to_read_everything_again(
     old: tuple[RunningService, list[Any]],
 ) -> None:
     service, _ = old
@@ -85,8 +85,10 @@ async def test_a_reader_behind_what_is_gone_is_told_to_read_anew(
         assert going_on.status == 200
 
 
-async def test_a_reader_that_is_overtaken_is_ended(old: tuple[RunningService, list[Any]]) -> None:
-    """It reads slowly, from far behind: it gets no events with some left out."""
+async def test_a_reader_that_deletion_overtakes_is_disconnected(
+    old: tuple[RunningService, list[Any]],
+) -> None:
+    """It reads slowly, from far behind: it must not get events with some left out."""
     service, _ = old
     await service.finished((await service.build())["id"])
     async with (
@@ -97,7 +99,7 @@ async def test_a_reader_that_is_overtaken_is_ended(old: tuple[RunningService, li
         assert [event async for event in events] == []
 
 
-async def test_the_metrics_say_what_went_and_how_large_the_database_is(
+async def test_the_metrics_show_what_was_deleted_and_the_size_of_the_database(
     old: tuple[RunningService, list[Any]],
 ) -> None:
     service, _ = old
@@ -111,10 +113,10 @@ async def test_the_metrics_say_what_went_and_how_large_the_database_is(
     assert float(figures['boxsched_pruned_rows_total{table="event"}']) > 10
 
 
-async def test_a_rebuild_of_a_forks_build_is_of_the_fork_without_its_original(
+async def test_a_rebuild_of_a_fork_build_stays_one_of_the_fork_without_its_original(
     old: tuple[RunningService, list[Any]],
 ) -> None:
-    """Also where the original is deleted between the look at it and the rebuild."""
+    """Also where the original is deleted between its check and the rebuild."""
     service, builds = old
     known = await KnownProjects(service.node.store).fresh("web")
     original = await new_workloads.find(service.node.store, builds[0]["id"])

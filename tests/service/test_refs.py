@@ -1,4 +1,4 @@
-"""Names that git cannot have are refused when they are sent, where git would look them up."""
+"""Names that are invalid in git are refused when they are sent, where git would use them."""
 
 import subprocess
 from pathlib import Path
@@ -27,7 +27,7 @@ def refused(name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_names_are_those_that_git_refuses(name: str, tmp_path: Path) -> None:
+def test_names_that_git_refuses_are_refused(name: str, tmp_path: Path) -> None:
     said = subprocess.run(["git", "check-ref-format", f"refs/tags/{name}"], cwd=tmp_path)
     assert refused(name) == (said.returncode != 0)
 
@@ -47,14 +47,18 @@ def test_head_is_not_a_branch() -> None:
         ("ssh-sessions", {"branch": "a b", "public_key": PUBLIC_KEY}, "branch"),
     ],
 )
-async def test_a_submission(service: RunningService, path: str, body: object, field: str) -> None:
+async def test_a_submission_with_an_invalid_name(
+    service: RunningService, path: str, body: object, field: str
+) -> None:
     await service.project("web", **REPOSITORY)
     answer = await service.call("POST", f"{API}/projects/web/{path}", body)
     assert (answer.status, answer.error["field"]) == (422, field)
 
 
-async def test_a_branch_that_git_does_not_look_up(service: RunningService) -> None:
-    """Its commit is named; or there is no repository, and the branch is only a lane."""
+async def test_a_branch_that_git_does_not_look_up_may_have_any_name(
+    service: RunningService,
+) -> None:
+    """Its commit is given, or there is no repository and the branch is only a lane."""
     await service.project("web", **REPOSITORY)
     await service.build(branch="a b", commit="a" * 40)
     await service.project("lanes")
@@ -69,7 +73,9 @@ async def test_a_branch_that_git_does_not_look_up(service: RunningService) -> No
         ({"schedules": [{"cron": "0 3 * * *", "branch": "a~1"}]}, "schedules[0].branch"),
     ],
 )
-async def test_a_project(service: RunningService, settings: dict[str, object], field: str) -> None:
+async def test_a_project_with_an_invalid_name(
+    service: RunningService, settings: dict[str, object], field: str
+) -> None:
     answer = await service.project("web", **REPOSITORY, **settings)
     assert (answer.status, answer.error["field"]) == (422, field)
     assert (await service.project("web", **settings)).status == 201

@@ -43,7 +43,7 @@ def test_urls_that_git_may_fetch_are_allowed(text: str) -> None:
         ("", "this is not the URL of a repository"),
     ],
 )
-def test_anything_else_is_refused_with_what_is_allowed(text: str, what: str) -> None:
+def test_other_urls_are_refused_with_the_allowed_forms(text: str, what: str) -> None:
     with pytest.raises(Invalid) as refused:
         check_repository(text, "repository")
     assert refused.value.message == f"{what}; allowed: {ALLOWED}"

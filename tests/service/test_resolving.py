@@ -1,4 +1,4 @@
-"""``POST /jobs/{id}/resolve``: what a person may say of a job, and when."""
+"""``POST /jobs/{id}/resolve``: how and when a person may resolve a job."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from tests.service.running_service import API, PATIENCE_SECONDS, Answer, Running
 
 @attrs.frozen
 class AbsentWorker:
-    """A node without Boxes of its own, and a worker with one, which runs a deploy and is away."""
+    """A node without Boxes, and an absent worker with one Box, which runs a deploy."""
 
     service: RunningService
     worker: Connected
@@ -82,7 +82,7 @@ async def test_a_lane_is_opened_and_the_worker_forgotten(absent: AbsentWorker) -
     await service.until(waits["id"], state="running")
 
 
-async def test_again_is_another_attempt(absent: AbsentWorker) -> None:
+async def test_again_starts_another_attempt(absent: AbsentWorker) -> None:
     await away(absent.service, absent.worker)
     answer = await absent.resolve({"result": "again"})
     assert answer.status == 202 and answer.json["state"] == "running"
@@ -95,7 +95,7 @@ async def test_again_is_another_attempt(absent: AbsentWorker) -> None:
     assert found["jobs"][0]["state"] == "assigned"
 
 
-async def test_resolving_a_job_with_a_known_state_is_409(absent: AbsentWorker) -> None:
+async def test_resolving_a_job_with_a_known_state_gets_409(absent: AbsentWorker) -> None:
     service, body = absent.service, {"result": "failed"}
     connected = await absent.resolve(body)
     assert (connected.status, connected.error["code"]) == (409, "conflict")
@@ -130,7 +130,7 @@ async def test_bad_input_names_the_field(
 
 
 @pytest.mark.parametrize("id_", ["w99-1", "w1-2", "x", "w1"])
-async def test_there_is_no_such_job(absent: AbsentWorker, id_: str) -> None:
+async def test_an_unknown_job_gets_404(absent: AbsentWorker, id_: str) -> None:
     assert (await absent.resolve({"result": "failed"}, id_)).status == 404
 
 
@@ -188,7 +188,7 @@ async def test_a_result_for_an_earlier_attempt_is_refused_with_a_reason(
     assert "another attempt" in answer.error["message"]
 
 
-async def test_a_named_token_is_named(absent: AbsentWorker) -> None:
+async def test_the_name_of_the_token_is_recorded(absent: AbsentWorker) -> None:
     made = await absent.service.call(
         "POST", f"{API}/tokens", {"role": "admin", "name": "Ada's laptop"}
     )

@@ -18,7 +18,7 @@ from tests.service.test_set_aside import boxsched
 
 
 class HeldTime:
-    """The database's clock, in the tests' hands."""
+    """A database clock that the test sets."""
 
     def __init__(self, text: str) -> None:
         self.set(text)
@@ -35,7 +35,7 @@ class HeldTime:
 
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> HeldTime:
-    """Sunday, 10:30 in UTC; of every node that a test opens."""
+    """Sunday, 10:30 UTC, on every node that a test opens."""
     held = HeldTime("2027-01-10T10:30")
     monkeypatch.setattr("boxsched.store.store.Store.time", lambda _: held())
     return held
@@ -49,7 +49,7 @@ async def alive(time: HeldTime, tmp_path: Path) -> AsyncIterator[RunningService]
 
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No node looks at its schedules by itself."""
+    """Keep the nodes from checking their schedules by themselves."""
     monkeypatch.setattr("boxsched.automation.schedules.Schedules.run", _nothing)
 
 
@@ -76,7 +76,7 @@ async def look(service: RunningService) -> None:
 
 
 async def builds(service: RunningService) -> list[Any]:
-    """Oldest first."""
+    """Return the builds, oldest first."""
     return (await service.get("/workloads?kind=build"))["workloads"][::-1]
 
 
@@ -88,7 +88,7 @@ async def shown(service: RunningService) -> Any:
     return (await service.get("/projects/web/schedules"))["schedules"]
 
 
-async def test_a_build_comes_at_its_time_and_only_then(
+async def test_a_build_starts_at_its_time_and_not_before(
     service: RunningService, time: HeldTime
 ) -> None:
     await project(service, daily(), priority_branches=["main"])
@@ -105,7 +105,9 @@ async def test_a_build_comes_at_its_time_and_only_then(
     assert [one["name"] for one in build["jobs"]] == ["test"]
 
 
-async def test_the_service_looks_by_itself(alive: RunningService, time: HeldTime) -> None:
+async def test_the_service_checks_its_schedules_by_itself(
+    alive: RunningService, time: HeldTime
+) -> None:
     await project(alive, daily())
     async with asyncio.timeout(20), alive.node.feed.subscribe(None) as events:
         time.set("2027-01-10T12:00")
@@ -117,7 +119,7 @@ async def test_the_service_looks_by_itself(alive: RunningService, time: HeldTime
 
 
 async def test_changed_settings_wake_the_leader(service: RunningService, time: HeldTime) -> None:
-    """Without waiting for the next look: the engine tells."""
+    """The engine notifies it; it does not wait for the next check."""
     service.node.schedules_due.clear()
     woken = asyncio.create_task(_woken(service))
     await project(service, daily())
@@ -155,7 +157,7 @@ async def test_schedules_and_their_next_times_are_shown(
     assert (one["last"]["state"] in ("registered", "queued"), one["skipped"]) == (True, None)
 
 
-async def test_a_time_that_was_missed_by_less_than_an_hour_is_made_good(
+async def test_a_time_missed_by_less_than_an_hour_is_made_up_for(
     service: RunningService, time: HeldTime
 ) -> None:
     await project(service, daily())
@@ -164,7 +166,7 @@ async def test_a_time_that_was_missed_by_less_than_an_hour_is_made_good(
     assert await messages(service) == ["schedule: 0 12 * * * (2027-01-10T12:00:00+00:00, UTC)"]
 
 
-async def test_one_that_was_missed_by_more_is_skipped_and_said(
+async def test_a_time_missed_by_more_is_skipped_and_reported(
     service: RunningService, time: HeldTime, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, logger="boxsched")
@@ -181,9 +183,7 @@ async def test_one_that_was_missed_by_more_is_skipped_and_said(
     assert "no build of web at 0 12 * * * on main since 2027-01-10T12:00:00" in caplog.text
 
 
-async def test_many_times_that_were_missed_give_one_build(
-    service: RunningService, time: HeldTime
-) -> None:
+async def test_many_missed_times_give_one_build(service: RunningService, time: HeldTime) -> None:
     await project(service, {"cron": "*/5 * * * *", "branch": "main"})
     time.set("2027-01-12T10:32")
     await look(service)
@@ -204,9 +204,7 @@ async def test_years_of_missed_minutes_take_no_time(
     assert await messages(service) == ["schedule: * * * * * (2037-01-12T10:32:00+00:00, UTC)"]
 
 
-async def test_a_new_schedule_has_no_times_of_before(
-    service: RunningService, time: HeldTime
-) -> None:
+async def test_a_new_schedule_has_no_past_times(service: RunningService, time: HeldTime) -> None:
     time.set("2027-01-10T12:00:30")
     await project(service, daily())
     await look(service)
@@ -214,10 +212,10 @@ async def test_a_new_schedule_has_no_times_of_before(
     assert (await shown(service))[0]["next"][0] == "2027-01-11T12:00:00.000000Z"
 
 
-async def test_one_that_stays_in_the_settings_continues(
+async def test_a_schedule_that_stays_in_the_settings_continues(
     service: RunningService, time: HeldTime
 ) -> None:
-    """A put beside it does not make it forget the time that is due."""
+    """Changing other settings does not make it forget a time that is due."""
     await project(service, daily())
     time.set("2027-01-10T12:00:30")
     await project(service, daily(), daily(branch="other"))
@@ -228,7 +226,7 @@ async def test_one_that_stays_in_the_settings_continues(
     assert sorted(one["branch"] for one in await builds(service)) == ["main", "main", "other"]
 
 
-async def test_one_that_was_taken_out_and_put_in_again_is_new(
+async def test_a_schedule_that_was_removed_and_added_again_is_new(
     service: RunningService, time: HeldTime
 ) -> None:
     await project(service, daily())
@@ -253,7 +251,7 @@ async def test_a_deleted_project_has_no_more_builds(
 
 
 @pytest.mark.parametrize("back", [{"seconds": 5}, {"minutes": 30}, {"days": 1}, {"days": 366}])
-async def test_a_clock_that_is_set_back_gives_no_second_build(
+async def test_a_clock_that_is_set_back_causes_no_second_build(
     service: RunningService, time: HeldTime, back: dict[str, float]
 ) -> None:
     await project(service, daily())
@@ -295,10 +293,10 @@ async def test_a_clock_that_was_years_ahead_stops_no_schedule(
          ["2027-10-31T02:00:00+02:00", "2027-10-31T03:00:00+01:00"]),
     ],
 )  # fmt: skip
-async def test_the_nights_when_clocks_change(
+async def test_nights_with_a_clock_change(
     service: RunningService, time: HeldTime, night: str, zone: str, cron: str, expected: list[str]
 ) -> None:
-    """A look every five minutes, for five hours."""
+    """Check every five minutes, for five hours."""
     time.set(night)
     await project(service, {"cron": cron, "branch": "main", "time_zone": zone})
     for _ in range(60):
@@ -308,10 +306,10 @@ async def test_the_nights_when_clocks_change(
     assert found == [f"schedule: {cron} ({at}, {zone})" for at in expected]
 
 
-async def test_a_node_that_led_before_makes_no_second_build(
+async def test_a_former_leader_makes_no_second_build(
     service: RunningService, time: HeldTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It decided on 12:00, and was held up; another has built 12:05 for both since."""
+    """It decided on 12:00 and was delayed; another node has built 12:05 for both since."""
     await project(service, {"cron": "*/5 * * * *", "branch": "main"})
     time.set("2027-01-10T12:00")
     held, go_on = asyncio.Event(), asyncio.Event()
@@ -356,7 +354,7 @@ async def _dies(_: object) -> None:
 async def test_settings_of_an_earlier_program_are_read(
     service: RunningService, time: HeldTime
 ) -> None:
-    """It writes them without the schedules; and an upgraded database has none yet."""
+    """An earlier program writes no schedules, and an upgraded database has none yet."""
     await service.project()
     await project(service, daily(branch="old"))
     settings = json.dumps({"schedules": [daily()], "jobs": [job()]})
@@ -411,7 +409,7 @@ async def test_a_build_waits_for_a_pause_like_any_other(
     assert said["reason"] == "paused"
 
 
-async def test_a_zone_that_is_not_known_any_more_is_reported(
+async def test_a_time_zone_that_is_no_longer_known_is_reported(
     service: RunningService, time: HeldTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await project(service, daily(time_zone="Europe/Berlin"))
@@ -437,7 +435,9 @@ async def test_the_same_schedule_twice_is_one(service: RunningService, time: Hel
     assert (len(await builds(service)), len(await shown(service))) == (1, 1)
 
 
-async def test_many_at_once_have_one_build_each(service: RunningService, time: HeldTime) -> None:
+async def test_many_schedules_at_once_have_one_build_each(
+    service: RunningService, time: HeldTime
+) -> None:
     await project(service, *[daily(branch=f"b{n}") for n in range(250)])
     time.set("2027-01-10T12:00")
     for _ in range(3):
@@ -470,7 +470,7 @@ async def test_addresses_without_a_page(service: RunningService, query: str, fie
     assert (answer.status, answer.error["field"]) == (422, field)
 
 
-async def test_the_command_line_shows_when_they_come(
+async def test_the_command_line_shows_the_next_times(
     service: RunningService, time: HeldTime
 ) -> None:
     await project(service, daily(time_zone="Europe/Berlin"))

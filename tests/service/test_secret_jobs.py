@@ -1,4 +1,4 @@
-"""A secret on its way into jobs: it is there, and it is nowhere else (docs/faults.md, S22)."""
+"""A secret reaches its job and appears nowhere else (docs/faults.md, S22)."""
 
 import asyncio
 import base64
@@ -36,7 +36,7 @@ async def site(tmp_path: Path) -> AsyncIterator[RunningService]:
 
 
 async def ran(service: RunningService, *commands: str, **asked: object) -> tuple[dict, bytes]:
-    """A build of these commands that has ended, and its log."""
+    """Return a finished build of these commands, and its log."""
     jobs = [job("a", *commands, show_commands=False)]
     made = await service.build(jobs=jobs, **asked)
     done = await service.finished(made["id"])
@@ -71,7 +71,9 @@ async def test_a_job_has_its_secrets_as_variables_and_files(site: RunningService
     assert not Path(lines[-1]).exists(), "removed with the job's end"
 
 
-async def test_no_form_of_a_secret_is_anywhere_else(site: RunningService, tmp_path: Path) -> None:
+async def test_the_secret_appears_in_no_form_anywhere_else(
+    site: RunningService, tmp_path: Path
+) -> None:
     await site.project()
     await site.call("PUT", f"{SECRETS}/TOKEN", {"value": CANARY})
     await site.call("PUT", f"{SECRETS}/KEY", {"value": FILE, "file": True})
@@ -93,7 +95,8 @@ async def test_no_form_of_a_secret_is_anywhere_else(site: RunningService, tmp_pa
     where = f"{site.url}{API}/jobs/{id_}/log?follow=1"
     async with asyncio.timeout(20), site.client.get(where, headers=headers) as following:
         await following.content.readuntil(b"\nwaits")
-    # While it runs: nothing in a command line, and nothing in the folders but the job's own file.
+    # While the job runs: nothing in a command line, and nothing in the folders but the job's own
+    # file.
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             assert b"canary" not in path.read_bytes(), path
@@ -114,7 +117,7 @@ async def test_no_form_of_a_secret_is_anywhere_else(site: RunningService, tmp_pa
     assert list(files_with(tmp_path, FORMS)) == []
 
 
-async def test_a_build_of_a_fork_gets_none_nor_does_what_repeats_it(site: RunningService) -> None:
+async def test_a_build_of_a_fork_and_its_repetitions_get_no_secret(site: RunningService) -> None:
     await site.project()
     await site.call("PUT", f"{SECRETS}/TOKEN", {"value": CANARY})
     made, _ = await ran(site, "true")
@@ -156,7 +159,7 @@ async def test_without_the_key_a_job_fails_and_says_what_to_do(site: RunningServ
     assert b"it ran" not in log
 
 
-async def test_a_deleted_secret_is_given_no_more(site: RunningService) -> None:
+async def test_a_deleted_secret_is_no_longer_given(site: RunningService) -> None:
     await site.project()
     await site.call("PUT", f"{SECRETS}/TOKEN", {"value": CANARY})
     await site.call("DELETE", f"{SECRETS}/TOKEN")

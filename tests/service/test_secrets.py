@@ -1,4 +1,5 @@
-"""Secrets of a project over the API: set, listed, deleted, sealed again; values never come back."""
+"""Secrets of a project over the API: set, listed, deleted, sealed again; values are never
+returned."""
 
 from pathlib import Path
 
@@ -36,7 +37,7 @@ async def test_a_secret_is_created_replaced_listed_and_deleted(service: RunningS
     ]
 
 
-async def test_a_value_that_is_too_short_to_be_masked_causes_a_message(
+async def test_a_value_too_short_to_be_masked_causes_a_warning(
     service: RunningService,
 ) -> None:
     await service.project()
@@ -104,7 +105,7 @@ async def test_a_node_without_a_key_says_what_to_do(service: RunningService) -> 
 
 
 async def stored(service: RunningService) -> list[tuple[str, str]]:
-    """(value's name, sealed text) of all."""
+    """Return (name, sealed text) of all values."""
     places = (SECRET, WEBHOOK_SECRET, GIT_CREDENTIALS)
     return [
         (one.name, one.text)
@@ -179,6 +180,8 @@ async def test_a_value_that_cannot_be_opened_is_named_and_not_changed(tmp_path: 
 
 
 @pytest.mark.parametrize("after", ["", "x", "9:1:A", "0:x:A", "0"])
-async def test_a_rotation_begins_only_where_one_ended(service: RunningService, after: str) -> None:
+async def test_a_rotation_starts_only_after_the_one_before_has_ended(
+    service: RunningService, after: str
+) -> None:
     answer = await service.call("POST", f"{API}/secrets/rotate", {"after": after})
     assert (answer.status, answer.error["field"]) == (422, "after")

@@ -1,4 +1,4 @@
-"""Automatic deploys, rollbacks, guarded servers, and what is live where."""
+"""Automatic deploys, rollbacks, guarded servers, and what is live on each server."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ async def passed(service: RunningService, **asked: Any) -> Any:
 
 
 async def deploys(service: RunningService, count: int, **wanted: Any) -> list[dict[str, Any]]:
-    """The deploys, oldest first, once there are so many and each is as wanted."""
+    """Return the deploys, oldest first, once there are this many with these values."""
     found: list[dict[str, Any]] = []
 
     def all_so() -> bool:
@@ -55,7 +55,7 @@ async def the_server(service: RunningService, name: str = "production") -> Any:
     return next(one for one in listed if one["name"] == name)
 
 
-async def test_a_passed_build_of_its_branch_is_deployed(service: RunningService) -> None:
+async def test_a_passed_build_of_the_followed_branch_is_deployed(service: RunningService) -> None:
     await project(service)
     build = await passed(service, message="fix")
     await passed(service, branch="other")
@@ -68,7 +68,7 @@ async def test_a_passed_build_of_its_branch_is_deployed(service: RunningService)
     assert (shown["strategy"], shown["waiting"], shown["paused"]) == ("automatic", [], None)
 
 
-async def test_a_failed_build_is_not(boxless_service: RunningService) -> None:
+async def test_a_failed_build_is_not_deployed(boxless_service: RunningService) -> None:
     await project(boxless_service)
     made = await boxless_service.build()
     assert (await boxless_service.call("POST", f"{API}/workloads/{made['id']}/stop")).status == 202
@@ -86,8 +86,10 @@ async def test_a_server_without_a_branch_follows_the_default_branch(
     assert deploy["build"] == build["id"]
 
 
-async def test_no_older_build_goes_over_a_newer_one_by_itself(service: RunningService) -> None:
-    """Noted for both, as where a node died; the newer one is deployed first here."""
+async def test_an_older_build_is_not_deployed_automatically_over_a_newer_one(
+    service: RunningService,
+) -> None:
+    """Both are due, as after a node died; the newer one is deployed first."""
     await project(service, servers={"production": server(strategy="manual")})
     older, newer = await passed(service), await passed(service)
     await service.deploy("production", build=newer["id"])
@@ -99,7 +101,7 @@ async def test_no_older_build_goes_over_a_newer_one_by_itself(service: RunningSe
     assert len((await service.get("/workloads?kind=deploy"))["workloads"]) == 1
 
 
-async def test_a_rebuild_of_an_older_build_does_not_go_over_a_newer_one(
+async def test_a_rebuild_of_an_older_build_is_not_deployed_over_a_newer_one(
     service: RunningService,
 ) -> None:
     await project(service)
@@ -114,7 +116,7 @@ async def test_a_rebuild_of_an_older_build_does_not_go_over_a_newer_one(
     assert back["rollback"] is True, "a person may, and is told what it is"
 
 
-async def test_the_same_note_twice_makes_one_deploy(service: RunningService) -> None:
+async def test_the_same_due_deploy_twice_makes_one_deploy(service: RunningService) -> None:
     await project(service)
     build = await passed(service)
     await deploys(service, 1, result="passed")
@@ -148,10 +150,10 @@ async def test_a_rollback_is_marked_and_holds_automatic_deploys(service: Running
     assert (await service.finished(held["id"]))["result"] == "passed"
 
 
-async def test_a_rollback_behind_a_held_deploy_says_what_to_do(
+async def test_a_rollback_that_waits_for_a_held_deploy_says_what_to_do(
     boxless_service: RunningService,
 ) -> None:
-    """The lane stays in order: what waits before it is held, and a person decides."""
+    """The lane stays in order: the deploys ahead are held, and a person decides."""
     service = boxless_service
     await project(service)
     held = await service.deploy("production")
@@ -185,7 +187,9 @@ async def test_the_command_line_shows_what_is_live(service: RunningService) -> N
     assert "rollback-production (automatic deploys to production of web): deploy #5" in row
 
 
-async def test_who_deployed_is_told_from_who_wrote_the_commit(service: RunningService) -> None:
+async def test_the_user_who_deployed_is_shown_beside_the_author_of_the_commit(
+    service: RunningService,
+) -> None:
     await project(service)
     build = await passed(service, author="Ann")
     (alone,) = await deploys(service, 1, result="passed")
@@ -228,7 +232,7 @@ async def test_all_pauses_that_cover_a_server_are_shown(service: RunningService)
     assert shown == await service.get("/projects/web/servers")
 
 
-async def test_two_projects_with_servers_of_one_name_roll_back_apart(
+async def test_servers_of_the_same_name_in_two_projects_roll_back_independently(
     service: RunningService,
 ) -> None:
     for name in ("web", "app"):
@@ -276,7 +280,7 @@ async def test_a_guarded_server_takes_only_its_branch(service: RunningService) -
     assert (await service.deploy("production", build=mine["id"]))["build"] == mine["id"]
 
 
-async def test_the_newest_automatic_deploy_waits_alone(service: RunningService) -> None:
+async def test_only_the_newest_automatic_deploy_waits(service: RunningService) -> None:
     await project(service, servers={"production": server(queue="newest")})
     body = {"note": "x", "project": "web", "server": "production", "automatic": True}
     assert (await service.call("PUT", f"{API}/pauses/hold", body)).status == 201
@@ -290,7 +294,7 @@ async def test_the_newest_automatic_deploy_waits_alone(service: RunningService) 
 
 
 async def noted(service: RunningService, **asked: Any) -> tuple[AutomaticDeploys, DeployDue]:
-    """A passed build of a server that did not follow it then, and a note that it is due there."""
+    """Record a passed build as due on a server that did not follow its branch then."""
     await project(service, servers={"production": server(strategy="manual")})
     build = await passed(service, **asked)
     chore = AutomaticDeploys(service.node, KnownProjects(service.node.store))
@@ -313,7 +317,7 @@ async def count(service: RunningService) -> int:
         ({"servers": {"staging": server()}}, 0),
     ],
 )
-async def test_a_note_counts_only_while_the_server_follows_the_branch(
+async def test_a_due_deploy_counts_only_while_the_server_follows_the_branch(
     service: RunningService, settings: dict[str, Any], deployed: int
 ) -> None:
     chore, due = await noted(service)
@@ -322,7 +326,7 @@ async def test_a_note_counts_only_while_the_server_follows_the_branch(
     assert await count(service) == deployed
 
 
-async def test_a_build_of_a_tag_or_one_that_is_not_there_is_deployed_to_no_server_by_itself(
+async def test_builds_of_tags_and_missing_builds_are_not_deployed_automatically(
     service: RunningService,
 ) -> None:
     chore, due = await noted(service, tag="v1")
@@ -332,7 +336,7 @@ async def test_a_build_of_a_tag_or_one_that_is_not_there_is_deployed_to_no_serve
     assert await count(service) == 0
 
 
-async def test_a_build_of_a_project_that_was_made_again_is_not_deployed(
+async def test_a_build_of_a_recreated_project_is_not_deployed(
     service: RunningService,
 ) -> None:
     chore, due = await noted(service)
@@ -343,7 +347,7 @@ async def test_a_build_of_a_project_that_was_made_again_is_not_deployed(
     assert await count(service) == 0
 
 
-async def test_a_deploy_that_cannot_be_asked_for_is_left_out(service: RunningService) -> None:
+async def test_a_deploy_that_cannot_be_submitted_is_skipped(service: RunningService) -> None:
     chore, due = await noted(service)
     many = server(jobs=[job("a"), job("b"), job("c")])
     await project(service, servers={"production": many}, max_boxes=2, jobs=[job()])
@@ -351,7 +355,7 @@ async def test_a_deploy_that_cannot_be_asked_for_is_left_out(service: RunningSer
     assert await count(service) == 0
 
 
-async def test_settings_that_change_meanwhile_are_read_again_but_not_for_ever(
+async def test_settings_that_change_meanwhile_are_read_again_a_limited_number_of_times(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chore, due = await noted(service)
@@ -372,7 +376,7 @@ async def test_settings_that_change_meanwhile_are_read_again_but_not_for_ever(
     assert await count(service) == 1
 
 
-async def test_the_notes_are_looked_at_in_parts(
+async def test_due_deploys_are_read_in_parts(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("boxsched.automation.deploys.AT_ONCE", 2)

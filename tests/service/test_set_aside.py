@@ -1,4 +1,4 @@
-"""Commands that the scheduler could not carry out: an operator sees them, and why."""
+"""Commands that the scheduler could not carry out: an operator sees them and the reason."""
 
 import asyncio
 import json
@@ -14,7 +14,9 @@ from boxsched.protocol.shards import SHARD
 from tests.service.running_service import API, RunningService
 
 
-async def test_an_operator_lists_and_drops_what_was_set_aside(service: RunningService) -> None:
+async def test_an_operator_lists_and_drops_commands_that_were_set_aside(
+    service: RunningService,
+) -> None:
     async with service.node.feed.subscribe(None) as events:
         await service.node.store.ask(SHARD, [("bogus", b"[1]")])
         service.node.wake(SHARD)
@@ -36,7 +38,7 @@ async def test_an_operator_lists_and_drops_what_was_set_aside(service: RunningSe
 
 
 async def bogus(service: RunningService, *payloads: bytes) -> None:
-    """Commands that nobody can read: they are set aside."""
+    """Store unreadable commands, which are set aside."""
     async with service.node.feed.subscribe(None) as events:
         await service.node.store.ask(SHARD, [("bogus", payload) for payload in payloads])
         service.node.wake(SHARD)

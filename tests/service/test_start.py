@@ -1,4 +1,4 @@
-"""A node whose PostgreSQL is not there yet, or will never be."""
+"""A node whose PostgreSQL is not available yet, or never will be."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ from boxsched.store.store import Store
 from tests.contract.postgres_server import PostgresServer, _port, database, execute, served
 from tests.service.running_service import RunningService
 
-SECONDS = 120.0  # no test depends on speed: this only ends what would hang
+SECONDS = 120.0  # no test depends on speed: this only ends a test that hangs
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def options(data: Path, url: str, port: int) -> Options:
 
 
 def local(data: Path) -> Service:
-    """As a command with ``--data`` looks for it."""
+    """The setting that a command with ``--data`` reads."""
     return Service((), None, None, data)
 
 
@@ -64,7 +64,7 @@ async def until_answers(url: str, path: str, status: int) -> bytes:
             await asyncio.sleep(0.02)
 
 
-async def test_a_database_that_comes_later_is_waited_for(
+async def test_a_node_waits_for_a_database_that_starts_later(
     server: PostgresServer, port: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with database(server.url("postgres")) as url:
@@ -85,7 +85,7 @@ async def test_a_database_that_comes_later_is_waited_for(
         await asyncio.wait_for(node, SECONDS)
 
 
-async def test_waiting_can_be_ended(port: int, tmp_path: Path) -> None:
+async def test_the_wait_can_be_interrupted(port: int, tmp_path: Path) -> None:
     away = f"postgresql://boxsched@127.0.0.1:{_port()}/boxsched"
     node = asyncio.create_task(service_process.serve(options(tmp_path, away, port)))
     await until_answers(f"http://127.0.0.1:{port}", "/healthz", 200)
@@ -137,7 +137,7 @@ async def test_an_error_that_waiting_cannot_solve_is_reported_at_once(
 
 
 class Errors(logging.Handler):
-    """What is logged as an error, by whatever thread."""
+    """Everything that is logged as an error, from any thread."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -189,7 +189,7 @@ async def test_another_cluster_that_came_meanwhile_stops_no_answers(
             await service.until(build["id"], state="queued")
 
 
-async def test_a_database_that_goes_again_before_the_node_has_started_is_waited_for(
+async def test_a_node_waits_again_for_a_database_that_goes_away_during_its_start(
     server: PostgresServer, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kills = iter((True, True))

@@ -16,7 +16,7 @@ from boxsched.listening import bound
         ("PUT", "/healthz"),
     ],
 )
-async def test_it_lives_and_all_else_is_answered_with_503_and_when_to_ask_again(
+async def test_it_is_healthy_and_answers_everything_else_with_503_and_retry_after(
     method: str, path: str
 ) -> None:
     with bound("127.0.0.1", 0) as sockets:

@@ -26,7 +26,7 @@ JOB_FIELDS = {
 }  # fmt: skip
 
 
-async def test_a_build_is_answered_as_it_was_registered(service: RunningService) -> None:
+async def test_a_build_is_returned_as_it_was_registered(service: RunningService) -> None:
     await service.project("web", jobs=jobs(2))
     asked = {"branch": "main", "commit": "abcdef0", "message": "Mend\nit", "author": "Ada"}
     answer = await service.call("POST", f"{API}/projects/web/builds", asked)
@@ -43,7 +43,7 @@ async def test_a_build_is_answered_as_it_was_registered(service: RunningService)
     assert done["result"] == "passed"
 
 
-async def test_a_tag_and_jobs_of_its_own(boxless_service: RunningService) -> None:
+async def test_a_build_with_a_tag_and_its_own_jobs(boxless_service: RunningService) -> None:
     await boxless_service.project("web")
     made = await boxless_service.build(
         tag="v1", jobs=[job("only", "true", box_type="mac")], priority=3
@@ -52,7 +52,7 @@ async def test_a_tag_and_jobs_of_its_own(boxless_service: RunningService) -> Non
     assert [(one["name"], one["box_type"]) for one in made["jobs"]] == [("only", "mac")]
 
 
-async def test_priorities(boxless_service: RunningService) -> None:
+async def test_each_kind_has_its_default_priority(boxless_service: RunningService) -> None:
     await boxless_service.project(
         "web", priority_branches=["release/*"], servers={"production": {"jobs": [job()]}}
     )
@@ -86,7 +86,7 @@ async def test_the_message_overrides_fail_fast(boxless_service: RunningService) 
     assert stored == [True, False, False, True, False, True]
 
 
-async def test_a_strategy_cancels_what_waits(boxless_service: RunningService) -> None:
+async def test_a_strategy_cancels_waiting_builds(boxless_service: RunningService) -> None:
     await boxless_service.project("web", cancellation=[["main", "none"], ["*", "queued"]])
     first, kept = (
         await boxless_service.build(branch="x"),
@@ -153,7 +153,7 @@ async def test_a_strategy_cancels_what_waits(boxless_service: RunningService) ->
         ({"branch": "a", "surprise": 1}, "surprise"),
     ],
 )
-async def test_a_build_that_makes_no_sense(
+async def test_an_invalid_build_is_refused(
     boxless_service: RunningService, body: dict[str, object], field: str
 ) -> None:
     await boxless_service.project("web")
@@ -164,7 +164,7 @@ async def test_a_build_that_makes_no_sense(
 @pytest.mark.parametrize(
     "name", ["x" * 255, "日本語 ☂ 𝄞", "feature/<b>'\"", "a b", "$(id)", "ß'; --"]
 )
-async def test_odd_names_are_names(boxless_service: RunningService, name: str) -> None:
+async def test_unusual_names_are_accepted(boxless_service: RunningService, name: str) -> None:
     await boxless_service.project("web")
     made = await boxless_service.build(branch=name, jobs=[job(name)])
     seen = await boxless_service.look(made["id"])
@@ -179,7 +179,7 @@ async def test_a_thousand_jobs(boxless_service: RunningService) -> None:
     assert len((await boxless_service.look(made["id"]))["jobs"]) == 1000
 
 
-async def test_more_than_the_plan_or_the_project_may_ever_have(tmp_path) -> None:
+async def test_more_jobs_than_the_plan_or_the_project_ever_allows(tmp_path) -> None:
     async with RunningService.open(tmp_path / "data", boxes=0, max_boxes=3) as service:
         await service.project("web", jobs=jobs(4), servers={"s": {"jobs": jobs(4)}})
         await service.project("small", jobs=jobs(3), max_boxes=2)
@@ -190,14 +190,16 @@ async def test_more_than_the_plan_or_the_project_may_ever_have(tmp_path) -> None
         assert (await service.build("small", **own))["boxes"] == 2
 
 
-async def test_no_jobs_anywhere(boxless_service: RunningService) -> None:
+async def test_a_build_without_jobs_is_refused(boxless_service: RunningService) -> None:
     await boxless_service.project("web", jobs=[], servers={"s": {}})
     assert await refused(boxless_service, "/projects/web/builds", {"branch": "x"}) == (422, "jobs")
     assert await refused(boxless_service, "/projects/web/deploys", {"server": "s"}) == (422, "jobs")
     assert (await boxless_service.deploy("s", jobs=[job()]))["boxes"] == 1
 
 
-async def test_many_at_once_get_numbers_without_a_gap(boxless_service: RunningService) -> None:
+async def test_concurrent_submissions_get_numbers_without_a_gap(
+    boxless_service: RunningService,
+) -> None:
     await boxless_service.project("web")
     made = await asyncio.gather(*(boxless_service.build(branch=f"b{n}") for n in range(60)))
     assert sorted(one["number"] for one in made) == list(range(1, 61))
@@ -206,7 +208,7 @@ async def test_many_at_once_get_numbers_without_a_gap(boxless_service: RunningSe
 # --- SSH sessions ---------------------------------------------------------------------------
 
 
-async def test_a_session(boxless_service: RunningService) -> None:
+async def test_a_session_is_created(boxless_service: RunningService) -> None:
     await boxless_service.project("web")
     asked = {"branch": "main", "public_key": PUBLIC_KEY + " ada@home", "box_type": "mac"}
     answer = await boxless_service.call("POST", f"{API}/projects/web/ssh-sessions", asked)
@@ -214,7 +216,8 @@ async def test_a_session(boxless_service: RunningService) -> None:
     assert answer.status == 201
     assert (made["kind"], made["branch"], made["ssh"]) == ("ssh", "main", None)
     assert [(one["name"], one["box_type"]) for one in made["jobs"]] == [("ssh", "mac")]
-    seen = await boxless_service.until(made["id"], state="queued")  # no lane: it waits for nobody
+    # no lane, so it waits for nothing
+    seen = await boxless_service.until(made["id"], state="queued")
     assert seen["ssh"] is None
 
 
@@ -231,7 +234,7 @@ async def test_a_session_of_a_finished_build(service: RunningService) -> None:
     assert (made["branch"], made["commit"], made["build"]) == ("x", "abcdef0", build["id"])
 
 
-async def test_sessions_that_make_no_sense(boxless_service: RunningService) -> None:
+async def test_invalid_sessions_are_refused(boxless_service: RunningService) -> None:
     await boxless_service.project("web")
     build = (await boxless_service.build())["id"]
     blob = base64.b64encode(KEY_BLOB).decode()
@@ -271,7 +274,7 @@ async def test_only_a_finished_build_or_deploy_of_the_project_can_be_entered(
 # --- Rebuilds -------------------------------------------------------------------------------
 
 
-async def test_a_rebuild_is_the_same_again_and_cancels_nothing(
+async def test_a_rebuild_repeats_the_workload_and_cancels_nothing(
     boxless_service: RunningService,
 ) -> None:
     await boxless_service.project("web", cancellation=[["*", "queued"]])
@@ -309,7 +312,7 @@ async def test_rebuilds_of_a_deploy_and_of_a_session(service: RunningService) ->
     assert again.json["build"] == build["id"]
 
 
-async def test_rebuilds_of_nothing(service: RunningService) -> None:
+async def test_rebuilds_of_unknown_workloads(service: RunningService) -> None:
     await service.project("web")
     build = await service.build()
     await service.finished(build["id"])

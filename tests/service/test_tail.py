@@ -1,4 +1,4 @@
-"""A log that is followed as text: over attempts, and in the middle of a character."""
+"""A log that is followed as text: over several attempts, and in the middle of a character."""
 
 import pytest
 
@@ -32,7 +32,7 @@ async def test_new_output_is_read_once_in_whole_characters(
     assert (await tail.read(), tail.end()) == (b"", b"")
 
 
-async def test_a_part_that_is_not_a_character_yet_does_not_hide_what_is_after_it(
+async def test_an_incomplete_character_does_not_hide_the_text_after_it(
     boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "CHUNK_BYTES", 1)
@@ -43,7 +43,7 @@ async def test_a_part_that_is_not_a_character_yet_does_not_hide_what_is_after_it
     assert [await tail.read() for _ in range(3)] == ["€".encode(), b"x", b""]
 
 
-async def test_the_same_attempt_goes_on_and_a_later_one_begins_behind_a_line(
+async def test_an_attempt_continues_and_a_later_one_starts_after_a_line(
     boxless_service: RunningService,
 ) -> None:
     await boxless_service.project()

@@ -1,4 +1,4 @@
-"""Tokens over the API: made once, listed without their texts, each role to its own routes."""
+"""Tokens over the API: created once, listed without their texts, each role on its own routes."""
 
 import asyncio
 import base64
@@ -36,7 +36,7 @@ async def status(service: RunningService, token: str, path: str = f"{API}/boxes"
 
 
 async def upgrade(service: RunningService, **headers: str) -> Answer:
-    """What the worker's route answers to a WebSocket's request."""
+    """Return the status of the worker's route for a WebSocket request."""
     key = base64.b64encode(os.urandom(16)).decode()
     asked = {
         "Connection": "Upgrade",
@@ -89,8 +89,8 @@ async def test_invalid_requests_are_refused(service: RunningService) -> None:
     assert (keyed.status, keyed.error["field"]) == (422, "Idempotency-Key")
 
 
-async def test_each_role_on_each_route(boxless_service: RunningService) -> None:
-    """An admin's token opens all but the worker's route; a worker's opens that one only."""
+async def test_each_role_may_use_its_own_routes(boxless_service: RunningService) -> None:
+    """An admin token opens all routes but the worker's; a worker token only that one."""
     worker, admin = [(await make(boxless_service, role))["token"] for role in ("worker", "admin")]
     revoked, expired = (
         await make(boxless_service),
@@ -112,7 +112,7 @@ async def test_each_role_on_each_route(boxless_service: RunningService) -> None:
     assert await status(boxless_service, worker, f"{API}/nothing") == 403
 
 
-async def test_a_worker_has_nothing_to_sign_in_for(boxless_service: RunningService) -> None:
+async def test_a_worker_cannot_sign_in(boxless_service: RunningService) -> None:
     worker = await make(boxless_service, "worker")
     answer = await boxless_service.call(
         "POST", "/sign-in", data={"token": worker["token"]}, token=None
@@ -122,7 +122,9 @@ async def test_a_worker_has_nothing_to_sign_in_for(boxless_service: RunningServi
     assert b"This token has the role worker. Sign in with a token of role admin." in answer.body
 
 
-async def test_no_other_sites_page_speaks_as_a_worker(boxless_service: RunningService) -> None:
+async def test_pages_of_other_sites_cannot_connect_as_a_worker(
+    boxless_service: RunningService,
+) -> None:
     worker = {"Authorization": f"Bearer {(await make(boxless_service, 'worker'))['token']}"}
     admin = {"Authorization": f"Bearer {boxless_service.token}"}
     cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(boxless_service)}"}
@@ -142,7 +144,7 @@ async def test_no_other_sites_page_speaks_as_a_worker(boxless_service: RunningSe
     assert (await upgrade(boxless_service, **worker, Origin=boxless_service.url)).status == 101
 
 
-async def test_a_revoked_token(service: RunningService) -> None:
+async def test_a_revoked_token_is_refused(service: RunningService) -> None:
     made = await make(service)
     cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(service, made['token'])}"}
     assert await status(service, made["token"]) == 200
@@ -154,7 +156,7 @@ async def test_a_revoked_token(service: RunningService) -> None:
         assert (await service.call("DELETE", f"{API}/tokens/{id_}")).status == 404, id_
 
 
-async def test_a_token_in_place_of_its_id_is_not_repeated(service: RunningService) -> None:
+async def test_a_token_in_place_of_its_id_is_not_echoed(service: RunningService) -> None:
     made = await make(service)
     answer = await service.call("DELETE", f"{API}/tokens/{made['token']}")
     assert answer.status == 404
@@ -162,7 +164,7 @@ async def test_a_token_in_place_of_its_id_is_not_repeated(service: RunningServic
     assert made["token"] not in answer.body.decode()
 
 
-async def test_an_expired_token(service: RunningService) -> None:
+async def test_an_expired_token_is_refused(service: RunningService) -> None:
     made = await make(service, expires_in_seconds=0.5)
     assert await status(service, made["token"]) == 200
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -191,7 +193,7 @@ async def test_long_answers_end_with_their_token(boxless_service: RunningService
                 while await stream.content.readline():
                     pass
             gone = await socket.receive()
-        assert asyncio.get_running_loop().time() - began < 3  # 1 s, on a machine that is busy
+        assert asyncio.get_running_loop().time() - began < 3  # 1 s on a busy machine
         assert gone.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
         await boxless_service.project("web")
         assert (await stays.content.readline()).startswith(b"retry")
@@ -199,7 +201,7 @@ async def test_long_answers_end_with_their_token(boxless_service: RunningService
 
 
 async def test_a_followed_log_ends_with_its_token(boxless_service: RunningService) -> None:
-    """Cut, not ended: its reader has not seen the end, and asks again with a token that holds."""
+    """Cut, not ended: the reader has not seen the end, and asks again with a valid token."""
     await boxless_service.project("web")
     job = f"{(await boxless_service.build())['id']}-1"
     made = await make(boxless_service)
@@ -267,7 +269,7 @@ def server() -> Iterator[str]:
 async def services(
     server: str, tmp_path: Path
 ) -> AsyncIterator[tuple[RunningService, RunningService]]:
-    """Two nodes on one database, each with a data folder of its own."""
+    """Two nodes on one database, each with its own data folder."""
     with database(server) as url:
         async with (
             RunningService.open(tmp_path / "one", database=url) as one,
@@ -288,7 +290,9 @@ async def test_each_nodes_admin_token_is_valid_on_every_node(
     assert [token["of_file"] for token in listed] == [True, True]
 
 
-async def test_a_key_counts_on_every_node(services: tuple[RunningService, RunningService]) -> None:
+async def test_an_idempotency_key_holds_on_every_node(
+    services: tuple[RunningService, RunningService],
+) -> None:
     one, two = services
     await one.project()
     asked = {"branch": "main"}
@@ -341,7 +345,7 @@ async def test_a_revoked_token_ends_on_every_node(
     assert last_good - revoked < REVOKED_WITHIN_SECONDS
 
 
-def test_a_new_file_ends_the_token_of_the_one_before_whatever_it_was_called(tmp_path: Path) -> None:
+def test_a_new_token_file_ends_the_former_token_whatever_its_name_was(tmp_path: Path) -> None:
     own = tokens.of_file(tmp_path, "one", 2.0)
     before = attrs.evolve(own, digest="0" * 64, name="DATA of node one")
     assert tokens.replaces(own, before)
@@ -351,10 +355,10 @@ def test_a_new_file_ends_the_token_of_the_one_before_whatever_it_was_called(tmp_
     assert not tokens.replaces(own, attrs.evolve(before, id="token-1"))
 
 
-async def test_the_kernel_bounds_answers_to_requests_and_not_a_workers_connection(
+async def test_the_kernel_limits_answers_to_requests_but_not_a_workers_connection(
     boxless_service: RunningService,
 ) -> None:
-    """A worker's node has deadlines of its own, and the worker may be frozen for longer."""
+    """A worker's node has its own deadlines, and the worker may be frozen for longer."""
 
     def bounds() -> list[int]:
         raw = [

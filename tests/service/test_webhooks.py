@@ -1,4 +1,4 @@
-"""Deliveries of code hosts: what follows from them, once, on SQLite and on PostgreSQL."""
+"""Deliveries of code hosts and their effects, on SQLite and on PostgreSQL."""
 
 import asyncio
 import base64
@@ -36,7 +36,7 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 async def service(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunningService]:
-    """No Boxes, so that builds wait; a project with a secret."""
+    """No Boxes, so builds wait; one project with a secret."""
     if request.param == "sqlite":
         async with RunningService.open(tmp_path / "data", boxes=0) as opened:
             await secured(opened)
@@ -54,16 +54,16 @@ async def _with_key(service: RunningService) -> None:
 
 
 async def built(service: RunningService, answer: Any) -> Any:
-    """The one build that a delivery created."""
+    """Return the one build that a delivery created."""
     assert answer["result"] == "created", answer
     (id_,) = answer["workloads"]
     return await service.look(id_)
 
 
-# --- What follows --------------------------------------------------------------------------------
+# --- Effects ------------------------------------------------------------------------------------
 
 
-async def test_a_push_is_built_with_all_that_the_host_says(service: RunningService) -> None:
+async def test_a_push_is_built_with_all_data_of_the_host(service: RunningService) -> None:
     build = await built(service, await sent(service, push("topic/a")))
     assert (build["branch"], build["tag"], build["commit"]) == ("topic/a", None, COMMIT)
     assert (build["message"], build["author"]) == ("Mend it", "Ada")
@@ -79,7 +79,7 @@ async def test_a_pushed_tag_is_built(service: RunningService) -> None:
     assert (build["branch"], build["tag"], build["commit"]) == (None, "v1", COMMIT)
 
 
-async def test_a_change_request_is_built_on_a_branch_of_its_own(service: RunningService) -> None:
+async def test_a_change_request_is_built_on_its_own_branch(service: RunningService) -> None:
     build = await built(service, await sent(service, change(), "pull_request"))
     assert (build["branch"], build["commit"]) == ("pull-request-7", COMMIT)
     assert (build["target_branch"], build["from_fork"]) == ("stable", False)
@@ -90,7 +90,7 @@ async def test_a_change_request_is_built_on_a_branch_of_its_own(service: Running
     ("setting", "own", "fork"),
     [("none", False, False), ("own", True, False), ("forks", True, True)],
 )
-async def test_which_change_requests_are_built_is_a_setting(
+async def test_a_setting_decides_which_change_requests_are_built(
     service: RunningService, setting: str, own: bool, fork: bool
 ) -> None:
     await service.project(pull_requests=setting)
@@ -103,7 +103,7 @@ async def test_which_change_requests_are_built_is_a_setting(
             assert build["from_fork"] is (body["pull_request"]["head"]["repo"]["id"] == 2)
 
 
-async def test_a_closed_change_request_ends_its_builds_alone(service: RunningService) -> None:
+async def test_a_closed_change_request_ends_only_its_own_builds(service: RunningService) -> None:
     first = await sent(service, change(), "pull_request")
     second = await sent(service, change("synchronize"), "pull_request")
     other = await sent(service, change(number=8), "pull_request")
@@ -145,7 +145,7 @@ async def test_only_branches_of_build_branches_are_built(service: RunningService
     assert (await sent(service, push(ref="refs/tags/v1")))["result"] == "created"
 
 
-async def test_an_empty_build_branches_builds_no_branch(service: RunningService) -> None:
+async def test_an_empty_list_of_build_branches_builds_no_branch(service: RunningService) -> None:
     await service.project(build_branches=[])
     assert (await sent(service, push()))["result"] == "ignored"
 
@@ -214,7 +214,7 @@ async def test_the_same_id_is_built_once_whatever_its_body(service: RunningServi
     assert again == {"result": "duplicate", "workloads": first["workloads"]}
 
 
-async def test_a_generic_delivery_names_itself_in_its_body(service: RunningService) -> None:
+async def test_a_generic_delivery_has_its_id_in_its_body(service: RunningService) -> None:
     one, other = {"branch": "main", "delivery": "1"}, {"branch": "main", "delivery": "2"}
     first = await sent(service, one, provider="generic")
     again = await sent(service, {**one, "message": "x"}, provider="generic")
@@ -260,7 +260,7 @@ async def test_an_ignored_delivery_can_be_sent_again(service: RunningService) ->
     assert (await sent(service, body, delivery="d"))["result"] == "created"
 
 
-async def test_many_at_once_make_one_build(service: RunningService) -> None:
+async def test_many_copies_at_once_make_one_build(service: RunningService) -> None:
     body = push()
     answers = await asyncio.gather(*[sent(service, body) for _ in range(20)])
     assert sorted(one["result"] for one in answers) == ["created"] + ["duplicate"] * 19
@@ -300,7 +300,7 @@ async def test_unsigned_deliveries_are_refused_in_the_same_way(
     assert await listed(service) == []
 
 
-async def test_a_generic_delivery_that_is_too_old_hears_of_its_timestamp(
+async def test_a_generic_delivery_that_is_too_old_is_refused_because_of_its_timestamp(
     service: RunningService,
 ) -> None:
     body = json.dumps({"branch": "main"}).encode()
@@ -315,13 +315,13 @@ async def test_a_generic_delivery_that_is_too_old_hears_of_its_timestamp(
         assert (b"X-Boxsched-Timestamp is not within 300 s" in answer.body) == (status == 401)
 
 
-async def test_a_signature_is_of_the_raw_bytes(service: RunningService) -> None:
+async def test_a_signature_covers_the_raw_bytes(service: RunningService) -> None:
     body = json.dumps(push()).encode()
     answer = await send(service, body + b" ", headers=signed("github", body))
     assert answer.status == 401
 
 
-async def test_an_unknown_provider_is_not_found(service: RunningService) -> None:
+async def test_an_unknown_provider_gets_404(service: RunningService) -> None:
     answer = await service.call("POST", "/webhooks/sourceforge/web", data=b"{}", token=None)
     assert answer.status == 404
 
@@ -340,14 +340,14 @@ async def test_the_previous_secret_is_valid_together_with_the_new_one(
         assert (await send(service, push(), secret=secret)).status == 401
 
 
-async def test_the_same_secret_again_ends_no_rotation(service: RunningService) -> None:
+async def test_setting_the_same_secret_again_ends_no_rotation(service: RunningService) -> None:
     """As `project apply` does again and again."""
     for _ in range(3):
         await service.project(webhook_secret="the next one")
     assert (await send(service, push())).status == 200
 
 
-async def test_the_secret_before_ends_after_a_day(service: RunningService) -> None:
+async def test_the_former_secret_ends_after_a_day(service: RunningService) -> None:
     await service.project(webhook_secret="the next one")
     assert (await send(service, push())).status == 200
     project = await service.node.store.project("web")
@@ -378,7 +378,7 @@ async def test_both_secrets_are_sealed_again_with_another_key(service: RunningSe
         assert (await sent(service, push(), secret=secret))["result"] == "created"
 
 
-async def test_a_former_secret_that_does_not_open_leaves_the_new_one_good(
+async def test_a_former_secret_that_cannot_be_opened_leaves_the_new_one_valid(
     service: RunningService,
 ) -> None:
     object.__setattr__(service.node.vault, "ring", KeyRing.of(new_key(), "a test"))
@@ -387,7 +387,7 @@ async def test_a_former_secret_that_does_not_open_leaves_the_new_one_good(
     assert (await send(service, push())).status == 401
 
 
-async def test_a_node_without_the_key_refuses_and_says_so_once(
+async def test_a_node_without_the_key_refuses_and_logs_it_once(
     service: RunningService, caplog: pytest.LogCaptureFixture
 ) -> None:
     object.__setattr__(service.node.vault, "ring", KeyRing.of(new_key(), "a test"))
@@ -398,7 +398,7 @@ async def test_a_node_without_the_key_refuses_and_says_so_once(
     assert SECRET not in caplog.text
 
 
-# --- The list, and the figures -------------------------------------------------------------------
+# --- The list and the metrics ------------------------------------------------------------------
 
 
 async def test_every_signed_delivery_is_listed(service: RunningService) -> None:
@@ -450,7 +450,7 @@ async def test_deliveries_are_listed_by_project_and_result_in_pages(
     [("result=nonsense", "result"), ("limit=0", "limit"), ("limit=201", "limit"),
      ("cursor=x", "cursor"), ("project=", "project"), ("state=dead", "state")],
 )  # fmt: skip
-async def test_a_query_that_makes_no_sense_is_refused(
+async def test_an_invalid_query_is_refused(
     boxless_service: RunningService, query: str, field: str
 ) -> None:
     answer = await boxless_service.call("GET", f"{API}/deliveries?{query}")

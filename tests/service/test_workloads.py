@@ -34,7 +34,7 @@ UNKNOWN = (
 
 
 @pytest.mark.parametrize("id_", UNKNOWN)
-async def test_an_unknown_id_is_404_whatever_its_form(
+async def test_an_unknown_id_of_any_form_gets_404(
     boxless_service: RunningService, id_: str
 ) -> None:
     await boxless_service.project("web")
@@ -53,7 +53,7 @@ async def test_an_unknown_id_is_404_whatever_its_form(
         assert (answer.status, answer.error["code"]) == (404, "not_found"), path
 
 
-async def test_pages_newest_first(boxless_service: RunningService) -> None:
+async def test_pages_list_the_newest_first(boxless_service: RunningService) -> None:
     await boxless_service.project("web")
     made = [(await boxless_service.build(branch=f"b{n}"))["id"] for n in range(7)]
     seen, cursor, pages = [], "", 0
@@ -68,7 +68,7 @@ async def test_pages_newest_first(boxless_service: RunningService) -> None:
     assert len(exact["workloads"][0]["jobs"]) == 1
 
 
-async def test_filters(service: RunningService) -> None:
+async def test_filters_select_workloads(service: RunningService) -> None:
     await service.project("web", servers={"s": {"jobs": [job()]}})
     await service.project("api")
     build, other = await service.build(branch="x"), await service.build("api", branch="y")
@@ -122,7 +122,7 @@ async def test_filters(service: RunningService) -> None:
         ("project=%00", "project"),
     ],
 )
-async def test_filters_that_make_no_sense(service: RunningService, query: str, field: str) -> None:
+async def test_invalid_filters_are_refused(service: RunningService, query: str, field: str) -> None:
     answer = await service.call("GET", f"{API}/workloads?{query}")
     assert (answer.status, answer.error["field"]) == (422, field)
 
@@ -135,7 +135,7 @@ KEYS = {
 }  # fmt: skip
 
 
-async def test_why_it_waits(tmp_path) -> None:
+async def test_explanations_of_waiting_workloads(tmp_path) -> None:
     async with RunningService.open(
         tmp_path / "data", boxes=2, box_driver="process", stop_grace=0.2
     ) as service:
@@ -183,7 +183,7 @@ async def test_why_it_waits(tmp_path) -> None:
         assert (said["phase"], said["reason"]) == ("finished", "finished")
 
 
-async def test_why_it_failed(executing_service: RunningService) -> None:
+async def test_explanations_of_failures(executing_service: RunningService) -> None:
     made = [job("unit", "exit 3"), job("lint", "exit 3"), job("docs", "true")]
     await executing_service.project("web", jobs=made)
     failed = await executing_service.build(jobs=made[:2])
@@ -192,7 +192,7 @@ async def test_why_it_failed(executing_service: RunningService) -> None:
     assert said["text"] == "It has failed: unit, lint: exit status 3."
 
 
-async def test_why_it_was_lost(service: RunningService) -> None:
+async def test_explanations_of_losses(service: RunningService) -> None:
     await service.project("web", jobs=[job(f"j{n}") for n in range(2)])
     passed = await service.build()
     await service.finished(passed["id"])
@@ -227,7 +227,7 @@ async def test_a_workload_that_was_just_submitted_is_explained(
 async def test_a_workload_that_is_only_in_the_inbox_is_explained(
     boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the engine is busy: it has not seen the workload, which is stored all the same."""
+    """The engine is busy: it has not read the workload, which is stored all the same."""
     await boxless_service.project("web")
 
     async def busy(*_: object) -> list[object]:
@@ -242,7 +242,9 @@ async def test_a_workload_that_is_only_in_the_inbox_is_explained(
     assert (said["position"], said["expected_start"]) == (None, None)
 
 
-async def test_expected_times_are_rfc_3339_and_not_past(executing_service: RunningService) -> None:
+async def test_expected_times_are_rfc_3339_and_not_in_the_past(
+    executing_service: RunningService,
+) -> None:
     long = job("sleep", "sleep 60")
     await executing_service.project("web", jobs=[long])
     first = await executing_service.build(branch="a", jobs=[long, {**long, "name": "second"}])
@@ -252,7 +254,7 @@ async def test_expected_times_are_rfc_3339_and_not_past(executing_service: Runni
     await executing_service.until(waits["id"], state="queued")
     later = (
         executing_service.node.clock.now() + 86_400
-    )  # the time limit, which is expected, is long over
+    )  # the expected end, by the time limit, is long past
     said = await executing_service.get(f"/workloads/{waits['id']}/explanation")
     [blocker] = said["blocked_by"]
     for time in (said["expected_start"], blocker["expected_end"]):
@@ -314,14 +316,14 @@ async def test_a_stop_has_no_body(boxless_service: RunningService) -> None:
 
 
 @pytest.mark.parametrize(("headers", "status"), [({}, 409), ({"Idempotency-Key": "k"}, 202)])
-async def test_a_stop_that_comes_after_the_end(
+async def test_a_stop_after_the_end_is_refused(
     executing_service: RunningService,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     headers: dict[str, str],
     status: int,
 ) -> None:
-    """Its answer under a key is the one that a repetition gets: the wish is stored."""
+    """The answer under a key equals that of a repetition: the request is stored."""
     gate = tmp_path / "gate"
     await executing_service.project("web")
     waits = f"until [ -e {gate} ]; do sleep 0.02; done"

@@ -1,4 +1,4 @@
-"""What waits to be written to one reader of events: bounded, and as roomy after each reading."""
+"""The write buffer of a reader of events: limited, and emptied by each read."""
 
 import asyncio
 
@@ -6,14 +6,14 @@ from boxsched.api.resources.events import BUFFER_BYTES, WriteBuffer
 
 
 async def waits(buffer: WriteBuffer, data: bytes) -> asyncio.Task[None] | None:
-    """The task that waits to add the data; None where it was added at once."""
+    """Return the task that waits to add the data, or None if it was added at once."""
     adding = asyncio.create_task(buffer.put(data))
     for _ in range(3):
         await asyncio.sleep(0)
     return None if adding.done() else adding
 
 
-async def test_who_adds_more_than_the_bound_waits_until_it_is_read() -> None:
+async def test_adding_beyond_the_limit_waits_until_the_data_is_read() -> None:
     buffer = WriteBuffer()
     for _ in range(3):
         assert await waits(buffer, b"x" * BUFFER_BYTES) is None
@@ -26,7 +26,7 @@ async def test_who_adds_more_than_the_bound_waits_until_it_is_read() -> None:
         assert await buffer.take(20.0) == b"z"
 
 
-async def test_the_end_comes_behind_what_was_added_and_silence_is_not_the_end() -> None:
+async def test_the_end_comes_after_all_data_and_silence_is_not_the_end() -> None:
     buffer = WriteBuffer()
     assert await buffer.take(0.001) == b""
     await buffer.put(b"a")
