@@ -72,7 +72,12 @@ FIGURES: tuple[Figure, ...] = (
     (repositories.MAX_FETCH_BYTES, 256 * MIB, JOB_FILES, "git would fetch more than 256 MiB"),
     (repositories.MAX_SECONDS, 60, JOB_FILES, "git takes longer than 60 s | it is tried twice"),
     (backlog.AT_ONCE, 8, JOB_FILES, "A node reads 8 files at the same time, 2 of one project"),
-    (backlog.AT_ONCE_OF_A_PROJECT, 2, JOB_FILES, "reads 8 files at the same time, 2 of one project"),
+    (
+        backlog.AT_ONCE_OF_A_PROJECT,
+        2,
+        JOB_FILES,
+        "reads 8 files at the same time, 2 of one project",
+    ),
     # What is kept.
     (retention.DELIVERY_SECONDS, 7 * DAY, OPERATING, "Deliveries of code hosts: 7 days."),
     (retention.KEY_SECONDS, 7 * DAY, OPERATING, "An `Idempotency-Key`: 7 days."),
