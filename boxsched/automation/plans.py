@@ -9,9 +9,11 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from boxsched.api.submitting.deliveries import BY as WEBHOOK
 from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.automation.backlog import NONE, Backlog, Reading
-from boxsched.automation.repositories import Unreadable, read_file, sweep
+from boxsched.automation.git_errors import Unreadable
+from boxsched.automation.repositories import read_file, sweep
 from boxsched.backoff import doubling
 from boxsched.errors import BoxschedError, NotFound, SecretsUnusable
 from boxsched.git_access import GitAccess
@@ -184,7 +186,10 @@ class Plans:
             )  # fmt: skip
             jobs = await asyncio.to_thread(jobs_of, found.data)
         except Unreadable as error:
-            raise _Failed(f"{path}: {error.message}", lasting=error.lasting) from None
+            # A person who mistyped a name learns it at once. What a code host has just announced
+            # may not be on all of its machines yet.
+            lasting = error.lasting or (error.missing and build.submitted_by != WEBHOOK)
+            raise _Failed(f"{path}: {error.message}", lasting=lasting) from None
         except SecretsUnusable as error:
             reason = f"the git credentials cannot be used: {error.message}"
             raise _Failed(f"{path}: {reason}") from None

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import attrs
 
+from boxsched.automation.git_errors import KNOWN, Sought, Unreadable, explained
 from boxsched.git_access import CERTIFICATES, GitAccess, lent
 
 MAX_SECONDS = 60.0  # for the whole operation
@@ -49,23 +50,7 @@ _OPTIONS = tuple(word for setting in _SETTINGS for word in ("-c", setting))
 # `ulimit -f` counts blocks of 512 bytes, `ulimit -v` KiB.
 _LIMITED = 'ulimit -f "$1" && ulimit -v "$2" && shift 2 && exec "$@"'
 
-_NO_ENTRY = (
-    "could not read Username",
-    "could not read Password",
-    "Authentication failed",
-    "Permission denied",
-    "Host key verification failed",
-)
 _PASSED_ON = ("PATH", "HOME", "SSH_AUTH_SOCK", "USER", "TMPDIR", *CERTIFICATES)
-
-
-class Unreadable(Exception):
-    """The file cannot be read. ``lasting``: another attempt would not help."""
-
-    def __init__(self, message: str, *, lasting: bool) -> None:
-        super().__init__(message)
-        self.message = message
-        self.lasting = lasting
 
 
 @attrs.frozen
@@ -130,10 +115,13 @@ async def _read(
     fetch = ["fetch", "--quiet", "--no-tags", "--filter=blob:none"]
     if commit is None or whole:
         wanted = commit if commit is not None else ref
-        await _git(place, *fetch, "--depth=1", "--", "origin", str(wanted), access=access)
+        sought = Sought(repository, str(wanted))
+        fetch += ["--depth=1", "--", "origin", str(wanted)]
+        await _git(place, *fetch, access=access, sought=sought)
         found = await _git(place, "rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}")
     else:  # a shortened hash is looked up among the commits of the ref
-        await _git(place, *fetch, "--", "origin", str(ref), access=access)
+        sought = Sought(repository, str(ref))
+        await _git(place, *fetch, "--", "origin", str(ref), access=access, sought=sought)
         try:
             found = await _git(place, "rev-parse", "--verify", f"{commit}^{{commit}}")
         except Unreadable:
@@ -150,7 +138,12 @@ async def _read(
     return Found(await _git(place, "cat-file", "blob", f"{head}:{path}", access=access), head)
 
 
-async def _git(place: Path, *arguments: str, access: GitAccess | None = None) -> bytes:
+async def _git(
+    place: Path,
+    *arguments: str,
+    access: GitAccess | None = None,
+    sought: Sought | None = None,
+) -> bytes:
     """Run git and return at most MAX_FILE_BYTES of its output. Raises Unreadable if it fails."""
     program, shell = shutil.which("git"), shutil.which("sh")
     if program is None or shell is None:
@@ -170,7 +163,7 @@ async def _git(place: Path, *arguments: str, access: GitAccess | None = None) ->
             _first(process.stdout, MAX_FILE_BYTES), _first(process.stderr, MAX_ERROR_OUTPUT_BYTES)
         )
         if await process.wait():
-            raise _failure(place, _error_line(said) or f"git {arguments[0]} failed")
+            raise _failure(place, _error_line(said) or f"git {arguments[0]} failed", sought)
         return written
     finally:
         if process.returncode is None:
@@ -195,23 +188,19 @@ def _environment(given: Mapping[str, str]) -> dict[str, str]:
     return {name: given[name] for name in _PASSED_ON if name in given} | _ENVIRONMENT
 
 
-def _failure(place: Path, said: str) -> Unreadable:
+def _failure(place: Path, said: str, sought: Sought | None) -> Unreadable:
     if any(file.stat().st_size >= MAX_FETCH_BYTES for file in place.glob("objects/pack/*")):
         return Unreadable(
             f"git would fetch more than {MAX_FETCH_BYTES >> 20} MiB: allow partial "
             "clones on the repository's server (uploadpack.allowFilter)",
             lasting=True,
         )
-    if any(words in said for words in _NO_ENTRY):
-        return Unreadable(
-            f"the repository's server refused git: check git_credentials: {said}", lasting=True
-        )
-    return Unreadable(said, lasting=False)
+    return explained(said, sought)
 
 
 def _error_line(text: bytes) -> str:
     """Return the first line with a known cause, else the first with "fatal", else the last line."""
     lines = [" ".join(line.split()) for line in text.decode("utf-8", "replace").splitlines()]
-    known = [line for line in lines if any(words in line for words in _NO_ENTRY)]
+    known = [line for line in lines if any(words in line for words in KNOWN)]
     fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
     return (known or fatal or [line for line in lines[::-1] if line] or [""])[0][:500]

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from boxsched.automation import repositories
-from boxsched.automation.repositories import MAX_FILE_BYTES, Found, Unreadable, read_file
+from boxsched.automation.git_errors import Sought, Unreadable, explained
+from boxsched.automation.repositories import MAX_FILE_BYTES, Found, read_file
 from tests.service.test_plans import Repository
 
 MAIN = "refs/heads/main"
@@ -76,15 +77,59 @@ async def test_a_file_is_read_at_the_head_of_a_branch_or_tag_or_at_a_commit(
     )  # fmt: skip
 
 
-async def test_a_commit_or_branch_that_is_not_there_may_come_yet(
+async def test_what_the_repository_does_not_have_is_named_and_may_come_yet(
     reader: Reader, repository: Repository
 ) -> None:
     repository.commit("one")
-    for changes in ({"commit": "f" * 40}, {"ref": "refs/heads/nowhere"}):
-        message, lasting = await reader.refused(**changes)
-        assert (message.startswith("fatal: "), lasting) == (True, False)
-    message, lasting = await reader.refused(repository=str(repository.place / "nowhere"))
-    assert (message.startswith("fatal: "), lasting) == (True, False)
+    there = repository.place
+    for name, changes in {
+        f"commit {'f' * 40}": {"commit": "f" * 40},
+        "branch no/where": {"ref": "refs/heads/no/where"},
+        "tag v9": {"ref": "refs/tags/v9"},
+        "branch mani": {"ref": "refs/heads/mani", "commit": "f" * 8},
+    }.items():
+        with pytest.raises(Unreadable) as error:
+            await reader.read(**changes)
+        said = f"there is no {name} in {there}: check the name, or push it first"
+        assert (error.value.message, error.value.lasting, error.value.missing) == (
+            said,
+            False,
+            True,
+        )
+    with pytest.raises(Unreadable) as error:
+        await reader.read(repository=str(there / "nowhere"))
+    assert error.value.message.startswith(f"there is no repository at {there}/nowhere: check the")
+    assert error.value.missing
+
+
+@pytest.mark.parametrize(
+    ("said", "lasting", "missing", "shown"),
+    [
+        ("fatal: unable to access 'https://h/': Could not resolve host: h", False, False, ""),
+        ("fatal: unable to access 'https://h/': The requested URL returned error: 503",
+         False, False, ""),
+        ("fatal: early EOF", False, False, ""),
+        ("ssh: connect to host h port 22: Connection timed out", False, False, ""),
+        ("fatal: unable to access 'https://h/': The requested URL returned error: 403", True, False,
+         "check git_credentials"),
+        ("git@h: Permission denied (publickey).", True, False, "check git_credentials"),
+        ("fatal: transport 'http' not allowed", True, False, "git uses https, ssh"),
+        ("fatal: unable to access 'https://h/': SSL certificate problem: self-signed certificate",
+         True, False, "GIT_SSL_CAINFO"),
+        ("error: Server does not allow request for unadvertised object ffff", True, False,
+         "name a branch"),
+        ("ERROR: Repository not found.", False, True, "no repository at https://h/a"),
+        ("fatal: repository 'https://h/a/' not found", False, True, "no repository at https://h/a"),
+        ("fatal: remote error: upload-pack: not our ref ffff", False, True, "no branch main"),
+    ],
+)  # fmt: skip
+def test_what_stays_is_told_from_what_may_pass(
+    said: str, lasting: bool, missing: bool, shown: str
+) -> None:
+    error = explained(said, Sought("https://h/a", MAIN))
+    assert (error.lasting, error.missing) == (lasting, missing)
+    assert shown in error.message
+    assert error.message == said or shown
 
 
 async def test_a_part_of_a_hash_that_is_not_a_commit_is_not_taken(

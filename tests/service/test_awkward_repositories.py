@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from boxsched.automation import plans, repositories
+from boxsched.automation import backlog, plans, repositories
 from boxsched.model import Kind
 from tests.contract.store_data import build
 from tests.git_server import git, repository
@@ -105,8 +105,8 @@ async def test_repositories_that_hang_leave_turns_to_others(
         await project(boxless_service, f"https://127.0.0.1:{silent.port}/{name}", name)
         for _ in range(4):
             await boxless_service.build(name)
-    most = 3 * plans.AT_ONCE_OF_A_PROJECT
-    assert most < plans.AT_ONCE
+    most = 3 * backlog.AT_ONCE_OF_A_PROJECT
+    assert most < backlog.AT_ONCE
     await silent.until(most)
     await project(boxless_service, web)
     made = await boxless_service.build()
@@ -185,14 +185,13 @@ async def test_a_server_that_sends_them_anyway_is_cut_off(
 async def test_a_repository_that_vanishes(boxless_service: RunningService, web: Path) -> None:
     await project(boxless_service, web)
     web.rename(web.with_name("elsewhere"))
-    assert "does not appear to be a git repository" in await reason(boxless_service)
+    assert f"there is no repository at {web}: check" in await reason(boxless_service)
 
 
 async def test_a_branch_that_vanishes(boxless_service: RunningService, web: Path) -> None:
     await project(boxless_service, web)
-    assert "couldn't find remote ref refs/heads/gone" in await reason(
-        boxless_service, branch="gone"
-    )
+    said = await reason(boxless_service, branch="gone")
+    assert said.startswith(f".boxsched.yml: there is no branch gone in {web}: check the name")
 
 
 async def test_a_branch_that_moves_after_its_file_was_read(tmp_path: Path, web: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from boxsched.automation import backlog, plans
-from boxsched.automation.repositories import Found, Unreadable
+from boxsched.automation.git_errors import Unreadable
+from boxsched.automation.repositories import Found
 from boxsched.errors import StoreAway
 from tests.contract.store_data import build
 from tests.service.running_service import RunningService
@@ -122,6 +123,24 @@ async def test_permanent_errors_are_not_tried_again(service: RunningService, hos
         assert done["result"] == "failed"
         assert done["reason"].startswith(reason)
     assert len(host.asked) == 2
+
+
+async def test_what_a_person_mistyped_fails_at_once_and_what_a_host_announced_may_still_come(
+    service: RunningService, host: FakeGit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "FIRST_PAUSE_SECONDS", 0.001)
+    missing = Unreadable("there is no branch mian", lasting=False, missing=True)
+    await project(service)
+    host.says = [missing]
+    done = await service.finished((await service.build(branch="mian"))["id"])
+    assert (done["reason"], len(host.asked)) == ("ci/jobs.yml: there is no branch mian", 1)
+    made = await service.node.store.project("web")
+    assert made is not None
+    host.says = [missing, missing]
+    new = build(made, "mian", jobs=(), commit=None, submitted_by="webhook")
+    submitted = await service.node.submit(new)
+    done = await service.finished(f"w{submitted.id}")  # type: ignore[union-attr]
+    assert (done["result"], len(host.asked)) == ("passed", 4)
 
 
 async def test_settings_that_no_longer_name_a_file_fail_the_build(
