@@ -1,0 +1,131 @@
+"""What a lock session does while it is refused, or its database is away; the clock is held."""
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg2
+import pytest
+
+from boxsched.cluster import lock_session
+from boxsched.cluster.lock_session import LockSession
+from boxsched.cluster.locks import NameTaken, SessionLost
+from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey
+from boxsched.protocol.lock_keys import LockKeys
+
+LEADS = "leads, and then loses its session"
+Attempt = Exception | str
+
+
+class Pauses(threading.Event):
+    """Stands in for the event that ends a session: waits on the held clock."""
+
+    def __init__(self, script: "Script") -> None:
+        super().__init__()
+        self._script = script
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self._script.pauses.append(round(timeout, 3))
+        self._script.now += timeout
+        if not self._script.attempts:
+            self.set()
+        return self.is_set()
+
+
+class Script:
+    """Runs a lock session whose attempts to get a session end as they are told to."""
+
+    def __init__(self, attempts: Sequence[Attempt], took: float) -> None:
+        self.attempts = list(attempts)
+        self.took = took
+        self.now = 1_000.0
+        self.pauses: list[float] = []
+        self.lost: list[str] = []
+        self.failed: list[Exception] = []
+
+    def run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        session = LockSession(
+            "postgresql://nobody@127.0.0.1:1/x", LockKeys.of("k", "c"), 1, retry_interval=5.0,
+            seen=lambda seen: None, lost=self.lost.append, failed=self.failed.append,
+        )  # fmt: skip
+        monkeypatch.setattr(lock_session, "clock", lambda: self.now)
+        monkeypatch.setattr(session, "_session", self._session)
+        monkeypatch.setattr(session, "_lead", self._lead)
+        monkeypatch.setattr(session, "_ending", Pauses(self))
+        session._run()
+
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[Any]:
+        attempt = self.attempts.pop(0)
+        self.now += self.took
+        if isinstance(attempt, Exception):
+            raise attempt
+        yield None
+
+    def _lead(self, locks: object) -> None:
+        raise SessionLost("the session broke")
+
+
+AWAY = psycopg2.OperationalError("connection refused")
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def run(*attempts: Attempt, took: float = 0.0) -> Script:
+        made = Script(attempts, took)
+        made.run(monkeypatch)
+        return made
+
+    return run
+
+
+def test_a_short_absence_is_noticed_to_be_over_at_once_and_a_long_one_costs_little(
+    script: Any,
+) -> None:
+    """A tenth of the absence; at least 0.1 s, and at most the interval that was asked for."""
+    found = script(LEADS, *[AWAY] * 60)
+    assert found.pauses[:11] == [0.1] * 11
+    assert found.pauses[12] > found.pauses[11] > 0.1
+    assert found.pauses[-2:] == [5.0, 5.0]
+    found = script(LEADS, AWAY, AWAY, took=2.0)
+    assert found.pauses == [0.1, 0.21, 0.431]
+
+
+def test_an_absence_is_told_of_once_and_the_next_one_again(script: Any) -> None:
+    found = script(LEADS, AWAY, AWAY, LEADS, AWAY)
+    assert found.lost == ["the session broke", "the session broke"]
+    assert script(AWAY, AWAY).lost == ["connection refused"]
+    assert found.failed == []
+
+
+def test_after_an_absence_the_pauses_are_short_again(script: Any) -> None:
+    assert script(LEADS, *[AWAY] * 60, LEADS, AWAY).pauses[-2:] == [0.1, 0.1]
+
+
+@pytest.mark.parametrize("error", [NameTaken("n"), OtherCluster(), OtherLockKey()])
+def test_what_waiting_does_not_mend_ends_a_node_at_its_start(script: Any, error: Exception) -> None:
+    found = script(AWAY, error, LEADS)
+    assert found.failed == [error]
+    assert len(found.attempts) == 1, "it is not tried again"
+
+
+@pytest.mark.parametrize("error", [OtherCluster(), OtherLockKey()])
+def test_another_that_came_while_the_database_was_away_is_waited_for(
+    script: Any, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = script(LEADS, AWAY, error, error, LEADS, error)
+    assert (found.failed, found.attempts) == ([], [])
+    said = [r.getMessage() for r in caplog.records if "leads nothing while the other" in r.message]
+    assert len(said) == 2, "once for each time"
+
+
+def test_a_mistake_of_ours_ends_the_node(script: Any) -> None:
+    found = script(LEADS, error := ZeroDivisionError())
+    assert found.failed == [error]
+
+
+def test_a_node_whose_name_is_taken_later_ends(script: Any) -> None:
+    found = script(LEADS, error := NameTaken("n"))
+    assert found.failed == [error]
