@@ -9,12 +9,31 @@ import attrs
 from boxsched.errors import SecretsUnusable, StoreAway
 from boxsched.model import ProjectId
 from boxsched.secrets.owners import of_project
+from boxsched.secrets.ring import VARIABLE
 from boxsched.secrets.vault import PREFIX, Vault, is_sealed, key_of
-from boxsched.store.steps.secrets import PLACES, SealedText
+from boxsched.store.steps.secrets import (
+    FORMER,
+    GIT_CREDENTIALS,
+    OUTGOING,
+    PLACES,
+    SECRET,
+    WEBHOOK_SECRET,
+    SealedText,
+)
 from boxsched.store.store import Store
 
 BATCH = 100  # values in one transaction
 RETRY_SECONDS = 5.0
+SHOWN_OF_A_KEY = 16  # characters of its id
+NO_KEY = "-"  # the id of no key
+# How users know the places of sealed texts.
+FIELDS = {
+    SECRET: "secrets",
+    WEBHOOK_SECRET: "webhook_secret",
+    FORMER: "webhook_secret",
+    GIT_CREDENTIALS: "git_credentials",
+    OUTGOING: "statuses and hooks",
+}
 NO_PROJECT = ProjectId(0)  # before the first
 
 _log = logging.getLogger(__name__)
@@ -38,6 +57,14 @@ class Step:
     next: Cursor | None
 
 
+@attrs.frozen
+class Unopened:
+    """What a node cannot open: the beginnings of the keys' ids, and the settings."""
+
+    keys: set[str] = attrs.field(factory=set)
+    fields: set[str] = attrs.field(factory=set)
+
+
 class Sealing:
     """Processes all values in batches; each batch is a transaction.
 
@@ -50,43 +77,50 @@ class Sealing:
 
     async def rotate(self, after: Cursor) -> Step:
         """Seal the next values with the first key. Raises SecretsUnusable if there is no key."""
+        _ = self._vault.first  # raises
         return await self._step(after, lambda text: True)
 
     async def run(self) -> None:
         """At a node's start, seal plain values of earlier versions and warn of missing keys."""
-        if self._vault.ring is not None:
-            unknown = await self.adopt()
-            if unknown:
-                _log.warning(
-                    "secrets are sealed with keys that this node does not have (%s): jobs that "
-                    "need them fail here. Give every node the same keys (--secrets-key-file)",
-                    ", ".join(sorted(unknown)),
-                )
+        unopened = await self.adopt()
+        if unopened.keys:
+            has = "has no key for secrets" if self._vault.ring is None else "lacks a key"
+            _log.warning(
+                "this node %s, and the database has values that are sealed (%s; keys %s): jobs, "
+                "webhooks and notifications that need them fail here. Give this node the keys of "
+                "the others with --secrets-key-file FILE or %s, and start it again",
+                has, ", ".join(sorted(unopened.fields)), ", ".join(sorted(unopened.keys)), VARIABLE,
+            )  # fmt: skip
         await asyncio.Event().wait()  # a node's task must not end
 
-    async def adopt(self) -> set[str]:
-        """Seal plain values; return the ids of the keys that this node does not have."""
-        unknown: set[str] = set()
+    async def adopt(self) -> Unopened:
+        """Seal plain values; return what this node cannot open. Without a key nothing is sealed."""
+        unopened = Unopened()
         after: Cursor | None = Cursor()
         while after is not None:
             try:
-                step = await self._step(after, lambda text: not is_sealed(text))
+                step = await self._step(after, self._may_adopt)
             except StoreAway:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            unknown.update(key_of(one.text)[:16] for one in step.unusable)
+            for one in step.unusable:
+                unopened.keys.add(key_of(one.text)[:SHOWN_OF_A_KEY])
+                unopened.fields.add(FIELDS[one.place])
             after = step.next
-        return unknown
+        return unopened
+
+    def _may_adopt(self, text: str) -> bool:
+        return self._vault.ring is not None and not is_sealed(text)
 
     async def _step(self, after: Cursor, wanted: Callable[[str], bool]) -> Step:
         place = PLACES[after.place]
-        prefix = f"{PREFIX}{self._vault.first}:"
+        prefix = f"{PREFIX}{NO_KEY if self._vault.ring is None else self._vault.first}:"
         found = await self._store.sealed_texts(place, (after.project, after.name), prefix, BATCH)
         texts: list[tuple[SealedText, str]] = []
         unusable: list[SealedText] = []
         for one in found:
             if not wanted(one.text):
-                if not self._vault.has_key_of(one.text):
+                if is_sealed(one.text) and not self._vault.has_key_of(one.text):
                     unusable.append(one)
                 continue
             try:

@@ -13,8 +13,9 @@ can be removed.
 ======================================  =========================================================
 problem                                 effect
 ======================================  =========================================================
-a node has no ring                      it starts and logs that; setting a secret is refused
-                                        (409); a job that needs a secret fails with that reason
+a node has no ring                      it starts and logs that, as a warning if the database has
+                                        sealed values; setting a secret is refused (409); a job
+                                        that needs a secret fails with that reason
 a value was sealed with an unknown key  the node logs it at its start; the same for that value
 a text was changed or moved             it cannot be opened: the same for that value
 other users can read the key file       the node does not start

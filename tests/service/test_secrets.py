@@ -1,13 +1,15 @@
 """Secrets of a project over the API: set, listed, deleted, sealed again; values are never
 returned."""
 
+import asyncio
+import logging
 from pathlib import Path
 
 import pytest
 
-from boxsched.node.sealing import Sealing
-from boxsched.secrets.ring import new_key
-from boxsched.secrets.vault import key_of
+from boxsched.node.sealing import Sealing, Unopened
+from boxsched.secrets.ring import KeyRing, new_key
+from boxsched.secrets.vault import Vault, key_of
 from boxsched.store.steps.secrets import GIT_CREDENTIALS, SECRET, WEBHOOK_SECRET
 from tests.service.running_service import API, RunningService
 
@@ -177,6 +179,59 @@ async def test_a_value_that_cannot_be_opened_is_named_and_not_changed(tmp_path: 
         step = (await service.call("POST", f"{API}/secrets/rotate", {})).json
         assert (step["resealed"], step["unusable"]) == (0, ["project 1: A"])
         assert await stored(service) == before
+
+
+class Warned(logging.Handler):
+    """The first warning, as an event."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.set_result(record.getMessage())
+
+
+@pytest.mark.parametrize("has_other_key", [False, True])
+async def test_a_node_that_cannot_open_what_is_stored_warns_at_its_start(
+    service: RunningService, has_other_key: bool
+) -> None:
+    vault = Vault(KeyRing.of(new_key(), "test") if has_other_key else None)
+    await service.project()
+    idle = Sealing(service.node.store, vault)
+    assert await idle.adopt() == Unopened(), "there is nothing yet"
+    await service.project(
+        webhook_secret=CANARY,
+        repository="https://example.org/web",
+        git_credentials={"https_token": CANARY},
+    )
+    await service.call("PUT", f"{SECRETS}/A", {"value": CANARY})
+    warned = Warned()
+    logger = logging.getLogger("boxsched.node.sealing")
+    logger.addHandler(warned)
+    task = asyncio.create_task(idle.run())
+    try:
+        said = await asyncio.wait_for(warned.said, 30)
+    finally:
+        logger.removeHandler(warned)
+        task.cancel()
+    has = "lacks a key" if has_other_key else "has no key for secrets"
+    key = service.node.vault.first[:16]
+    assert said.startswith(
+        f"this node {has}, and the database has values that are sealed (git_credentials, secrets, "
+        f"webhook_secret; keys {key}): jobs, webhooks and notifications"
+    )
+    assert "--secrets-key-file FILE or BOXSCHED_SECRETS_KEY" in said
+    assert CANARY[:8] not in said
+
+
+async def test_a_plain_value_is_no_reason_to_warn_and_never_shown(service: RunningService) -> None:
+    await service.project()
+    await service.node.store.put_project(
+        "web", "{}", None, {WEBHOOK_SECRET: lambda project, version: CANARY}
+    )
+    assert await Sealing(service.node.store, Vault(None)).adopt() == Unopened()
+    assert [text for _, text in await stored(service)] == [CANARY], "without a key it stays"
 
 
 @pytest.mark.parametrize("after", ["", "x", "9:1:A", "0:x:A", "0"])
