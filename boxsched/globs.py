@@ -13,12 +13,13 @@ without an end is a ``[``, ``*`` matches a newline.
 import functools
 import itertools
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 LISTS_KEPT = 64  # compiled lists
 ANSWERS_KEPT = 64  # cached answers of each list
 
+_SPECIAL = "*?[]"
 _LAST = 0x10FFFF
 _ANY = ((0, _LAST),)
 
@@ -38,6 +39,27 @@ def first_match(name: str, patterns: "Sequence[str] | Automaton") -> int | None:
         return None
     automaton = patterns if isinstance(patterns, Automaton) else _automaton(tuple(patterns))
     return automaton.first_match(name)
+
+
+def one_pattern(pattern: str) -> Callable[[str], bool]:
+    """Return a function that says whether names match, quick for the many that do not.
+
+    What the pattern's first and last characters say is looked at first; for a pattern such as
+    ``main`` or ``release/*`` that is all.
+    """
+    special = [at for at, character in enumerate(pattern) if character in _SPECIAL]
+    if not special:
+        return lambda name: name == pattern
+    begin, end = pattern[: special[0]], pattern[special[-1] + 1 :]
+    if special == [len(pattern) - 1] and pattern.endswith("*"):
+        return lambda name: name.startswith(begin)
+    automaton = Automaton((pattern,))
+
+    def matches(name: str) -> bool:
+        likely = name.startswith(begin) and name.endswith(end)
+        return likely and automaton.first_match(name) is not None
+
+    return matches
 
 
 class Token(NamedTuple):

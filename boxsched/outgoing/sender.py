@@ -17,6 +17,7 @@ from boxsched.outgoing.composing import Composer, Undeliverable
 from boxsched.outgoing.delivery import Answer, send
 from boxsched.outgoing.guard import TOTAL_SECONDS, Guard
 from boxsched.outgoing.retrying import GIVEN_UP_SECONDS, pause_after
+from boxsched.pace import HEAVY_JOBS, Pace
 from boxsched.store.records import Workload
 from boxsched.store.steps.notifications import DEAD, DELIVERED, WAITING, Claimed, Settled
 from boxsched.store.store import Store
@@ -60,6 +61,7 @@ class Sender:
         self._settled: list[Settled] = []  # outcomes that are not stored yet
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()  # a delivery ended
+        self._pace = Pace()
 
     async def run(self) -> None:
         """Run until cancelled. Another node repeats the deliveries that are active then."""
@@ -100,7 +102,8 @@ class Sender:
             raise
         if claimed:
             ids = list(dict.fromkeys(one.workload for one in claimed))
-            workloads = {one.id: one for one in await self._store.workloads_of(ids)}
+            parts = self._store.workloads_in_parts(ids)
+            workloads = {one.id: one async for part in parts for one in part}
             # One that is gone by now has taken its notifications with it.
             self._begin(
                 [(one, workloads[one.workload]) for one in claimed if one.workload in workloads]
@@ -133,6 +136,8 @@ class Sender:
 
     async def _deliver(self, one: Claimed, workload: Workload) -> None:
         try:
+            if len(workload.jobs) >= HEAVY_JOBS:
+                await self._pace.step()
             answer = await self._try(one, workload)
         finally:
             self._active[one.host] -= 1

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from boxsched.globs import Automaton
+from boxsched.globs import one_pattern
 from boxsched.model import Kind, ProjectId
 from boxsched.scheduling.interface import Decision, Pause, Resume
 from boxsched.scheduling.queue import Queue
@@ -29,33 +29,37 @@ class Pauses:
             self._queue.add_aside(workload)
 
     def pause(self, event: Pause, now: float, decisions: list[Decision]) -> None:
-        replaced = self._drop(event.name)
+        before = self._drop(event.name)
         self._pauses[event.name] = event
+        covers = _covers(event)
         mine = self._of.setdefault(event.project, [])
-        mine.append((event.name, _covers(event)))
+        mine.append((event.name, covers))
         mine.sort(key=lambda each: each[0])
-        self._queue.set_aside(self._is_paused)
-        if replaced:
-            self._queue.take_back(self._is_paused)
+        self._queue.set_aside(_of_project(event, covers))
+        if before is not None:
+            self._take_back(before)
 
     def resume(self, event: Resume, now: float, decisions: list[Decision]) -> None:
-        if self._drop(event.name):
-            self._queue.take_back(self._is_paused)
+        ended = self._drop(event.name)
+        if ended is not None:
+            self._take_back(ended)
 
-    def _drop(self, name: str) -> bool:
-        """Remove the pause; False if there is none of this name."""
+    def _drop(self, name: str) -> Covers | None:
+        """Remove the pause; what it covered, or None if there is none of this name."""
         pause = self._pauses.pop(name, None)
         if pause is None:
-            return False
+            return None
+        (covers,) = [covers for its, covers in self._of[pause.project] if its == name]
         rest = [each for each in self._of[pause.project] if each[0] != name]
         if rest:
             self._of[pause.project] = rest
         else:
             del self._of[pause.project]
-        return True
+        return _of_project(pause, covers)
 
-    def _is_paused(self, workload: Workload) -> bool:
-        return self.covering(workload) is not None
+    def _take_back(self, covered: Covers) -> None:
+        """Take back what this pause covered, and no other one does."""
+        self._queue.take_back(lambda w: covered(w) and self.covering(w) is None)
 
     def covering(self, workload: Workload) -> str | None:
         """The name of a pause that covers the workload: the first one by name, if any."""
@@ -76,18 +80,23 @@ class Pauses:
 
 def _covers(pause: Pause) -> Covers:
     """docs/scheduling.md, "Pauses"; the project was looked at already."""
-    automaton = Automaton((pause.branch,)) if pause.branch is not None else None
+    matches = one_pattern(pause.branch) if pause.branch is not None else None
 
     def covers(workload: Workload) -> bool:
         if pause.automatic and not workload.automatic:
             return False
         if pause.lane is not None:
             return workload.lane is not None and workload.lane.key == pause.lane
-        if automaton is None:
+        if matches is None:
             return True
         branch = workload.branch
-        if workload.kind is not Kind.BUILD or branch is None:
-            return False
-        return automaton.first_match(branch) is not None
+        return workload.kind is Kind.BUILD and branch is not None and matches(branch)
 
     return covers
+
+
+def _of_project(pause: Pause, covers: Covers) -> Covers:
+    """The same, for workloads of any project."""
+    if pause.project is None:
+        return covers
+    return lambda workload: workload.project.id == pause.project and covers(workload)

@@ -114,27 +114,27 @@ class Queue:
         self._aside.add(workload.entry)
 
     def set_aside(self, covered: Callable[[Workload], bool]) -> None:
-        """Set aside all workloads that are paused now. Looks at each one that waits."""
+        """Set aside all workloads that a new pause covers. Looks at each one that waits."""
         for shape in list(self._shapes.values()):
-            gone = [entry for entry in shape.waiting if covered(entry[3])]
+            gone, rest = _parted(shape.waiting, covered)
             if not gone:
                 continue
-            if len(gone) == len(shape.waiting):
+            if not rest:
                 del self._shapes[shape.key]
             else:
-                shape.waiting = SortedList(e for e in shape.waiting if not covered(e[3]))
+                shape.waiting = SortedList(rest)
             for entry in gone:
                 entry[3].shape = None
             self._aside.update(gone)
             self._length -= len(gone)
         self._sort_heads()
 
-    def take_back(self, covered: Callable[[Workload], bool]) -> None:
-        """Take back all workloads that are not paused any more."""
-        back = [entry for entry in self._aside if not covered(entry[3])]
+    def take_back(self, free: Callable[[Workload], bool]) -> None:
+        """Take back all workloads that are not paused any more. Looks at each one that is."""
+        back, rest = _parted(self._aside, free)
         if not back:
             return
-        self._aside = SortedList(entry for entry in self._aside if covered(entry[3]))
+        self._aside = SortedList(rest)
         self._length += len(back)
         by_shape: dict[tuple[Ask, ProjectUse | None], list[Entry]] = {}
         for entry in back:
@@ -215,6 +215,17 @@ class Queue:
             assert shape.waiting and key == shape.key == (shape.head.ask, limited)
             assert all(e[3].entry is e and e[3].shape is shape for e in shape.waiting)
         assert all(e[3].entry is e and e[3].shape is None for e in self._aside)
+
+
+def _parted(
+    entries: Iterable[Entry], chosen: Callable[[Workload], bool]
+) -> tuple[list[Entry], list[Entry]]:
+    """Those that are chosen, and the others."""
+    found: list[Entry] = []
+    rest: list[Entry] = []
+    for entry in entries:
+        (found if chosen(entry[3]) else rest).append(entry)
+    return found, rest
 
 
 def _key(workload: Workload) -> tuple[Ask, ProjectUse | None]:

@@ -13,7 +13,7 @@ Rules that hold for every call:
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -88,6 +88,8 @@ if TYPE_CHECKING:
     from boxsched.store.postgres.servers import Servers
 
 PING_SECONDS = 1.0
+
+JOBS_A_PART = 2_000  # of ``workloads_in_parts``
 
 
 class Store:
@@ -450,9 +452,21 @@ class Store:
             notifications.settle_and_claim, settled, rooms, now, until
         )
 
-    async def workloads_of(self, ids: Sequence[WorkloadId]) -> list[Workload]:
-        """These workloads with all their jobs, in this order; ids differ."""
-        return await self._driver.reading.read(notifications.workloads_of, ids)
+    async def workloads_of(
+        self, ids: Sequence[WorkloadId], jobs_at_most: int | None = None
+    ) -> list[Workload]:
+        """These workloads with all their jobs, in this order; ids differ. With ``jobs_at_most``:
+        the first ones, as far as they have so many jobs in all, but one at least."""
+        return await self._driver.reading.read(notifications.workloads_of, ids, jobs_at_most)
+
+    async def workloads_in_parts(self, ids: Sequence[WorkloadId]) -> AsyncIterator[list[Workload]]:
+        """The same, in parts with so few jobs that reading one takes milliseconds."""
+        while ids:
+            found = await self.workloads_of(ids, JOBS_A_PART)
+            if not found:
+                return
+            yield found
+            ids = ids[ids.index(found[-1].id) + 1 :]
 
     async def workload_numbers(self, ids: Sequence[WorkloadId]) -> dict[WorkloadId, int]:
         """The numbers of these workloads in their projects, without those that are deleted."""

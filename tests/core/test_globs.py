@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boxsched.globs import Automaton, first_match, matches
+from boxsched.globs import Automaton, first_match, matches, one_pattern
 
 ALPHABET = "ab*?[]!-^\\&|~/.\n\0zA\ud800\U0010ffff"
 NAMES = st.text(ALPHABET, max_size=6)
@@ -58,6 +58,7 @@ def test_the_odd_classes(pattern):
 @given(name=NAMES, pattern=PATTERNS)
 def test_it_agrees_with_fnmatchcase(name, pattern):
     assert matches(name, pattern) == fnmatch.fnmatchcase(name, pattern)
+    assert one_pattern(pattern)(name) == fnmatch.fnmatchcase(name, pattern)
 
 
 @given(name=NAMES, patterns=st.lists(PATTERNS, max_size=5))

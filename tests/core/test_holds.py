@@ -2,7 +2,8 @@
 
 import pytest
 
-from boxsched.scheduling.interface import LaneCounted, PlanFailed, Spared
+from boxsched.scheduling.interface import LaneCounted, Pause, PlanFailed, Resume, Spared
+from boxsched.scheduling.pauses import Pauses
 from boxsched.scheduling.reasons import AwaitsPlan, NeedsBoxes, Paused, ProjectLimit, WaitsForLane
 from tests.core.world import World
 
@@ -158,6 +159,25 @@ def test_a_pause_of_automatic_deploys_lets_people_deploy():
     w.deploy("by itself", 5, automatic=True)
     w.run()
     assert (w.ended, w.waiting) == ({"by hand"}, {"by itself"})
+
+
+def test_a_new_pause_asks_nothing_of_the_others(monkeypatch):
+    """With thousands of waiting workloads and many pauses that would hold the loop for seconds."""
+    w = World(boxes=1)
+    w.build("runs", 5, branch="dev")
+    for n in range(3):
+        w.pause(f"other {n}", "web", branch="release/*")
+    w.build("held", 5)
+    number = w.core.workloads[w.id("held")].project.id
+    asked = []
+    covering = Pauses.covering
+    monkeypatch.setattr(Pauses, "covering", lambda *of: asked.append(of) or covering(*of))
+    w.core.apply(Pause("freeze", number, "main"), w.now)
+    assert asked == []
+    w.core.apply(Resume("other 0"), w.now)
+    assert asked == [], "what it did not cover stays as it is"
+    w.core.apply(Resume("freeze"), w.now)
+    assert len(asked) == 1
 
 
 def test_the_same_name_replaces_the_pause():

@@ -139,7 +139,7 @@ async def test_whatever_a_try_raises_is_a_failed_try(
 async def test_what_goes_while_it_is_claimed_is_not_sent(
     harness: SenderHarness, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def gone(ids: Sequence[WorkloadId]) -> Sequence[Workload]:
+    async def gone(ids: Sequence[WorkloadId], _: int) -> Sequence[Workload]:
         return ()
 
     await harness.notify(receiver.url)

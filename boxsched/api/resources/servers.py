@@ -1,19 +1,20 @@
 """The servers of a project: what is live on each, and what waits."""
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from aiohttp import web
-from msgspec import Struct
+from msgspec import Raw, Struct, structs
 
 from boxsched.api.http import replies
 from boxsched.api.messages import answers
-from boxsched.api.messages.answers import WorkloadAnswer
+from boxsched.api.messages.answers import JOBS_A_SLICE, WorkloadAnswer
 from boxsched.api.resources.pauses import PauseAnswer, shown
 from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.model import ServerQueue, WorkloadId
 from boxsched.node.node import Node
 from boxsched.protocol.shards import Pause
-from boxsched.store.records import ServerState, Workload
+from boxsched.store.records import ServerState
 
 
 class ServerAnswer(Struct, frozen=True):
@@ -43,6 +44,7 @@ class ServerList(Struct, frozen=True):
 class Servers:
     def __init__(self, node: Node, known: KnownProjects) -> None:
         self._store = node.store
+        self._pace = node.pace
         self._known = known
 
     async def list(self, request: web.Request) -> web.Response:
@@ -58,30 +60,55 @@ class Servers:
         for name in names:
             settings, state = known.settings.servers[name], states[name]
             live, last = deploys.get(state.live), deploys.get(state.last)
-            waiting = [answers.workload(deploys[id_]) for id_ in state.waiting if id_ in deploys]
             covering = [
                 shown(one, _project(one, known.project.name))
                 for one in pauses
                 if _covers(one, name)
             ]
-            rows.append(
-                ServerAnswer(
-                    name, settings.strategy, settings.branch, settings.queue, settings.guard,
-                    live=None if live is None else answers.workload(live),
-                    build_number=None if not live or not live.build else numbers.get(live.build),
-                    last=None if last is None else answers.workload(last),
-                    waiting=tuple(waiting),
-                    paused=covering[0] if covering else None,
-                    pauses=tuple(covering),
-                )
+            row = ServerAnswer(
+                name, settings.strategy, settings.branch, settings.queue, settings.guard,
+                live=None,
+                build_number=None if not live or not live.build else numbers.get(live.build),
+                last=None,
+                waiting=(),
+                paused=covering[0] if covering else None,
+                pauses=tuple(covering),
             )  # fmt: skip
-        return replies.json(ServerList(tuple(rows)))
+            encoded = {
+                "live": None if live is None else live.answer,
+                "last": None if last is None else last.answer,
+                "waiting": [deploys[id_].answer for id_ in state.waiting if id_ in deploys],
+            }
+            rows.append(structs.asdict(row) | encoded)
+        return replies.json({"servers": rows})
 
-    async def _deploys(self, states: Iterable[ServerState]) -> Mapping[WorkloadId | None, Workload]:
-        """All deploys that are shown, by id."""
-        ids = {id_ for state in states for id_ in (state.live, state.last, *state.waiting) if id_}
-        found = await self._store.workloads_of(sorted(ids)) if ids else ()
-        return {one.id: one for one in found}
+    async def _deploys(
+        self, states: Iterable[ServerState]
+    ) -> Mapping[WorkloadId | None, "_Deploy"]:
+        """All deploys that are shown, by id; in slices, as they may have many jobs."""
+        ids = sorted({id_ for state in states for id_ in _ids(state)})
+        deploys: dict[WorkloadId | None, _Deploy] = {}
+        load = 0
+        async for found in self._store.workloads_in_parts(ids):
+            for one in found:
+                answer = Raw(replies.encode(answers.workload(one)))
+                deploys[one.id] = _Deploy(answer, one.build)
+                load += 1 + len(one.jobs)
+                if load >= JOBS_A_SLICE:
+                    load = 0
+                    await self._pace.step()
+        return deploys
+
+
+class _Deploy(NamedTuple):
+    """A deploy's answer, encoded, and its build."""
+
+    answer: Raw
+    build: WorkloadId | None
+
+
+def _ids(state: ServerState) -> Iterable[WorkloadId]:
+    return [id_ for id_ in (state.live, state.last, *state.waiting) if id_ is not None]
 
 
 def _covers(pause: Pause, server: str) -> bool:

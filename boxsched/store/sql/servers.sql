@@ -55,11 +55,15 @@ SELECT workload.id, coalesce(workload.first_number, workload.number) AS number
 SELECT server, workload FROM server_live WHERE project = :project;
 
 -- name: latest
--- The last deploy to a server that began.
--- returns: workload
-SELECT id AS workload FROM workload
- WHERE project = :project AND server = :server AND started_at IS NOT NULL
- ORDER BY id DESC LIMIT 1;
+-- The last deploy to each of these servers that began.
+-- returns: server, workload
+WITH v(server) AS (VALUES (:server))
+SELECT v.server, (
+    SELECT w.id FROM workload AS w
+     WHERE w.project = :project AND w.server = v.server AND w.started_at IS NOT NULL
+     ORDER BY w.id DESC LIMIT 1
+) AS workload
+  FROM v WHERE v.server IS NOT NULL;
 
 -- name: waiting
 -- The deploys of a project that have not begun, oldest first.

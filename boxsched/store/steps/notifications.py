@@ -198,9 +198,11 @@ def settle_and_claim(
     return [_claimed(row) for row in (yield _SQL["claimed"].rows(ids))]
 
 
-def workloads_of(ids: Sequence[WorkloadId]) -> Steps[list[Workload]]:
+def workloads_of(
+    ids: Sequence[WorkloadId], jobs_at_most: int | None = None
+) -> Steps[list[Workload]]:
     """These workloads, with all their jobs."""
-    return (yield from reads.listed(ids, _ALL_JOBS))
+    return (yield from reads.listed(ids, _ALL_JOBS if jobs_at_most is None else jobs_at_most))
 
 
 def notifications(state: str | None, before: int, limit: int) -> Steps[list[Notification]]:

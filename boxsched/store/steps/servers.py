@@ -36,15 +36,13 @@ def servers(project: ProjectId, names: Sequence[str]) -> Steps[dict[str, ServerS
     waiting: dict[str, list[WorkloadId]] = {}
     for server, workload in (yield _SQL["waiting"](project=project, limit=WAITING_AT_MOST)):
         waiting.setdefault(server, []).append(WorkloadId(workload))
-    found = {}
-    for name in names:
-        latest = yield _SQL["latest"](project=project, server=name)
-        found[name] = ServerState(
-            live=live.get(name),
-            last=latest[0][0] if latest else None,
-            waiting=tuple(waiting.get(name, ())),
-        )
-    return found
+    latest: dict[str, WorkloadId | None] = dict(
+        (yield _SQL["latest"].rows([(name,) for name in names], project=project))
+    )
+    return {
+        name: ServerState(live.get(name), latest.get(name), tuple(waiting.get(name, ())))
+        for name in names
+    }
 
 
 def with_rollbacks(group: Sequence[NewWorkload]) -> Steps[list[NewWorkload]]:
