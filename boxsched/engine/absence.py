@@ -21,12 +21,11 @@ from boxsched.states import JOB_TRANSITIONS, JobMove, JobState, Result, State, m
 
 
 def apply(out: Outcomes, sights: Sights) -> None:
-    readiness.apply(out, sights)
     for worker in sights.back:
         back(out, worker)
         out.news.worker("heard_again", worker)
     for worker in sights.hung_up:
-        out.decide(core.BoxesAway(out.books.box_ids(worker)))
+        out.leave(worker)
         out.news.worker("disconnected", worker)
     for worker in sights.silent:
         _silent(out, worker)
@@ -35,6 +34,7 @@ def apply(out: Outcomes, sights: Sights) -> None:
         _lost(out, worker)
         out.news.worker("lost", worker)
         out.news.boxes_changed()
+    readiness.apply(out, sights)
 
 
 def connected(out: Outcomes, command: BoxesSet) -> None:
@@ -67,8 +67,11 @@ def connected(out: Outcomes, command: BoxesSet) -> None:
 
 def back(out: Outcomes, worker: WorkerId) -> None:
     """Its jobs are as they were before the silence; the worker will report what has changed."""
-    if worker not in out.books.problems:
+    out.books.absent.discard(worker)
+    if out.books.gets_jobs(worker):
         readiness.give_back(out, worker)
+    else:  # also the Boxes that it has just brought
+        out.decide(core.BoxesAway(out.books.box_ids(worker)))
     for live, job in list(_jobs(out, worker)):
         if job.state is not JobState.UNKNOWN or out.books.lost.get(job.id):
             continue  # an attempt that has ended as lost does not run again
@@ -98,7 +101,7 @@ def forget(out: Outcomes, command: WorkerForgotten) -> None:
 
 
 def _silent(out: Outcomes, worker: WorkerId) -> None:
-    out.decide(core.BoxesAway(out.books.box_ids(worker)))
+    out.leave(worker)
     for live, job in list(_jobs(out, worker)):
         if job.state is not JobState.UNKNOWN:
             endings.lose_sight(out, live, job)

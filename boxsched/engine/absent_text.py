@@ -24,9 +24,14 @@ def too_few_there(reason: NeedsBoxes, absent: Absences) -> bool:
 
 def nobody_text(books: Books) -> str:
     """The sentence for the case that no Box can be used."""
-    troubled = [named(books, worker) for worker in books.problems if worker in books.workers]
-    if troubled:
-        return f"No worker can begin jobs: {listed(sorted(troubled))}."
+    connected = [worker for worker in books.workers if worker not in books.absent]
+    draining = {named(books, worker) for worker in connected if worker in books.drains}
+    troubled = {named(books, worker) for worker in connected if worker in books.problems}
+    if troubled - draining:
+        also = f"; {listed(sorted(draining))} is draining" if draining else ""
+        return f"No worker can begin jobs: {listed(sorted(troubled - draining))}{also}."
+    if draining:
+        return f"Every connected worker is draining: {listed(sorted(draining))}."
     names = _absent_names(books)
     known = f" ({names})" if names else ""
     return f"No worker is connected{known}: start one with `boxsched worker`."
@@ -35,21 +40,33 @@ def nobody_text(books: Books) -> str:
 def where_text(absence: Absence) -> str:
     """Where the Boxes of a type are, for the case that too few can be used."""
     there = absence.usable
-    able = "workers that can begin jobs" if absence.troubled else "connected workers"
+    able = "connected workers"
+    if absence.draining:
+        able = "workers that are given jobs"
+    elif absence.troubled:
+        able = "workers that can begin jobs"
     parts = [f"{there or 'none'} {'are' if there > 1 else 'is'} on {able}"]
     if absence.absent:
         parts.append(f"{absence.absent} more on {listed(absence.absent_workers)}, not connected")
     if absence.troubled:
         parts.append(f"{absence.troubled} more on {listed(absence.troubled_workers)}")
+    if absence.draining:
+        parts.append(f"{absence.draining} more on {listed(absence.draining_workers)}, draining")
     return ", ".join(parts)
 
 
 def beside_text(absent: Absences, box_type: str) -> str:
     """One more sentence if some Boxes of the type are withdrawn; else empty."""
     absence = absent.get(box_type)
-    if absence is None or not absence.troubled:
+    if absence is None:
         return ""
-    return f" {absence.troubled} more can begin no jobs: {listed(absence.troubled_workers)}."
+    text = ""
+    if absence.troubled:
+        text += f" {absence.troubled} more can begin no jobs: {listed(absence.troubled_workers)}."
+    if absence.draining:
+        noun = "Box is" if absence.draining == 1 else "Boxes are"
+        text += f" {absence.draining} {noun} draining: {listed(absence.draining_workers)}."
+    return text
 
 
 def _absent_names(books: Books) -> str:

@@ -19,7 +19,7 @@ from boxsched.model import (
 from boxsched.protocol.followed import Followed
 from boxsched.protocol.inbox import SubmitJob
 from boxsched.protocol.shards import Organization, Pause
-from boxsched.protocol.workers import Pulse
+from boxsched.protocol.workers import Drain, Pulse
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
 from boxsched.states import JobState, Result, State, StopCause
 
@@ -99,6 +99,8 @@ class Books:
         self.places: dict[WorkerId, str] = {}  # the node that each worker is connected to
         self.names: dict[WorkerId, str] = {}
         self.problems: dict[WorkerId, str] = {}  # why a worker can begin no jobs
+        self.drains: dict[WorkerId, Drain] = {}
+        self.absent: set[WorkerId] = set()  # workers with Boxes that are not connected
         self.connections: dict[WorkerId, int] = {}  # the newest of each worker
         self.pauses: dict[str, Pause] = {}
         self.followed: dict[ProjectId, Followed] = {}  # of projects with servers that follow one
@@ -131,6 +133,11 @@ class Books:
         """The workers that have Boxes."""
         return self._boxes_of.keys()
 
+    def gets_jobs(self, worker: WorkerId) -> bool:
+        """Whether the worker's Boxes are given jobs."""
+        withheld = worker in self.absent or worker in self.problems
+        return not withheld and worker not in self.drains
+
     def know(self, pulses: Sequence[Pulse]) -> None:
         """Update the workers' names and the nodes that they are connected to, from their rows."""
         there = [p for p in pulses if p.connection >= self.connections.get(p.worker, 0)]
@@ -140,8 +147,9 @@ class Books:
 
     def forget_worker(self, worker: WorkerId, connection: int) -> None:
         """Forget a worker; a late command of this connection is ignored from now on."""
-        for known in (self.places, self.names, self.connections):
+        for known in (self.places, self.names, self.connections, self.drains):
             known.pop(worker, None)
+        self.absent.discard(worker)
         self.connections[worker] = connection + 1
 
     def _forget_numbers(self, there: Collection[WorkerId]) -> None:
@@ -204,7 +212,7 @@ class Books:
         box = None if job.box is None else self.core.boxes.get(job.box)
         if job.state is JobState.UNKNOWN or box is None:
             return True
-        return box.away and self.boxes[box.id].worker not in self.problems  # these are heard
+        return self.boxes[box.id].worker in self.absent
 
     def shared(
         self, jobs: tuple[SubmitJob, ...]

@@ -1,6 +1,6 @@
 """How many Boxes exist and are in use, and which are away with their workers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -24,8 +24,8 @@ class Capacity:
 class Absence:
     """The Boxes of one type that are not retired.
 
-    ``usable`` ones; ``absent`` ones, on workers that are not connected; and ``troubled`` ones, on
-    workers that can begin no jobs.
+    ``usable`` ones; ``absent`` ones, on workers that are not connected; ``troubled`` ones, on
+    workers that can begin no jobs; and ``draining`` ones.
     """
 
     usable: int
@@ -33,6 +33,8 @@ class Absence:
     absent_workers: tuple[str, ...]
     troubled: int
     troubled_workers: tuple[str, ...]  # with what is wrong
+    draining: int = 0
+    draining_workers: tuple[str, ...] = ()
 
 
 def capacity(core: Scheduler) -> Capacity:
@@ -48,17 +50,29 @@ def absences(books: Books) -> Mapping[str, Absence]:
     for pool in books.core.pools.values():
         if not pool.away:
             continue
-        away = [books.boxes[box.id] for box in pool.boxes.values() if box.away and not box.retired]
-        troubled = [book.worker for book in away if book.worker in books.problems]
-        absent = [book.worker for book in away if book.worker not in books.problems]
+        away = [
+            books.boxes[box.id].worker
+            for box in pool.boxes.values()
+            if box.away and not box.retired
+        ]
+        absent = [worker for worker in away if worker in books.absent]
+        connected = [worker for worker in away if worker not in books.absent]
+        draining = [worker for worker in connected if worker in books.drains]
+        troubled = [worker for worker in connected if worker not in books.drains]
         found[pool.box_type] = Absence(
             usable=pool.wanted - len(away),
             absent=len(absent),
-            absent_workers=tuple(sorted({named(books, worker) for worker in absent})),
+            absent_workers=_names(books, absent),
             troubled=len(troubled),
-            troubled_workers=tuple(sorted({named(books, worker) for worker in troubled})),
+            troubled_workers=_names(books, troubled),
+            draining=len(draining),
+            draining_workers=_names(books, draining),
         )
     return found
+
+
+def _names(books: Books, workers: Sequence[WorkerId]) -> tuple[str, ...]:
+    return tuple(sorted({named(books, worker) for worker in workers}))
 
 
 def named(books: Books, worker: WorkerId) -> str:

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from boxsched.engine.books import BoxBook, LiveJob, LiveWorkload
-from boxsched.model import BoxId, JobId, ProjectId, WorkloadId
+from boxsched.model import BoxId, JobId, ProjectId, WorkerId, WorkloadId
 from boxsched.protocol.batches import (
     Batch,
     BoxChange,
     DeployDue,
+    DrainChange,
     DurationChange,
     Event,
     InboxEntry,
@@ -36,11 +37,13 @@ class Draft:
         self._pauses_over: dict[str, PauseOver] = {}
         self._live: dict[tuple[ProjectId, str], Live] = {}
         self._deploys_due: list[DeployDue] = []
+        self._drains: dict[WorkerId, DrainChange] = {}
 
     @property
     def empty(self) -> bool:
         rows = (self._workloads, self._jobs, self._freed, self._taken, self._gone, self._retired)
-        return not any(rows) and not (self._durations or self._lanes or self._pauses_over)
+        others = (self._durations, self._lanes, self._pauses_over, self._drains)
+        return not any(rows) and not any(others)
 
     # --- Workloads and jobs: as they are when the batch is made -----------------------------
 
@@ -64,6 +67,9 @@ class Draft:
 
     def pause_over(self, over: PauseOver) -> None:
         self._pauses_over[over.name] = over
+
+    def drain(self, change: DrainChange) -> None:
+        self._drains[change.worker] = change
 
     # --- Boxes: as they are now -------------------------------------------------------------
 
@@ -139,6 +145,7 @@ class Draft:
             pauses_over=tuple(self._pauses_over.values()),
             live=tuple(self._live.values()),
             deploys_due=tuple(self._deploys_due),
+            drains=tuple(self._drains.values()),
         )
 
 

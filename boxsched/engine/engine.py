@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 
 from boxsched.clock import Clock
-from boxsched.engine import pauses, turn
+from boxsched.engine import draining, pauses, turn
 from boxsched.engine.books import Books
 from boxsched.engine.caution import COMMANDS_A_TURN, said, set_aside
 from boxsched.engine.decided import Decided
@@ -220,7 +220,7 @@ class Engine:
         now = max(self._clock.now(), self.books.latest)
         overdue = self._deadlines.overdue(self.books, self._clock.monotonic())
         reports = self._intake.reports(settled=not self._unsettled)
-        over = pauses.over(self.books, now)
+        over = bool(pauses.over(self.books, now) or draining.overdue(self.books, now))
         if not (entries or reports or overdue or sights or over or self._unsettled):
             return False
         began = self._clock.monotonic()

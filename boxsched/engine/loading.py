@@ -79,6 +79,7 @@ class Loading:
         books.durations.update(state.durations)
         books.graces.update(graces(state.pulses))
         books.problems.update((p.worker, p.problem) for p in state.pulses if p.problem)
+        books.drains.update(state.drains)
         books.connections.update((p.worker, p.connection) for p in state.pulses)
         books.know(state.pulses)
         books.latest = max((box.freed_at for box in state.boxes), default=0.0)
@@ -104,9 +105,9 @@ class Loading:
         for box in self.state.boxes:
             if box.retired:
                 books.core.apply(BoxRetired(box.id), 0.0)
-        gone = {p.worker for p in self.state.pulses if not (p.connected and alive(p.node))}
-        gone.update(books.problems)
-        away = tuple(book.id for worker in gone for book in books.boxes_of(worker))
+        pulses = self.state.pulses
+        books.absent.update(p.worker for p in pulses if not (p.connected and alive(p.node)))
+        away = tuple(b.id for b in books.boxes.values() if not books.gets_jobs(b.worker))
         books.core.apply(BoxesAway(away), 0.0)
         discarding.when_unused(books, _taken_apart(books.core, books.workloads))
         return books

@@ -76,11 +76,7 @@ class Lookout:
         gone = {node for node in {pulse.node for pulse in pulses} if not self._alive(node)}
         sights = self._watch.look(pulses, self._watched_at, gone)
         problems = {pulse.worker: pulse.problem for pulse in pulses if pulse.problem}
-        known = books.problems
-        if problems == known:
-            return sights
-        ready = frozenset(w for w in known if w not in problems and self._watch.is_there(w))
-        return attrs.evolve(sights, problems=problems, ready=ready)
+        return sights if problems == books.problems else attrs.evolve(sights, problems=problems)
 
     async def let_others_write(self) -> None:
         """Wait until earlier writes of other nodes are visible, also while a standby delays them.

@@ -317,6 +317,11 @@ class Outcomes:
     def hang_up(self, worker: WorkerId) -> None:
         """Make the worker connect again; its Boxes get no job until then."""
         self.hung_up[worker] = WorkerConnection(worker, self.books.connections.get(worker, 0))
+        self.leave(worker)
+
+    def leave(self, worker: WorkerId) -> None:
+        """The worker is not connected: its Boxes get no job."""
+        self.books.absent.add(worker)
         self.decide(core.BoxesAway(self.books.box_ids(worker)))
 
     def free_anew(self, boxes: Iterable[BoxId]) -> None:

@@ -20,19 +20,19 @@ def apply(out: Outcomes, sights: Sights) -> None:
         return
     for worker in list(out.books.problems):
         if worker not in sights.problems:
-            _can_begin(out, worker, there=worker in sights.ready)
+            _can_begin(out, worker)
+            if out.books.gets_jobs(worker):
+                give_back(out, worker)
     for worker, problem in sights.problems.items():
         withdraw(out, worker, problem)
 
 
 def connected(out: Outcomes, worker: WorkerId, problem: str | None) -> None:
-    """A worker has connected, with or without a problem; its Boxes are in the books."""
+    """A worker has connected, with or without a problem; the caller gives its Boxes back."""
     if problem is not None:
         withdraw(out, worker, problem)
-        # Again: the Boxes that were just added are away, too.
-        out.decide(core.BoxesAway(out.books.box_ids(worker)))
     elif worker in out.books.problems:
-        _can_begin(out, worker, there=False)  # the caller gives all its Boxes back
+        _can_begin(out, worker)
 
 
 def withdraw(out: Outcomes, worker: WorkerId, problem: str) -> None:
@@ -54,11 +54,8 @@ def give_back(out: Outcomes, worker: WorkerId) -> None:
     out.decide(core.BoxesBack(boxes))
 
 
-def _can_begin(out: Outcomes, worker: WorkerId, *, there: bool) -> None:
-    """The worker can begin jobs again. ``there``: it is connected; else its Boxes stay away."""
+def _can_begin(out: Outcomes, worker: WorkerId) -> None:
     del out.books.problems[worker]
-    if there:
-        give_back(out, worker)
     out.news.worker("can_begin", worker, name=out.books.names.get(worker))
     out.news.boxes_changed()
     out.problems[worker] = None

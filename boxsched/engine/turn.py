@@ -1,13 +1,14 @@
 """One turn: everything that came in since the last one, applied as one instant of the shard.
 
 Each kind of step has its module: requests (``submissions``, ``planning``, ``resolving``,
-``pauses``), attempts that begin and end (``endings``), workers that connect, leave and fall silent
-(``absence``). ``outcomes.Outcomes`` collects the changes for the batch that commits them.
+``pauses``, ``draining``), attempts that begin and end (``endings``), workers that connect, leave
+and fall silent (``absence``). ``outcomes.Outcomes`` collects the changes for the batch that commits
+them.
 """
 
 from collections.abc import Iterable
 
-from boxsched.engine import absence, endings, pauses, planning, resolving, submissions
+from boxsched.engine import absence, draining, endings, pauses, planning, resolving, submissions
 from boxsched.engine.limits import NOTHING_OVERDUE, Overdue
 from boxsched.engine.outcomes import Outcomes
 from boxsched.engine.watch import NOTHING_SEEN, Sights
@@ -16,6 +17,8 @@ from boxsched.protocol.inbox import (
     BoxesSet,
     Command,
     CommitFixed,
+    DrainEnded,
+    DrainSet,
     PauseEnded,
     PauseSet,
     Planned,
@@ -71,5 +74,11 @@ def run(
                 absence.connected(out, command)
             case WorkerForgotten():
                 absence.forget(out, command)
+            case DrainSet():
+                draining.begin(out, command)
+            case DrainEnded():
+                draining.end(out, command)
+    draining.stop_overdue(out)
     pauses.end_those_over(out)
     out.settle()
+    draining.note_done(out)

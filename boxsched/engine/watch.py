@@ -59,7 +59,6 @@ class Sights:
     hung_up: tuple[WorkerId, ...] = ()  # disconnected: no new jobs; their jobs are as they were
     connections: tuple[WorkerConnection, ...] = ()  # of the silent
     problems: Mapping[WorkerId, str] | None = None  # all that can begin no jobs; None: no change
-    ready: frozenset[WorkerId] = frozenset()  # connected workers that can begin jobs again
 
     def __bool__(self) -> bool:
         moved = self.back or self.silent or self.lost or self.hung_up
@@ -122,11 +121,6 @@ class Watch:
         if known is not None:
             known.comes_back()
             known.since, known.connected = now, True
-
-    def is_there(self, worker: WorkerId) -> bool:
-        """Whether the worker is connected and heard, as of the last look."""
-        known = self._watched.get(worker)
-        return known is not None and known.connected and known.sight is Sight.HEARD
 
     def look(
         self, pulses: Sequence[Pulse], now: float, gone: Collection[str] = frozenset()

@@ -172,7 +172,7 @@ class Gateway:
             connected = await self._entry.connect(line, hello, token)
             try:
                 await self._entry.announce(line, connected, hello.problem)
-                link = WorkerLink(line, connected, self._side, hello.problem, hello.takes_secrets)
+                link = WorkerLink(line, connected, self._side, hello)
                 await self._attend(link)
             finally:
                 self._entry.forget(connected.connection)

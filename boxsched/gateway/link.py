@@ -59,12 +59,11 @@ class WorkerLink:
         line: WorkerSocket,
         connected: Connected,
         node: NodeSide,
-        problem: str | None = None,
-        takes_secrets: bool = False,
+        hello: wire.Hello,
     ) -> None:
         self.connection = connected.connection
-        self._takes_secrets = takes_secrets
-        self.problem = problem  # why it can begin no jobs, as it said last
+        self._hello = hello
+        self.problem = hello.problem  # why it can begin no jobs, as it said last
         self.worker = connected.connection.worker
         self._shard = connected.shard
         self._line = line
@@ -89,7 +88,7 @@ class WorkerLink:
         self._held = held
         if news or anyway:
             self._level_sent_at = self._loop.time()
-            fit = assignments if self._takes_secrets else refuse_on_older_worker(assignments)
+            fit = assignments if self._hello.takes_secrets else refuse_on_older_worker(assignments)
             self._sending.level(fit)
             self._node.figures.levels += 1
         return news
@@ -102,8 +101,13 @@ class WorkerLink:
     ) -> None:
         self._sending.ack(wire.Ack(number, stale, commit))
 
-    def say(self, message: wire.Welcome | wire.Leave) -> None:
+    def say(self, message: wire.Welcome | wire.Leave | wire.Drained) -> None:
         self._sending.text(wire.encode(message))
+
+    def drained(self) -> None:
+        """The worker is drained and has no jobs: tell it to end, if it knows that message."""
+        if self._hello.ends_when_drained:
+            self.say(wire.Drained())
 
     def end(self, code: WSCloseCode, reason: str) -> None:
         """End the connection from our side; ``reason`` is the word that it is counted under."""

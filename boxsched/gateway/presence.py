@@ -25,6 +25,8 @@ class Beating(Protocol):
 
     def ack(self, number: int) -> None: ...
 
+    def drained(self) -> None: ...
+
     def end(self, code: WSCloseCode, reason: str) -> None: ...
 
 
@@ -77,6 +79,8 @@ class Beats:
             if link.connection.worker in alive:
                 for number in numbers:
                     link.ack(number)
+                if alive[link.connection.worker]:
+                    link.drained()
             else:
                 link.end(WSCloseCode.TRY_AGAIN_LATER, "not_its_connection")
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import attrs
 
-from boxsched.model import BoxId, JobId, ProjectId, WorkloadId
+from boxsched.model import BoxId, JobId, ProjectId, WorkerId, WorkloadId
 from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.workers import Drain
 from boxsched.states import JobState, Result, State, StopCause
 
 
@@ -118,6 +119,14 @@ class PauseOver:
 
 
 @attrs.frozen
+class DrainChange:
+    """A worker's drain; None: it is not drained."""
+
+    worker: WorkerId
+    drain: Drain | None
+
+
+@attrs.frozen
 class Live:
     """A deploy that passed: it is live on its server from now on."""
 
@@ -194,6 +203,7 @@ class Batch:
     notices: tuple[Notice, ...] = ()
     live: tuple[Live, ...] = ()
     deploys_due: tuple[DeployDue, ...] = ()
+    drains: tuple[DrainChange, ...] = ()
 
 
 @attrs.frozen

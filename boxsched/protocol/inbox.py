@@ -152,6 +152,27 @@ class WorkerForgotten(msgspec.Struct, array_like=True, frozen=True):
     by: str
 
 
+class DrainSet(msgspec.Struct, array_like=True, frozen=True):
+    """An operator drains a worker, or changes its drain; kind ``drain``.
+
+    Times are seconds since 1970. ``stop_at``: when the jobs that still run are stopped; None:
+    never.
+    """
+
+    worker: int
+    by: str
+    note: str
+    since: float
+    stop_at: float | None
+
+
+class DrainEnded(msgspec.Struct, array_like=True, frozen=True):
+    """An operator takes a drain back; kind ``drain_ended``."""
+
+    worker: int
+    by: str
+
+
 class JobStarted(msgspec.Struct, array_like=True, frozen=True, tag="started"):
     """The first step of a job has begun.
 
@@ -214,6 +235,8 @@ Command = (
     | ProjectSet
     | BoxesSet
     | WorkerForgotten
+    | DrainSet
+    | DrainEnded
     | Reports
     | CommitFixed
     | Reload
@@ -231,6 +254,8 @@ KINDS: dict[str, type[Command]] = {
     "project": ProjectSet,
     "boxes": BoxesSet,
     "worker_forgotten": WorkerForgotten,
+    "drain": DrainSet,
+    "drain_ended": DrainEnded,
     "reports": Reports,
     "commit": CommitFixed,
     "reload": Reload,

@@ -15,7 +15,7 @@ from boxsched.model import (
     WorkerId,
     WorkloadId,
 )
-from boxsched.protocol.workers import Pulse
+from boxsched.protocol.workers import Drain, Pulse
 from boxsched.states import JobState, Result, State, StopCause
 
 PAGE_WORKLOADS = 1_000  # workloads in one page of a load, and of other long reads
@@ -152,6 +152,7 @@ class ShardState:
     pauses: tuple[Pause, ...] = ()
     superseded: Mapping[str, int] = attrs.field(factory=dict)  # by lane: ``LaneChange``
     notifying: frozenset[ProjectId] = frozenset()  # projects with commit statuses or hooks
+    drains: Mapping[WorkerId, Drain] = attrs.field(factory=dict)
 
 
 class ShardLoading(Protocol):

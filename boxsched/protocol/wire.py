@@ -60,6 +60,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     ``problem`` says why it cannot begin jobs at present; None: it can. ``stop_grace`` is the number
     of seconds that it leaves a job between SIGTERM and SIGKILL; None: an older worker.
     ``takes_secrets``: whether it gives jobs the secrets of a ``Task``, and masks them.
+    ``ends_when_drained``: whether it understands ``Drained``.
     """
 
     version: int
@@ -72,6 +73,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     problem: Problem | None = None
     stop_grace: StopGrace | None = None
     takes_secrets: bool = False
+    ends_when_drained: bool = False
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
@@ -191,8 +193,15 @@ class Leave(msgspec.Struct, frozen=True, tag="leave"):
     """The node stops: the worker is to connect to another one at once."""
 
 
+class Drained(msgspec.Struct, frozen=True, tag="drained"):
+    """An operator drained the worker, and no job is assigned to it: it is to end.
+
+    Sent behind each heartbeat until the worker ends. It gets no job on this connection any more.
+    """
+
+
 FromWorker = Hello | Beat | Said | Logged | Found
-FromNode = Welcome | Refused | Level | Ack | Leave
+FromNode = Welcome | Refused | Level | Ack | Leave | Drained
 
 encode = msgspec.json.Encoder().encode
 from_worker = msgspec.json.Decoder(FromWorker)

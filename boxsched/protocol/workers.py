@@ -41,6 +41,22 @@ class NewWorker:
 
 
 @attrs.frozen
+class Drain:
+    """An operator drains a worker: it gets no more jobs, and ends when it has none.
+
+    Times are seconds since 1970. ``stop_at``: when the jobs that still run are stopped; None:
+    never. ``done``: the worker had no jobs left; until it connects again, it gets none, whatever
+    else is decided.
+    """
+
+    by: str
+    since: float
+    note: str = ""
+    stop_at: float | None = None
+    done: bool = False
+
+
+@attrs.frozen
 class WorkerConnection:
     """One connection of a worker. ``number`` grows by one with each connection."""
 

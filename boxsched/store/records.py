@@ -292,6 +292,12 @@ class Worker:
     seen_at: float | None  # its last heartbeat, by the database's clock; None: not known
     token: str | None = None  # the id of the token that it is bound to
     problem: str | None = None  # why it can begin no jobs at present
+    # ``protocol.workers.Drain``; None: it is not drained.
+    drain_by: str | None = None
+    drain_since: float | None = None
+    drain_note: str | None = None
+    drain_stop_at: float | None = None
+    drain_done: bool = False
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ from boxsched.model import Cancellation, Kind, Policy
 from boxsched.protocol.assignments import Assignment, CloneOptions
 from boxsched.protocol.batches import StoredEvent
 from boxsched.protocol.shards import Box, LoadedJob, LoadedWorkload, Organization, Pause, Project
-from boxsched.protocol.workers import BoxRow, Pulse
+from boxsched.protocol.workers import BoxRow, Drain, Pulse
 from boxsched.states import JobState, Result, State, StopCause
 from boxsched.store.blocks import load
 from boxsched.store.mapping import mapper
@@ -115,8 +115,9 @@ set_aside = mapper(
 )
 box = mapper(Box, _LEADING["load_boxes"].returns, retired=bool)
 shown_box = mapper(Box, _FLEET["boxes"].returns, retired=bool)
-worker = mapper(Worker, _FLEET["workers"].returns)
+worker = mapper(Worker, _FLEET["workers"].returns, drain_done=bool)
 box_row = mapper(BoxRow, _FLEET["boxes_of_worker"].returns)
+drain = mapper(Drain, _LEADING["load_drains"].returns, unused=("worker",), done=bool)
 pulse = mapper(Pulse, _FLEET["pulses"].returns, columns_of={"worker": "id"}, connected=bool)
 assignment = mapper(
     Assignment,

@@ -656,8 +656,9 @@ class Store:
         connections: Sequence[WorkerConnection],
         lost_after: float | None = None,
         problems: Mapping[WorkerId, str] = workers.NO_PROBLEMS,
-    ) -> set[WorkerId]:
-        """Record heartbeats, in one statement; return the ids whose connection number is current.
+    ) -> dict[WorkerId, bool]:
+        """Record heartbeats, in one statement; return the ids whose connection number is current,
+        and of each whether it is drained and has no jobs.
 
         They go by what they were promised on these connections (None: not known). ``problems``:
         why those that can begin no jobs cannot.

@@ -173,7 +173,7 @@ async def test_lease_tokens_from_before_a_failover_are_invalid(
 
     with pytest.raises(Fenced):
         await insisting(store.commit, old.next_batch())
-    assert await store.beat([WorkerConnection(old.worker, 1)]) == set(), "workers connect anew"
+    assert await store.beat([WorkerConnection(old.worker, 1)]) == {}, "workers connect anew"
     leader = await Leader(store).lead(boxes=0)
     assert leader.epoch > JUMP and leader.batch > old.batch
     new = await leader.submit(build(await leader.project(), "new"))

@@ -167,7 +167,7 @@ async def test_a_program_of_the_second_schema_continues_next_to_a_new_one(
     mine = (await store.connect_worker(worker("w", lost_after=50.0))).connection
     assert mine == WorkerConnection(1, 1)
     run(db, SECOND)
-    assert await store.beat([mine], 50.0) == set(), "it is connected to the other"
+    assert await store.beat([mine], 50.0) == {}, "it is connected to the other"
     assert [(p.node, p.beat, p.connection, p.lost_after) for p in await store.pulses(SHARD)] == [
         ("node-2", 3, 2, 50.0),
         ("node-2", 1, 1, None),

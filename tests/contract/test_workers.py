@@ -300,12 +300,12 @@ async def test_only_the_beat_of_the_connection_counts(store: Store) -> None:
     gone = (await store.connect_worker(worker("x"))).connection
     await store.disconnect_workers([gone])
     before = {each.worker: each.beat for each in await store.pulses(SHARD)}
-    assert await store.beat([old, gone, WorkerConnection(WorkerId(4711), 1)]) == set()
+    assert await store.beat([old, gone, WorkerConnection(WorkerId(4711), 1)]) == {}
     assert {each.worker: each.beat for each in await store.pulses(SHARD)} == before
-    assert await store.beat([new, old]) == {new.worker}
+    assert await store.beat([new, old]) == {new.worker: False}
     after = {each.worker: each.beat for each in await store.pulses(SHARD)}
     assert after == before | {new.worker: before[new.worker] + 1}
-    assert await store.beat([]) == set()
+    assert await store.beat([]) == {}
 
 
 async def test_a_beat_grows_also_with_a_connect(store: Store) -> None:
@@ -317,7 +317,7 @@ async def test_a_beat_grows_also_with_a_connect(store: Store) -> None:
 
 async def test_many_beats_in_one_statement(store: Store) -> None:
     found = [(await store.connect_worker(worker(f"w{i}"))).connection for i in range(300)]
-    assert await store.beat(found) == {each.worker for each in found}
+    assert await store.beat(found) == {each.worker: False for each in found}
     assert [each.beat for each in await store.pulses(SHARD)] == [2] * 300
     await store.disconnect_workers(found)
     assert not any(each.connected for each in await store.pulses(SHARD))

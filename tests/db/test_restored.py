@@ -35,7 +35,7 @@ async def goes_on(store: Store, old: Leader, late: list[int]) -> None:
     """Behind the restoration: nothing old holds, and new numbers lie far ahead."""
     with pytest.raises(Fenced):
         await old.store.commit(old.next_batch())
-    assert await store.beat([WorkerConnection(old.worker, 1)]) == set(), "an old connection is none"
+    assert await store.beat([WorkerConnection(old.worker, 1)]) == {}, "an old connection is none"
     leader = await Leader(store).lead(boxes=0)
     assert leader.epoch > JUMP and leader.batch >= old.batch + JUMP - YOUNGER - 3
     new = await leader.submit(build(await leader.project(), "new"))

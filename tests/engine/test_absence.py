@@ -68,7 +68,7 @@ async def test_a_heartbeat_of_a_silent_worker_makes_it_connect_again(
     harness: EngineHarness,
 ) -> None:
     await harness.later(SILENT_SECONDS)
-    assert await harness.store.beat([held(harness).connection]) == set()
+    assert await harness.store.beat([held(harness).connection]) == {}
 
 
 async def test_a_heartbeat_at_the_last_moment_counts(harness: EngineHarness) -> None:

@@ -328,7 +328,7 @@ def test_a_worker_whose_row_is_gone_is_no_longer_watched() -> None:
     row = WorkerRow()
     seen = watch(row)
     assert seen.look([], 1.0) == NOTHING_SEEN
-    assert not seen.is_there(W) and not seen._watched
+    assert not seen._watched
 
 
 @pytest.mark.parametrize(("beat_after", "there"), [(LATE_BEATS_SECONDS, False), (2.5, True)])
@@ -343,5 +343,4 @@ def test_a_heartbeat_from_before_its_nodes_end_may_be_seen_late(
     row.beat()
     seen.look([row.pulse], 1.0 + beat_after, {A})
     sights = seen.look([row.pulse], 1.0 + NODE_GONE_SECONDS, {A})
-    assert seen.is_there(W) is there
     assert sights.hung_up == (() if there else (W,))

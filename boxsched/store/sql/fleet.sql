@@ -65,14 +65,14 @@ UPDATE worker SET state = 'disconnected'
 -- name: beat
 -- Workers that were heard of; those whose connection is another by now are left out. They go by
 -- what this node promised them: a heartbeat is sent only behind that. Each says whether it can begin
--- jobs.
--- returns: id
+-- jobs; the answer says whether it is drained and has none any more.
+-- returns: id, drained
 WITH v(worker, number, problem) AS (VALUES (:worker, :number, :problem))
 UPDATE worker SET beat = beat + 1, lost_after = :lost_after, problem = v.problem,
        seen_at = EXTRACT(EPOCH FROM clock_timestamp())
   FROM v
  WHERE worker.id = v.worker AND worker.connection = v.number AND worker.state <> 'disconnected'
-RETURNING id;
+RETURNING id, drain_done AS drained;
 
 -- name: pulses
 -- The heartbeats of the workers of a shard's organization.
@@ -176,16 +176,19 @@ SELECT box.id, box.worker, box.ordinal, box.box_type, box.retired, box.job, box.
 
 -- name: workers
 -- The fleet: Boxes in being, and how many workloads of each kind have a job there now.
--- returns: id, name, address, state, boxes, builds, deploys, ssh_sessions, seen_at, token, problem
+-- returns: id, name, address, state, boxes, builds, deploys, ssh_sessions, seen_at, token, problem,
+-- drain_by, drain_since, drain_note, drain_stop_at, drain_done
 SELECT worker.id, worker.name, worker.address, worker.state,
        count(CASE WHEN box.retired AND box.job IS NULL THEN NULL ELSE box.id END),
        count(DISTINCT CASE WHEN workload.kind = 'build' THEN workload.id END),
        count(DISTINCT CASE WHEN workload.kind = 'deploy' THEN workload.id END),
        count(DISTINCT CASE WHEN workload.kind = 'ssh' THEN workload.id END),
-       worker.seen_at, worker.token, worker.problem
+       worker.seen_at, worker.token, worker.problem, worker.drain_by, worker.drain_since,
+       worker.drain_note, worker.drain_stop_at, worker.drain_done
   FROM worker
   LEFT JOIN box ON box.worker = worker.id
   LEFT JOIN workload ON workload.id = box.job / 1024
  GROUP BY worker.id, worker.name, worker.address, worker.state, worker.seen_at, worker.token,
-          worker.problem
+          worker.problem, worker.drain_by, worker.drain_since, worker.drain_note,
+          worker.drain_stop_at, worker.drain_done
  ORDER BY worker.name;

@@ -32,6 +32,15 @@ SELECT name, project, branch, server, automatic, note, set_by, since, until FROM
  WHERE organization = :organization
  ORDER BY name;
 
+-- name: load_drains
+-- The workers of an organization that are drained.
+-- returns: worker, by, since, note, stop_at, done
+SELECT id AS worker, drain_by AS by, drain_since AS since, drain_note AS note,
+       drain_stop_at AS stop_at, drain_done AS done
+  FROM worker
+ WHERE organization = :organization AND drain_since IS NOT NULL
+ ORDER BY id;
+
 -- name: load_lanes
 -- A page of the lanes in which builds were superseded since one ended by itself, in order.
 -- returns: lane, superseded
@@ -265,6 +274,16 @@ WITH v(name, until) AS (VALUES (:name, :until))
 DELETE FROM pause
  WHERE organization = (SELECT id FROM organization WHERE shard = :shard)
    AND (name, until) IN (SELECT v.name, v.until FROM v);
+
+-- name: set_drains
+-- Workers that are drained, or are not any more.
+-- returns: nothing
+WITH v(worker, by, since, note, stop_at, done) AS (VALUES (
+    :worker, :by, :since, :note, :stop_at, :done
+))
+UPDATE worker SET drain_by = v.by, drain_since = v.since, drain_note = v.note,
+       drain_stop_at = v.stop_at, drain_done = v.done
+  FROM v WHERE worker.id = v.worker;
 
 -- name: go_live
 -- Deploys that passed: each is live on its server.

@@ -18,6 +18,14 @@ ALTER TABLE project ADD COLUMN git_credentials TEXT;
 -- How workers clone a project's repository, as JSON (protocol/assignments.CloneOptions). NULL: whole.
 ALTER TABLE project ADD COLUMN clone TEXT;
 
+-- A worker that an operator drains: who, since when, why, when its last jobs are stopped, and whether it
+-- has no job any more. ``drain_since`` NULL: it is not drained. Times are in seconds since the epoch.
+ALTER TABLE worker ADD COLUMN drain_since DOUBLE PRECISION;
+ALTER TABLE worker ADD COLUMN drain_by TEXT;
+ALTER TABLE worker ADD COLUMN drain_note TEXT;
+ALTER TABLE worker ADD COLUMN drain_stop_at DOUBLE PRECISION;
+ALTER TABLE worker ADD COLUMN drain_done BOOLEAN NOT NULL DEFAULT FALSE;
+
 -- A deploy that nobody asked for, and a deploy of a build that is older than what was live.
 ALTER TABLE workload ADD COLUMN automatic BOOLEAN NOT NULL DEFAULT FALSE;
 ALTER TABLE workload ADD COLUMN rollback BOOLEAN NOT NULL DEFAULT FALSE;

@@ -21,6 +21,8 @@ ALTER TABLE workload ADD CONSTRAINT workload_check1 CHECK (CASE state
     ELSE FALSE END) NOT VALID;
 
 COMMENT ON COLUMN workload.event_at IS 'seconds since the epoch';
+COMMENT ON COLUMN worker.drain_since IS 'seconds since the epoch';
+COMMENT ON COLUMN worker.drain_stop_at IS 'seconds since the epoch';
 COMMENT ON COLUMN pause.since IS 'seconds since the epoch';
 COMMENT ON COLUMN pause.until IS 'seconds since the epoch';
 COMMENT ON COLUMN notification.at IS 'seconds since the epoch';

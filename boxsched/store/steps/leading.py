@@ -11,6 +11,7 @@ from boxsched.protocol.batches import (
     Batch,
     BoxChange,
     Committed,
+    DrainChange,
     Event,
     InboxEntry,
     JobChange,
@@ -115,6 +116,7 @@ def commit(batch: Batch, ahead: int, level_of: WorkerId | None) -> Steps[Committ
     yield _SQL["end_pauses"].rows(
         [(each.name, each.until) for each in batch.pauses_over], shard=batch.shard
     )
+    yield _SQL["set_drains"].rows([_drain_row(each) for each in batch.drains])
     yield _SQL["go_live"].rows([(each.project, each.server, each.workload) for each in batch.live])
     yield _SQL["deploys_due"].rows([(each.build, each.server) for each in batch.deploys_due])
     if batch.notices:  # after the workloads: a commit status needs the commit
@@ -172,6 +174,13 @@ def _free_rows(changes: Sequence[BoxChange]) -> list[Row]:
 
 def _take_rows(changes: Sequence[BoxChange]) -> list[Row]:
     return [(c.id, c.job, c.last_project, c.last_branch, c.freed_at) for c in changes]
+
+
+def _drain_row(change: DrainChange) -> Row:
+    worker, drain = change.worker, change.drain
+    if drain is None:
+        return worker, None, None, None, None, False
+    return worker, drain.by, drain.since, drain.note, drain.stop_at, drain.done
 
 
 def _event_rows(events: Sequence[Event]) -> list[Row]:

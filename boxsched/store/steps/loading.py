@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from boxsched.model import JobId, ProjectId, WorkloadId, job_id, job_workload
+from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId, job_id, job_workload
 from boxsched.protocol.shards import (
     PAGE_WORKLOADS,
     LoadedJob,
@@ -47,6 +47,7 @@ def _state(shard: int, epoch: int, batch: int, organization: Organization) -> St
     durations = yield from _durations(organization)
     pulses = yield from workers.pulses(shard)
     pauses = yield _SQL["load_pauses"](**mine)
+    drains = yield _SQL["load_drains"](**mine)
     lanes = yield from _lanes(organization)
     notifying = yield from notifications.notifying(organization.id)
     return ShardState(
@@ -61,6 +62,7 @@ def _state(shard: int, epoch: int, batch: int, organization: Organization) -> St
         tuple([rows.pause(row) for row in pauses]),
         lanes,
         notifying,
+        {WorkerId(row[0]): rows.drain(row) for row in drains},
     )
 
 

@@ -136,12 +136,12 @@ def beat(
     connections: Sequence[WorkerConnection],
     lost_after: float | None,
     problems: Mapping[WorkerId, str],
-) -> Steps[set[WorkerId]]:
+) -> Steps[dict[WorkerId, bool]]:
     beats = [
         (worker, number, problems.get(WorkerId(worker))) for worker, number in _rows(connections)
     ]
     alive = yield _SQL["beat"].rows(beats, lost_after=lost_after)
-    return {WorkerId(row[0]) for row in alive}
+    return {WorkerId(worker): bool(drained) for worker, drained in alive}
 
 
 def forget_worker(connection: WorkerConnection) -> Steps[bool]:

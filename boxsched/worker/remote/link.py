@@ -56,6 +56,9 @@ class NodeListener(Protocol):
     def heartbeat_answered(self, at: float) -> None:
         """Note that the node answered the heartbeat that was sent ``at`` (``boottime``)."""
 
+    def receive_drained(self) -> None:
+        """End: an operator drained the worker, and it has no jobs."""
+
     def drop(self, stale: Sequence[tuple[int, int]]) -> None:
         """End the attempts with these (job, lease token): the worker no longer holds them."""
 
@@ -169,6 +172,8 @@ class Link:
                 answered = self._unanswered.get(message.number)
                 if answered is not None and not answered.done():
                     answered.set_result(message)
+            case wire.Drained():
+                listener.receive_drained()
             case wire.Refused():
                 raise Lost(printable(message.message))
             case _:

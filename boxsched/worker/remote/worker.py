@@ -47,6 +47,8 @@ from boxsched.worker.remote.messages import (
 )
 from boxsched.worker.remote.pace import Pace
 
+ENDING_SECONDS = 0.2  # between two looks at whether anything still runs here
+
 _log = logging.getLogger(__name__)
 
 
@@ -88,6 +90,7 @@ class RemoteWorker:
         self._level: wire.Level | None = None  # the newest, unless the agent has it already
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._drained = asyncio.Event()
 
     def stop(self) -> None:
         """Make ``run`` return soon. Jobs continue under their supervisors."""
@@ -119,6 +122,7 @@ class RemoteWorker:
             "connection": self._connection.run(),
             "follower": self._follow(),
             "discovery": self._discovery.run(),
+            "drained": self._end_drained(),
         }
         tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
         try:
@@ -131,6 +135,13 @@ class RemoteWorker:
             await asyncio.gather(*tasks, return_exceptions=True)
         for task in done:
             task.result()  # raises the error that ended the task
+
+    async def _end_drained(self) -> None:
+        """Return when the worker is drained and nothing runs here any more."""
+        await self._drained.wait()
+        while self.jobs:  # noqa: ASYNC110 (attempts whose leases have ended; rare and short)
+            await asyncio.sleep(ENDING_SECONDS)
+        _log.info("drained: no job is left, and the worker ends")
 
     # --- The level, and the agent -----------------------------------------------------------
 
@@ -202,6 +213,7 @@ class RemoteWorker:
             problem=self.problem,
             stop_grace=options.stop_grace,
             takes_secrets=True,
+            ends_when_drained=True,
         )
 
     async def welcome(self, node: NodeAddress, said: wire.Welcome, sent: float) -> None:
@@ -227,6 +239,9 @@ class RemoteWorker:
     def receive_level(self, level: wire.Level) -> None:
         self._level = level
         self._news.set()
+
+    def receive_drained(self) -> None:
+        self._drained.set()
 
     @property
     def problem(self) -> str | None:

@@ -1,0 +1,96 @@
+"""Workers that operators drain: they get no more jobs, and end when they have none.
+
+The Boxes of such a worker are withdrawn from the queue; the jobs on them go on. When the last one
+has ended, the worker's row says so (``Drain.done``), and its node tells the worker to end. From
+then on its Boxes stay withdrawn until it connects again, also if the drain is taken back: the
+worker may be ending already.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+
+from boxsched.engine import readiness, submissions
+from boxsched.engine.books import Books
+from boxsched.engine.news import rfc3339
+from boxsched.engine.outcomes import Outcomes
+from boxsched.model import WorkerId, WorkloadId, job_workload
+from boxsched.protocol.batches import DrainChange
+from boxsched.protocol.inbox import DrainEnded, DrainSet, Stop
+from boxsched.protocol.workers import Drain
+from boxsched.scheduling import interface as core
+
+
+def begin(out: Outcomes, command: DrainSet) -> None:
+    worker = WorkerId(command.worker)
+    books = out.books
+    if worker not in books.places:
+        return  # it was removed
+    before = books.drains.get(worker)
+    done = before is not None and before.done
+    _set(out, worker, Drain(command.by, command.since, command.note, command.stop_at, done))
+    out.decide(core.BoxesAway(books.box_ids(worker)))
+    out.news.worker(
+        "draining",
+        worker,
+        name=books.names.get(worker),
+        by=command.by,
+        note=command.note,
+        stop_at=command.stop_at and rfc3339(command.stop_at),
+    )
+    out.news.boxes_changed()
+
+
+def end(out: Outcomes, command: DrainEnded) -> None:
+    worker = WorkerId(command.worker)
+    books = out.books
+    drain = books.drains.pop(worker, None)
+    if drain is None:
+        return
+    out.draft.drain(DrainChange(worker, None))
+    if drain.done and worker not in books.absent:
+        out.hang_up(worker)
+    elif books.gets_jobs(worker):
+        readiness.give_back(out, worker)
+    out.news.worker("drain_ended", worker, name=books.names.get(worker), by=command.by)
+    out.news.boxes_changed()
+
+
+def overdue(books: Books, now: float) -> Sequence[WorkerId]:
+    """The workers whose jobs are to be stopped by now."""
+    return [
+        worker
+        for worker, drain in books.drains.items()
+        if drain.stop_at is not None and drain.stop_at <= now
+    ]
+
+
+def stop_overdue(out: Outcomes) -> None:
+    """Stop the workloads that still have jobs on workers whose time is up."""
+    books = out.books
+    for worker in overdue(books, out.now):
+        drain = books.drains[worker]
+        _set(out, worker, attrs.evolve(drain, stop_at=None))
+        by = f"{drain.by}, who drains {books.names.get(worker, f'worker {worker}')}"
+        for workload in _workloads(books, worker):
+            submissions.stop(out, Stop(workload, by))
+
+
+def note_done(out: Outcomes) -> None:
+    """Note which drained workers have no job any more, after the core has decided."""
+    books = out.books
+    for worker, drain in list(books.drains.items()):
+        if not drain.done and all(book.job is None for book in books.boxes_of(worker)):
+            _set(out, worker, attrs.evolve(drain, done=True))
+            out.news.worker("drained", worker, name=books.names.get(worker))
+
+
+def _set(out: Outcomes, worker: WorkerId, drain: Drain) -> None:
+    out.books.drains[worker] = drain
+    out.draft.drain(DrainChange(worker, drain))
+
+
+def _workloads(books: Books, worker: WorkerId) -> Sequence[WorkloadId]:
+    """The workloads with jobs on its Boxes."""
+    jobs = [book.job for book in books.boxes_of(worker) if book.job is not None]
+    return list(dict.fromkeys(job_workload(job) for job in jobs))
