@@ -3,6 +3,8 @@
 // event for a node that has died.
 
 import { Away, Refused, SignedOut, get } from "./api.js";
+import { Asking } from "./asking.js";
+import { DrainDialog, endDrain } from "./drain.js";
 import { icon } from "./icons.js";
 import { Refresher } from "./refresh.js";
 import { amount, count, make, put } from "./text.js";
@@ -10,6 +12,7 @@ import { exactly, moment, since } from "./times.js";
 
 const AGAIN_MS = 5000;
 const PROBLEM_CHARACTERS = 60;
+const NOTE_CHARACTERS = 80;
 const ROWS_AT_MOST = 500;
 const CHANGED_BY = /^(worker\.|workload\.(started|finished)$|job\.unknown$)/;
 const MARKS = {
@@ -26,10 +29,12 @@ export class FleetView {
   #dialog = byId("fleet-dialog");
   #problem = byId("fleet-problem");
   #nodes = new Table(byId("fleet-nodes"), ["Node", "State", "Leads", "Address", "Version", "Started"]);
-  #workers = new Table(byId("fleet-workers"), ["Worker", "State", "Boxes", "Runs", "Address"]);
+  #workers = new Table(byId("fleet-workers"), ["Worker", "State", "Boxes", "Runs", "Address", "Actions"]);
   #refresher = new Refresher(() => this.#load());
   #timer = 0;
   #onSignedOut;
+  #asking = new Asking({ onChanged: () => this.refresh(), onSignedOut: () => this.#signedOut() });
+  #drain = new DrainDialog(this.#asking);
 
   /** onSignedOut(): the session has ended. */
   constructor({ onSignedOut }) {
@@ -68,14 +73,28 @@ export class FleetView {
       this.#show(nodes.body.nodes, workers.body.workers);
     } catch (error) {
       if (error instanceof SignedOut) {
-        this.#dialog.close();
-        this.#onSignedOut();
+        this.#signedOut();
       } else if (error instanceof Away || error instanceof Refused) {
         put(this.#problem, `${error.message} Trying again …`);
       } else {
         throw error;
       }
     }
+  }
+
+  #signedOut() {
+    this.#dialog.close();
+    this.#onSignedOut();
+  }
+
+  /** What one can do with a worker. */
+  #actionsOn(worker) {
+    if (worker.drain) {
+      const resume = async (control) => put(this.#problem, await endDrain(worker, this.#asking, control));
+      return [{ label: "Resume", name: `Resume ${worker.name}`, run: resume }];
+    }
+    if (worker.state === "disconnected") return [];
+    return [{ label: "Drain …", name: `Drain ${worker.name}`, run: () => this.#drain.ask(worker) }];
   }
 
   #show(nodes, workers) {
@@ -85,11 +104,12 @@ export class FleetView {
     const there = workers.filter((worker) => worker.state === "connected").length;
     put(byId("fleet-workers-count"), `${amount(there)} of ${amount(workers.length)} connected`);
     const order = (worker) => (STANDING.indexOf(worker.state) + STANDING.length + 1) % (STANDING.length + 1);
-    this.#workers.show(workers.toSorted((a, b) => order(a) - order(b) || byName(a, b)).map(workerRow));
+    this.#workers.show(workers.toSorted((a, b) => order(a) - order(b) || byName(a, b))
+      .map((worker) => workerRow(worker, this.#actionsOn(worker))));
   }
 }
 
-/** Rows of cells {text, mark?, since?, note?, title?, look?}; the first names the row. */
+/** Rows of cells {text, mark?, since?, note?, title?, look?, actions?}; the first names the row. */
 class Table {
   #body = make("tbody");
   #more = make("p", "fleet-more");
@@ -109,7 +129,9 @@ class Table {
     const text = JSON.stringify(rows);
     if (text === this.#shown) return; // keep the user's text selection
     this.#shown = text;
+    const focused = this.#body.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : "";
     this.#body.replaceChildren(...rows.slice(0, ROWS_AT_MOST).map(rowOf));
+    if (focused) [...this.#body.querySelectorAll("button")].find((one) => one.getAttribute("aria-label") === focused)?.focus();
     const left = rows.length - ROWS_AT_MOST;
     this.#more.hidden = left <= 0;
     put(this.#more, `and ${amount(left)} more`);
@@ -131,8 +153,17 @@ function rowOf(cells) {
     if (cell.since) node.append(" ", make("span", "since", cell.since));
     if (cell.note) node.append(make("span", "note", cell.note));
     if (cell.title) node.title = cell.title;
+    if (cell.actions) node.append(...cell.actions.map(actionButton));
     return node;
   }));
+}
+
+function actionButton({ label, name, run }) {
+  const button = make("button", "quiet", label);
+  button.type = "button";
+  button.setAttribute("aria-label", name);
+  button.addEventListener("click", () => run(button));
+  return button;
 }
 
 function nodeRow(node) {
@@ -151,7 +182,7 @@ function leads(shards) {
   return `${shards.length === 1 ? "shard" : "shards"} ${shards.join(", ")}`;
 }
 
-function workerRow(worker) {
+function workerRow(worker, actions) {
   const runs = RUNS.filter(([field]) => worker[field] > 0)
     .map(([field, one]) => count(worker[field], one, `${one}s`));
   return [
@@ -160,12 +191,18 @@ function workerRow(worker) {
     { text: amount(worker.boxes), look: "number" },
     { text: runs.join(", ") || "–" },
     { text: worker.address || "–", look: "far" },
+    { text: "", actions },
   ];
 }
 
 /** The state of a worker; one that can begin no jobs has its own state. */
 function workerState(worker) {
   const cell = state(worker.state, worker.state === "disconnected" ? worker.seen_at : null);
+  if (worker.drain) {
+    const { by, note, done } = worker.drain;
+    const why = note ? `${by}: ${note}` : `by ${by}`;
+    return { ...cell, note: `${done ? "drained" : "draining"} ${why}`.slice(0, NOTE_CHARACTERS), title: why };
+  }
   if (!worker.problem) return cell;
   const note = `begins no jobs: ${worker.problem.slice(0, PROBLEM_CHARACTERS)}`;
   return { ...cell, mark: "unknown", note, title: worker.problem };

@@ -15,6 +15,7 @@ from boxsched.api.messages.explanation import Explanation
 from boxsched.api.messages.requests import (
     AskBuild,
     AskDeploy,
+    AskDrain,
     AskPause,
     AskPriority,
     AskResolve,
@@ -30,8 +31,9 @@ from boxsched.api.openapi import PREFIX, Described, Query
 from boxsched.api.openapi_schemas import NAME
 from boxsched.api.resources.activity import Activity, ActivityAnswer
 from boxsched.api.resources.deliveries import Deliveries, DeliveryList
+from boxsched.api.resources.draining import Draining
 from boxsched.api.resources.events import Events
-from boxsched.api.resources.fleet import BoxList, Fleet, WorkerList
+from boxsched.api.resources.fleet import BoxList, Fleet, WorkerAnswer, WorkerList
 from boxsched.api.resources.logs import FOLLOW, MAX_NUMBER_DIGITS, Logs
 from boxsched.api.resources.nodes import NodeList, Nodes
 from boxsched.api.resources.notifications import (
@@ -217,13 +219,20 @@ def schedule_routes(schedules: Schedules) -> Sequence[Route]:
     )
 
 
-def fleet_routes(fleet: Fleet, nodes: Nodes, workers: Workers) -> Sequence[Route]:
+def fleet_routes(
+    fleet: Fleet, draining: Draining, nodes: Nodes, workers: Workers
+) -> Sequence[Route]:
+    drain = Described("Give a worker no more jobs, and end it", AskDrain, WorkerAnswer, 202)
+    resume = Described("Take a worker's drain back", Nothing, WorkerAnswer, 202)
+    remove = Described("Remove a worker without jobs", status=204)
     speak = Described("A worker's connection: a WebSocket", status=101)
     return (
         reading(f"{PREFIX}/boxes", fleet.boxes, "Every Box, and what runs on it", BoxList),
         reading(f"{PREFIX}/workers", fleet.workers, "All workers", WorkerList),
         reading(f"{PREFIX}/nodes", nodes.list, "All nodes: which are alive, which lead", NodeList),
-        Route("DELETE", _WORKER, fleet.forget, Described("Remove a retired worker", status=204)),
+        Route("POST", f"{_WORKER}/drain", draining.drain, drain),
+        Route("POST", f"{_WORKER}/resume", draining.resume, resume),
+        Route("DELETE", _WORKER, draining.remove, remove),
         Route("DELETE", _NODE, nodes.forget, Described("Remove a retired node", status=204)),
         Route("GET", wire.PATH, workers.connect, speak, Policy.WORKER, lasting=True),
     )
@@ -333,7 +342,7 @@ def table(
         *workload_routes(workloads, asks, priorities, Resolving(node, seen), Logs(node)),
         *pause_routes(Pauses(node, known)),
         *schedule_routes(Schedules(node, known)),
-        *fleet_routes(Fleet(node), Nodes(node), Workers(node)),
+        *fleet_routes(Fleet(node), Draining(node), Nodes(node), Workers(node)),
         *set_aside_routes(SetAsideCommands(node)),
         *notification_routes(Notifications(node)),
         *webhook_routes(Webhooks(node, known, delivered), Deliveries(node)),

@@ -1,6 +1,6 @@
 """``boxsched pause``, ``pauses``, ``resume`` and ``bump``."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import click
 
@@ -10,10 +10,9 @@ from boxsched.cli.clean import plain
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.failing import BadInput, Failure, each_of
 from boxsched.cli.output import ago, as_json_option, local_time, now, print_json, print_table
+from boxsched.cli.times import given_duration
 from boxsched.client import Client, Pause
 from boxsched.model import MAX_PRIORITY, MIN_PRIORITY
-
-UNITS = {"m": 60, "h": 3_600, "d": 86_400}
 
 
 @click.command()
@@ -57,7 +56,7 @@ def pause(
     if until is not None and lasting is not None:
         raise BadInput("give at most one of --until and --for")
     if lasting is not None:
-        until = (datetime.now(UTC) + _duration(lasting)).isoformat()
+        until = (datetime.now(UTC) + given_duration("--for", lasting)).isoformat()
     made = service.call(
         lambda client: client.pause(
             name, note=note, project=project, branch=branch, server=server, automatic=automatic,
@@ -143,14 +142,6 @@ def bump(workload: str, priority: int, note: str, as_json: bool, service: Servic
         print_json(shown)
         return
     click.echo(f"{plain(title)}: priority {priority}")
-
-
-def _duration(text: str) -> timedelta:
-    unit = UNITS.get(text[-1:])
-    digits = text[:-1]
-    if unit is None or not (digits.isascii() and digits.isdigit() and 0 < len(digits) < 7):
-        raise BadInput(f"--for {plain(text)}: must be a time such as 30m, 2h or 3d")
-    return timedelta(seconds=int(digits) * unit)
 
 
 def covers(one: Pause) -> str:

@@ -116,7 +116,9 @@ class BlockingClient:
     boxes = _call(Client.boxes)
     nodes = _call(Client.nodes)
     metrics = _call(Client.metrics)
-    forget_worker = _call(Client.forget_worker)
+    drain_worker = _call(Client.drain_worker)
+    resume_worker = _call(Client.resume_worker)
+    remove_worker = _call(Client.remove_worker)
     forget_node = _call(Client.forget_node)
 
     reprioritize = _call(Client.reprioritize)

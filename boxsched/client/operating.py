@@ -41,8 +41,26 @@ class Operating:
         _, body = await self._line.call("GET", "/metrics")
         return body.decode()
 
-    async def forget_worker(self, worker: str) -> None:
-        """Remove a worker by id or name. Raises Conflict while it is connected or has jobs."""
+    async def drain_worker(
+        self, worker: str, *, note: str = "", stop_after_seconds: float | None = None
+    ) -> Worker:
+        """Drain a worker, by id or name: it gets no more jobs, and ends when it has none.
+
+        ``stop_after_seconds``: jobs that still run then are stopped.
+        """
+        said = {"note": note, "stop_after_seconds": stop_after_seconds}
+        body = {field: value for field, value in said.items() if value is not None}
+        _, answer = await self._line.call("POST", path("workers", worker, "drain"), body=body)
+        return read(Worker, answer)
+
+    async def resume_worker(self, worker: str) -> Worker:
+        """Take a worker's drain back. Raises Conflict if it is not being drained."""
+        _, answer = await self._line.call("POST", path("workers", worker, "resume"))
+        return read(Worker, answer)
+
+    async def remove_worker(self, worker: str) -> None:
+        """Remove a worker by id or name; a connected one ends first. Raises Conflict while it has
+        jobs."""
         await self._line.call("DELETE", path("workers", worker))
 
     async def forget_node(self, name: str) -> None:

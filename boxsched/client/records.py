@@ -155,6 +155,16 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     pause: PausedBy | None = None  # the pause that covers it
 
 
+class Drain(msgspec.Struct, frozen=True, kw_only=True):
+    """Who drains a worker, since when and why. ``done``: it has no jobs any more."""
+
+    note: str
+    since: datetime
+    by: str
+    stop_at: datetime | None = None  # when the jobs that still run are stopped
+    done: bool = False
+
+
 class Worker(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str
@@ -167,6 +177,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     seen_at: datetime | None = None  # its last heartbeat; None: not known
     token: str | None = None  # the id of the token that it uses
     problem: str | None = None  # why it can begin no jobs now
+    drain: Drain | None = None
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

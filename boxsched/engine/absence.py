@@ -58,6 +58,8 @@ def connected(out: Outcomes, command: BoxesSet) -> None:
             out.draft.take(known)
         out.decide(core.BoxAdded(id_, box_type))
     out.books.places[worker] = command.node
+    if command.name:
+        out.books.names[worker] = command.name
     readiness.connected(out, worker, command.problem)
     back(out, worker)
     out.news.worker("connected", worker)

@@ -121,7 +121,7 @@ class Entry:
             message = "another worker with this name, or this one, connects at this moment"
             raise NotLetIn("conflict", message, again=True) from None
 
-    async def announce(self, line: WorkerSocket, connected: Connected, problem: str | None) -> None:
+    async def announce(self, line: WorkerSocket, connected: Connected, hello: wire.Hello) -> None:
         """Report the Boxes to the leader, unless a newer connection has; raises NotLetIn, Gone."""
         connection = connected.connection
         number = max(connection.number, self._newest.get(connection.worker, 0))
@@ -134,7 +134,9 @@ class Entry:
             await self._ask(connected.shard, command)
 
         boxes = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
-        said = inbox.BoxesSet(connection.worker, boxes, self._node, connection.number, problem)
+        said = inbox.BoxesSet(
+            connection.worker, boxes, self._node, connection.number, hello.problem, hello.name
+        )
         await repeat(announced, said, self._times.retries(), on=StoreAway)
 
     def forget(self, connection: WorkerConnection) -> None:

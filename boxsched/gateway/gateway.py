@@ -171,7 +171,7 @@ class Gateway:
             hello = await self._entry.hello(line)
             connected = await self._entry.connect(line, hello, token)
             try:
-                await self._entry.announce(line, connected, hello.problem)
+                await self._entry.announce(line, connected, hello)
                 link = WorkerLink(line, connected, self._side, hello)
                 await self._attend(link)
             finally:

@@ -108,7 +108,8 @@ class LocalWorker:
         connected = await self._store.connect_worker(attrs.evolve(self._new, problem=problem))
         worker, number = connected.connection.worker, connected.connection.number
         boxes = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
-        said = inbox.BoxesSet(worker, boxes, self._new.node, number, problem)
+        new = self._new
+        said = inbox.BoxesSet(worker, boxes, new.node, number, problem, new.name)
         await self._ask(connected.shard, said)
         self._connected = connected  # only now: otherwise the next heartbeat connects again
 

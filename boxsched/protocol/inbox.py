@@ -139,6 +139,7 @@ class BoxesSet(msgspec.Struct, array_like=True, frozen=True):
     node: str = ""  # the node that it is connected to
     connection: int = 0  # the number of this connection: a command of an older one is ignored
     problem: str | None = None  # why the worker cannot begin jobs at present; None: it can
+    name: str = ""  # of the worker, for users
 
 
 class WorkerForgotten(msgspec.Struct, array_like=True, frozen=True):

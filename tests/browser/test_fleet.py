@@ -112,3 +112,37 @@ def test_on_a_phone_nothing_is_cut_off(page: Page) -> None:
     assert box is not None
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= 360
+
+
+def test_a_worker_is_drained_and_the_drain_taken_back(service: Service, page: Page) -> None:
+    """The service's own worker: it stays. What waits says why it waits."""
+    service.project("drained")
+    page.keyboard.press("n")
+    row = page.locator("#fleet-workers tbody tr")
+    row.get_by_role("button", name="Drain in-process").click()
+    dialog = page.get_by_role("dialog", name="Drain in-process?")
+    dialog.get_by_label("Why").fill("new kernel")
+    dialog.get_by_role("button", name="Drain", exact=True).click()
+    expect(dialog).to_be_hidden()
+    expect(row).to_contain_text("draining")
+    expect(row).to_contain_text("drained admin: new kernel")
+    build = service.build("drained", "main", message="Waits for the kernel")
+    row.get_by_role("button", name="Resume in-process").click()
+    expect(row).to_contain_text("connected")
+    expect(row.get_by_role("button", name="Drain in-process")).to_be_visible()
+    service.until(build, "finished")
+
+
+def test_the_drain_dialog_says_what_is_wrong(page: Page) -> None:
+    page.route(
+        "**/api/v1/workers/*/drain",
+        lambda route: route.fulfill(
+            status=404, body='{"error": {"code": "not_found", "message": "there is no worker"}}'
+        ),
+    )
+    page.keyboard.press("n")
+    page.get_by_role("button", name="Drain in-process").click()
+    dialog = page.get_by_role("dialog", name="Drain in-process?")
+    dialog.get_by_role("button", name="Drain", exact=True).click()
+    expect(dialog.get_by_role("alert")).to_have_text("there is no worker")
+    page.keyboard.press("Escape")

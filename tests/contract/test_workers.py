@@ -8,13 +8,14 @@ import pytest
 
 from boxsched.errors import Conflict
 from boxsched.model import BoxId, WorkerId
+from boxsched.protocol.batches import DrainChange
 from boxsched.protocol.shards import SHARD
-from boxsched.protocol.workers import Connected, NewWorker, Pulse, WorkerConnection
+from boxsched.protocol.workers import Connected, Drain, NewWorker, Pulse, WorkerConnection
 from boxsched.store.errors import BoundToAnother, NoPlace, NotYet
 from boxsched.store.records import Token
 from boxsched.store.store import Store
 from tests.contract.conftest import DatabaseUnderTest
-from tests.contract.store_data import Leader, build, worker
+from tests.contract.store_data import NOW, Leader, build, loaded, worker
 from tests.contract.test_loading import OTHER
 
 
@@ -306,6 +307,29 @@ async def test_only_the_beat_of_the_connection_counts(store: Store) -> None:
     after = {each.worker: each.beat for each in await store.pulses(SHARD)}
     assert after == before | {new.worker: before[new.worker] + 1}
     assert await store.beat([]) == {}
+
+
+async def test_a_drain_is_kept_until_it_is_taken_back(store: Store) -> None:
+    leader = await Leader(store).lead(boxes=0)
+    mine, other = [(await store.connect_worker(worker(name))).connection for name in "wx"]
+    drain = Drain("ann", NOW, "new disk", NOW + 60)
+    await leader.commit(drains=(DrainChange(mine.worker, drain),))
+    assert (await loaded(store)).state.drains == {mine.worker: drain}
+    shown = {each.name: each for each in await store.workers()}
+    assert (shown["w"].drain_by, shown["w"].drain_since) == ("ann", NOW)
+    assert (shown["w"].drain_note, shown["w"].drain_stop_at) == ("new disk", NOW + 60)
+    assert (shown["w"].drain_done, shown["x"].drain_since) == (False, None)
+    assert await store.beat([mine, other]) == {mine.worker: False, other.worker: False}
+    done = Drain("ann", NOW, done=True)
+    await leader.commit(drains=(DrainChange(mine.worker, done),))
+    assert await store.beat([mine, other]) == {mine.worker: True, other.worker: False}
+    again = (await store.connect_worker(worker("w"))).connection
+    assert again.worker == mine.worker
+    assert (await loaded(store)).state.drains == {mine.worker: done}, "it lasts"
+    await leader.commit(drains=(DrainChange(mine.worker, None),))
+    assert (await loaded(store)).state.drains == {}
+    assert await store.beat([again]) == {mine.worker: False}
+    assert all(each.drain_by is None for each in await store.workers())
 
 
 async def test_a_beat_grows_also_with_a_connect(store: Store) -> None:

@@ -273,6 +273,8 @@ COMMANDS: list[tuple[str, inbox.Command, bytes]] = [
     ("project", inbox.ProjectSet(1, "p", 5), b'[1,"p",5]'),
     ("boxes", inbox.BoxesSet(1, ((2, 3, "d"),)), b'[1,[[2,3,"d"]]]'),
     ("worker_forgotten", inbox.WorkerForgotten(1, 2, "a"), b'[1,2,"a"]'),
+    ("drain", inbox.DrainSet(1, "a", "n", 2.0, None), b'[1,"a","n",2.0,null]'),
+    ("drain_ended", inbox.DrainEnded(1, "a"), b'[1,"a"]'),
     ("reports", inbox.Reports(1, (STARTED,)), b'[1,[["started",1,2,3.0]]]'),
     ("commit", inbox.CommitFixed(1, "ab"), b'[1,"ab"]'),
     ("reload", inbox.Reload(), b"[]"),

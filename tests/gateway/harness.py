@@ -36,7 +36,7 @@ VAULT = Vault(KeyRing.of(new_key(), "the test"))
 CLUSTER = "the cluster"
 QUICK = Times(beats=0.02, hello=5.0, leave=0.2, hang_up=0.5, first_retry=0.01, longest_retry=0.05)
 
-M = TypeVar("M", wire.Welcome, wire.Refused, wire.Level, wire.Ack, wire.Leave)
+M = TypeVar("M", wire.Welcome, wire.Refused, wire.Level, wire.Ack, wire.Leave, wire.Drained)
 
 
 class UnreliableStore:

@@ -7,11 +7,12 @@ import attrs
 import pytest
 
 from boxsched.protocol import inbox, wire
+from boxsched.protocol.batches import DrainChange
 from boxsched.protocol.shards import SHARD
-from boxsched.protocol.workers import NewWorker
+from boxsched.protocol.workers import Drain, NewWorker
 from boxsched.store.records import Token
 from tests.contract.store_data import NOW
-from tests.gateway.harness import CLUSTER, NODE, QUICK, GatewayHarness
+from tests.gateway.harness import CLUSTER, NODE, QUICK, GatewayHarness, Worker
 
 
 async def test_a_worker_is_let_in_with_its_boxes(harness: GatewayHarness) -> None:
@@ -223,3 +224,33 @@ async def test_a_worker_says_how_long_its_jobs_have_to_end(harness: GatewayHarne
     await odd.hello("odd", stop_grace=1e9)
     refused = await odd.next(wire.Refused)
     assert "stop_grace" in refused.message
+
+
+# --- Drained workers ------------------------------------------------------------------------
+
+
+async def drained(harness: GatewayHarness, worker: Worker, done: bool) -> None:
+    drain = Drain("ann", NOW, done=done)
+    await harness.leader.commit(drains=(DrainChange(worker.id, drain),))
+
+
+async def test_a_drained_worker_without_jobs_is_told_to_end(harness: GatewayHarness) -> None:
+    worker = await harness.worker(ends_when_drained=True)
+    await drained(harness, worker, done=False)
+    await worker.beat()
+    await drained(harness, worker, done=True)
+    assert not any(isinstance(each, wire.Drained) for each in worker.waiting), "it has a job"
+    await worker.beat()
+    await worker.next(wire.Drained)
+    again = await harness.worker(ends_when_drained=True)
+    await again.beat()
+    await again.next(wire.Drained)
+
+
+async def test_a_worker_of_an_earlier_version_is_not_told_to_end(harness: GatewayHarness) -> None:
+    """It would take the message for a fault of the node, and connect again."""
+    worker = await harness.worker()
+    await drained(harness, worker, done=True)
+    await worker.beat()
+    await worker.beat()
+    assert not any(isinstance(each, wire.Drained) for each in worker.waiting)

@@ -47,9 +47,9 @@ class FakeNodeSide:
 
 def link_of(side: FakeNodeSide) -> WorkerLink:
     """A worker's link, which holds jobs 1 (token 7) and 2 (token 8)."""
-    link = WorkerLink(
-        cast(Any, FakeSocket()), Connected(WorkerConnection(ME, 1), 3, ()), cast(Any, side)
-    )
+    hello = wire.Hello(wire.VERSION, "own", "w", ("default",), "", "")
+    connected = Connected(WorkerConnection(ME, 1), 3, ())
+    link = WorkerLink(cast(Any, FakeSocket()), connected, cast(Any, side), hello)
     link._held = {JobId(1): Held(7, 1, False), JobId(2): Held(8, 1, False)}
     return link
 

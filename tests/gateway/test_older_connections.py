@@ -190,7 +190,8 @@ class DeafSocket:
 async def test_of_a_worker_that_takes_no_answers_no_more_is_read(harness: GatewayHarness) -> None:
     deaf = DeafSocket()
     connected = Connected(WorkerConnection(WorkerId(1), 1), SHARD, ())
-    link = WorkerLink(deaf, connected, harness.gateway._side)  # type: ignore[arg-type]
+    hello = wire.Hello(wire.VERSION, "own", "w", ("default",), "", "")
+    link = WorkerLink(deaf, connected, harness.gateway._side, hello)  # type: ignore[arg-type]
     living = asyncio.create_task(link.live())
     for _ in range(20 * MAX_UNSENT_ACKS):
         await asyncio.sleep(0)

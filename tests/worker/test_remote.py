@@ -468,3 +468,16 @@ async def test_the_end_waits_for_no_node_that_is_away(cluster: NodesAndWorkers) 
     await node.until(lambda: any(isinstance(said, wire.Said) for said in node.heard))
     await node.stop()
     await worker.end()
+
+
+async def test_a_worker_that_is_drained_ends_when_nothing_runs_here(fleet: Fleet) -> None:
+    node = await fleet.node()
+    await node.want(assigned(1, WAIT))
+    worker = fleet.worker(node)
+    await node.store.until(lambda: node.store.started(1))
+    connection = await node.connected()
+    await connection.say(wire.Drained())
+    await node.want()  # its lease has ended: the worker ends it
+    await worker.ended()
+    assert node.hellos[0].ends_when_drained
+    assert worker.remote.jobs == 0

@@ -31,6 +31,7 @@ MAX_COMMAND_CHARACTERS = 131_072
 
 MAX_VARIABLES = 1_000
 MAX_NOTE_CHARACTERS = 500
+MAX_STOP_AFTER_SECONDS = 30 * 86_400
 MAX_HOOKS = 20  # of a project
 MAX_PARALLELISM = 100
 MAX_SECRET_BYTES = 65_536
@@ -243,6 +244,13 @@ class AskResolve(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
     result: Resolution
     note: Annotated[str, Meta(max_length=MAX_NOTE_CHARACTERS, pattern=forms.LINE)] = ""
+
+
+class AskDrain(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Drain a worker, and why. ``stop_after_seconds``: jobs that still run then are stopped."""
+
+    note: Annotated[str, Meta(max_length=MAX_NOTE_CHARACTERS, pattern=forms.LINE)] = ""
+    stop_after_seconds: Annotated[float, Meta(ge=0, le=MAX_STOP_AFTER_SECONDS)] | None = None
 
 
 class AskPriority(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

@@ -1,27 +1,16 @@
 """Boxes and workers."""
 
-import asyncio
-from collections.abc import Sequence
-
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import replies
-from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import text_time
 from boxsched.api.messages.answers import text_id
-from boxsched.backoff import doubling
-from boxsched.errors import Conflict
 from boxsched.model import job_text
 from boxsched.node.node import Node
-from boxsched.protocol import inbox
-from boxsched.protocol.shards import SHARD, Box
-from boxsched.protocol.workers import IN_PROCESS, WorkerConnection
+from boxsched.protocol.shards import Box
+from boxsched.protocol.workers import IN_PROCESS
 from boxsched.store.records import Worker
-
-# Looks while an answer waits until the leader has released a worker's Boxes: about three seconds.
-FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.01, 2.0
 
 
 class BoxAnswer(Struct, frozen=True):
@@ -42,8 +31,20 @@ class BoxList(Struct, frozen=True):
     boxes: tuple[BoxAnswer, ...]
 
 
+class DrainAnswer(Struct, frozen=True):
+    """Who drains a worker, since when and why. ``stop_at``: when the jobs that still run are
+    stopped; null: never. ``done``: it has no jobs any more."""
+
+    note: str
+    since: str
+    by: str
+    stop_at: str | None
+    done: bool
+
+
 class WorkerAnswer(Struct, frozen=True):
-    """A worker. ``builds``, ``deploys``, ``ssh_sessions``: how many have a job on it now.
+    """A worker. ``state``: connected, draining or disconnected. ``builds``, ``deploys``,
+    ``ssh_sessions``: how many have a job on it now.
 
     ``seen_at``: its last heartbeat; null: not known. ``token``: the id of its token. ``problem``:
     why it cannot begin jobs now, so its Boxes get none; null: it can.
@@ -60,6 +61,7 @@ class WorkerAnswer(Struct, frozen=True):
     seen_at: str | None
     token: str | None
     problem: str | None
+    drain: DrainAnswer | None
 
 
 class WorkerList(Struct, frozen=True):
@@ -79,44 +81,7 @@ class Fleet:
         """Return all workers; without a node's in-process worker if it has no Boxes."""
         found = await self._store.workers()
         shown = [one for one in found if one.address != IN_PROCESS or one.boxes]
-        return replies.json(WorkerList(tuple([_worker(one) for one in shown])))
-
-    async def forget(self, request: web.Request) -> web.Response:
-        """204: the worker, given by id or name, and its Boxes are removed.
-
-        If the worker connects again, it is a new one.
-        """
-        worker = _find(request.match_info["worker"], await self._store.workers())
-        if worker.state != "disconnected":
-            raise Conflict(f"the worker {worker.name} is {worker.state}: stop it first")
-        if worker.builds or worker.deploys or worker.ssh_sessions:
-            raise Conflict(
-                f"the worker {worker.name} has jobs that may still run: set their results first "
-                "(boxsched resolve); jobs to be run again must first get another worker's Box"
-            )
-        [number] = [p.connection for p in await self._store.pulses(SHARD) if p.worker == worker.id]
-        forgotten = inbox.WorkerForgotten(worker.id, number, request[ACTOR])
-        await self._node.ask(SHARD, forgotten)
-        await self._gone(WorkerConnection(worker.id, number), worker.name)
-        return web.Response(status=204)
-
-    async def _gone(self, last: WorkerConnection, name: str) -> None:
-        """Wait until the leader has released the worker's Boxes, and remove the worker."""
-        pauses = doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)
-        while not await asyncio.shield(self._store.forget_worker(last)):
-            pause = next(pauses, None)
-            if pause is None:
-                raise Conflict(f"the worker {name} is connected again, or its Boxes are in use")
-            await asyncio.sleep(pause)
-
-
-def _find(text: str, workers: Sequence[Worker]) -> Worker:
-    """Return the worker with this id or name."""
-    found = [one for one in workers if str(one.id) == text]
-    found = found or [one for one in workers if one.name == text]
-    if not found:
-        raise no_such("worker", text, hint="; `boxsched workers list` shows their names")
-    return found[0]
+        return replies.json(WorkerList(tuple([worker_answer(one) for one in shown])))
 
 
 def _box(box: Box) -> BoxAnswer:
@@ -133,12 +98,13 @@ def _box(box: Box) -> BoxAnswer:
     )
 
 
-def _worker(worker: Worker) -> WorkerAnswer:
+def worker_answer(worker: Worker) -> WorkerAnswer:
+    drains = worker.drain_since is not None
     return WorkerAnswer(
         str(worker.id),
         worker.name,
         worker.address,
-        worker.state,
+        "draining" if drains and worker.state == "connected" else worker.state,
         worker.boxes,
         worker.builds,
         worker.deploys,
@@ -146,4 +112,18 @@ def _worker(worker: Worker) -> WorkerAnswer:
         text_time(worker.seen_at),
         worker.token,
         worker.problem,
+        _drain(worker),
+    )
+
+
+def _drain(worker: Worker) -> DrainAnswer | None:
+    since = text_time(worker.drain_since)
+    if since is None:
+        return None
+    return DrainAnswer(
+        worker.drain_note or "",
+        since,
+        worker.drain_by or "",
+        text_time(worker.drain_stop_at),
+        worker.drain_done,
     )

@@ -281,8 +281,9 @@ DELETE FROM pause
 WITH v(worker, by, since, note, stop_at, done) AS (VALUES (
     :worker, :by, :since, :note, :stop_at, :done
 ))
-UPDATE worker SET drain_by = v.by, drain_since = v.since, drain_note = v.note,
-       drain_stop_at = v.stop_at, drain_done = v.done
+UPDATE worker SET drain_by = v.by, drain_since = CAST(v.since AS double precision),
+       drain_note = v.note, drain_stop_at = CAST(v.stop_at AS double precision),
+       drain_done = v.done
   FROM v WHERE worker.id = v.worker;
 
 -- name: go_live
