@@ -5,6 +5,7 @@ import json
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from tests.browser.person import row as row_in
 from tests.browser.service import BOXES, HOSTILE, Service, job
 
 pytestmark = pytest.mark.browser
@@ -125,12 +126,13 @@ def test_a_worker_is_drained_and_the_drain_taken_back(service: Service, page: Pa
     dialog.get_by_role("button", name="Drain", exact=True).click()
     expect(dialog).to_be_hidden()
     expect(row).to_contain_text("draining")
-    expect(row).to_contain_text("drained admin: new kernel")
-    build = service.build("drained", "main", message="Waits for the kernel")
+    expect(row).to_contain_text("drained page: new kernel")
+    service.build("drained", "main", message="Waits for the kernel")
     row.get_by_role("button", name="Resume in-process").click()
     expect(row).to_contain_text("connected")
     expect(row.get_by_role("button", name="Drain in-process")).to_be_visible()
-    service.until(build, "finished")
+    page.keyboard.press("Escape")
+    expect(row_in(page, "finished", "Waits for the kernel")).to_be_visible()
 
 
 def test_the_drain_dialog_says_what_is_wrong(page: Page) -> None:

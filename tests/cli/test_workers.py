@@ -5,7 +5,16 @@ import sys
 
 import pytest
 
-from tests.cli.conftest import environment
+from tests.cli.conftest import Shell, end, environment, start
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    """A service with Boxes of its own, which also takes workers."""
+    data = tmp_path_factory.mktemp("mixed")
+    process = start("serve", "--port", "0", "--boxes", "1", "--allow-mixed", data=data)
+    yield Shell(str(data))
+    assert end(process) == 0
 
 
 @pytest.fixture
@@ -42,14 +51,12 @@ def test_a_worker_is_drained_and_removed(shell, builder):
         "builder-2: ended",
     ]
     assert builder.wait(30) == 0
-    (row,) = [
-        line for line in shell("workers", "list").stdout.splitlines() if "builder-2" in line
-    ]
+    (row,) = [line for line in shell("workers", "list").stdout.splitlines() if "builder-2" in line]
     assert row.endswith("drained by admin (new disk)") and "disconnected" in row
     assert shell("workers", "remove", "builder-2").stdout == "builder-2: removed\n"
-    assert "there is no worker 'builder-2'" in shell(
-        "workers", "drain", "builder-2", status=2
-    ).stderr
+    assert (
+        "there is no worker 'builder-2'" in shell("workers", "drain", "builder-2", status=2).stderr
+    )
 
 
 def test_a_drain_is_taken_back(shell):

@@ -65,9 +65,8 @@ class Draining:
         """
         worker = await self._find(request)
         _refuse_with_jobs(worker)
+        await self._refuse_of_living_node(worker)
         if worker.state != "disconnected":
-            if worker.address == IN_PROCESS:
-                raise Conflict(f"the worker {worker.name} belongs to a node: stop the node first")
             await self._drained(worker, request[ACTOR], "to be removed", time.time(), None)
             worker = await self._until(
                 worker.id,
@@ -81,6 +80,14 @@ class Draining:
             _refuse_with_jobs(worker)  # one that began just before the drain
         await self._remove(worker, request[ACTOR])
         return web.Response(status=204)
+
+    async def _refuse_of_living_node(self, worker: Worker) -> None:
+        """Raise Conflict for a node's own worker, unless its node is gone."""
+        if worker.address != IN_PROCESS:
+            return
+        [place] = [p.node for p in await self._store.pulses(SHARD) if p.worker == worker.id]
+        if any(node.name == place and node.alive for node in await self._node.standing()):
+            raise Conflict(f"the worker {worker.name} belongs to a node: stop the node first")
 
     async def _remove(self, worker: Worker, by: str) -> None:
         """Wait until the leader has released the worker's Boxes, and remove the worker."""
