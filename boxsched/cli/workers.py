@@ -11,7 +11,7 @@ from boxsched.cli.connection import Service, with_service
 from boxsched.cli.failing import Failure
 from boxsched.cli.output import ago, as_json_option, local_time, now, print_json, print_table
 from boxsched.cli.times import given_duration
-from boxsched.cli.waiting import be_patient, leaving
+from boxsched.cli.waiting import wait_for_restarts, leaving
 from boxsched.client import Client, Worker
 from boxsched.protocol.workers import IN_PROCESS
 
@@ -110,7 +110,7 @@ def drain(
     )
 
     async def work(client: Client) -> Worker:
-        be_patient(client)
+        wait_for_restarts(client)
         drained = await client.drain_worker(name, note=note, stop_after_seconds=seconds)
         if not as_json:
             click.echo(f"{plain(drained.name)}: {drain_text(drained)}")

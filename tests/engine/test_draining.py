@@ -57,7 +57,9 @@ def types(harness: EngineHarness) -> list[str]:
     return [event.type for event in harness.events if event.type.startswith("worker.")]
 
 
-async def test_a_drained_worker_gets_no_more_jobs_and_keeps_those_it_has(harness: EngineHarness) -> None:
+async def test_a_drained_worker_gets_no_more_jobs_and_keeps_those_it_has(
+    harness: EngineHarness,
+) -> None:
     running = await harness.build()
     (given,) = await harness.assignments()
     await harness.start([given])
@@ -107,7 +109,9 @@ async def test_a_worker_that_may_be_ending_has_to_connect_again(harness: EngineH
     await take_back(harness, first(harness))
     waiting = await harness.build()
     assert (await harness.look(waiting)).state is State.QUEUED
-    assert await harness.store.beat([first(harness).connection]) == {}, "its connection counts no more"
+    assert await harness.store.beat([first(harness).connection]) == {}, (
+        "its connection counts no more"
+    )
     await harness.connect(2)
     await harness.settle()
     assert (await harness.look(waiting)).state is State.RUNNING
@@ -158,7 +162,9 @@ async def test_what_runs_too_long_is_stopped(harness: EngineHarness) -> None:
     assert (await harness.look(quick)).result is Result.PASSED
 
 
-async def test_a_deploy_whose_worker_is_away_keeps_the_drain_from_being_done(harness: EngineHarness) -> None:
+async def test_a_deploy_whose_worker_is_away_keeps_the_drain_from_being_done(
+    harness: EngineHarness,
+) -> None:
     deploy = await harness.build(server="production")
     (given,) = await harness.assignments()
     await harness.start([given])
@@ -173,7 +179,9 @@ async def test_a_deploy_whose_worker_is_away_keeps_the_drain_from_being_done(har
     assert (await row(harness, first(harness))).drain_done
 
 
-async def test_a_job_of_a_draining_worker_that_is_connected_needs_nobody(harness: EngineHarness) -> None:
+async def test_a_job_of_a_draining_worker_that_is_connected_needs_nobody(
+    harness: EngineHarness,
+) -> None:
     await harness.build(server="production")
     (given,) = await harness.assignments()
     await drain(harness, first(harness))

@@ -113,7 +113,9 @@ async def test_a_drain_that_is_taken_back(service: RunningService, machine: Mach
     machine.open.touch()
 
 
-async def test_jobs_that_run_too_long_are_stopped(service: RunningService, machine: Machine) -> None:
+async def test_jobs_that_run_too_long_are_stopped(
+    service: RunningService, machine: Machine
+) -> None:
     first = await runs(service, machine)
     said = {"stop_after_seconds": 0.2}
     answer = await service.call("POST", f"{API}/workers/builder-2/drain", said)
@@ -123,7 +125,9 @@ async def test_jobs_that_run_too_long_are_stopped(service: RunningService, machi
     await machine.ended()
 
 
-async def test_an_idle_worker_that_is_removed_ends(service: RunningService, machine: Machine) -> None:
+async def test_an_idle_worker_that_is_removed_ends(
+    service: RunningService, machine: Machine
+) -> None:
     assert (await service.call("DELETE", f"{API}/workers/builder-2")).status == 204
     await machine.ended()
     assert (await service.get("/workers"))["workers"] == []

@@ -470,10 +470,12 @@ async def test_the_end_waits_for_no_node_that_is_away(cluster: NodesAndWorkers) 
     await worker.end()
 
 
-async def test_a_worker_that_is_drained_ends_when_nothing_runs_here(fleet: Fleet) -> None:
-    node = await fleet.node()
+async def test_a_worker_that_is_drained_ends_when_nothing_runs_here(
+    cluster: NodesAndWorkers,
+) -> None:
+    node = await cluster.node()
     await node.want(assigned(1, WAIT))
-    worker = fleet.worker(node)
+    worker = cluster.worker(node)
     await node.store.until(lambda: node.store.started(1))
     connection = await node.connected()
     await connection.say(wire.Drained())
