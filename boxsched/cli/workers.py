@@ -11,7 +11,7 @@ from boxsched.cli.connection import Service, with_service
 from boxsched.cli.failing import Failure
 from boxsched.cli.output import ago, as_json_option, local_time, now, print_json, print_table
 from boxsched.cli.times import given_duration
-from boxsched.cli.waiting import wait_for_restarts, leaving
+from boxsched.cli.waiting import leaving, wait_for_restarts
 from boxsched.client import Client, Worker
 from boxsched.protocol.workers import IN_PROCESS
 

@@ -15,6 +15,8 @@ from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Connected, WorkerConnection
 from tests.gateway.harness import PATIENCE_SECONDS, GatewayHarness
 
+HELLO = wire.Hello(wire.VERSION, "own", "w", ("default",), "", "")
+
 
 class Gate:
     """Holds the first announcement of a worker's Boxes until it is opened."""
@@ -80,7 +82,7 @@ async def test_an_older_connection_that_reaches_the_store_last_announces_nothing
 
     older = Connected(WorkerConnection(WorkerId(1), 7), SHARD, ())
     with pytest.raises(Gone):
-        await entry.announce(Open(), older, None)  # type: ignore[arg-type]
+        await entry.announce(Open(), older, HELLO)  # type: ignore[arg-type]
     assert not harness.asked
     assert entry._newest == {1: 8}
 
@@ -156,7 +158,7 @@ async def test_a_worker_that_has_hung_up_is_not_written_to_the_store(
     with pytest.raises(Gone):
         await entry.connect(Left(), hello, harness.token)  # type: ignore[arg-type]
     with pytest.raises(Gone):
-        await entry.announce(Left(), connected, None)  # type: ignore[arg-type]
+        await entry.announce(Left(), connected, HELLO)  # type: ignore[arg-type]
     assert not await harness.store.workers() and not harness.asked
 
 
@@ -190,8 +192,7 @@ class DeafSocket:
 async def test_of_a_worker_that_takes_no_answers_no_more_is_read(harness: GatewayHarness) -> None:
     deaf = DeafSocket()
     connected = Connected(WorkerConnection(WorkerId(1), 1), SHARD, ())
-    hello = wire.Hello(wire.VERSION, "own", "w", ("default",), "", "")
-    link = WorkerLink(deaf, connected, harness.gateway._side, hello)  # type: ignore[arg-type]
+    link = WorkerLink(deaf, connected, harness.gateway._side, HELLO)  # type: ignore[arg-type]
     living = asyncio.create_task(link.live())
     for _ in range(20 * MAX_UNSENT_ACKS):
         await asyncio.sleep(0)
