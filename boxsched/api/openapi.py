@@ -10,7 +10,7 @@ import msgspec
 import boxsched
 from boxsched.api.http.guard import Policy
 from boxsched.api.http.replies import ErrorAnswer
-from boxsched.api.messages.requests import Nothing
+from boxsched.api.messages.requests import AskDrain, Nothing
 from boxsched.api.openapi_schemas import GIVES, KEY, NAME, PATHS, TAG, TOGETHER, Schema
 
 PREFIX = "/api/v1"
@@ -122,7 +122,7 @@ def _operation(
         operation["parameters"] = parameters
     if what.takes is not None:
         operation["requestBody"] = {
-            "required": what.takes is not Nothing,
+            "required": what.takes not in (Nothing, AskDrain),
             "content": {"application/json": {"schema": schemas[what.takes]}},
         }
     return operation

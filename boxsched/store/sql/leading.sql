@@ -283,7 +283,7 @@ WITH v(worker, by, since, note, stop_at, done) AS (VALUES (
 ))
 UPDATE worker SET drain_by = v.by, drain_since = CAST(v.since AS double precision),
        drain_note = v.note, drain_stop_at = CAST(v.stop_at AS double precision),
-       drain_done = v.done
+       drain_done = CAST(v.done AS boolean)
   FROM v WHERE worker.id = v.worker;
 
 -- name: go_live
