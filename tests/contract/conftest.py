@@ -21,14 +21,14 @@ class DatabaseUnderTest:
         self._opened: list[Store] = []
 
     async def open(self, folder: str = "") -> Store:
-        """``folder``: a data folder of its own, for a second process at once."""
+        """``folder``: another data folder, for a second process at the same time."""
         store = open_store(self.url, self.folder / folder)
         await store.open()
         self._opened.append(store)
         return store
 
     async def reopen(self) -> Store:
-        """Another process, as far as the database can tell."""
+        """Close and open again: another process, as far as the database can tell."""
         await self.close()
         return await self.open()
 
@@ -37,7 +37,7 @@ class DatabaseUnderTest:
             await self._opened.pop().close()
 
     def plant(self, statement: str) -> None:
-        """Write what the schema would refuse."""
+        """Write rows that the schema would refuse."""
         raise NotImplementedError
 
 
@@ -71,7 +71,7 @@ $$
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL on which databases can be made; skipped where there is none."""
+    """The URL of a PostgreSQL server for test databases; the test is skipped if there is none."""
     with provided() as url:
         yield url
 
@@ -112,5 +112,5 @@ async def store(db: DatabaseUnderTest) -> Store:
 
 @pytest.fixture
 async def leader(store: Store) -> Leader:
-    """Leads the shard, with four usable Boxes."""
+    """A leader of the shard, with four usable Boxes."""
     return await Leader(store).lead()

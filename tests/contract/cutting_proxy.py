@@ -1,4 +1,4 @@
-"""A TCP proxy before PostgreSQL that cuts, swallows or holds back on a word."""
+"""A TCP proxy before PostgreSQL that cuts, swallows or holds data when a given word passes."""
 
 import asyncio
 import contextlib
@@ -6,16 +6,18 @@ from collections.abc import AsyncIterator
 
 
 class CuttingProxy:
-    """Passes everything on, until told otherwise."""
+    """Passes everything on until told otherwise."""
 
     def __init__(self, port: int) -> None:
         self._server_port = port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
-        self.cut_before: bytes | None = None  # on this word of a client, before it is passed on
-        self.cut_after: bytes | None = None  # on it, after the server did what it says
-        self.silent = False  # nothing more is passed on, and nobody is told
+        # when a client sends this word, before it is passed on
+        self.cut_before: bytes | None = None
+        # when a client sends it, after the server has carried it out
+        self.cut_after: bytes | None = None
+        self.silent = False  # nothing more is passed on, and both sides stay connected
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -59,7 +61,7 @@ class CuttingProxy:
             answered.clear()
             there.write(said)
             if cutting:
-                client.transport.abort()  # the answer finds nobody
+                client.transport.abort()  # the answer reaches nobody
                 await answered.wait()
                 break
         there.close()

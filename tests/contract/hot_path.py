@@ -1,9 +1,10 @@
-"""What the store costs a one-job build, from submission to finish, beside a busy event loop.
+"""Measures what a one-job build costs in the store, from submission to finish, beside a busy event
+loop.
 
 Run by hand: ``python -m tests.contract.hot_path [--group 30] [--seconds 5] [--idle]``. It prints
-medians: microseconds of CPU of the store's threads a build for each call, and how long calls took.
-Where the store has no thread (PostgreSQL), its CPU is the calling thread's.
-``--idle`` tells what the work costs; without it, also what it is to do it beside a busy event loop.
+medians: CPU microseconds of the store's threads per build for each call, and the calls' durations.
+Where the store has no thread (PostgreSQL), the CPU is the calling thread's. ``--idle`` measures
+without the busy event loop.
 """
 
 import argparse
@@ -31,10 +32,10 @@ T = TypeVar("T")
 
 
 class Meter:
-    """CPU of the process but for the calling thread, and time that passed, by call."""
+    """CPU time of the process without the calling thread, and elapsed time, by call."""
 
     def __init__(self, in_loop: bool = False) -> None:
-        self.in_loop = in_loop  # what it does is done by the calling thread
+        self.in_loop = in_loop  # the calling thread does the work
         self.cpu: dict[str, list[float]] = defaultdict(list)
         self.passed: dict[str, list[float]] = defaultdict(list)
 
@@ -48,7 +49,7 @@ class Meter:
 
 
 def _shown(meter: Meter, group: int) -> None:
-    """Medians: on a shared machine a mean tells of the others."""
+    """Show medians: on a shared machine a mean mostly shows other processes."""
     total = 0.0
     for name, cpu in meter.cpu.items():
         a_build = statistics.median(cpu) / group * 1e6
@@ -60,7 +61,7 @@ def _shown(meter: Meter, group: int) -> None:
 
 
 async def _keep_busy() -> None:
-    """As a service does: short pieces of Python, one after the other."""
+    """Run short pieces of Python one after the other, like a service."""
     while True:
         sum(i * i for i in range(2_000))
         await asyncio.sleep(0)

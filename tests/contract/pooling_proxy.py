@@ -1,4 +1,5 @@
-"""As PgBouncer does: a few backends for all clients, given out for a transaction or a session."""
+"""A proxy like PgBouncer: a few backends for all clients, assigned for a transaction or a
+session."""
 
 import asyncio
 import contextlib
@@ -7,11 +8,11 @@ from collections.abc import AsyncIterator
 
 Backend = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
-STARTUP = 196_608  # protocol 3.0; what asks for encryption first has other numbers
+STARTUP = 196_608  # protocol 3.0; requests for encryption have other numbers
 
 
 async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    """A message's type, and all of it."""
+    """Read a whole message; return its type and bytes."""
     head = await reader.readexactly(5)
     (length,) = struct.unpack("!i", head[1:])
     return head[:1], head + await reader.readexactly(length - 4)
@@ -64,7 +65,7 @@ class PoolingProxy:
             writer.write(b"N")
 
     async def _connected(self, startup: bytes) -> tuple[Backend, bytes]:
-        """A new backend and its greeting, with a key of our own in it as PgBouncer has."""
+        """Open a new backend; return it and its greeting with our own key, as PgBouncer does."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._server_port)
         self._all.append(writer)
         writer.write(startup)
@@ -84,7 +85,7 @@ class PoolingProxy:
 
 @contextlib.asynccontextmanager
 async def pooled(port: int, *, pools_transactions: bool) -> AsyncIterator[int]:
-    """The port of the proxy."""
+    """Run the proxy; yield its port."""
     proxy = PoolingProxy(port, pools_transactions=pools_transactions)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     try:

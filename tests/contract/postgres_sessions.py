@@ -1,4 +1,4 @@
-"""Sessions in addition to the store's: for queries of another program, and for lock waits."""
+"""Sessions beside the store's: for queries of another program, and for lock waits."""
 
 import asyncio
 from typing import Any
@@ -24,7 +24,7 @@ def driver_of(store: Store) -> PostgresDriver:
 
 
 def statement(text: str, returns: str = "what_it_gives") -> Steps[list[tuple[Any, ...]]]:
-    """A procedure of this one statement; ``returns`` as a block declares it."""
+    """Make a procedure of this one statement; ``returns`` as a block declares it."""
     return (yield parsed("of_a_test", f"-- For a test.\n-- returns: {returns}\n{text};\n")())
 
 
@@ -35,7 +35,7 @@ SELECT pid FROM pg_stat_activity
 
 
 async def until_waiting(db: PostgresUnderTest) -> int:
-    """The backend of ours that waits for a lock."""
+    """Wait for one of our backends that waits for a lock; return it."""
     watcher = psycopg2.connect(db.url)
     watcher.autocommit = True
     try:

@@ -1,4 +1,4 @@
-"""Makes what the suite stores: submissions, and batches as an engine would commit them."""
+"""Data for the store's tests: submissions, and batches as an engine would commit them."""
 
 import itertools
 import json
@@ -64,7 +64,7 @@ def key(name: str, body: str = "a") -> IdempotencyKey:
 
 
 class Loaded:
-    """A shard as ``Store.load`` tells of it."""
+    """A shard as ``Store.load`` returns it."""
 
     def __init__(self) -> None:
         self.states: list[ShardState] = []
@@ -99,7 +99,7 @@ def worker(whose: str = "w", *box_types: str, **changes: object) -> NewWorker:
 
 
 class Leader:
-    """A store as its leader uses it; every step is one batch."""
+    """A leader that uses a store; every step is one batch."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -149,7 +149,7 @@ class Leader:
         return tuple(entry.id for entry in await self.store.inbox(SHARD, 1000))
 
     async def queue_told(self) -> None:
-        """An engine without a core: all that the inbox tells of goes past ordering."""
+        """Register and queue every workload in the inbox, like an engine without a core."""
         entries = await self.store.inbox(SHARD, 1000)
         told = [inbox.read(entry.kind, entry.payload) for entry in entries]
         now = self.now()
@@ -165,7 +165,7 @@ class Leader:
         )
 
     async def queue(self, *workloads: WorkloadId) -> float:
-        """Out of the inbox, and past ordering."""
+        """Take the workload from the inbox and move it past ordering."""
         now = self.now()
         await self.commit(
             inbox=await self.take_inbox(),
@@ -179,7 +179,7 @@ class Leader:
         return now
 
     async def start(self, workload: WorkloadId, *boxes: int) -> float:
-        """Give the workload's jobs these Boxes, by their places."""
+        """Give the workload's jobs these Boxes, in order."""
         now = self.now()
         places = list(enumerate(boxes))
         await self.commit(

@@ -1,4 +1,4 @@
-"""The SQL texts themselves."""
+"""The text of the SQL blocks."""
 
 import sqlite3
 from importlib.resources import files
@@ -31,7 +31,7 @@ def raw() -> sqlite3.Connection:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.name)
-def test_a_block_says_what_for_and_is_one_statement_that_the_schema_knows(
+def test_a_block_has_a_purpose_and_one_statement_that_the_schema_knows(
     block: Block, raw: sqlite3.Connection
 ) -> None:
     assert block.purpose.endswith(".")
@@ -41,7 +41,7 @@ def test_a_block_says_what_for_and_is_one_statement_that_the_schema_knows(
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.row_names], ids=lambda block: block.name)
-def test_a_block_of_rows_lets_out_rows_of_nothing(block: Block, raw: sqlite3.Connection) -> None:
+def test_a_block_of_rows_without_rows_does_nothing(block: Block, raw: sqlite3.Connection) -> None:
     values = [None] + [0] * (len(block.row_names) - 1) + [1] * len(block.names)
     before = raw.total_changes
     assert raw.execute(in_sqlites_words(block, 1), values).fetchall() in ([], [("[]",)])
@@ -52,13 +52,13 @@ def test_a_block_of_rows_lets_out_rows_of_nothing(block: Block, raw: sqlite3.Con
 def test_a_block_returns_the_columns_that_it_declares(
     block: Block, raw: sqlite3.Connection
 ) -> None:
-    """In their order; an expression without a name of its own counts only."""
+    """In order; only the position counts for an unnamed expression."""
     text = in_sqlites_words(block, 1)
     raw.execute("SAVEPOINT before")
     try:
-        # A RETURNING clause is described even where it finds no row.
+        # A RETURNING clause is described even if no row is found.
         description = raw.execute(text, [1] * text.count("?")).description or ()
-    except sqlite3.IntegrityError:  # the row that it makes is nonsense
+    except sqlite3.IntegrityError:  # the row has meaningless values
         assert not block.returns or "RETURNING" in block.text
         return
     finally:
@@ -68,7 +68,7 @@ def test_a_block_returns_the_columns_that_it_declares(
         assert name == declared or not name.isidentifier()
 
 
-def test_a_column_of_json_declares_what_is_inside() -> None:
+def test_a_column_of_json_declares_its_contents() -> None:
     for block in BLOCKS:
         assert set(block.inner) <= set(block.returns)
         lists = block.text.count("json_agg(json_build_array(")
@@ -85,14 +85,14 @@ def test_a_block_that_does_not_say_what_it_returns_is_refused() -> None:
         parsed("silent", "-- For a test.\nSELECT 1;\n")
 
 
-def test_a_block_like_a_template_is_its_text_with_the_place_filled() -> None:
+def test_a_template_block_is_its_text_with_the_parts_filled_in() -> None:
     template = parsed("t", "-- For all.\n-- returns: id, n\nSELECT id, n FROM a WHERE {};\n")
     block = parsed("x", "-- For a test.\n-- like: t\nid = :id;\n", {"t": template})
     assert block.text == "SELECT id, n FROM a WHERE id = :id"
     assert (block.purpose, block.names, block.returns) == ("For a test.", ("id",), ("id", "n"))
 
 
-def test_a_block_may_return_what_another_does() -> None:
+def test_a_block_may_return_what_another_block_returns() -> None:
     first = parsed("a", "-- For a test.\n-- returns: id,\n-- jobs[id, name]\nSELECT 1, 2;\n")
     second = parsed("b", "-- For a test.\n-- returns: as a\nSELECT 1, 2;\n", {"a": first})
     assert second.returns == first.returns == ("id", "jobs")

@@ -1,4 +1,4 @@
-"""``check`` finds nothing in a good history, and each planted violation."""
+"""``check`` finds nothing in a correct history, and finds each planted violation."""
 
 from collections.abc import Callable
 
@@ -29,7 +29,7 @@ from tests.contract.store_data import (
 
 
 async def good_history(leader: Leader) -> None:
-    """Two in a lane, one after the other; one canceled; one running; one in the inbox."""
+    """Two workloads in a lane, one after the other; one canceled; one running; one in the inbox."""
     project = await leader.project()
     jobs = (spec(), spec("lint"))
     first = await leader.submit(build(project, jobs=jobs, idempotency=key("k")))
@@ -61,7 +61,7 @@ def _canceled(job: JobId, at: float) -> JobChange:
     return JobChange(job, JobState.FINISHED, Result.CANCELED, None, 0, None, None, at, None, None)
 
 
-async def test_a_good_history_has_no_violation_also_while_it_is_written(
+async def test_a_correct_history_has_no_violation_also_while_it_is_written(
     db: DatabaseUnderTest,
 ) -> None:
     leader = await Leader(await db.open()).lead()
@@ -74,7 +74,7 @@ async def test_a_good_history_has_no_violation_also_while_it_is_written(
     assert await check(db.url) == [], "while none runs"
 
 
-# Another organization, in a shard of its own that has committed nothing.
+# Another organization, in its own shard, which has committed nothing.
 _OTHER = (
     "INSERT INTO shard VALUES (2, 0, 0, 0, '');"
     "INSERT INTO organization (id, name, policy, shard) VALUES (2, 'other', 'strict', 2)"
@@ -127,7 +127,7 @@ async def test_each_planted_violation_is_found(db: DatabaseUnderTest, statement:
     assert all(violation.what and violation.rows for violation in found)
 
 
-async def test_two_past_ordering_in_a_lane_are_found(db: DatabaseUnderTest) -> None:
+async def test_two_workloads_of_a_lane_past_ordering_are_found(db: DatabaseUnderTest) -> None:
     leader = await Leader(await db.open()).lead()
     await good_history(leader)
     project = await leader.project()
@@ -152,8 +152,10 @@ async def test_each_shard_has_its_own_plan_batches_and_events(db: DatabaseUnderT
     assert "an event in another shard than its workload" in found
 
 
-async def test_a_commit_after_a_successors_is_found(postgres_db: PostgresUnderTest) -> None:
-    """As a leader would commit that slept, if it were not for the fence."""
+async def test_a_commit_of_a_former_leader_after_its_successors_is_found(
+    postgres_db: PostgresUnderTest,
+) -> None:
+    """As a leader that was frozen would commit without the fence."""
     first = await Leader(await postgres_db.open()).lead()
     await good_history(first)
     last = first.batch
@@ -167,10 +169,10 @@ async def test_a_commit_after_a_successors_is_found(postgres_db: PostgresUnderTe
 
 
 @pytest.mark.parametrize("step", ["- interval '1 hour'", "+ interval '1 hour'"])
-async def test_a_clock_that_was_set_is_not_a_late_commit(
+async def test_a_changed_clock_is_not_reported_as_a_late_commit(
     postgres_db: PostgresUnderTest, step: str
 ) -> None:
-    """The server's clock goes an hour back, or ahead, before the second leader's first commit."""
+    """The server's clock moves an hour back or ahead before the second leader's first commit."""
     first = await Leader(await postgres_db.open()).lead()
     await good_history(first)
     last = first.batch
@@ -195,7 +197,7 @@ async def test_a_clock_that_was_set_is_not_a_late_commit(
     ("submission", "box", "attempt", "found"),
     [
         (build, 1, 2, set()),
-        (build, 2, 2, {"I1, V10"}),  # another runs there
+        (build, 2, 2, {"I1, V10"}),  # another job runs there
         (build, 1, 3, {"I4, V5"}),
         (deploy, 1, 2, {"I9"}),
     ],
@@ -245,7 +247,7 @@ class Listener:
         self.notes.append(text)
 
 
-async def test_it_says_how_far_it_is(db: DatabaseUnderTest) -> None:
+async def test_the_check_reports_its_progress(db: DatabaseUnderTest) -> None:
     await good_history(await Leader(await db.open()).lead())
     listener = Listener()
     assert await check(db.url, listener) == []

@@ -55,7 +55,7 @@ async def test_settings_leave_the_organization_in_its_shard(db: DatabaseUnderTes
 # --- Nodes ----------------------------------------------------------------------------------
 
 
-async def test_a_node_has_one_row_for_good(db: DatabaseUnderTest) -> None:
+async def test_a_node_keeps_its_row(db: DatabaseUnderTest) -> None:
     store = await db.open()
     first = await store.put_node("a", "http://a", "1.0")
     assert (first.name, first.url, first.version) == ("a", "http://a", "1.0")
@@ -99,7 +99,7 @@ async def test_a_token_is_valid_until_it_is_revoked(db: DatabaseUnderTest) -> No
     assert await store.tokens() == [worker]
 
 
-async def test_a_digest_that_is_there_stays_unchanged(store: Store) -> None:
+async def test_a_stored_digest_stays_unchanged(store: Store) -> None:
     ada = token("ada")
     await store.put_token(ada)
     await store.put_token(attrs.evolve(ada, id="other", role="worker", name="eve"))
@@ -109,7 +109,7 @@ async def test_a_digest_that_is_there_stays_unchanged(store: Store) -> None:
     assert await store.token(ada.digest) is None, "no node's start brings it back"
 
 
-async def test_a_shard_that_is_not_there(store: Store) -> None:
+async def test_an_unknown_shard_is_refused(store: Store) -> None:
     assert await store.inbox(SHARD + 1, 10) == []
     with pytest.raises(Fenced):
         await store.batch_number(SHARD + 1)

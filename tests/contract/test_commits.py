@@ -1,4 +1,4 @@
-"""One commit for all jobs and attempts of a workload: the first that any of them found."""
+"""All jobs and attempts of a workload run one commit: the first that any of them found."""
 
 import asyncio
 
@@ -35,7 +35,7 @@ async def told(leader: Leader) -> list[inbox.Command]:
     return [inbox.read(entry.kind, entry.payload) for entry in entries if entry.kind == "commit"]
 
 
-async def test_the_first_that_is_found_holds_for_all(leader: Leader) -> None:
+async def test_the_first_commit_found_holds_for_all_jobs(leader: Leader) -> None:
     id_ = await running(leader, None)
     token, fix = leader.batch, leader.store.fix_commit
     assert await fix(job_id(id_, 1), token, FIRST) == FIRST
@@ -46,7 +46,7 @@ async def test_the_first_that_is_found_holds_for_all(leader: Leader) -> None:
     assert await told(leader) == [inbox.CommitFixed(id_, FIRST)]
 
 
-async def test_of_many_at_once_one_is_first(leader: Leader) -> None:
+async def test_of_concurrent_finds_one_is_first(leader: Leader) -> None:
     id_ = await running(leader, None)
     found = [FIRST, SECOND, "c3" * 20, "d4" * 20]
     answers = await asyncio.gather(
@@ -57,14 +57,14 @@ async def test_of_many_at_once_one_is_first(leader: Leader) -> None:
 
 
 @pytest.mark.parametrize("asked", [FIRST[:7], FIRST[:12].upper(), FIRST.upper()])
-async def test_the_whole_hash_takes_the_place_of_what_was_asked(leader: Leader, asked: str) -> None:
+async def test_the_whole_hash_replaces_the_requested_short_hash(leader: Leader, asked: str) -> None:
     id_ = await running(leader, asked)
     assert await leader.store.fix_commit(job_id(id_, 0), leader.batch, FIRST) == FIRST
     assert await leader.store.fix_commit(job_id(id_, 1), leader.batch, FIRST[:39] + "0") == FIRST
     assert await shown(leader, id_) == FIRST
 
 
-async def test_another_commit_than_was_asked_is_not_taken(leader: Leader) -> None:
+async def test_a_commit_other_than_the_requested_one_is_refused(leader: Leader) -> None:
     for asked in (SECOND, SECOND[:7]):
         id_ = await running(leader, asked)
         assert await leader.store.fix_commit(job_id(id_, 0), leader.batch, FIRST) == asked
@@ -72,7 +72,7 @@ async def test_another_commit_than_was_asked_is_not_taken(leader: Leader) -> Non
         await leader.finish(id_, 0, 1)
 
 
-async def test_an_old_lease_fixes_nothing(leader: Leader) -> None:
+async def test_an_old_lease_fixes_no_commit(leader: Leader) -> None:
     id_ = await running(leader, None)
     assert await leader.store.fix_commit(job_id(id_, 0), leader.batch - 1, FIRST) is None
     assert await leader.store.fix_commit(job_id(id_, 7), leader.batch, FIRST) is None
@@ -83,10 +83,8 @@ async def test_an_old_lease_fixes_nothing(leader: Leader) -> None:
 
 
 @pytest.mark.parametrize("asked", [None, FIRST[:7]])
-async def test_a_rebuild_runs_the_commit_of_what_it_repeats(
-    leader: Leader, asked: str | None
-) -> None:
-    """Also where it was asked for before that had found one."""
+async def test_a_rebuild_runs_the_commit_of_the_original(leader: Leader, asked: str | None) -> None:
+    """Also where it was requested before the original had found its commit."""
     original = await running(leader, asked)
     project = await leader.project()
     again = (await leader.submit(build(project, commit=asked, rebuild_of=original))).id
@@ -127,7 +125,7 @@ async def test_the_project_decides_how_it_is_cloned(leader: Leader) -> None:
     assert found.clone is None
 
 
-async def test_whether_commands_are_shown_goes_with_the_job(leader: Leader) -> None:
+async def test_whether_commands_are_shown_is_stored_with_the_job(leader: Leader) -> None:
     project = await leader.project()
     hidden = attrs.evolve(spec("lint"), show_commands=False)
     id_ = (await leader.submit(build(project, jobs=(spec(), hidden)))).id

@@ -1,4 +1,4 @@
-"""Every constraint of the schema has its answer, and each is met here."""
+"""Every constraint of the schema has its handling, and each is violated here."""
 
 import asyncio
 from typing import Any
@@ -55,7 +55,7 @@ _WORKLOAD = """INSERT INTO workload (
 )
 SELECT {id}, project, {number}, kind, {lane}, branch, priority, cancellation, fail_fast, boxes,
  state, created_at, queued_at FROM workload"""
-# What violates each, of rows that ``filled`` made.
+# Statements that violate each constraint, on the rows of ``filled``.
 OURS = {
     **{f"{table}_pkey": copy for table, copy in _COPY.items() if f"{table}_pkey" not in RACES},
     "box_job": "UPDATE box SET job = (SELECT max(id) FROM job)",
@@ -159,7 +159,7 @@ OURS = {
     "workload_project_number_key": _WORKLOAD.format(id="id + 1", number="number", lane="'x'"),
     "workload_stop_cause_check": "UPDATE workload SET stop_cause = 'nonsense'",
 }
-ONLY_ON_POSTGRES = {  # SQLite cannot add it to a table that is there
+ONLY_ON_POSTGRES = {  # SQLite cannot add it to an existing table
     "project_organization_fkey",
     "worker_organization_fkey",
 }
@@ -208,7 +208,7 @@ async def filled(leader: Leader) -> None:
     await driver_of(store).serving.write(statement, text)
 
 
-async def test_every_constraint_has_its_answer(postgres_db: PostgresUnderTest) -> None:
+async def test_every_constraint_has_its_handling(postgres_db: PostgresUnderTest) -> None:
     import psycopg2
 
     await postgres_db.open()
@@ -241,7 +241,7 @@ async def test_a_batch_without_a_number_is_fenced(leader: Leader) -> None:
 
 
 async def test_a_lost_race_is_repeated(postgres_db: PostgresUnderTest) -> None:
-    """SQLite has one writer, and no races."""
+    """SQLite has one writer, so no races."""
     leader = await Leader(await postgres_db.open()).lead()
     await filled(leader)
     texts = {
@@ -275,15 +275,15 @@ async def test_settled_statements_conflict_with_no_other(leader: Leader) -> None
         )
 
 
-async def test_a_name_that_is_there_is_no_second_project(leader: Leader) -> None:
-    """``project_name``, of transactions that are under way at once."""
+async def test_an_existing_name_is_no_second_project(leader: Leader) -> None:
+    """``project_name``, from concurrent transactions."""
     made = await asyncio.gather(*(leader.store.put_project("web", "{}", None) for _ in range(8)))
     assert sorted(created for _, created in made) == [False] * 7 + [True]
     assert len({project.id for project, _ in made}) == 1
     assert sorted(project.version for project, _ in made) == list(range(1, 9))
 
 
-async def test_durations_that_are_there_are_replaced(leader: Leader) -> None:
+async def test_existing_durations_are_replaced(leader: Leader) -> None:
     """``job_history_pkey``."""
     project = (await leader.project()).id
     for recent in ((1.0,), (1.0, 2.0)):
@@ -292,7 +292,7 @@ async def test_durations_that_are_there_are_replaced(leader: Leader) -> None:
     assert state.durations == {(project, "j"): (1.0, 2.0)}
 
 
-async def test_a_count_that_is_there_is_replaced(leader: Leader) -> None:
+async def test_an_existing_count_is_replaced(leader: Leader) -> None:
     """``lane_count_pkey``."""
     project = (await leader.project()).id
     lane = f"{project}/branch/main"

@@ -1,4 +1,4 @@
-"""Deliveries of code hosts: stored with what follows, once, on both databases."""
+"""Deliveries of code hosts are stored with their effects, once, on both databases."""
 
 import asyncio
 import json
@@ -108,7 +108,7 @@ async def test_a_rebuild_of_a_change_request_keeps_its_target(leader: Leader) ->
     assert (stored.from_fork, stored.target_branch) == (True, "stable")
 
 
-async def test_the_same_body_is_a_duplicate_in_its_project_alone(leader: Leader) -> None:
+async def test_the_same_body_is_a_duplicate_only_in_its_project(leader: Leader) -> None:
     web, api = await leader.project(), await leader.project("api")
     [first] = await deliver(leader.store, push(web, "a"))
     [again] = await deliver(leader.store, push(web, "a", delivery_id="another"))
@@ -129,8 +129,8 @@ async def test_the_same_id_is_a_duplicate_whatever_the_body(leader: Leader) -> N
     assert again == Delivered(DUPLICATE, first.workloads)
 
 
-async def test_the_id_of_a_duplicate_is_not_taken(leader: Leader) -> None:
-    """The signature does not cover it: who sends a body again could spend ids of later ones."""
+async def test_the_id_of_a_duplicate_is_not_stored(leader: Leader) -> None:
+    """The signature does not cover the id: a repeated body could use up ids of later deliveries."""
     project = await leader.project()
     await deliver(leader.store, push(project, "a", delivery_id="first"))
     await deliver(leader.store, push(project, "a", delivery_id="later"))
@@ -190,8 +190,8 @@ async def test_a_finished_workload_is_not_stopped(leader: Leader) -> None:
     assert await deliver(leader.store, gone(project, "a")) == [Delivered(CANCELED, ())]
 
 
-async def test_a_group_is_carried_out_in_its_order(leader: Leader) -> None:
-    """A branch is pushed, deleted, and pushed anew, all in one transaction."""
+async def test_a_group_is_carried_out_in_order(leader: Leader) -> None:
+    """A branch is pushed, deleted, and pushed again, all in one transaction."""
     project = await leader.project()
     first, end, second = await deliver(
         leader.store, push(project, "a"), gone(project, "b"), push(project, "c")
@@ -204,8 +204,8 @@ async def test_a_group_is_carried_out_in_its_order(leader: Leader) -> None:
     ]
 
 
-async def test_of_many_at_once_one_is_carried_out(leader: Leader) -> None:
-    """Each in a transaction of its own, as on several nodes."""
+async def test_of_many_copies_at_once_one_is_carried_out(leader: Leader) -> None:
+    """Each in its own transaction, as on several nodes."""
     project = await leader.project()
     group = [push(project, "a", delivery_id=f"{n}") for n in range(8)]
     outcomes = await asyncio.gather(*[leader.store.deliver([one]) for one in group])
@@ -215,7 +215,7 @@ async def test_of_many_at_once_one_is_carried_out(leader: Leader) -> None:
     assert len(await commands(leader)) == 1
 
 
-async def test_a_repetition_is_stored_without_the_rest(leader: Leader) -> None:
+async def test_a_repetition_is_stored_without_body_and_details(leader: Leader) -> None:
     project = await leader.project()
     [first] = await deliver(leader.store, push(project, "a"))
     one = RepeatedDelivery(project.id, project.version, "github", NOW + 1, "a")
@@ -227,7 +227,7 @@ async def test_a_repetition_is_stored_without_the_rest(leader: Leader) -> None:
     assert [result for result, _ in await listed(leader.store)] == [DUPLICATE, DUPLICATE, CREATED]
 
 
-async def test_a_list_is_of_a_project_and_a_result(leader: Leader) -> None:
+async def test_a_list_shows_one_project_and_one_result(leader: Leader) -> None:
     web, api = await leader.project(), await leader.project("api")
     for body in "abcd":
         await deliver(leader.store, push(web, body), ignored(api, body), ignored(web, f"{body}!"))
@@ -274,7 +274,7 @@ async def test_the_chore_deletes_deliveries_after_a_week(leader: Leader) -> None
     assert (again.result, known.result) == (CREATED, DUPLICATE)
 
 
-async def test_the_secret_before_stays_for_a_day(leader: Leader) -> None:
+async def test_the_former_secret_stays_for_a_day(leader: Leader) -> None:
     store = leader.store
 
     async def put(secret: str | None) -> Project:
@@ -305,6 +305,6 @@ async def test_deliveries_survive_a_restart(db: DatabaseUnderTest) -> None:
     assert await deliver(store, push(project, "a")) == [Delivered(DUPLICATE, first.workloads)]
 
 
-def test_stop_is_the_command_that_deliveries_write() -> None:
+def test_deliveries_write_the_stop_command() -> None:
     kind, payload = inbox.written(inbox.Stop(4, "its deletion"))
     assert (kind, json.loads(payload)) == ("stop", [4, "its deletion"])

@@ -1,4 +1,4 @@
-"""Workers, Boxes, and what each worker should be doing."""
+"""Workers, Boxes, and the jobs that each worker should be running."""
 
 import attrs
 import pytest
@@ -20,7 +20,7 @@ from tests.contract.store_data import (
 )
 
 
-async def test_an_assignment_says_all_that_a_worker_needs(leader: Leader) -> None:
+async def test_an_assignment_has_everything_a_worker_needs(leader: Leader) -> None:
     project = await leader.project(settings='{"repository": "https://example.org/web.git"}')
     done = await leader.submit(build(project, jobs=(spec(), spec("lint", 60.5))))
     await leader.queue(done.id)
@@ -73,7 +73,7 @@ async def test_an_assignment_says_all_that_a_worker_needs(leader: Leader) -> Non
         (JobState.STOPPING, None, True),
     ],
 )
-async def test_whatever_holds_a_box_is_assigned(
+async def test_every_job_that_holds_a_box_is_assigned(
     leader: Leader, state: JobState, started: float | None, stop: bool
 ) -> None:
     project = await leader.project()
@@ -87,7 +87,7 @@ async def test_whatever_holds_a_box_is_assigned(
     assert found.started is (started is not None)
 
 
-async def test_one_that_ended_is_not_assigned_while_the_others_run_on(leader: Leader) -> None:
+async def test_an_ended_job_is_not_assigned_while_the_others_run(leader: Leader) -> None:
     project = await leader.project()
     done = await leader.submit(build(project, jobs=(spec(), spec("lint"))))
     await leader.queue(done.id)
@@ -106,7 +106,7 @@ async def test_one_that_ended_is_not_assigned_while_the_others_run_on(leader: Le
     assert busy.worker_name == "w"
 
 
-async def test_workers_are_shown_with_what_runs_on_them(leader: Leader) -> None:
+async def test_workers_are_shown_with_their_running_jobs(leader: Leader) -> None:
     project = await leader.project()
     one = await leader.submit(build(project, jobs=(spec(), spec("lint"))))
     two = await leader.submit(deploy(project))

@@ -1,6 +1,6 @@
-"""The inbox is read by its shard and emptied by its ids, however much lies there.
+"""The inbox is read by shard and emptied by id, at any length.
 
-SQLite has one shard: its entries are read as they lie, in the order of their ids.
+SQLite has one shard: its entries are read in order of their ids.
 """
 
 import sqlite3
@@ -14,7 +14,7 @@ from boxsched.store.sqlite.connection import worded
 from tests.contract.conftest import DatabaseUnderTest
 
 BLOCKS = load("leading.sql")
-ENTRIES = 20_000  # most of them of shards that nobody leads just now
+ENTRIES = 20_000  # most of them of shards without a leader just now
 MINE = """
 INSERT INTO inbox (shard, kind, payload, workload)
 SELECT CASE WHEN id % 100 = 0 THEN 1 ELSE 2 + id % 7 END, 'submit', '{}', id FROM filler;
@@ -29,7 +29,7 @@ READS = {
 
 
 def plan(db: DatabaseUnderTest, call: Call) -> str:
-    """How the database goes about it, in a well filled inbox."""
+    """Return the database's query plan, with a full inbox."""
     rows = call.rows or ()
     values = [value for row in rows for value in row] + list(call.values)
     if db.url.startswith("postgres"):
@@ -51,7 +51,7 @@ def plan(db: DatabaseUnderTest, call: Call) -> str:
 
 
 @pytest.mark.parametrize("read", READS)
-async def test_a_leader_reads_its_own_entries_alone(db: DatabaseUnderTest, read: str) -> None:
+async def test_a_leader_reads_only_its_own_entries(db: DatabaseUnderTest, read: str) -> None:
     await db.open()
     await db.close()
     found = plan(db, READS[read])

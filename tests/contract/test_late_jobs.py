@@ -1,4 +1,4 @@
-"""Builds that are submitted without jobs: which they are, and what their file gives them."""
+"""Builds that are submitted without jobs, and the jobs that are read for them."""
 
 from boxsched.model import ProjectId, WorkloadId, job_id
 from boxsched.protocol import inbox
@@ -19,7 +19,7 @@ async def told(leader: Leader) -> list[inbox.Planned]:
     return [one for one in commands if isinstance(one, inbox.Planned)]
 
 
-async def test_builds_without_jobs_are_found_in_order_until_they_have_them_or_end(
+async def test_builds_without_jobs_are_found_in_order_until_they_get_jobs_or_end(
     leader: Leader,
 ) -> None:
     project = await leader.project()
@@ -82,7 +82,7 @@ async def test_jobs_that_were_read_are_stored_with_their_commit_and_published(
     assert await told(leader) == [inbox.Planned(id_, asked, COMMIT, None)]
 
 
-async def test_a_second_reading_changes_nothing(leader: Leader) -> None:
+async def test_reading_the_jobs_again_changes_nothing(leader: Leader) -> None:
     project = await leader.project()
     id_ = await without_jobs(leader, project)
     assert await leader.store.plan(id_, (spec("unit"),), COMMIT)

@@ -1,4 +1,4 @@
-"""The leader: fence, batches, and what the schema refuses."""
+"""The leader: its fence, its batches, and what the schema refuses."""
 
 import asyncio
 
@@ -46,10 +46,10 @@ async def test_another_epoch_or_batch_is_refused_and_writes_nothing(
     assert await leader.store.batch_number(SHARD) == before
     assert len(await leader.store.inbox(SHARD, 10)) == 1
     assert await leader.store.last_event(SHARD) == (0, 0)
-    await leader.commit()  # the one that was right goes on
+    await leader.commit()  # the right batch is accepted
 
 
-async def test_a_batch_deletes_its_own_commands_only(leader: Leader) -> None:
+async def test_a_batch_deletes_only_its_own_commands(leader: Leader) -> None:
     await leader.store.ask(SHARD, [stop(WorkloadId(n)) for n in range(1, 6)])
     first, second, third, fourth, fifth = await leader.take_inbox()
     await leader.commit(inbox=(fifth, first, second))
@@ -82,14 +82,14 @@ async def test_one_of_two_simultaneous_commits_of_a_batch_wins(leader: Leader) -
     assert sorted(str(type(each).__name__) for each in outcomes) == ["Committed"] + ["Fenced"] * 4
 
 
-async def test_there_is_no_such_shard(store: Store) -> None:
+async def test_an_unknown_shard_has_no_leader(store: Store) -> None:
     with pytest.raises(Fenced):
         await store.raise_epoch(77, "node")
     with pytest.raises(Fenced):
         await loaded(store, 77)
 
 
-# --- Whole or not at all --------------------------------------------------------------------
+# --- All or nothing -------------------------------------------------------------------------
 
 
 async def test_a_refused_batch_leaves_nothing_behind(leader: Leader) -> None:
@@ -117,7 +117,7 @@ async def test_a_lane_has_one_workload_past_ordering(leader: Leader, past) -> No
         await leader.commit(workloads=(past(done[1].id, NOW),))
 
 
-async def test_lanes_apart_do_not_meet(leader: Leader) -> None:
+async def test_different_lanes_do_not_conflict(leader: Leader) -> None:
     web, app = await leader.project("web"), await leader.project("app")
     new = [
         build(web, "main"),
@@ -131,7 +131,7 @@ async def test_lanes_apart_do_not_meet(leader: Leader) -> None:
     assert {w.state for w in await leader.store.unfinished()} == {State.QUEUED}
 
 
-async def test_one_batch_ends_one_and_begins_the_next_of_its_lane_on_its_box(
+async def test_one_batch_ends_a_workload_and_starts_the_next_of_its_lane_on_its_box(
     leader: Leader,
 ) -> None:
     project = await leader.project()
@@ -189,7 +189,7 @@ async def test_a_box_runs_one_job(leader: Leader) -> None:
     ],
     ids=str,
 )
-async def test_a_state_that_its_times_deny_is_refused(
+async def test_a_state_that_contradicts_its_times_is_refused(
     leader: Leader, change: dict[str, object]
 ) -> None:
     done = await leader.submit(build(await leader.project()))
@@ -253,7 +253,7 @@ async def test_a_submission_that_is_set_aside_never_runs(leader: Leader) -> None
     assert [one.id for one in (await loaded(leader.store)).workloads] == [good.id]
 
 
-async def test_a_command_that_is_set_aside_leaves_its_workload(leader: Leader) -> None:
+async def test_a_stop_that_is_set_aside_leaves_its_workload(leader: Leader) -> None:
     done = await leader.submit(build(await leader.project()))
     await leader.commit(inbox=await leader.take_inbox())
     await leader.store.ask(SHARD, [stop(done.id), stop(done.id)])

@@ -1,4 +1,4 @@
-"""What who leads a shard, or explains it, finds there."""
+"""What is loaded by a leader, or by a node that explains."""
 
 import asyncio
 import threading
@@ -32,7 +32,7 @@ from tests.contract.store_data import (
 )
 
 
-async def test_a_new_leader_finds_what_is_unfinished(db: DatabaseUnderTest) -> None:
+async def test_a_new_leader_finds_all_unfinished_work(db: DatabaseUnderTest) -> None:
     leader = await Leader(await db.open()).lead()
     project = await leader.project()
     over, live, waiting, new = [
@@ -73,7 +73,7 @@ async def test_a_new_leader_finds_what_is_unfinished(db: DatabaseUnderTest) -> N
     assert str(late.id).encode() in entry.payload
 
 
-async def test_a_heads_promise_outlives_its_leader(db: DatabaseUnderTest) -> None:
+async def test_a_promise_to_the_head_outlives_its_leader(db: DatabaseUnderTest) -> None:
     leader = await Leader(await db.open()).lead()
     project = await leader.project()
     head, other = [await leader.submit(build(project)) for _ in range(2)]
@@ -94,7 +94,7 @@ async def test_loading_changes_nothing(leader: Leader) -> None:
     await leader.commit()
 
 
-async def test_boxes_come_into_use_retire_and_go(leader: Leader) -> None:
+async def test_boxes_are_added_retired_and_removed(leader: Leader) -> None:
     one, two, three, _ = (box.id for box in leader.boxes)
     await leader.commit(retired=(one, two), gone=(two, three))
     assert [(box.id, box.retired) for box in (await loaded(leader.store)).state.boxes] == [
@@ -117,10 +117,10 @@ async def test_an_empty_shard_has_its_organization_and_one_without_has_none(stor
 # --- Pages ----------------------------------------------------------------------------------
 
 
-async def test_pages_leave_nothing_out_and_name_nothing_twice(
+async def test_pages_are_complete_and_without_duplicates(
     leader: Leader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if all pages were small."""
+    """Also when all pages are small."""
     monkeypatch.setattr(loading, "PAGE_ROWS", 2)
     monkeypatch.setattr(loading, "PAGE_WORKLOADS", 7)
     monkeypatch.setattr(loading, "PAGE_JOBS", 5)
@@ -163,7 +163,7 @@ async def test_pages_leave_nothing_out_and_name_nothing_twice(
 
 
 class InterruptedLoad(Loaded):
-    """Something is written while it loads."""
+    """Writes something during the load."""
 
     def __init__(self, leader: Leader) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ class InterruptedLoad(Loaded):
         await self.leader.commit(inbox=await self.leader.take_inbox())
 
 
-async def test_all_of_it_is_of_one_moment_while_others_write(
+async def test_a_load_sees_one_moment_while_others_write(
     leader: Leader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "PAGE_WORKLOADS", 1)
@@ -212,7 +212,7 @@ async def test_an_interrupted_load_leaves_the_store_consistent(leader: Leader) -
     assert len((await loaded(leader.store)).workloads) == 1
 
 
-async def test_no_part_of_a_page_has_many_more_jobs_than_its_limit(
+async def test_no_page_has_many_more_jobs_than_its_limit(
     leader: Leader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "PAGE_JOBS", 5)
@@ -227,7 +227,7 @@ async def test_no_part_of_a_page_has_many_more_jobs_than_its_limit(
 
 
 class CancelledLoad(Loaded):
-    """Its task is cancelled while it loads; in a thread of its own it waits for the task's end."""
+    """Its task is cancelled during the load; it waits for the task's end in a thread."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -242,7 +242,7 @@ class CancelledLoad(Loaded):
     task: asyncio.Task[None]
 
 
-async def test_a_load_that_is_cancelled_makes_no_more_calls(leader: Leader) -> None:
+async def test_a_cancelled_load_makes_no_more_calls(leader: Leader) -> None:
     project = await leader.project()
     await leader.store.submit([build(project, f"b{i}") for i in range(10)])
     await leader.commit(inbox=await leader.take_inbox())
@@ -263,7 +263,7 @@ async def test_a_closed_store_is_not_loaded(db: DatabaseUnderTest) -> None:
         await store.load(SHARD, Loaded())
 
 
-# --- Shards apart ---------------------------------------------------------------------------
+# --- Several shards -------------------------------------------------------------------------
 
 OTHER = """
 INSERT INTO organization (id, name, policy, max_boxes, shard) VALUES (2, 'other', 'strict', 3, 2);

@@ -1,5 +1,5 @@
-"""A shard with more than a page waiting, loaded beside others. What it costs is printed, and not
-judged: the machine may be shared. BOXSCHED_TEST_LOAD=100000 for a large one."""
+"""Loads a shard with several pages of waiting workloads beside other work. The cost is printed but
+not checked, because the machine may be shared. BOXSCHED_TEST_LOAD=100000 loads a large shard."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from tests.contract.store_data import NOW, Leader, Loaded, build, finished
 
 
 class LoopMeter:
-    """How long the event loop worked at most without serving others, in CPU time of its thread."""
+    """The longest time the event loop worked without serving others, in CPU time of its thread."""
 
     def __init__(self) -> None:
         self.longest = 0.0
@@ -54,7 +54,9 @@ class Counting(Loaded):
         self.pages += [w.id for w in workloads]
 
 
-async def test_a_shard_of_many_pages_is_loaded_whole_and_lets_others_on(leader: Leader) -> None:
+async def test_a_shard_of_many_pages_is_loaded_whole_and_lets_other_tasks_run(
+    leader: Leader,
+) -> None:
     waiting = int(os.environ.get("BOXSCHED_TEST_LOAD", "4000"))
     live = await fill(leader, waiting, waiting // 2)
     pulse, began, cpu = LoopMeter(), time.perf_counter(), time.process_time()

@@ -21,7 +21,7 @@ class Pair(NamedTuple):
     second: int
 
 
-def test_a_row_goes_by_names_not_by_places() -> None:
+def test_columns_are_mapped_by_name_not_by_position() -> None:
     of = mapper(Point, ("label", "is_lit", "x"), is_lit=bool)
     assert of(("a", 1, 7)) == Point(7, "a", is_lit=True)
 
@@ -61,7 +61,7 @@ def test_a_row_of_another_length_is_refused() -> None:
         ((("x", "label"),), {"is_lit": bool}, "converters of fields without a column: is_lit"),
     ],
 )
-def test_names_that_differ_are_refused_when_the_mapper_is_made(
+def test_different_names_are_refused_when_the_mapper_is_made(
     columns: tuple[tuple[str, ...], ...], options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(TypeError, match=message):

@@ -1,4 +1,4 @@
-"""What a node remembers of its database is written beside the event loop."""
+"""What a node remembers of its database is written outside of the event loop."""
 
 import threading
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_the_highest_timeline_of_a_system_is_remembered() -> None:
 
 
 class Writes:
-    """Of the memory's file: in which thread, and whether it was synced."""
+    """Writes of the memory's file: in which thread, and whether it was synced."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.threads: list[threading.Thread] = []
@@ -47,7 +47,9 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
     return Writes(monkeypatch)
 
 
-async def test_no_store_writes_it_on_the_event_loop(db: DatabaseUnderTest, writes: Writes) -> None:
+async def test_no_store_writes_the_file_on_the_event_loop(
+    db: DatabaseUnderTest, writes: Writes
+) -> None:
     store = await db.open()
     await (await Leader(store).lead()).commit()
     await db.close()

@@ -1,4 +1,5 @@
-"""The outbox: rows of the engine's transaction, claims, outcomes, order, on both databases."""
+"""The outbox: rows written in the engine's transaction, claims, outcomes and order, on both
+databases."""
 
 import asyncio
 
@@ -23,7 +24,7 @@ STARTED, FINISHED = "workload.started", "workload.finished"
 
 
 async def project(leader: Leader, *targets: Target) -> WorkloadId:
-    """A workload of a project with these targets."""
+    """Store a workload of a project with these targets."""
     made, _ = await leader.store.put_project(
         "web", '{"repository": "https://h/a/b"}', None, targets=targets
     )
@@ -49,7 +50,7 @@ async def settle(store: Store, *settled: Settled) -> None:
     await store.settle_and_claim(settled, (), NOW, NOW)
 
 
-async def test_a_batch_writes_a_row_for_each_target_that_asks(leader: Leader) -> None:
+async def test_a_batch_writes_a_row_for_each_interested_target(leader: Leader) -> None:
     workload = await project(leader, hook("h:443"), hook("i:443", STARTED, FINISHED))
     await notify(leader, (workload, STARTED), (workload, FINISHED), (workload, "workload.queued"))
     rows = await leader.store.notifications(None, ABOVE_ALL, 100)
@@ -71,7 +72,7 @@ async def test_a_leader_learns_which_projects_have_targets(leader: Leader) -> No
     assert state.notifying == {named["web"]} and named["other"] == other.id
 
 
-async def test_a_claim_is_one_nodes_until_it_ends(leader: Leader) -> None:
+async def test_a_claim_belongs_to_one_node_until_it_ends(leader: Leader) -> None:
     workload = await project(leader, hook())
     await notify(leader, (workload, FINISHED))
     both = await asyncio.gather(claim(leader.store), claim(leader.store))
@@ -88,14 +89,14 @@ async def test_a_claim_is_one_nodes_until_it_ends(leader: Leader) -> None:
     assert (row.status, row.attempts) == (200, 2)
 
 
-async def test_rows_of_a_workload_and_target_go_in_order(leader: Leader) -> None:
+async def test_rows_of_a_workload_and_target_are_sent_in_order(leader: Leader) -> None:
     workload = await project(leader, hook("h:443", STARTED, FINISHED))
     await notify(leader, (workload, STARTED), (workload, FINISHED))
     [first] = await claim(leader.store)
     assert first.event == STARTED
     assert await claim(leader.store) == []
     await settle(leader.store, Settled(first, WAITING, NOW + 60, 1, 500, "it answered 500"))
-    assert await leader.store.due_hosts(NOW + 59) == []  # what is behind it waits as long
+    assert await leader.store.due_hosts(NOW + 59) == []  # later rows wait as long
     [again] = await claim(leader.store, now=NOW + 60)
     assert (again.id, again.failures) == (first.id, 1)
     await settle(leader.store, Settled(again, DELIVERED, NOW, done_at=NOW))
@@ -103,14 +104,14 @@ async def test_rows_of_a_workload_and_target_go_in_order(leader: Leader) -> None
     assert second.event == FINISHED
 
 
-async def test_a_claim_takes_no_more_of_a_host_than_it_has_room_for(leader: Leader) -> None:
+async def test_a_claim_takes_no_more_rows_of_a_host_than_it_has_room_for(leader: Leader) -> None:
     workload = await project(leader, hook(), hook("h:443", name="hook.2"), hook("i:443"))
     await notify(leader, (workload, FINISHED))
     found = await leader.store.settle_and_claim((), [("h:443", 1), ("i:443", 5)], NOW, NOW + 30)
     assert sorted(one.host for one in found) == ["h:443", "i:443"]
 
 
-async def test_a_dead_one_is_sent_again_and_old_ones_are_dropped(leader: Leader) -> None:
+async def test_a_failed_row_is_sent_again_and_old_ones_are_dropped(leader: Leader) -> None:
     store = leader.store
     workload = await project(leader, hook())
     await notify(leader, (workload, FINISHED))
@@ -121,7 +122,7 @@ async def test_a_dead_one_is_sent_again_and_old_ones_are_dropped(leader: Leader)
     assert not await store.resend_notification(one.id + 1, NOW + 5)
     [again] = await claim(store, now=NOW + 5)
     assert (again.failures, again.since) == (0, NOW + 5)
-    assert await store.resend_notification(one.id, NOW + 6)  # it is being sent: that goes on
+    assert await store.resend_notification(one.id, NOW + 6)  # a row that is being sent continues
     assert await claim(store, now=NOW + 6) == []
     await settle(store, Settled(again, DELIVERED, NOW, done_at=NOW))
     assert await store.drop_old_notifications(NOW + 1, NOW - 9, 10) == 1

@@ -1,4 +1,4 @@
-"""A database that is away: told once, not by everybody who misses it."""
+"""An unavailable database is reported once, not by every caller."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def test_an_outage_is_logged_at_once_then_once_a_minute_and_at_its_end(
     assert "back, after 149.9 s" in last
 
 
-def test_some_that_get_through_do_not_end_it(
+def test_some_successful_calls_do_not_end_an_outage(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     outage = Outage(clock)

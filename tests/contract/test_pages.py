@@ -1,4 +1,4 @@
-"""Pages of workloads: every combination of filters, each within bounds."""
+"""Pages of workloads: every combination of filters, each with a limited number of rows."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ async def filled(leader: Leader) -> tuple[list[Workload], Sequence[ProjectId]]:
 
 
 async def walked(store: Store, wanted: WorkloadFilter) -> tuple[list[WorkloadId], int]:
-    """All pages of it, and how many there were."""
+    """Return the workloads of all pages, and the number of pages."""
     seen: list[WorkloadId] = []
     for count in itertools.count(1):
         page = await store.workloads(wanted)
@@ -78,10 +78,10 @@ def asked_for(one: Workload, wanted: WorkloadFilter) -> bool:
     )
 
 
-async def test_every_combination_of_filters_finds_what_it_asks_for(
+async def test_every_combination_of_filters_finds_the_right_workloads(
     leader: Leader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where few rows are looked at for a page, which then may be empty."""
+    """Also when only few rows are read for a page, which may then be empty."""
     monkeypatch.setattr(pages, "LOOKED_AT_MOST", 7)
     monkeypatch.setattr(pages, "WALK_AT_MOST", 5)
     every, projects = await filled(leader)
@@ -110,7 +110,7 @@ async def test_a_page_looks_at_a_limited_number_of_rows_and_says_where_to_contin
     assert await walked(leader.store, rare) == ([ids[0]], 1)
 
 
-async def test_a_page_has_so_many_jobs_and_not_what_they_run(
+async def test_a_page_has_a_limited_number_of_jobs_without_their_commands(
     leader: Leader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "JOBS_AT_MOST", 10)
@@ -129,7 +129,7 @@ async def test_a_page_has_so_many_jobs_and_not_what_they_run(
     assert found == [[1, 1], [12], [4, 4], [4]]
 
 
-async def test_a_projects_pages_continue_after_its_own_workloads_alone(leader: Leader) -> None:
+async def test_a_projects_pages_contain_only_its_own_workloads(leader: Leader) -> None:
     web, app = await leader.project("web"), await leader.project("app")
     mine = await leader.submit(build(web))
     other = await leader.submit(build(app))

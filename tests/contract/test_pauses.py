@@ -1,4 +1,4 @@
-"""Pauses: set, replaced, ended, told to the leader; of a deleted project; after a rollback."""
+"""Pauses: set, replaced, ended, sent to the leader; with deleted projects and rollbacks."""
 
 import attrs
 import pytest
@@ -18,7 +18,7 @@ def pause(name: str = "freeze", project: ProjectId | None = None, **changes: obj
 
 
 async def told(store: Store) -> list[inbox.Command]:
-    """The commands about pauses in the inbox, oldest first."""
+    """Return the commands about pauses in the inbox, oldest first."""
     commands = [inbox.read(one.kind, one.payload) for one in await store.inbox(SHARD, 2_000)]
     return [one for one in commands if isinstance(one, inbox.PauseSet | inbox.PauseEnded)]
 
@@ -75,9 +75,7 @@ async def test_a_project_that_was_deleted_meanwhile_gets_no_pause(leader: Leader
     assert await leader.store.pauses() == []
 
 
-async def test_there_are_no_more_pauses_than_the_limit(
-    db: DatabaseUnderTest, leader: Leader
-) -> None:
+async def test_the_number_of_pauses_is_limited(db: DatabaseUnderTest, leader: Leader) -> None:
     store = leader.store
     fill(db, MAX_PAUSES - 1)
     assert await store.put_pause(pause("the last"))

@@ -1,4 +1,4 @@
-"""How the databases go about what a service asks them: nothing reads all of a table that grows."""
+"""Query plans of the databases: no query of a service reads a whole table that grows."""
 
 import itertools
 import re
@@ -43,10 +43,10 @@ GROWING = (
     "delivery",
     "project_version",
 )
-# Blocks that insert are not planned, and these are not of one table that grows:
+# Blocks that insert are not checked, and neither are these, which read other tables:
 BY_DESIGN = {
     "load_inbox_workloads",  # a leader's load, page by page along the ids of its inbox
-    "inbox",  # likewise; SQLite has one shard, whose entries lie in their order
+    "inbox",  # the same; SQLite has one shard, whose entries are in order
     "drop_expired_sessions",
     "workload_ids",
 }
@@ -198,10 +198,10 @@ def postgres_plan(raw: psycopg2.extensions.connection, block: Block) -> list[str
 
 
 @pytest.mark.parametrize("block", PLANNED.values(), ids=lambda block: block.name)
-def test_sqlite_reads_no_table_that_grows_whole(
+def test_sqlite_reads_no_growing_table_completely(
     filled_sqlite: sqlite3.Connection, block: Block
 ) -> None:
-    """A scan in order is fine where it ends at a limit."""
+    """A scan in order is fine if it ends at a limit."""
     steps = sqlite_plan(filled_sqlite, block)
     scan = re.compile(rf"SCAN ({'|'.join(GROWING)}|[wjcelhi])\b")
     scans = [step for step in steps if scan.match(step)]
@@ -210,7 +210,7 @@ def test_sqlite_reads_no_table_that_grows_whole(
 
 
 @pytest.mark.parametrize("block", PLANNED.values(), ids=lambda block: block.name)
-def test_postgres_reads_no_table_that_grows_whole(
+def test_postgres_reads_no_growing_table_completely(
     filled_postgres: psycopg2.extensions.connection, block: Block
 ) -> None:
     plan = postgres_plan(filled_postgres, block)
@@ -221,7 +221,7 @@ def test_postgres_reads_no_table_that_grows_whole(
 def test_postgres_reads_by_ids_in_a_snapshot(
     filled_postgres: psycopg2.extensions.connection, name: str
 ) -> None:
-    """Where it is told to go along indexes, it must not go along all of one."""
+    """With scans disabled, the plan must not read a whole index instead."""
     with filled_postgres.cursor() as cursor:
         cursor.execute(ALONG_INDEXES.replace("LOCAL ", ""))
     plan = postgres_plan(filled_postgres, PLANNED[name])
@@ -232,12 +232,12 @@ def test_postgres_reads_by_ids_in_a_snapshot(
 
 
 @pytest.mark.parametrize("block", WALKS.values(), ids=lambda block: block.name)
-def test_a_walk_goes_down_its_index(
+def test_a_walk_reads_its_index_in_order(
     filled_sqlite: sqlite3.Connection,
     filled_postgres: psycopg2.extensions.connection,
     block: Block,
 ) -> None:
-    """It sorts nothing: so the bound on the rows that it looks at is one on its work."""
+    """It sorts nothing, so the limit on the rows is a limit on the work."""
     with filled_postgres.cursor() as cursor:
         cursor.execute(ALONG_INDEXES.replace("LOCAL ", ""))
     theirs = "\n".join(sqlite_plan(filled_sqlite, block))

@@ -1,4 +1,4 @@
-"""What only PostgreSQL can meet: opening it, and its limits."""
+"""What only PostgreSQL has: opening it, and its limits."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from tests.contract.postgres_server import execute
 from tests.contract.postgres_sessions import asked, driver_of, statement
 from tests.contract.store_data import Leader, build, event
 
-GENEROUS_SECONDS = 10.0  # what takes two seconds at most on a quiet machine
+GENEROUS_SECONDS = 10.0  # what takes at most 2 s on a quiet machine
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def db(postgres_db: PostgresUnderTest) -> PostgresUnderTest:
 # --- Opening --------------------------------------------------------------------------------
 
 
-async def test_of_services_that_start_at_once_on_an_empty_database_one_makes_it(
+async def test_of_services_that_start_at_once_on_an_empty_database_one_creates_it(
     db: PostgresUnderTest,
 ) -> None:
     stores = await asyncio.gather(*(db.open(f"node-{number}") for number in range(4)))
@@ -71,7 +71,7 @@ async def test_a_closed_store_is_away(db: PostgresUnderTest) -> None:
         ("/nowhere", "cannot connect"),
     ],
 )
-async def test_no_server_there(place: str, why: str, tmp_path: Path) -> None:
+async def test_no_server_at_the_address(place: str, why: str, tmp_path: Path) -> None:
     url = f"postgresql:///x?host={place}" if place[0] == "/" else f"postgresql://u:s3cret@{place}/x"
     began = time.monotonic()
     with pytest.raises(StoreAway, match=why) as caught:
@@ -80,7 +80,7 @@ async def test_no_server_there(place: str, why: str, tmp_path: Path) -> None:
     assert "s3cret" not in caught.value.message
 
 
-async def test_a_server_that_says_nothing(tmp_path: Path) -> None:
+async def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
     async with _mute() as port:
         began = time.monotonic()
         with pytest.raises(StoreAway, match="no answer"):
@@ -90,7 +90,7 @@ async def test_a_server_that_says_nothing(tmp_path: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def _mute() -> AsyncIterator[int]:
-    """Takes connections, and that is all."""
+    """Accepts connections and does nothing."""
     gone = asyncio.Event()
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -119,13 +119,13 @@ async def test_every_session_has_its_limits(store: Store) -> None:
     assert found == [tuple(limits.values())]
 
 
-# --- What the schema does by itself ---------------------------------------------------------
+# --- What the schema enforces by itself -------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "change", ["UPDATE event SET data = '{}'", "DELETE FROM event", "TRUNCATE event"]
 )
-async def test_the_history_can_only_grow(
+async def test_the_history_is_append_only(
     leader: Leader, db: PostgresUnderTest, change: str
 ) -> None:
     await leader.commit(events=(event("x", time.time()),))
@@ -133,9 +133,7 @@ async def test_the_history_can_only_grow(
         execute(db.url, change)
 
 
-async def test_ids_may_grow_past_what_a_short_integer_holds(
-    leader: Leader, db: PostgresUnderTest
-) -> None:
+async def test_ids_may_exceed_a_short_integer(leader: Leader, db: PostgresUnderTest) -> None:
     execute(db.url, "SELECT setval('workload_id', 3000000000)")
     project = await leader.project()
     done = await leader.submit(build(project))
@@ -197,7 +195,7 @@ async def test_a_frozen_transaction_is_rolled_back(store: Store) -> None:
 async def test_a_batch_that_is_found_is_as_durable_as_one_that_was_answered(
     db: PostgresUnderTest, other: psycopg2.extensions.connection
 ) -> None:
-    """Only what writes waits for a synchronous standby: a transaction with an id."""
+    """Only writes wait for a synchronous standby: a transaction with an id."""
     store = await db.open()
     other.autocommit = True
     next_id = "SELECT CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"
@@ -226,9 +224,7 @@ async def test_a_warning_that_is_read_together_with_the_answer_is_seen(
     answered += f" WHERE pid = {connection.announced_pid}"
     steps = statement("UPDATE organization SET name = name", "nothing")
     writing = asyncio.create_task(connection.transact(WRITE, steps))
-    await asyncio.sleep(
-        0
-    )  # it is sent, and the loop reads nothing until all of the answer is there
+    await asyncio.sleep(0)  # the answer is sent, but the loop has not read it yet
     while asked(watcher, answered) != [(True,)]:
         pass
     with pytest.raises(OutcomeUnknown):

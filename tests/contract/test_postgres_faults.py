@@ -1,4 +1,5 @@
-"""Servers that die, networks that cut: what was answered is there, what was not is known to be."""
+"""Servers that die and networks that cut: answered work is stored, and open outcomes are known as
+such."""
 
 import asyncio
 import itertools
@@ -20,12 +21,12 @@ from tests.contract.pooling_proxy import pooled
 from tests.contract.postgres_server import PostgresServer, database, served
 from tests.contract.store_data import NOW, Leader, build, event, key
 
-GENEROUS_SECONDS = 10.0  # what the promise of two seconds may take on a busy machine
+GENEROUS_SECONDS = 10.0  # the promised two seconds, on a busy machine
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """One that may be killed."""
+    """A server that the test may kill."""
     with served() as server:
         yield server
 
@@ -155,7 +156,7 @@ async def test_a_proxy_that_pools_transactions_is_refused(
             await open_store(url.replace(f":{server.port}/", f":{port}/"), tmp_path).open()
 
 
-async def test_a_proxy_that_pools_sessions_is_not_in_the_way(
+async def test_a_proxy_that_pools_sessions_works(
     server: PostgresServer, url: str, tmp_path: Path
 ) -> None:
     async with pooled(server.port, pools_transactions=False) as port:
@@ -169,7 +170,7 @@ async def test_a_proxy_that_pools_sessions_is_not_in_the_way(
 
 
 class Client:
-    """Submits, each under a key of its own; keeps what was answered, and what was not."""
+    """Submits, each time under a new key; records which were answered and which were not."""
 
     def __init__(self, store: Store, project: Project) -> None:
         self.store = store
@@ -178,7 +179,7 @@ class Client:
         self.unknown: set[str] = set()
         self.refused: set[str] = set()
         self._keys = itertools.count(1)
-        self._answer = asyncio.Semaphore(0)  # let go of at each answer
+        self._answer = asyncio.Semaphore(0)  # released at each answer
 
     async def until_answered(self, more: int) -> None:
         async with asyncio.timeout(20):
@@ -208,7 +209,7 @@ class Client:
 
 
 async def _lead(store: Store, until: asyncio.Event) -> None:
-    """An engine without a core: takes note of what its inbox says."""
+    """Register what the inbox contains, like an engine without a core."""
     leader = Leader(store)
     while not until.is_set():
         try:

@@ -1,4 +1,4 @@
-"""Several sessions on one PostgreSQL: two nodes, two leaders, and backends sent away."""
+"""Several sessions on one PostgreSQL: two nodes, two leaders, and disconnected backends."""
 
 import asyncio
 
@@ -30,7 +30,7 @@ async def test_one_key_on_two_nodes_at_once_is_one_workload(
     web, app = await leader.project("web"), await leader.project("app")
     nodes = [leader.store, await db.open("node-2")]
     for number in range(10):
-        # Of two projects: no lock on a row keeps them apart, and they go opposite ways.
+        # Of two projects: no row lock separates them, and they are written in opposite orders.
         group = [
             build(web, idempotency=key(f"a{number}")),
             build(app, idempotency=key(f"b{number}")),
@@ -42,14 +42,14 @@ async def test_one_key_on_two_nodes_at_once_is_one_workload(
     assert len(await nodes[0].unfinished()) == 20
 
 
-async def test_numbers_of_two_nodes_are_given_once_and_without_a_gap(
+async def test_two_nodes_give_each_number_once_and_without_a_gap(
     leader: Leader, db: PostgresUnderTest
 ) -> None:
     project = await leader.project()
     nodes = [leader.store, await db.open("node-2")]
 
     async def submitted(i: int) -> list[int]:
-        """The numbers of a group; as a client does, it asks again where there was no answer."""
+        """Return the numbers of a group; ask again where there was no answer, as a client does."""
         group = [build(project, idempotency=key(f"{i}-{n}")) for n in range(1 + i % 5)]
         while True:
             try:
@@ -66,10 +66,10 @@ async def test_numbers_of_two_nodes_are_given_once_and_without_a_gap(
     assert [w.number for w in unfinished] == sorted(numbers), "ids grow with the numbers"
 
 
-async def test_a_chunk_that_comes_to_two_nodes_at_once_is_stored_once(
+async def test_a_chunk_that_reaches_two_nodes_at_once_is_stored_once(
     leader: Leader, db: PostgresUnderTest
 ) -> None:
-    """A worker that changes its connection says again what was not acknowledged."""
+    """A worker that changes its connection repeats what was not acknowledged."""
     nodes = [leader.store, await db.open("node-2")]
     jobs = [JobId(n << 10) for n in range(1, 21)]
     for number in range(10):
@@ -108,7 +108,8 @@ async def test_a_write_that_waits_while_the_epoch_is_raised_is_refused(
 async def test_an_error_that_only_looks_like_a_fence(
     leader: Leader, db: PostgresUnderTest, other: psycopg2.extensions.connection, unsafe: str
 ) -> None:
-    """Each lets an old leader commit after the epoch was raised; hence ours writes the row."""
+    """Each case lets an old leader commit after the epoch was raised, so our session writes the
+    row."""
     assert asked(other, unsafe.format(epoch=leader.epoch))
     await (await db.open("node-2")).raise_epoch(SHARD, "node-2")
     asked(other, "INSERT INTO event VALUES (1, 99, 1, 'x', 0, NULL, NULL, '{}')")
@@ -116,7 +117,7 @@ async def test_an_error_that_only_looks_like_a_fence(
     assert await leader.store.last_event(SHARD) == (99, 1)
 
 
-async def test_a_new_leader_waits_for_a_write_under_way_and_finds_it(
+async def test_a_new_leader_waits_for_a_running_write_and_finds_it(
     leader: Leader, db: PostgresUnderTest, other: psycopg2.extensions.connection
 ) -> None:
     await leader.store.ask(SHARD, [("stop", b"[1]")])
@@ -154,13 +155,13 @@ async def test_a_batch_takes_two_round_trips(leader: Leader) -> None:
     assert trips == {"commit": 1}
 
 
-# --- Sent away ------------------------------------------------------------------------------
+# --- Disconnected ---------------------------------------------------------------------------
 
 
 async def test_a_canceled_statement_does_not_end_a_loop(
     leader: Leader, db: PostgresUnderTest, other: psycopg2.extensions.connection
 ) -> None:
-    """aiopg makes CancelledError of it, which would."""
+    """aiopg raises CancelledError for it, which would end the loop."""
     errors: list[Exception] = []
 
     async def loop() -> None:
@@ -182,7 +183,7 @@ async def test_a_canceled_statement_does_not_end_a_loop(
     assert len(await leader.store.events_after(SHARD, 0, 0, 10)) == 1
 
 
-async def test_a_backend_that_ends_in_a_transaction(
+async def test_a_backend_that_ends_during_a_transaction(
     leader: Leader, db: PostgresUnderTest, other: psycopg2.extensions.connection
 ) -> None:
     project = await leader.project()

@@ -1,4 +1,4 @@
-"""Values written into SQL by hand: each comes back as it went in, or is refused."""
+"""Values that we write into SQL text: each returns unchanged or is refused."""
 
 from collections.abc import Iterator
 
@@ -53,7 +53,7 @@ ENUMS = (State, JobState, Result, StopCause, Kind, Cancellation, Policy)
 
 @pytest.fixture(scope="module")
 def raw(postgres: str) -> Iterator[Raw]:
-    """A session set up as each of ours."""
+    """Set up a session like each of ours."""
     connection = psycopg2.connect(postgres, client_encoding="UTF8")
     connection.autocommit = True
     asked(connection, _SESSION)
@@ -64,7 +64,7 @@ def raw(postgres: str) -> Iterator[Raw]:
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[list[str], list[tuple[object, ...]], list[object]]:
-    """The types of columns, rows of them, and values of one more row beside them."""
+    """Column types, rows of them, and one more row of values."""
     types = draw(st.lists(st.sampled_from(sorted(TYPES)), min_size=1, max_size=4))
     row = st.tuples(*(st.none() | TYPES[type_] for type_ in types))
     rows = draw(st.lists(row, min_size=1, max_size=4))
@@ -82,7 +82,7 @@ def came_back(value: object) -> object:
 @example((["text", "text"], [("'", "\\"), ("%s", ":b1")], ["\\'", "%%"]))
 @example((["numeric"], [(-1,), (-(1 << 63),)], [0]))
 @example((["double precision"], [(5e-324,), (-1.7976931348623157e308,)], [0.1 + 0.2]))
-def test_values_come_back_as_they_went_in(
+def test_values_return_unchanged(
     raw: Raw, table: tuple[list[str], list[tuple[object, ...]], list[object]]
 ) -> None:
     types, rows, beside = table
@@ -114,7 +114,7 @@ def test_a_text_that_cannot_be_stored_is_refused_in_every_context(raw: Raw, valu
     try:
         (written,) = literals((value,))
         ((back,),) = asked(raw, f"SELECT {written}")
-    except ValueError:  # also that of a half character
+    except ValueError:  # also a surrogate
         assert "\0" in value or any("\ud800" <= c <= "\udfff" for c in value)
     else:
         assert back == value
@@ -131,7 +131,7 @@ def test_invalid_numbers_are_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", [object(), 1j, [1], (1,), {}, bytearray(b"x"), memoryview(b"x")])
-def test_a_type_that_is_not_known_is_not_written(value: object) -> None:
+def test_an_unknown_type_is_not_written(value: object) -> None:
     with pytest.raises(KeyError):
         literals((value,))
 
@@ -142,13 +142,13 @@ def test_enum_members_are_written_as_their_values(raw: Raw) -> None:
     assert list(row) == [word.value for word in words]
 
 
-async def test_a_session_means_by_a_text_what_we_do(store: Store) -> None:
+async def test_a_session_reads_a_text_as_we_mean_it(store: Store) -> None:
     shown = "SELECT current_setting('standard_conforming_strings'), current_setting('{}')"
     found = await driver_of(store).serving.read(statement, shown.format("client_encoding"))
     assert found == [("on", "UTF8")]
 
 
-async def test_an_url_cannot_change_that(db: PostgresUnderTest) -> None:
+async def test_an_url_cannot_change_how_a_session_reads_texts(db: PostgresUnderTest) -> None:
     db.url += "?client_encoding=latin1&options=-cstandard_conforming_strings%3Doff"
     leader = await Leader(await db.open()).lead()
     done = await leader.submit(build(await leader.project(), message="\\' \u2603"))
@@ -165,7 +165,7 @@ def db(postgres_db: PostgresUnderTest) -> PostgresUnderTest:
     return postgres_db
 
 
-async def test_texts_of_a_submission_come_back(leader: Leader) -> None:
+async def test_texts_of_a_submission_return_unchanged(leader: Leader) -> None:
     project = await leader.project()
     for text in NASTY:
         jobs = (attrs.evolve(spec(), commands=(text,), environment={"X": text}),)

@@ -1,4 +1,5 @@
-"""The versions of a project's settings: with who and when, bounded, gone with the project."""
+"""The versions of a project's settings: author and time, a limited number, deleted with the
+project."""
 
 import asyncio
 

@@ -18,7 +18,7 @@ async def put(store: Store, name: str = "web", settings: str = "{}", **changes: 
     return await store.put_project(name, settings, changes.pop("max_boxes", None), changes)
 
 
-async def test_the_organization_begins_with_the_defaults_and_keeps_what_is_set(
+async def test_the_organization_starts_with_the_defaults_and_keeps_new_settings(
     db: DatabaseUnderTest,
 ) -> None:
     store = await db.open()
@@ -35,7 +35,7 @@ async def test_new_queue_settings_are_sent_to_the_leader(leader: Leader) -> None
 
 
 async def test_a_workload_that_exceeds_the_plan_is_not_stored(leader: Leader) -> None:
-    """Whatever plan a node had in mind when it checked it."""
+    """Whatever plan the node used when it checked the workload."""
     project = await leader.project()
     store = leader.store
     await store.set_organization(attrs.evolve(await store.organization(), max_boxes=2))
@@ -56,7 +56,7 @@ async def test_a_project_is_created_then_replaced_under_a_new_version(store: Sto
     assert await store.project("other") is None
 
 
-async def test_projects_come_by_name(store: Store) -> None:
+async def test_projects_are_listed_by_name(store: Store) -> None:
     for name in ("b", "c", "a"):
         await put(store, name)
     assert [project.name for project in await store.projects()] == ["a", "b", "c"]
@@ -82,7 +82,9 @@ async def test_the_leader_is_notified_of_a_project(store: Store) -> None:
     assert inbox.read(entry.kind, entry.payload) == inbox.ProjectSet(project.id, "web", 3)
 
 
-async def test_deleting_waits_for_the_last_unfinished_workload(leader: Leader) -> None:
+async def test_a_project_is_deleted_only_after_its_last_workload_has_finished(
+    leader: Leader,
+) -> None:
     project = await leader.project()
     done = await leader.submit(build(project))
     with pytest.raises(Conflict):
@@ -100,7 +102,7 @@ async def test_deleting_waits_for_the_last_unfinished_workload(leader: Leader) -
 
 
 async def test_a_name_is_free_again_and_its_numbers_continue(leader: Leader) -> None:
-    """So web#1 is one workload for good."""
+    """So web#1 is always the same workload."""
     first = await leader.project()
     old = await leader.submit(build(first))
     await leader.commit(ended=(finished(old.id, NOW, Result.CANCELED),))

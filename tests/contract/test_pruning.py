@@ -1,4 +1,4 @@
-"""What is old goes: with all that belongs to it, and nothing that is still needed."""
+"""Old data is deleted completely, except what is still needed."""
 
 import asyncio
 import time
@@ -43,12 +43,12 @@ async def deployed(leader: Leader, project: Project, of: WorkloadId) -> Workload
 
 
 async def said_last(leader: Leader) -> None:
-    """The newest event stays: here it is of no workload."""
+    """The newest event stays: here it belongs to no workload."""
     await leader.commit(events=(event("project.changed", leader.now()),))
 
 
 async def prune(store: Store, before: float = LATER, limit: int = 500) -> tuple[int, int]:
-    """All that there is, slice by slice; how many events and workloads went."""
+    """Delete everything, slice by slice; return the number of events and workloads."""
     events = workloads = 0
     while (done := await store.prune_history(SHARD, before, limit)).events:
         events += done.events
@@ -65,7 +65,7 @@ async def left(store: Store) -> list[WorkloadId]:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 500])
-async def test_a_workload_goes_with_all_that_belongs_to_it(
+async def test_a_workload_is_deleted_with_everything_that_belongs_to_it(
     leader: Leader, db: DatabaseUnderTest, limit: int
 ) -> None:
     project = await leader.project()
@@ -84,7 +84,7 @@ async def test_a_workload_goes_with_all_that_belongs_to_it(
     assert await check(db.url) == []
 
 
-async def test_only_what_is_old_goes(leader: Leader, db: DatabaseUnderTest) -> None:
+async def test_only_old_data_is_deleted(leader: Leader, db: DatabaseUnderTest) -> None:
     project = await leader.project()
     first = await ran(leader, project, Result.FAILED)
     before = leader.now()
@@ -96,7 +96,9 @@ async def test_only_what_is_old_goes(leader: Leader, db: DatabaseUnderTest) -> N
     assert await check(db.url) == []
 
 
-async def test_what_is_needed_stays_and_goes_later(leader: Leader, db: DatabaseUnderTest) -> None:
+async def test_needed_data_stays_and_is_deleted_later(
+    leader: Leader, db: DatabaseUnderTest
+) -> None:
     project = await leader.project()
     live_build = await ran(leader, project, branch="live")
     live = await deployed(leader, project, live_build)
@@ -115,7 +117,7 @@ async def test_what_is_needed_stays_and_goes_later(leader: Leader, db: DatabaseU
     stay = [live_build, live, passed, named, repeated, due, waits.id, again.id]
     assert await left(leader.store) == stay
     assert await check(db.url) == []
-    # Their time comes, too.
+    # Later they are deleted, too.
     await leader.store.drop_due(DeployDue(due, "staging"))
     newest = await ran(leader, project)
     await leader.start(waits.id, 0)
@@ -169,7 +171,7 @@ async def test_a_workload_can_continue_after_its_old_events_were_deleted(
     assert await check(db.url) == []
 
 
-async def test_a_batch_goes_as_a_whole(leader: Leader, db: DatabaseUnderTest) -> None:
+async def test_a_batch_is_deleted_as_a_whole(leader: Leader, db: DatabaseUnderTest) -> None:
     many = tuple(event("project.changed", leader.now()) for _ in range(40))
     await leader.commit(events=many)
     await said_last(leader)
@@ -187,7 +189,7 @@ async def test_the_newest_events_stay(leader: Leader) -> None:
 
 
 async def test_young_events_cannot_be_deleted(leader: Leader) -> None:
-    """Whatever a node believes: the database refuses it, and nothing is done."""
+    """The database refuses it, whatever a node asks, and nothing is deleted."""
     at = time.time() - 7 * 86_400
     await leader.commit(events=(event("project.changed", NOW), event("project.changed", at)))
     await said_last(leader)
@@ -211,7 +213,9 @@ async def test_two_nodes_that_prune_at_once_count_each_once(
     assert await check(db.url) == []
 
 
-async def test_a_key_of_what_is_gone_counts_as_new(leader: Leader, db: DatabaseUnderTest) -> None:
+async def test_an_idempotency_key_of_a_deleted_workload_counts_as_new(
+    leader: Leader, db: DatabaseUnderTest
+) -> None:
     project = await leader.project()
     await ran(leader, project, Result.FAILED, idempotency=key("k"))
     await ran(leader, project, Result.FAILED)
@@ -222,7 +226,7 @@ async def test_a_key_of_what_is_gone_counts_as_new(leader: Leader, db: DatabaseU
     assert not again.repeated or again.id in await left(leader.store)
 
 
-async def test_a_deleted_project_is_forgotten_at_last(
+async def test_a_deleted_project_is_removed_in_the_end(
     leader: Leader, db: DatabaseUnderTest
 ) -> None:
     project = await leader.project("gone")
@@ -250,7 +254,9 @@ async def prune_logs(leader: Leader, before: float, limit: int) -> int:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
-async def test_logs_of_old_workloads_go(leader: Leader, db: DatabaseUnderTest, limit: int) -> None:
+async def test_logs_of_old_workloads_are_deleted(
+    leader: Leader, db: DatabaseUnderTest, limit: int
+) -> None:
     project = await leader.project()
     old = [await ran(leader, project, branch=f"b{n}", created_at=NOW + n) for n in range(3)]
     waits = await leader.submit(build(project, branch="w", created_at=NOW + 3))
@@ -263,8 +269,8 @@ async def test_logs_of_old_workloads_go(leader: Leader, db: DatabaseUnderTest, l
     assert await prune_logs(leader, before, limit) == 0
 
 
-async def test_a_long_log_goes_from_its_end(leader: Leader, db: DatabaseUnderTest) -> None:
-    """What is left of it at any moment is a log without a gap."""
+async def test_a_long_log_is_deleted_from_its_end(leader: Leader, db: DatabaseUnderTest) -> None:
+    """So the rest is always a log without a gap."""
     done = await ran(leader, await leader.project())
     job = job_id(done, 0)
     for n in range(1, 10):
@@ -279,8 +285,8 @@ async def test_a_long_log_goes_from_its_end(leader: Leader, db: DatabaseUnderTes
     assert sizes == sorted(sizes, reverse=True) and sizes[-1] == 0 and len(sizes) > 4
 
 
-async def test_logs_of_what_is_gone_go(leader: Leader, db: DatabaseUnderTest) -> None:
-    """As after a crash between the two, of a program that did it in another order."""
+async def test_logs_of_deleted_workloads_are_deleted(leader: Leader, db: DatabaseUnderTest) -> None:
+    """As after a crash between the two, in a program that used another order."""
     db.plant("INSERT INTO log_chunk VALUES (999424, 1, 0, 1, 'x')")
     assert await prune_logs(leader, NOW, 10) == 1
 
@@ -289,8 +295,8 @@ async def test_logs_of_what_is_gone_go(leader: Leader, db: DatabaseUnderTest) ->
 
 
 @pytest.mark.parametrize("gone", [1, 3])
-async def test_a_cursor_that_is_gone_leads_on(leader: Leader, gone: int) -> None:
-    """Between two pages: what is behind it comes, once."""
+async def test_a_deleted_cursor_still_leads_to_the_next_page(leader: Leader, gone: int) -> None:
+    """Between two pages: the next page has what follows it, once."""
     project = await leader.project()
     stays = await ran(leader, project, branch="stays")
     ids = [await ran(leader, project, Result.FAILED) for _ in range(4)]
@@ -306,7 +312,7 @@ async def test_a_cursor_that_is_gone_leads_on(leader: Leader, gone: int) -> None
     assert await left(leader.store) == [stays, other]
 
 
-async def test_ids_that_were_given_are_told_from_those_that_were_not(leader: Leader) -> None:
+async def test_ids_of_deleted_workloads_differ_from_unknown_ids(leader: Leader) -> None:
     project = await leader.project()
     first = await ran(leader, project, Result.FAILED)
     last = await ran(leader, project, Result.FAILED)
@@ -317,7 +323,7 @@ async def test_ids_that_were_given_are_told_from_those_that_were_not(leader: Lea
     assert not await leader.store.was_given(WorkloadId(last + 1))
 
 
-async def test_the_size_of_the_database(store: Store, db: DatabaseUnderTest) -> None:
+async def test_the_size_of_the_database_is_reported(store: Store, db: DatabaseUnderTest) -> None:
     size = await store.database_bytes()
     assert size > 100_000
     if db.url.startswith("sqlite"):

@@ -1,4 +1,4 @@
-"""The chore that deletes what is old: when it does, how much at once, and when it does not."""
+"""The chore that deletes old data: when it does, how much at once, and when it does not."""
 
 import logging
 
@@ -14,13 +14,13 @@ from tests.contract.test_pruning import left, ran, said_last
 from tests.engine.harness import HeldClock
 
 
-def test_keys_are_gone_before_their_workloads_are() -> None:
+def test_keys_are_deleted_before_their_workloads() -> None:
     assert LEAST_DAYS * DAY_SECONDS > KEY_SECONDS
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> HeldClock:
-    """Of the node and of the database."""
+    """The clocks of the node and of the database."""
     held = HeldClock(NOW)
 
     async def time(_: Store) -> float:
@@ -57,7 +57,7 @@ async def old(leader: Leader) -> Leader:
     return leader
 
 
-async def test_logs_go_first_and_the_history_later(old: Leader, clock: HeldClock) -> None:
+async def test_logs_are_deleted_first_and_the_history_later(old: Leader, clock: HeldClock) -> None:
     one = chore(old, clock)
     for days, counts in (
         (29, {}),
@@ -71,7 +71,7 @@ async def test_logs_go_first_and_the_history_later(old: Leader, clock: HeldClock
     assert len(await left(old.store)) == 1
 
 
-async def test_zero_days_keep_it(old: Leader, clock: HeldClock) -> None:
+async def test_zero_days_keep_everything(old: Leader, clock: HeldClock) -> None:
     one = chore(old, clock, 0, 0)
     clock.time = NOW + 1e9
     assert not await one.run_once()
@@ -79,7 +79,7 @@ async def test_zero_days_keep_it(old: Leader, clock: HeldClock) -> None:
     assert not +one.pruned
 
 
-async def test_nothing_goes_while_the_clocks_differ(
+async def test_nothing_is_deleted_while_the_clocks_differ(
     old: Leader,
     clock: HeldClock,
     monkeypatch: pytest.MonkeyPatch,
@@ -98,7 +98,7 @@ async def test_nothing_goes_while_the_clocks_differ(
     assert "the database's clock was set" in caplog.text
 
 
-async def test_slices_are_small_and_there_is_more(
+async def test_slices_are_small_until_nothing_is_left(
     old: Leader, clock: HeldClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pruning, "EVENTS_A_SLICE", 6)
@@ -128,7 +128,7 @@ async def test_a_slow_slice_is_followed_by_a_smaller_one(
     assert asked == [500, 250, 125, 62, 50, 50, 50, 50, 50, 100, 200, 400, 500, 500]
 
 
-async def test_what_stayed_is_looked_at_now_and_then(old: Leader, clock: HeldClock) -> None:
+async def test_what_stayed_is_checked_again_at_intervals(old: Leader, clock: HeldClock) -> None:
     project = await old.store.project("web")
     assert project is not None
     await ran(old, project)

@@ -1,4 +1,4 @@
-"""Reads for API and page."""
+"""Reads for the API and the page."""
 
 import asyncio
 import threading
@@ -25,11 +25,11 @@ from tests.contract.store_data import (
 )
 
 
-async def test_the_store_answers(store: Store) -> None:
+async def test_the_store_responds_to_a_ping(store: Store) -> None:
     await store.ping()
 
 
-async def test_there_is_no_such_workload(leader: Leader) -> None:
+async def test_an_unknown_workload_is_not_found(leader: Leader) -> None:
     assert await leader.store.workload(WorkloadId(4711)) is None
     project = await leader.project()
     assert await leader.store.find_number("web", 1) is None
@@ -37,7 +37,7 @@ async def test_there_is_no_such_workload(leader: Leader) -> None:
     assert await leader.store.find_number("web", 1) == done.id
 
 
-async def test_a_workload_through_its_life(leader: Leader) -> None:
+async def test_a_workload_from_submission_to_end(leader: Leader) -> None:
     project = await leader.project()
     done = await leader.submit(build(project))
     queued_at = await leader.queue(done.id)
@@ -63,7 +63,7 @@ async def test_a_workload_through_its_life(leader: Leader) -> None:
     assert (job.started_at, job.finished_at) == (finished_at - 1, finished_at)
 
 
-async def test_pages_go_newest_first_and_on_after_the_last(leader: Leader) -> None:
+async def test_pages_go_from_newest_to_oldest(leader: Leader) -> None:
     project = await leader.project()
     group = [build(project, f"b{i}", jobs=(spec(), spec("lint"))) for i in range(25)]
     ids = [o.id for o in await leader.store.submit(group) if isinstance(o, Submitted)]
@@ -81,7 +81,7 @@ async def test_pages_go_newest_first_and_on_after_the_last(leader: Leader) -> No
     assert seen == ids[::-1]
 
 
-async def test_pages_of_what_was_asked_for(leader: Leader) -> None:
+async def test_pages_of_filtered_workloads(leader: Leader) -> None:
     web, app = await leader.project("web"), await leader.project("app")
     outcomes = await leader.store.submit(
         [
@@ -123,7 +123,9 @@ async def test_pages_of_what_was_asked_for(leader: Leader) -> None:
     assert await page(result=Result.FAILED, project=web.id) == []
 
 
-async def test_unfinished_by_id_and_finished_latest_first(leader: Leader) -> None:
+async def test_unfinished_workloads_are_listed_by_id_and_finished_ones_latest_first(
+    leader: Leader,
+) -> None:
     project = await leader.project()
     group = [build(project, f"b{i}") for i in range(6)]
     ids = [o.id for o in await leader.store.submit(group) if isinstance(o, Submitted)]
@@ -138,10 +140,10 @@ async def test_unfinished_by_id_and_finished_latest_first(leader: Leader) -> Non
     assert all(not w.jobs for w in (*shown.unfinished, *shown.finished))
 
 
-async def test_an_activity_is_of_one_moment(
+async def test_an_activity_shows_one_moment(
     leader: Leader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Builds end while it is read, page by page: each stands in one list, once."""
+    """Builds end while it is read page by page: each is in exactly one list."""
     monkeypatch.setattr(reads, "PAGE_WORKLOADS", 2)
     project = await leader.project()
     group = [build(project, f"b{i}") for i in range(30)]
@@ -180,7 +182,7 @@ async def test_pages_are_encoded_outside_of_the_event_loop(
     assert threading.get_ident() not in threads
 
 
-async def test_how_many_went_ahead_of_one_that_waits(
+async def test_the_number_of_workloads_that_ran_ahead_of_a_waiting_one(
     leader: Leader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = await leader.project()
@@ -203,7 +205,7 @@ async def test_how_many_went_ahead_of_one_that_waits(
     await leader.commit(ended=(finished(later[3], leader.now(), Result.CANCELED),))
     assert await overtaken(waits, since) == 2
     monkeypatch.setattr(reads, "OVERTAKING_SEEN", 3)
-    assert await overtaken(waits, since) is None  # four have finished since: they are not counted
+    assert await overtaken(waits, since) is None  # four have finished since, which are not counted
 
 
 # --- Logs (V18) -----------------------------------------------------------------------------
@@ -211,7 +213,7 @@ async def test_how_many_went_ahead_of_one_that_waits(
 JOB = JobId(41 << 10)
 
 
-async def test_a_log_is_read_from_anywhere(store: Store) -> None:
+async def test_a_log_is_read_from_any_offset(store: Store) -> None:
     await store.append_log(
         [(JOB, 1, 0, b"hello "), (JOB, 1, 6, b"\x00\xffworld"), (JOB, 2, 0, b"!")]
     )
@@ -227,7 +229,7 @@ async def test_a_log_is_read_from_anywhere(store: Store) -> None:
     assert ends == [len(whole), 1, 0, 0]
 
 
-async def test_chunks_that_come_again_change_nothing(store: Store) -> None:
+async def test_repeated_chunks_change_nothing(store: Store) -> None:
     chunks = [(JOB, 1, 0, b"abc"), (JOB, 1, 3, b"def")]
     await store.append_log(chunks)
     await store.append_log(chunks)
@@ -235,7 +237,7 @@ async def test_chunks_that_come_again_change_nothing(store: Store) -> None:
     assert await store.log(JOB, 1, 0, 100) == b"abcdef"
 
 
-async def test_of_an_overlapping_chunk_only_the_new_part_counts(store: Store) -> None:
+async def test_only_the_new_part_of_an_overlapping_chunk_is_stored(store: Store) -> None:
     await store.append_log([(JOB, 1, 0, b"abc")])
     await store.append_log([(JOB, 1, 2, b"cdef"), (JOB, 1, 5, b"fgh"), (JOB, 1, 8, b"")])
     assert await store.log(JOB, 1, 0, 100) == b"abcdefgh"
@@ -252,7 +254,7 @@ async def test_a_chunk_that_would_leave_a_gap_waits_until_it_is_sent_in_order(
 
 
 async def test_output_that_the_database_lost_is_marked_in_the_log(db: DatabaseUnderTest) -> None:
-    """The worker has sent it before a failover, and goes on behind it."""
+    """The worker sent it before a failover, and continues after it."""
     store = await db.open()
     await store.append_log([(JOB, 1, 0, b"kept\n")])
     db.plant("INSERT INTO lineage VALUES (7, 'later', NULL, NULL, TRUE, 9)")
@@ -276,7 +278,7 @@ async def test_many_chunks_at_once(store: Store) -> None:
 # --- The page's sessions --------------------------------------------------------------------
 
 
-async def test_a_session_lives_until_it_is_over_or_dropped(store: Store) -> None:
+async def test_a_session_is_valid_until_it_expires_or_is_dropped(store: Store) -> None:
     await store.put_session("digest", "admin", NOW + 10)
     await store.put_session("other", "ada", NOW + 20)
     assert await store.session("digest", NOW) == "admin"
@@ -290,7 +292,7 @@ async def test_a_session_lives_until_it_is_over_or_dropped(store: Store) -> None
     assert await store.session("other", NOW) == "ada"
 
 
-async def test_a_database_has_a_name_that_stays(store: Store) -> None:
+async def test_a_database_keeps_its_cluster_id(store: Store) -> None:
     name = await store.cluster()
     assert len(name) == 32
     assert await store.cluster() == name

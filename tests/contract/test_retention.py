@@ -1,4 +1,4 @@
-"""What is kept for a time only: idempotency keys, of their project alone, and page sessions."""
+"""Data that is kept for a limited time: idempotency keys of a project, and page sessions."""
 
 import asyncio
 
@@ -31,7 +31,7 @@ OF_AN_OLDER_PROGRAM = "UPDATE idempotency SET created_at = NULL"
 
 @pytest.fixture
 async def ended(leader: Leader) -> tuple[Leader, Project, Submitted]:
-    """A build under the key "k", finished, so that its project can be deleted."""
+    """Create a build under the key "k" and finish it, so that its project can be deleted."""
     project = await leader.project()
     done = await leader.submit(build(project, idempotency=key("k")))
     await leader.queue(done.id)
@@ -40,7 +40,7 @@ async def ended(leader: Leader) -> tuple[Leader, Project, Submitted]:
     return leader, project, done
 
 
-async def test_a_key_is_its_projects_own_not_its_names(
+async def test_a_key_belongs_to_its_project_not_to_the_projects_name(
     ended: tuple[Leader, Project, Submitted],
 ) -> None:
     leader, _, first = ended
@@ -49,7 +49,7 @@ async def test_a_key_is_its_projects_own_not_its_names(
     assert await store.idempotency(key("k"), living=True) == again
     assert await store.delete_project("web")
     assert await store.idempotency(key("k"), living=True) is None
-    assert await store.idempotency(key("k")) == again  # nobody else has the name
+    assert await store.idempotency(key("k")) == again  # no other project has the name
     anew = await leader.project()
     second, third = await store.submit(
         [build(anew, idempotency=key("k", "b")), build(anew, idempotency=key("k", "b"))]
@@ -61,7 +61,7 @@ async def test_a_key_is_its_projects_own_not_its_names(
     assert await store.submit([build(anew, idempotency=key("k"))]) == [KeyTaken()]
 
 
-async def test_a_submission_that_knows_the_deleted_project_leaves_its_key_alone(
+async def test_a_submission_to_a_deleted_project_leaves_its_key_alone(
     ended: tuple[Leader, Project, Submitted],
 ) -> None:
     leader, project, first = ended
@@ -88,7 +88,7 @@ async def test_the_leader_is_notified_of_a_deleted_project_and_its_durations_are
     assert isinstance(told, inbox.Submit) and told.jobs[0].expected_seconds == 3600.0
 
 
-async def test_old_keys_go_the_oldest_first(leader: Leader, db: DatabaseUnderTest) -> None:
+async def test_old_keys_are_deleted_oldest_first(leader: Leader, db: DatabaseUnderTest) -> None:
     project = await leader.project()
     for n in range(5):
         await leader.submit(build(project, idempotency=key(f"k{n}")))
@@ -105,7 +105,7 @@ async def test_old_keys_go_the_oldest_first(leader: Leader, db: DatabaseUnderTes
     assert await kept() == [0, 3]
 
 
-async def test_the_age_of_an_older_programs_keys_counts_from_now(
+async def test_the_age_of_keys_of_an_older_program_counts_from_now(
     leader: Leader, db: DatabaseUnderTest
 ) -> None:
     project = await leader.project()
@@ -116,7 +116,7 @@ async def test_the_age_of_an_older_programs_keys_counts_from_now(
     assert await leader.store.drop_old_keys(-60.0, 9) == 1
 
 
-async def test_sessions_that_are_over_go_the_oldest_first(store: Store) -> None:
+async def test_expired_sessions_are_deleted_oldest_first(store: Store) -> None:
     for n in range(4):
         await store.put_session(f"s{n}", "admin", NOW + n)
     assert await store.drop_expired_sessions(NOW + 2, 2) == 2
@@ -124,7 +124,7 @@ async def test_sessions_that_are_over_go_the_oldest_first(store: Store) -> None:
     assert await store.session("s3", NOW) == "admin"
 
 
-async def test_tokens_go_some_time_after_their_end(store: Store) -> None:
+async def test_tokens_are_deleted_some_time_after_their_end(store: Store) -> None:
     for n, end in enumerate((1.0, 2.0, 3.0, None)):
         made = Token(f"token-{n}", f"digest-{n}", "admin", f"t{n}", 0.0, end)
         await store.put_token(made)
@@ -134,7 +134,7 @@ async def test_tokens_go_some_time_after_their_end(store: Store) -> None:
     assert [one.id for one in await store.tokens()] == ["token-3"]
 
 
-async def test_what_had_a_full_slice_is_due_at_once_and_all_else_later(
+async def test_after_a_full_slice_a_chore_continues_at_once_and_otherwise_waits(
     leader: Leader, db: DatabaseUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert SLICE > 2
@@ -171,7 +171,7 @@ async def test_a_slow_slice_of_old_rows_is_followed_by_a_smaller_one(
     assert asked == [1000, 500, 250, 125, 62, 50, 50, 100, 200]
 
 
-async def test_a_leader_goes_on_as_long_as_there_is_more(
+async def test_a_leader_continues_as_long_as_there_are_more_rows(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many rows are added in PAUSE_SECONDS."""
@@ -197,7 +197,7 @@ async def test_a_leader_goes_on_as_long_as_there_is_more(
     assert pauses == [PAUSE_SECONDS, at_once, at_once, at_once, PAUSE_SECONDS]
 
 
-async def test_job_names_that_a_leader_forgets_go(leader: Leader) -> None:
+async def test_job_names_that_a_leader_forgets_are_deleted(leader: Leader) -> None:
     project = await leader.project()
     ran = [DurationChange(project.id, name, (2.0,), 2.0) for name in ("a", "b", "c")]
     await leader.commit(durations=tuple(ran))
@@ -220,7 +220,7 @@ async def kept(store: Store) -> list[int]:
     return [one.id for one in await store.set_aside(10_000)]
 
 
-async def test_a_command_that_was_set_aside_goes_when_it_is_old(db: DatabaseUnderTest) -> None:
+async def test_an_old_command_that_was_set_aside_is_deleted(db: DatabaseUnderTest) -> None:
     store, clock = await db.open(), HeldClock()
     set_aside(db, {1: clock.now() - SET_ASIDE_SECONDS - 1.0, 2: clock.now() - 3_600.0})
     chore = Retention(store, clock, lambda: True)  # type: ignore[arg-type]
@@ -232,7 +232,9 @@ async def test_a_command_that_was_set_aside_goes_when_it_is_old(db: DatabaseUnde
     assert await chore.run_once() == 0
 
 
-async def test_of_too_many_that_were_set_aside_the_latest_stay(db: DatabaseUnderTest) -> None:
+async def test_of_too_many_commands_that_were_set_aside_the_latest_stay(
+    db: DatabaseUnderTest,
+) -> None:
     store, clock = await db.open(), HeldClock()
     set_aside(db, {id_: clock.now() for id_ in range(1, SET_ASIDE_AT_MOST + SLICE + 51)})
     chore = Retention(store, clock, lambda: True)  # type: ignore[arg-type]
@@ -242,8 +244,8 @@ async def test_of_too_many_that_were_set_aside_the_latest_stay(db: DatabaseUnder
     assert chore.set_aside_dropped == SLICE + 50
 
 
-async def test_a_deleted_project_goes_once_nothing_refers_to_it(leader: Leader) -> None:
-    """Of each name the row stays that knows the highest number."""
+async def test_a_deleted_project_is_removed_once_nothing_refers_to_it(leader: Leader) -> None:
+    """For each name, the row with the highest number stays."""
     store = leader.store
 
     await leader.project("never-built")
@@ -268,7 +270,7 @@ async def test_a_deleted_project_goes_once_nothing_refers_to_it(leader: Leader) 
     assert again.number == 2
 
 
-async def test_a_name_continues_with_its_numbers_when_it_was_deleted_often(leader: Leader) -> None:
+async def test_the_numbers_of_a_name_continue_however_often_it_was_deleted(leader: Leader) -> None:
     store = leader.store
     for expected in (1, 2):
         project = await leader.project()
@@ -279,7 +281,7 @@ async def test_a_name_continues_with_its_numbers_when_it_was_deleted_often(leade
         await leader.finish(done.id, 0)
         await leader.commit(inbox=await leader.take_inbox())
         assert await store.delete_project("web")
-        await leader.project()  # without a build, on the numbers of those before
+        await leader.project()  # without a build, with the numbers of earlier projects
         assert await store.delete_project("web")
     place, dropped = ProjectId(0), 0
     while True:  # slice by slice
@@ -300,7 +302,7 @@ async def test_a_submission_to_a_deleted_project_is_refused(leader: Leader) -> N
     assert isinstance(outcome, ProjectChanged)
 
 
-async def test_revoked_tokens_go_and_those_of_data_folders_stay(
+async def test_revoked_tokens_are_deleted_and_those_of_data_folders_stay(
     store: Store, db: DatabaseUnderTest
 ) -> None:
     for id_ in ("token-a", "token-b", "token-c", "file-d"):
@@ -320,7 +322,7 @@ async def test_revoked_tokens_go_and_those_of_data_folders_stay(
     )
 
 
-async def test_nodes_that_are_long_away_go_with_their_own_workers(
+async def test_nodes_absent_for_long_are_deleted_with_their_in_process_workers(
     store: Store, db: DatabaseUnderTest
 ) -> None:
     for name in ("old", "here", "new", "busy"):

@@ -1,4 +1,4 @@
-"""Schedules in the store: with the settings, with the build, and never twice."""
+"""Schedules in the store: stored with the settings and with the build, and never built twice."""
 
 import attrs
 import pytest
@@ -33,7 +33,7 @@ async def next_times(store: Store, project: Project) -> dict[Schedule, float]:
     return {Schedule(one.cron, one.time_zone, one.branch): one.next_at for one in found}
 
 
-async def test_they_follow_the_settings(store: Store) -> None:
+async def test_schedules_follow_the_settings(store: Store) -> None:
     project = await put(store, (NOON, 10.0), (NIGHT, 20.0))
     assert await next_times(store, project) == {NOON: 10.0, NIGHT: 20.0}
     await put(store, (NIGHT, 99.0), (attrs.evolve(NOON, branch="other"), 30.0))
@@ -46,7 +46,7 @@ async def test_they_follow_the_settings(store: Store) -> None:
     assert await store.next_schedule() is None
 
 
-async def test_due_notifications_are_returned_in_order(store: Store) -> None:
+async def test_due_schedules_are_returned_in_order(store: Store) -> None:
     project = await put(store, (NOON, 20.0), (NIGHT, 10.0))
     assert await store.next_schedule() == 10.0
     assert await store.due_schedules(9.9, 10) == []
@@ -70,7 +70,7 @@ async def test_a_build_moves_its_schedule_on(store: Store) -> None:
 
 
 async def test_two_nodes_with_one_time_make_one_build(store: Store) -> None:
-    """In one transaction or in two; also where the former leader has decided on another time."""
+    """In one transaction or in two; also where the former leader decided on another time."""
     project = await put(store, (NOON, 10.0))
     first, again, other = await store.submit(
         [fires(project, 10.0, 20.0), fires(project, 10.0, 20.0), build(project)]
@@ -87,14 +87,14 @@ async def test_two_nodes_with_one_time_make_one_build(store: Store) -> None:
     assert beyond.number == other.number + 1, "what is refused takes no number"
 
 
-async def test_a_schedule_that_is_gone_has_no_build(store: Store) -> None:
+async def test_a_deleted_schedule_has_no_build(store: Store) -> None:
     await put(store, (NOON, 10.0))
     project = await put(store)
     (refused,) = await store.submit([fires(project, 10.0, 20.0)])
     assert isinstance(refused, ProjectChanged)
 
 
-async def test_one_that_is_skipped_reports_it_and_keeps_its_last_build(store: Store) -> None:
+async def test_a_skipped_time_is_reported_and_keeps_the_last_build(store: Store) -> None:
     project = await put(store, (NOON, 10.0))
     (done,) = await store.submit([fires(project, 10.0, 20.0)])
     skipped = Firing(project.id, NOON, 20.0, 30.0, 25.0, skipped_at=20.0, skipped="näh")
@@ -107,7 +107,7 @@ async def test_one_that_is_skipped_reports_it_and_keeps_its_last_build(store: St
     assert isinstance(done, Submitted) and one.workload == done.id
 
 
-async def test_those_that_were_decided_in_the_future_are_found(store: Store) -> None:
+async def test_schedules_decided_in_the_future_are_found(store: Store) -> None:
     await put(store, (NOON, 1e9), now=500.0)
     assert await store.ahead_schedules(500.0, 10) == []
     (one,) = await store.ahead_schedules(499.0, 10)
@@ -130,7 +130,7 @@ async def test_settings_of_an_earlier_program_are_found(
     assert await store.unscheduled(10) == []
 
 
-async def test_a_deleted_project_leaves_none(store: Store, db: DatabaseUnderTest) -> None:
+async def test_a_deleted_project_leaves_no_schedules(store: Store, db: DatabaseUnderTest) -> None:
     await put(store, (NOON, 10.0))
     await store.delete_project("web")
     assert await store.schedules(FIRST_PLACE, 10) == []
@@ -138,7 +138,7 @@ async def test_a_deleted_project_leaves_none(store: Store, db: DatabaseUnderTest
     assert await store.unscheduled(10) == [], "nobody asks for a deleted one's"
 
 
-async def test_one_is_dropped_unless_it_is_another_by_now(store: Store) -> None:
+async def test_a_schedule_is_dropped_unless_it_was_replaced(store: Store) -> None:
     project = await put(store, (NOON, 10.0))
     (due,) = await store.due_schedules(10.0, 1)
     await store.drop_schedule(attrs.evolve(due, next_at=9.0))
@@ -147,7 +147,7 @@ async def test_one_is_dropped_unless_it_is_another_by_now(store: Store) -> None:
     assert await next_times(store, project) == {}
 
 
-async def test_pages_go_through_all(store: Store) -> None:
+async def test_pages_list_all_schedules(store: Store) -> None:
     for name in ("a", "b"):
         new = [NewSchedule(one, 10.0) for one in (NOON, NIGHT)]
         await store.put_project(name, "{}", None, schedules=new, now=NOW)

@@ -1,4 +1,4 @@
-"""Secrets of projects: versions, limits, what jobs are given, and how sealed texts are replaced."""
+"""Secrets of projects: versions, limits, the values for jobs, and replacing sealed texts."""
 
 import pytest
 
@@ -21,12 +21,12 @@ FIRST = (ProjectId(0), "")
 
 
 def text(value: str) -> Seal:
-    """A stand-in for a vault: the text shows what the value was bound to."""
+    """A fake seal: the text shows what the value was bound to."""
     return lambda project, version: f"sealed:{value}:{project}:{version}"
 
 
 async def put(store: Store, name: str, value: str = "x", project: str = "web") -> tuple[int, bool]:
-    """The version, and whether it was created."""
+    """Store a secret; return the version, and whether it was created."""
     done = await store.put_secret(project, name, text(value), as_file=False)
     assert done is not None
     info, created = done
@@ -34,7 +34,7 @@ async def put(store: Store, name: str, value: str = "x", project: str = "web") -
 
 
 async def given(store: Store, *projects: ProjectId) -> list[SealedSecret]:
-    """What jobs of these projects are given, by name."""
+    """Return what jobs of these projects are given, by name."""
     found = await store.sealed_secrets(projects)
     return sorted(found, key=lambda one: (one.name, one.project))
 
@@ -56,7 +56,7 @@ async def test_each_value_of_a_secret_has_the_next_version(leader: Leader) -> No
     ]
 
 
-async def test_a_project_that_is_not_there_has_no_secrets(leader: Leader) -> None:
+async def test_an_unknown_project_has_no_secrets(leader: Leader) -> None:
     store = leader.store
     assert await store.put_secret("nowhere", "TOKEN", text("a"), as_file=False) is None
     web = await leader.project()
@@ -92,7 +92,7 @@ async def test_a_project_has_no_more_secrets_than_the_limit(leader: Leader) -> N
     assert await put(store, "S0", project="app") == (1, True), "another project has its own limit"
 
 
-async def test_the_texts_of_a_projects_secrets_have_a_limit_together(leader: Leader) -> None:
+async def test_the_total_size_of_a_projects_secrets_is_limited(leader: Leader) -> None:
     store = leader.store
     web = await leader.project()
     half = MAX_SEALED_CHARACTERS // 2
@@ -131,7 +131,9 @@ async def test_a_sweep_goes_through_the_secrets_in_order_and_skips_those_with_th
 
 
 @pytest.mark.parametrize("kind", [WEBHOOK_SECRET, GIT_CREDENTIALS])
-async def test_a_sweep_goes_through_what_projects_have_one_of(leader: Leader, kind: str) -> None:
+async def test_a_sweep_goes_through_the_secrets_of_projects_in_order(
+    leader: Leader, kind: str
+) -> None:
     store = leader.store
     ids = []
     for name in ("web", "app", "new"):

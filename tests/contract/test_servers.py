@@ -1,4 +1,4 @@
-"""Servers: what is live and waits there, which builds are due, and which deploys are rollbacks."""
+"""Servers: what is live and waiting, which builds are due, and which deploys are rollbacks."""
 
 from boxsched.model import MAX_PAUSES, WorkloadId
 from boxsched.protocol.batches import DeployDue, Live
@@ -10,7 +10,7 @@ from tests.contract.test_pauses import fill, pause
 
 
 class ProjectHistory:
-    """Builds and deploys of a project, told in a few words."""
+    """Builds and deploys of a project, in short calls."""
 
     def __init__(self, leader: Leader, project: Project) -> None:
         self.leader, self.store, self.project = leader, leader.store, project
@@ -24,7 +24,7 @@ class ProjectHistory:
         return deploy(self.project, server, build=of and of.id, **more)
 
     async def deployed(self, of: Submitted | None, server: str = "production") -> WorkloadId:
-        """A deploy that passed, and is live."""
+        """Make a deploy that passed and is live."""
         made = await self.leader.submit(self.deploy(of, server, automatic=True))
         await self.leader.queue(made.id)
         await self.leader.start(made.id, 0)
@@ -42,7 +42,7 @@ async def project_history(leader: Leader, name: str = "web") -> ProjectHistory:
     return ProjectHistory(leader, await leader.project(name))
 
 
-async def test_the_builds_that_are_due_come_oldest_first(leader: Leader) -> None:
+async def test_due_builds_are_listed_oldest_first(leader: Leader) -> None:
     web = await project_history(leader)
     first, second = (await web.build()).id, (await web.build()).id
     due = [DeployDue(second, "a"), DeployDue(first, "b"), DeployDue(first, "a")]
@@ -72,7 +72,7 @@ async def test_each_server_shows_its_live_last_and_waiting_deploys(leader: Leade
     }
 
 
-async def test_a_newer_build_that_is_live_or_on_its_way_is_seen(leader: Leader) -> None:
+async def test_a_newer_build_that_is_live_or_being_deployed_is_found(leader: Leader) -> None:
     web = await project_history(leader)
     older, newer, aside = await web.build(), await web.build(), await web.build("other")
 
@@ -92,7 +92,7 @@ async def test_a_newer_build_that_is_live_or_on_its_way_is_seen(leader: Leader) 
     assert not await seen(aside), "it is of another branch"
 
 
-async def test_a_rebuild_is_as_old_as_what_it_repeats(leader: Leader) -> None:
+async def test_a_rebuild_is_as_old_as_its_original(leader: Leader) -> None:
     web = await project_history(leader)
     old, new = await web.build(), await web.build()
 
@@ -128,7 +128,7 @@ async def test_a_deploy_of_an_older_build_than_what_is_live_is_a_rollback(leader
         assert not await web.is_rollback(new), new
 
 
-async def test_each_of_a_group_is_judged_by_its_own_server(leader: Leader) -> None:
+async def test_each_deploy_of_a_group_is_judged_by_its_own_server(leader: Leader) -> None:
     web, app = await project_history(leader), await project_history(leader, "app")
     builds = {one: [await one.build(), await one.build()] for one in (web, app)}
     await web.deployed(builds[web][1])
@@ -163,7 +163,7 @@ async def test_a_rollback_pauses_the_automatic_deploys_of_its_server(leader: Lea
     assert (held.by, str(again.number) in held.note) == ("rollback", True)
 
 
-async def test_rollbacks_of_two_projects_pause_each_its_own_server(leader: Leader) -> None:
+async def test_rollbacks_of_two_projects_pause_only_their_own_servers(leader: Leader) -> None:
     paused = []
     for name in ("web", "app"):
         one = await project_history(leader, name)
@@ -179,7 +179,7 @@ async def test_rollbacks_of_two_projects_pause_each_its_own_server(leader: Leade
     }
 
 
-async def test_a_rollback_and_what_is_submitted_with_it_need_no_room_for_a_pause(
+async def test_a_rollback_and_later_submissions_need_no_room_for_a_pause(
     db: DatabaseUnderTest, leader: Leader
 ) -> None:
     web = await project_history(leader)

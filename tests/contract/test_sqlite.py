@@ -1,4 +1,4 @@
-"""What only SQLite can meet: one process a folder, full disks, damaged files, kill -9."""
+"""What only SQLite has: one process per folder, full disks, damaged files, kill -9."""
 
 import asyncio
 import os
@@ -43,10 +43,10 @@ async def opened(folder: Path) -> AsyncIterator[Store]:
         await store.close()
 
 
-# --- One process a folder -------------------------------------------------------------------
+# --- One process per folder ------------------------------------------------------------------
 
 
-async def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
+async def test_a_second_process_is_refused_with_a_clear_error(tmp_path: Path) -> None:
     async with opened(tmp_path):
         other = await asyncio.to_thread(_process, tmp_path)
         _, complaint = other.communicate(timeout=60)
@@ -54,10 +54,10 @@ async def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
         assert "StoreInUse" in complaint
         assert f"the data folder {tmp_path} is in use by process {os.getpid()}" in complaint
     async with opened(tmp_path):
-        pass  # the lock goes with its owner
+        pass  # the lock ends with its owner
 
 
-async def test_neither_another_store_here_nor_another_folder_gets_at_the_file(
+async def test_neither_another_store_nor_another_folder_can_open_the_file(
     tmp_path: Path,
 ) -> None:
     async with opened(tmp_path):
@@ -130,7 +130,7 @@ async def test_started_work_is_finished_before_closing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", "x.db", "sqlite:///", "mysql://x/y"])
-def test_an_invalid_url(wrong: str, tmp_path: Path) -> None:
+def test_an_invalid_url_is_refused(wrong: str, tmp_path: Path) -> None:
     with pytest.raises(Invalid):
         open_store(wrong, tmp_path)
 
@@ -151,7 +151,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-async def test_a_full_disk_is_an_error_not_a_loss(small_disk: Path) -> None:
+async def test_a_full_disk_is_an_error_and_loses_nothing(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     async with opened(small_disk) as store:
         leader = await Leader(store).lead()
@@ -189,7 +189,7 @@ async def _until_full(store: Store, leader: Leader) -> int:
     pytest.fail("the disk did not fill up")
 
 
-async def test_a_file_that_may_not_grow_is_an_error_not_a_loss(tmp_path: Path) -> None:
+async def test_a_file_that_may_not_grow_is_an_error_and_loses_nothing(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         leader = await Leader(store).lead()
         project = await leader.project()
@@ -231,7 +231,7 @@ async def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
     assert [v.invariant for v in await check(url(tmp_path))] == ["file"]
 
 
-async def test_a_data_folder_that_cannot_be_used_reports_it(tmp_path: Path) -> None:
+async def test_an_unusable_data_folder_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "a file"
     file.touch()
     store = open_store(url(tmp_path), file)
@@ -242,7 +242,7 @@ async def test_a_data_folder_that_cannot_be_used_reports_it(tmp_path: Path) -> N
         pass  # nothing of it is still locked
 
 
-async def test_a_damaged_file_reports_it(tmp_path: Path) -> None:
+async def test_a_damaged_file_is_reported(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         leader = await Leader(store).lead()
         project = await leader.project()
@@ -268,7 +268,7 @@ async def test_a_database_keeps_its_cluster_id(tmp_path: Path) -> None:
     assert len(found[0][0][0]) == 32
 
 
-async def test_the_history_can_only_grow(tmp_path: Path) -> None:
+async def test_the_history_is_append_only(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         leader = await Leader(store).lead()
         await leader.commit(events=(event("x", time.time()),))
@@ -283,7 +283,7 @@ async def test_the_history_can_only_grow(tmp_path: Path) -> None:
 
 
 async def test_confirmed_data_survives_kill_9(tmp_path: Path) -> None:
-    """Some kills at points of chance; each life adds to what the others left."""
+    """Kill it at several random moments; each run adds to what the others left."""
     submitted: set[int] = set()
     committed = 0
     for lines in (1, 2, 5, 8, 13, 21):
@@ -333,15 +333,15 @@ def _error(name: str) -> sqlite3.Error:
         ("SQLITE_ERROR", False, type(None)),
     ],
 )
-def test_the_meaning_of_errors(name: str, committing: bool, meant: type) -> None:
+def test_the_meaning_of_sqlites_errors(name: str, committing: bool, meant: type) -> None:
     assert type(translated(_error(name), "file", committing=committing)) is meant
 
 
 @pytest.mark.parametrize("name", ["SQLITE_IOERR_WRITE", "SQLITE_CANTOPEN"])
-def test_a_file_of_sqlite_that_does_not_fit_means_a_full_disk(
+def test_a_helper_file_without_room_means_a_full_disk(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """SQLite does not say so itself where it is a file beside the database that has no room."""
+    """SQLite does not say so itself if a file beside the database has no room."""
 
     def said(file: Path, free: int) -> str:
         left = SimpleNamespace(f_bavail=free, f_frsize=1)

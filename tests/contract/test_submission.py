@@ -1,4 +1,4 @@
-"""Submissions: numbers, keys, groups, and what of them others see."""
+"""Submissions: numbers, keys, groups, and what others see of them."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ _KEPT = (
 )
 
 
-async def test_everything_submitted_comes_back(leader: Leader) -> None:
+async def test_everything_submitted_is_returned(leader: Leader) -> None:
     project = await leader.project()
     earlier = await leader.submit(build(project))
     new = build(
@@ -64,7 +64,7 @@ async def test_everything_submitted_comes_back(leader: Leader) -> None:
     assert (unit.state, unit.attempt, unit.box) == (JobState.WAITING, 0, None)
 
 
-async def test_deploys_and_sessions_too(leader: Leader) -> None:
+async def test_deploys_and_sessions_are_returned_too(leader: Leader) -> None:
     project = await leader.project()
     done = await leader.submit(deploy(project))
     opened = await leader.submit(session(project, build=done.id))
@@ -84,7 +84,7 @@ async def test_numbers_follow_the_groups_order_in_each_project(leader: Leader) -
     assert again.number == 4
 
 
-async def test_groups_at_once_get_numbers_of_their_own(leader: Leader) -> None:
+async def test_groups_at_once_get_different_numbers(leader: Leader) -> None:
     project = await leader.project()
     groups = await asyncio.gather(
         *(leader.store.submit([build(project)] * size) for size in (1, 2, 3, 5, 8))
@@ -140,7 +140,7 @@ async def test_a_key_with_the_same_body_gives_the_first_answer_again(db: Databas
     assert len(await store.unfinished()) == 1
 
 
-async def test_a_key_with_another_body_is_taken(leader: Leader) -> None:
+async def test_a_key_with_another_body_is_refused(leader: Leader) -> None:
     project = await leader.project()
     await leader.submit(build(project, idempotency=key("k", "a")))
     assert await leader.store.submit([build(project, idempotency=key("k", "b"))]) == [KeyTaken()]
@@ -166,7 +166,7 @@ async def test_a_refused_request_does_not_use_up_its_key(leader: Leader) -> None
     assert (done.number, done.repeated) == (1, False)
 
 
-async def test_two_callers_keys_never_meet(leader: Leader) -> None:
+async def test_keys_of_two_callers_are_independent(leader: Leader) -> None:
     project = await leader.project()
     mine = await leader.submit(build(project, idempotency=key("k")))
     other = key("k", "b")
@@ -179,7 +179,7 @@ async def test_two_callers_keys_never_meet(leader: Leader) -> None:
 # --- Settings that changed ------------------------------------------------------------------
 
 
-async def test_only_the_stale_ones_are_let_out_of_a_group(leader: Leader) -> None:
+async def test_only_outdated_members_are_removed_from_a_group(leader: Leader) -> None:
     old = await leader.project("web")
     new = await leader.project("web")
     other = await leader.project("app")
@@ -194,7 +194,7 @@ async def test_only_the_stale_ones_are_let_out_of_a_group(leader: Leader) -> Non
     assert [o.number for o in outcomes if isinstance(o, Submitted)] == [1, 1, 2], "no gap"
 
 
-async def test_a_project_that_went(leader: Leader) -> None:
+async def test_a_deleted_project_is_refused(leader: Leader) -> None:
     project = await leader.project()
     await leader.store.delete_project("web")
     assert await leader.store.submit([build(project)]) == [ProjectChanged()]
@@ -227,7 +227,7 @@ async def test_expected_durations_come_from_the_history_of_that_job_name(leader:
 
 
 async def test_no_job_is_expected_to_run_past_its_time_limit(leader: Leader) -> None:
-    """The time limit was lowered since the runs that the history knows."""
+    """The time limit was lowered after the runs in the history."""
     project = await leader.project()
     done = await leader.submit(build(project))
     await leader.queue(done.id)
@@ -241,7 +241,7 @@ async def test_no_job_is_expected_to_run_past_its_time_limit(leader: Leader) -> 
     assert isinstance(told, inbox.Submit) and told.jobs[0].expected_seconds == 20.0
 
 
-# --- Whoever goes away ----------------------------------------------------------------------
+# --- Cancelled callers ----------------------------------------------------------------------
 
 
 async def test_a_cancelled_caller_leaves_all_of_it_or_nothing(db: DatabaseUnderTest) -> None:
@@ -254,7 +254,7 @@ async def test_a_cancelled_caller_leaves_all_of_it_or_nothing(db: DatabaseUnderT
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    leader.store = await db.reopen()  # what was begun is done before closing
+    leader.store = await db.reopen()  # started work is done before closing
     last = await leader.submit(build(project))
     stored = await leader.store.unfinished()
     assert last.number == len(stored)

@@ -1,4 +1,5 @@
-"""Three uses of a database, each with connections of its own: reads never hold up what decides."""
+"""Three uses of a database, each with its own connections: reads never delay the scheduler's
+work."""
 
 import asyncio
 from typing import Any
@@ -40,7 +41,7 @@ async def test_a_read_ends_at_its_deadline_with_a_sentence(db: DatabaseUnderTest
 
 
 async def test_reads_that_use_all_connections_delay_no_other_work(db: DatabaseUnderTest) -> None:
-    """The engine turns, requests are stored, the node is ready: all while every read is stuck."""
+    """The engine turns, requests are stored and the node is ready while every read is stuck."""
     store = await db.open()
     leader = await Leader(store).lead()
     stuck = [

@@ -1,4 +1,4 @@
-"""Databases of other versions: an older one is upgraded, a newer one may let us in."""
+"""Databases of other versions: an older one is upgraded; a newer one may allow us."""
 
 import contextlib
 import sqlite3
@@ -18,7 +18,7 @@ from tests.contract.conftest import DatabaseUnderTest
 from tests.contract.postgres_server import execute
 from tests.contract.store_data import Leader, build, loaded, worker
 
-# What a program of the first schema had written.
+# What a program of the first schema wrote.
 LEGACY = """
 INSERT INTO project (id, name, settings, version, next_number, deleted)
 VALUES (5, 'old', '{}', 1, 1, FALSE);
@@ -26,7 +26,7 @@ INSERT INTO worker (id, name, address, state) VALUES (3, 'in-process', 'in-proce
 INSERT INTO box (id, worker, ordinal, box_type, retired, freed_at)
 VALUES (8, 3, 1, 'default', FALSE, 0);
 """
-# Statements of that program, of the tables that changed; it goes on beside the new one.
+# Statements of that program on changed tables; it continues beside the new one.
 STATEMENTS = """
 INSERT INTO worker (name, address, state) VALUES ('in-process', 'here', 'connected')
 ON CONFLICT (name) DO UPDATE SET address = excluded.address, state = excluded.state;
@@ -62,7 +62,7 @@ DELETE FROM inbox WHERE id IN (SELECT i.id FROM inbox AS i WHERE i.id BETWEEN 1 
 
 
 def run(db: DatabaseUnderTest, *statements: str) -> None:
-    """As another program would, in SQLite's words where it is one."""
+    """Execute as another program would, in SQLite's SQL where it is SQLite."""
     if db.url.startswith("postgres"):
         for statement in statements:
             execute(db.url, statement)
@@ -112,7 +112,7 @@ def first_schema(db: DatabaseUnderTest) -> None:
     run(db, LEGACY)
 
 
-async def test_an_older_database_is_upgraded_with_all_that_is_in_it(db: DatabaseUnderTest) -> None:
+async def test_an_older_database_is_upgraded_with_all_its_data(db: DatabaseUnderTest) -> None:
     first_schema(db)
     store = await db.open()
     assert await store.cluster() == "abc"
@@ -177,7 +177,7 @@ async def test_a_program_of_the_second_schema_continues_next_to_a_new_one(
 
 
 @pytest.mark.parametrize(("workers", "most"), [(1, 100), (150, 150)])
-async def test_all_workers_of_an_earlier_schema_may_come_back_with_one_token(
+async def test_all_workers_of_an_earlier_schema_may_return_with_one_token(
     db: DatabaseUnderTest, workers: int, most: int
 ) -> None:
     older_schema(db, 3)
@@ -192,7 +192,7 @@ async def test_all_workers_of_an_earlier_schema_may_come_back_with_one_token(
     assert {token.id: token.max_workers for token in tokens} == {"t1": most, "t2": 100}
 
 
-async def test_a_newer_database_that_lets_us_in_is_used_and_left_alone(
+async def test_a_newer_database_that_allows_us_is_used_and_left_alone(
     db: DatabaseUnderTest,
 ) -> None:
     await db.open()
@@ -212,7 +212,7 @@ async def test_a_newer_database_that_lets_us_in_is_used_and_left_alone(
 
 
 @pytest.mark.parametrize("oldest", ["9999", None])
-async def test_a_newer_database_that_does_not_is_refused(
+async def test_a_newer_database_that_does_not_allow_us_is_refused(
     db: DatabaseUnderTest, oldest: str | None
 ) -> None:
     await db.open()
@@ -251,7 +251,7 @@ async def test_an_upgrade_that_fails_leaves_the_old_database(
 async def test_the_view_of_older_programs_has_the_columns_that_they_count(
     db: DatabaseUnderTest,
 ) -> None:
-    """They read all of them, in their order."""
+    """They read all columns, in order."""
     await db.open()
     old, new = columns(db, "shown_workload"), columns(db, "workload_shown")
     assert len(old) == 24 and new[:24] == old

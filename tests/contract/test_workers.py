@@ -1,4 +1,4 @@
-"""Workers that come and go: identities, connections, beats."""
+"""Workers that connect and leave: identities, connections, heartbeats."""
 
 import asyncio
 import time
@@ -60,7 +60,7 @@ async def test_new_boxes_are_not_in_use_before_the_engines_batch(store: Store) -
     assert [each.boxes for each in await store.workers()] == [0]
 
 
-async def test_a_worker_with_other_boxes_than_before(leader: Leader) -> None:
+async def test_a_worker_returns_with_other_boxes(leader: Leader) -> None:
     store = leader.store
     before = [box.id for box in leader.boxes]
     fewer = (await store.connect_worker(worker("w", "default", "mac"))).boxes
@@ -77,7 +77,7 @@ async def test_a_worker_without_boxes(store: Store) -> None:
     assert [each.boxes for each in await store.workers()] == [0]
 
 
-async def test_a_worker_may_take_another_name_but_not_anothers(store: Store) -> None:
+async def test_a_worker_may_take_another_name_but_not_another_workers(store: Store) -> None:
     first = (await store.connect_worker(worker("w"))).connection
     await store.connect_worker(worker("x"))
     renamed = await store.connect_worker(worker("w", name="y"))
@@ -102,7 +102,7 @@ def token(name: str, **changes: object) -> Token:
     return attrs.evolve(new, **changes)  # type: ignore[arg-type]
 
 
-async def test_a_worker_is_bound_to_the_token_that_it_came_with_first(store: Store) -> None:
+async def test_a_worker_is_bound_to_the_first_token_it_came_with(store: Store) -> None:
     for name in ("a", "b"):
         await store.put_token(token(name))
     first = await store.connect_worker(worker("w", "linux", token="a"))
@@ -117,7 +117,7 @@ async def test_a_worker_is_bound_to_the_token_that_it_came_with_first(store: Sto
     assert await bound(store, "w") == "a"
 
 
-async def test_another_token_takes_over_where_the_first_holds_no_more(store: Store) -> None:
+async def test_another_token_takes_over_once_the_first_is_invalid(store: Store) -> None:
     await store.put_token(token("revoked"))
     await store.put_token(token("expired", expires_at=time.time() - 1.0))
     await store.put_token(token("lasting", expires_at=time.time() + 1e6))
@@ -138,7 +138,9 @@ async def test_a_nodes_own_worker_is_bound_to_no_token(store: Store) -> None:
     assert (await store.connect_worker(worker("in-process", token="in-process"))).boxes == ()
 
 
-async def test_a_worker_of_before_is_bound_when_it_comes(db: DatabaseUnderTest) -> None:
+async def test_a_worker_of_an_earlier_version_is_bound_when_it_connects(
+    db: DatabaseUnderTest,
+) -> None:
     store = await db.open()
     db.plant("INSERT INTO worker (id, name, address, state) VALUES (70, 'w', 'x', 'connected')")
     await store.put_token(token("a"))
@@ -148,8 +150,8 @@ async def test_a_worker_of_before_is_bound_when_it_comes(db: DatabaseUnderTest) 
         await store.connect_worker(worker("w", token="b"))
 
 
-async def test_as_many_workers_as_their_token_may_have(db: DatabaseUnderTest) -> None:
-    """The one that has been gone longest makes place for another; nobody else does."""
+async def test_a_token_has_a_limited_number_of_workers(db: DatabaseUnderTest) -> None:
+    """The worker absent for longest makes room for another; no other worker does."""
     store = await db.open()
     stores = [store, await db.open("node-2") if db.url.startswith("postgres") else store]
     await store.put_token(token("few", max_workers=2))
@@ -165,7 +167,7 @@ async def test_as_many_workers_as_their_token_may_have(db: DatabaseUnderTest) ->
         await store.connect_worker(worker("w9", token="few"))
     await store.disconnect_workers(there[:1])
     await store.ask(SHARD, [("boxes", b"[]")])
-    with pytest.raises(NoPlace):  # a word of its Boxes waits for the leader
+    with pytest.raises(NoPlace):  # a report of its Boxes waits for the leader
         await store.connect_worker(worker("w9", token="few"))
     leader = await Leader(store).lead(boxes=0)
     await leader.commit(inbox=await leader.take_inbox())
@@ -174,8 +176,9 @@ async def test_as_many_workers_as_their_token_may_have(db: DatabaseUnderTest) ->
     assert len([each for each in await store.workers() if each.token == "few"]) == 2
 
 
-async def test_rows_of_boxes_that_it_has_no_more_go(leader: Leader) -> None:
-    """Whatever types it says at each connect; not while its leader may be about to use them."""
+async def test_rows_of_boxes_that_it_no_longer_has_are_deleted(leader: Leader) -> None:
+    """Whatever types it reports at each connect, but not while its leader may be about to use
+    them."""
     store = leader.store
 
     async def come(*types: str) -> list[BoxId]:
@@ -247,7 +250,7 @@ async def test_one_of_several_new_workers_gets_a_name(db: DatabaseUnderTest) -> 
     assert sorted(type(each).__name__ for each in answers) == ["Conflict"] * 4 + ["Connected"]
 
 
-# --- Going, and being alive -----------------------------------------------------------------
+# --- Leaving, and being alive ----------------------------------------------------------------
 
 
 async def test_the_end_of_an_old_connection_changes_nothing(store: Store) -> None:
@@ -280,13 +283,13 @@ async def test_the_time_of_the_last_heartbeat(store: Store) -> None:
 
 
 async def test_a_worker_is_forgotten_once_it_and_its_boxes_are_gone(store: Store) -> None:
-    """Boxes that no batch made usable have gone, too."""
+    """Boxes that no batch made usable are gone, too."""
     old = (await store.connect_worker(worker("w", "linux", "mac"))).connection
     assert await store.forget_worker(old) is False  # connected
     await store.disconnect_workers([old])
     new = (await store.connect_worker(worker("w", "linux"))).connection
     await store.disconnect_workers([new])
-    assert await store.forget_worker(old) is False  # connected anew since
+    assert await store.forget_worker(old) is False  # connected again since
     other = (await store.connect_worker(worker("x", "linux"))).connection
     assert await store.forget_worker(new) is True
     assert [one.id for one in await store.workers()] == [other.worker]
@@ -295,7 +298,7 @@ async def test_a_worker_is_forgotten_once_it_and_its_boxes_are_gone(store: Store
     assert again.worker > other.worker  # a new one
 
 
-async def test_only_the_beat_of_the_connection_counts(store: Store) -> None:
+async def test_only_the_heartbeat_of_the_current_connection_counts(store: Store) -> None:
     old = (await store.connect_worker(worker("w"))).connection
     new = (await store.connect_worker(worker("w"))).connection
     gone = (await store.connect_worker(worker("x"))).connection
@@ -332,14 +335,14 @@ async def test_a_drain_is_kept_until_it_is_taken_back(store: Store) -> None:
     assert all(each.drain_by is None for each in await store.workers())
 
 
-async def test_a_beat_grows_also_with_a_connect(store: Store) -> None:
+async def test_the_last_heartbeat_also_moves_with_a_connect(store: Store) -> None:
     id_ = (await store.connect_worker(worker("w"))).connection.worker
     before = (await pulse(store, id_)).beat
     await store.connect_worker(worker("w"))
     assert (await pulse(store, id_)).beat > before
 
 
-async def test_many_beats_in_one_statement(store: Store) -> None:
+async def test_many_heartbeats_in_one_statement(store: Store) -> None:
     found = [(await store.connect_worker(worker(f"w{i}"))).connection for i in range(300)]
     assert await store.beat(found) == {each.worker: False for each in found}
     assert [each.beat for each in await store.pulses(SHARD)] == [2] * 300
@@ -357,8 +360,10 @@ async def test_a_connect_can_extend_the_promise_to_a_worker(store: Store) -> Non
     assert (await pulse(store, first.connection.worker)).lost_after == 33.25
 
 
-async def test_with_its_first_beat_it_goes_by_that_connections_promise_alone(store: Store) -> None:
-    """Over one node with 120 s, then one with 10 s, and back."""
+async def test_from_its_first_heartbeat_on_only_that_connections_promise_counts(
+    store: Store,
+) -> None:
+    """Through one node with 120 s, then one with 10 s, and back."""
     old = (await store.connect_worker(worker("w", lost_after=120.0))).connection
     other = (await store.connect_worker(worker("x", lost_after=77.0))).connection
     new = (await store.connect_worker(worker("w", lost_after=10.0))).connection
@@ -380,7 +385,7 @@ async def test_with_its_first_beat_it_goes_by_that_connections_promise_alone(sto
 
 
 async def test_an_unknown_promise(store: Store) -> None:
-    """Of the only node there is: its in-process worker's builds have no such deadline."""
+    """For a single node: its in-process worker's builds have no such deadline."""
     one = (await store.connect_worker(worker("w"))).connection
     await store.beat([one])
     assert (await pulse(store, one.worker)).lost_after is None
@@ -389,7 +394,7 @@ async def test_an_unknown_promise(store: Store) -> None:
     assert (await pulse(store, one.worker)).lost_after is None
 
 
-# --- What they should be doing --------------------------------------------------------------
+# --- The jobs they should run ---------------------------------------------------------------
 
 
 async def test_every_worker_that_was_asked_about_has_an_answer(leader: Leader) -> None:

@@ -1,4 +1,5 @@
-"""The thread that writes to SQLite: what shares a transaction, and what a failure costs others."""
+"""The thread that writes to SQLite: which work shares a transaction, and how failures affect
+others."""
 
 import asyncio
 import threading
@@ -13,7 +14,7 @@ from boxsched.store.sqlite.writer import TOGETHER_AT_MOST, Writer
 
 
 class Database:
-    """Notes the transactions that it was asked for; the first one waits until it is let go."""
+    """Records the requested transactions; the first one waits until it is released."""
 
     def __init__(self) -> None:
         self.transactions: list[list[str]] = []
@@ -61,14 +62,14 @@ async def writer(database: Database) -> AsyncIterator[Writer]:
 
 
 async def held_up(writer: Writer, database: Database) -> asyncio.Task[str]:
-    """A transaction that is under way."""
+    """Return a running transaction."""
     first = asyncio.create_task(writer.write(procedure("first")))
     assert await asyncio.to_thread(database.begun.wait, 30)
     return first
 
 
 async def waiting(writer: Writer, *begin: Callable[[], Steps[str]]) -> list[asyncio.Task[str]]:
-    """Tasks that have put their procedures behind the one that is under way."""
+    """Add tasks whose procedures wait behind the running one."""
     tasks = [asyncio.create_task(writer.write(each)) for each in begin]
     await asyncio.sleep(0)
     return tasks
@@ -92,7 +93,9 @@ async def test_a_transaction_has_a_limit(writer: Writer, database: Database) -> 
     assert [len(each) for each in database.transactions] == [1, TOGETHER_AT_MOST, 1]
 
 
-async def test_one_that_fails_costs_the_others_nothing(writer: Writer, database: Database) -> None:
+async def test_a_member_that_fails_does_not_affect_the_others(
+    writer: Writer, database: Database
+) -> None:
     await held_up(writer, database)
     bad = procedure("bad", Fenced("another leads"))
     one, two, three = await waiting(writer, procedure("a"), bad, procedure("c"))
@@ -103,7 +106,7 @@ async def test_one_that_fails_costs_the_others_nothing(writer: Writer, database:
     assert database.transactions == [["first"], ["a"], ["c"]], "each in one of its own"
 
 
-async def test_a_commit_that_failed_is_tried_for_each_alone(
+async def test_a_failed_commit_is_tried_again_for_each_member_alone(
     writer: Writer, database: Database
 ) -> None:
     await held_up(writer, database)
@@ -170,7 +173,7 @@ async def test_a_caller_that_left_before_the_start_is_skipped(
     assert database.transactions == [["first"], ["stays"]]
 
 
-async def test_closing_does_first_what_waits(writer: Writer, database: Database) -> None:
+async def test_closing_first_does_the_waiting_work(writer: Writer, database: Database) -> None:
     await held_up(writer, database)
     others = await waiting(writer, procedure("a"))
     order: list[str] = []
@@ -183,7 +186,7 @@ async def test_closing_does_first_what_waits(writer: Writer, database: Database)
 
 
 async def test_work_between_transactions_gets_its_turn(writer: Writer, database: Database) -> None:
-    """Also where procedures never stop coming."""
+    """Also if procedures never stop coming."""
     await held_up(writer, database)
     stop = False
 
@@ -201,7 +204,7 @@ async def test_work_between_transactions_gets_its_turn(writer: Writer, database:
     await asyncio.gather(*endless)
 
 
-async def test_a_transaction_that_takes_long_is_committed_and_the_rest_continues_in_order(
+async def test_a_long_transaction_is_committed_and_the_rest_continues_in_order(
     writer: Writer, database: Database
 ) -> None:
     await held_up(writer, database)
@@ -212,7 +215,7 @@ async def test_a_transaction_that_takes_long_is_committed_and_the_rest_continues
     assert database.transactions == [["first"], ["a", "b"], ["c", "d"], ["e"]]
 
 
-async def test_all_that_waits_is_done_before_the_end(writer: Writer, database: Database) -> None:
+async def test_all_waiting_work_is_done_before_the_end(writer: Writer, database: Database) -> None:
     first = await held_up(writer, database)
     names = [str(number) for number in range(2 * TOGETHER_AT_MOST + 1)]
     others = await waiting(writer, *map(procedure, names))

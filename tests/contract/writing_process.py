@@ -1,4 +1,4 @@
-"""A process that writes until it is killed; it prints what was answered, a line each.
+"""A process that writes until it is killed; it prints each answer on its own line.
 
 ``python -m tests.contract.writing_process URL FOLDER``
 """
@@ -25,7 +25,7 @@ async def write(url: str, folder: Path) -> None:
         outcomes = await store.submit(group)
         done = [o for o in outcomes if isinstance(o, Submitted)]
         print("submitted", *(o.id for o in done), flush=True)
-        await leader.queue_told()  # also what an earlier life did not come to commit
+        await leader.queue_told()  # also what an earlier run did not commit
         print("committed", leader.batch, flush=True)
 
 

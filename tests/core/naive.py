@@ -1,22 +1,23 @@
-"""The naive model with single events and Boxes; the state machine compares the core with it."""
+"""The naive model with single events and Boxes, for comparison with the core."""
 
 from tests.reference.queueing import Reference, runs, taken_to_end
 
 
 def place_of(w, job):
-    """Equal jobs are equal dicts."""
+    """Compare by identity: equal jobs are equal dicts."""
     return next(place for place, each in enumerate(w["jobs"]) if each is job)
 
 
 class ReferenceWithBoxes(Reference):
-    """Boxes with names, which come and go one by one, as a worker's do."""
+    """Boxes with names that are added and removed one by one, like a worker's."""
 
     def __init__(self, types, policy, plan, aging):
         super().__init__(dict.fromkeys(types, 0), policy, plan, aging)
-        self.boxes = {}  # id -> what is known of it; a Box that went is gone from here
-        self.chosen = {}  # workload -> the Boxes that the core gave it, of the last settle
-        self.lost = []  # (workload, job): jobs that have ended as lost, and are to be given again
-        self.again = {}  # (workload, job's place) -> the Box that the core gave it, of that settle
+        self.boxes = {}  # id -> facts about it; a removed Box is deleted from here
+        self.chosen = {}  # workload -> the Boxes that the core gave it in the last settle
+        self.lost = []  # (workload, job): jobs that ended as lost, to be given again
+        # (workload, index of the job) -> the Box that the core gave it in that settle
+        self.again = {}
 
     def add(self, box, box_type, now):
         self.wanted[box_type] += 1
@@ -51,7 +52,7 @@ class ReferenceWithBoxes(Reference):
         return self.free(box_type) + sum(taken_to_end(b["job"], now) <= at for b in coming)
 
     def start(self, w, now):
-        """Takes the core's choice of Boxes, job by job; raises where docs/scheduling.md differs."""
+        """Accept the core's choice of Boxes, job by job; raise if docs/scheduling.md differs."""
         super().start(w, now)
         for job, name in zip(w["jobs"], self.chosen[w["id"]], strict=True):
             idle = self.idle(job["box_type"])
@@ -61,7 +62,7 @@ class ReferenceWithBoxes(Reference):
             idle[name]["job"] = job
 
     def settle(self, now):
-        """Jobs that are to be given again come before all that waits."""
+        """Jobs to be given again come before all waiting work."""
         waiting = []
         for w, job in self.lost:
             if runs(job) and w["stop"] is None and not self.give_again(w, job, now):
@@ -71,7 +72,7 @@ class ReferenceWithBoxes(Reference):
         super().settle(now)
 
     def give_again(self, w, job, now):
-        """Its running time counts from now: it starts anew."""
+        """Its running time counts from now."""
         old = next(name for name, box in self.boxes.items() if box["job"] is job)
         idle = self.idle(job["box_type"])
         chosen = self.again.pop((w["id"], place_of(w, job)), None)
@@ -101,7 +102,7 @@ class ReferenceWithBoxes(Reference):
 
 
 def preference(box, w):
-    """Least first: last ran this project and branch, this project, or the longest free."""
+    """Smallest first: last ran this project and branch, this project, or free for longest."""
     project, branch = box["last"]
     if project == w["project"]:
         return (0,) if branch == w["branch"] and branch is not None else (1,)

@@ -16,7 +16,7 @@ from tests.reference.queueing import asks, covers, phase
 
 
 def reason_is_true(reason, naive, w, now):
-    """Naive has just settled, or would change nothing if it did."""
+    """Check it; the naive model has just settled, or would change nothing if it did."""
     match phase(w):
         case "running":
             return reason == Runs()
@@ -31,10 +31,10 @@ def reason_is_true(reason, naive, w, now):
 
 
 def waits_for_that(reason, naive, w, now):
-    """Each sort of reason says something that can be looked up."""
+    """Check what this kind of reason claims about the state."""
     asked, project, size = asks(w), w["project"], len(w["jobs"])
-    # Makes naive look at the queue: its head, T. Where time alone has made room since the last
-    # instant (jobs are late), some would be admitted: they wait for the next instant.
+    # Make the naive model look at the queue: its head, T. If time alone has made room since the
+    # last instant (jobs are late), some would be admitted: they wait for the next instant.
     room = list(naive.admissible(now))
     if naive.paused(w):
         names = sorted(name for name, pause in naive.pauses.items() if covers(pause, w))
@@ -67,7 +67,7 @@ def would_fit(naive, w):
 
 
 def holders(naive, w):
-    """Those that ``w``, which would fit, may have to wait behind: ids."""
+    """Return the ids of the workloads that ``w``, which would fit, may have to wait for."""
     before = naive.queue()[: naive.queue().index(w)]
     limited = [
         e for e in before

@@ -1,5 +1,5 @@
-"""Boxes that are away and lost jobs, at random. After each step the core's own check passes, no
-Box has two jobs, and no Box that is away gets a job; at the end every workload has finished."""
+"""Absent Boxes and lost jobs, at random. After each step the core's own check passes, no Box has
+two jobs, and no absent Box gets a job; at the end every workload has finished."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,7 +44,7 @@ def boxes_of(worker: int) -> tuple[BoxId, ...]:
 
 
 class RecordedCore:
-    """A core, and what its decisions said: which Box each job has."""
+    """A core and its decisions: which Box each job has."""
 
     def __init__(self, policy: Policy) -> None:
         self.core = Scheduler(QueueRules(policy, None, None))
@@ -120,11 +120,13 @@ class RecordedCore:
 
 @settings(max_examples=200, deadline=None)
 @given(policy=st.sampled_from(Policy), steps=st.lists(STEP, max_size=60))
-def test_whatever_goes_and_comes_back(policy: Policy, steps: list[tuple[str, int, int]]) -> None:
+def test_random_absences_and_returns_leave_nothing_stuck(
+    policy: Policy, steps: list[tuple[str, int, int]]
+) -> None:
     recorded = RecordedCore(policy)
     for what, which, size in steps:
         recorded.step(what, which, size)
-    # At the end all workers are there and whole: nothing is stuck.
+    # At the end all workers are back: nothing is stuck.
     for worker in range(WORKERS):
         recorded.step("add", worker, 1)
         recorded.step("back", worker, 1)
@@ -139,7 +141,7 @@ def submitted(id_: int, jobs: int, expected: float, limit: float, at: float) -> 
 
 
 def test_a_repeated_job_has_its_full_expected_duration_again() -> None:
-    """Not from its workload's start: it would be late at once, and be taken to run to its limit."""
+    """If its start counted from its workload's start, it would be late at once."""
     core = Scheduler(QueueRules(Policy.BACKFILL, None, None))
     for box in (1, 2):
         core.apply(BoxAdded(BoxId(box), "default"), 0.0)
@@ -150,6 +152,6 @@ def test_a_repeated_job_has_its_full_expected_duration_again() -> None:
     assert isinstance(promised, Promised) and promised.at == 60.0
     assert forecast(core, WorkloadId(2), 52.0) == 60.0
     assert forecast(core, WorkloadId(2), 61.0) == 150.0, "late: to the limit of this attempt"
-    # What ends by 60 is let past the head, and nothing else.
+    # Only work that ends by 60 may pass the head.
     later = core.decide([submitted(3, 1, 8.0, 8.0, 52.0), submitted(4, 1, 9.0, 9.0, 52.0)], 52.0)
     assert [d.workload for d in later if isinstance(d, Admitted)] == [3]

@@ -22,7 +22,7 @@ SEEDS_A_TEST = 100
 
 
 def simulated(scenario):
-    """What the core makes of it, in the form of ``boxsched simulate``."""
+    """Return the core's outcome, in the form of ``boxsched simulate``."""
     outcome = run(parse(json.dumps(scenario).encode()))
     summary = outcome.summary
     return {
@@ -65,7 +65,7 @@ def test_the_simulator_agrees_with_the_reference(first):
 
 @given(scenarios())
 @settings(max_examples=100)
-def test_the_simulator_agrees_on_whatever_hypothesis_finds(made):
+def test_the_simulator_agrees_on_scenarios_from_hypothesis(made):
     assert simulated(made)["workloads"] == simulate(made)["workloads"]
 
 

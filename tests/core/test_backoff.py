@@ -1,4 +1,4 @@
-"""Pauses that double: between tries of what failed, and between looks."""
+"""Pauses that double, between retries and between looks."""
 
 import random
 
@@ -14,7 +14,7 @@ def test_a_pause_doubles_up_to_the_longest() -> None:
     assert [backoff.next() for _ in range(6)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
 
 
-def test_without_a_longest_it_doubles_on() -> None:
+def test_without_a_longest_pause_it_keeps_doubling() -> None:
     backoff = Backoff(1.0)
     assert [backoff.next() for _ in range(12)][-1] == 2.0**11
 
@@ -27,7 +27,7 @@ def test_after_a_success_it_starts_again() -> None:
     assert backoff.next() == 0.1
 
 
-def test_pauses_end_before_one_longer_than_the_last() -> None:
+def test_the_pauses_end_before_one_longer_than_the_last() -> None:
     assert list(doubling(1.0, 4.0)) == [1.0, 2.0, 4.0]
     assert list(doubling(1.0, 3.9)) == [1.0, 2.0]
 
@@ -58,7 +58,7 @@ async def test_another_error_is_raised_at_once() -> None:
     assert calls == ["it"]
 
 
-def test_a_herd_of_workers_spreads_over_the_whole_pause() -> None:
+def test_many_workers_spread_over_the_whole_pause() -> None:
     chance = random.Random(1)
     waits: list[list[float]] = [[] for _ in range(9)]
     for _ in range(500):

@@ -1,4 +1,4 @@
-"""The forms of a commit's hash: what a person gives, what a worker reports, what git prints."""
+"""The forms of a commit's hash: given by a person, reported by a worker, printed by git."""
 
 import pytest
 
@@ -22,6 +22,8 @@ SHA1, SHA256 = "0123456789abcdef" * 2 + "01234567", "0123456789abcdef" * 4
         ("", False, False, False),
     ],
 )
-def test_each_form_takes_its_own_texts(text: str, given: bool, reported: bool, whole: bool) -> None:
+def test_each_form_accepts_only_its_own_texts(
+    text: str, given: bool, reported: bool, whole: bool
+) -> None:
     found = (commits.is_given(text), commits.is_reported(text), commits.is_whole(text))
     assert found == (given, reported, whole)

@@ -1,4 +1,4 @@
-"""Cost grows with what changes, not with what waits: counted in lines of Python, not in seconds."""
+"""Cost depends on what changes, not on what waits: counted in lines of Python, not in seconds."""
 
 import sys
 
@@ -22,7 +22,7 @@ def submit(number, priority=50):
 
 
 def crowded(waiting):
-    """A core with all Boxes busy and so many workloads of eight shapes waiting."""
+    """A core with all Boxes busy and many waiting workloads of eight shapes."""
     core = Scheduler(QueueRules(), box_types=("linux",))
     core.apply(BoxesWanted("linux", BOXES), 0.0)
     for number in range(1, waiting + 1):
@@ -37,7 +37,7 @@ def cores():
 
 
 def lines(act):
-    """How many lines of Python run: loops count as often as they go round."""
+    """Return how many lines of Python run; each round of a loop counts."""
     count = 0
 
     def trace(frame, event, arg):

@@ -1,4 +1,4 @@
-"""What code and documents refer to is there: pages, headings, and numbers of faults."""
+"""References in code and documents are valid: pages, headings, and numbers of faults."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ TEXTS = [
     and (path := PROJECT / name).is_file()
     and path != Path(__file__)
 ]
-# Between the words of a reference: a space, or the end of a line and the sign of a comment.
+# Between the words of a reference: a space, or a line end and a comment sign.
 GAP = r"[\s]+(?:#|--|//|\*)?[\s]*"
 SECTION = re.compile(rf"docs/(\w+)\.md`?,{GAP}((?:\"[^\"]+\"(?:,?{GAP}(?:to|and){GAP}|,{GAP})?)+)")
 PAGE = re.compile(r"\bdocs/([\w-]+\.md)")
@@ -32,7 +32,7 @@ LINK = re.compile(r"\]\(([^)#:\s]+)\)")
 
 
 def headings(page: Path) -> set[str]:
-    """Without their numbers; none of a page that is not there."""
+    """Headings without their numbers; empty for an unknown page."""
     if not page.is_file():
         return set()
     found = re.findall(r"^#+ (?:\d+\. )?(.+)$", page.read_text(), re.MULTILINE)
@@ -40,7 +40,8 @@ def headings(page: Path) -> set[str]:
 
 
 def sections(text: str) -> Iterator[tuple[str, str]]:
-    """Page and heading of each reference such as ``docs/faults.md, "Faults" and "Invariants"``."""
+    """Return page and heading of each reference such as ``docs/faults.md, "Faults" and
+    "Invariants"``."""
     for page, titles in SECTION.findall(text):
         for title in re.findall(r'"([^"]+)"', titles):
             yield page, re.sub(GAP, " ", title)
@@ -80,7 +81,7 @@ def test_a_number_of_a_fault_or_an_invariant_is_explained() -> None:
 
 
 def comments(path: Path) -> Iterator[str]:
-    """Docstrings and comments of Python; all that explains a named block of SQL."""
+    """Return docstrings and comments of Python, and all explanations of named SQL blocks."""
     text = path.read_text()
     if path.suffix == ".sql":
         yield from re.findall(r"--.*", text)
@@ -90,19 +91,19 @@ def comments(path: Path) -> Iterator[str]:
         yield from re.findall(r'yield "([IV]\d.*?)"', text)
 
 
-def test_a_link_of_a_page_leads_somewhere() -> None:
+def test_a_link_in_a_page_is_valid() -> None:
     pages = [path for path in TEXTS if path.suffix == ".md"]
     links = [(page, target) for page in pages for target in LINK.findall(page.read_text())]
     assert not {f"{page}: {to}" for page, to in links if not (page.parent / to).exists()}
 
 
-def test_the_index_names_every_page() -> None:
+def test_the_index_lists_every_page() -> None:
     index = (DOCS / "README.md").read_text()
     for page in sorted(DOCS.glob("*.md")):
         assert page.name == "README.md" or f"({page.name})" in index, page.name
 
 
-def test_files_of_tests_that_the_pages_name_are_there() -> None:
+def test_test_files_that_the_pages_name_exist() -> None:
     for page in (DOCS / "faults.md", PROJECT / "tests" / "README.md"):
         folder = ""
         for name in re.findall(r"`(?:tests/)?([\w/]*test_\w+\.py)`", page.read_text()):

@@ -1,4 +1,5 @@
-"""How workloads end, which Boxes they get, and Boxes that come and go (docs/scheduling.md)."""
+"""How workloads end, which Boxes they get, and Boxes that are added and removed
+(docs/scheduling.md)."""
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.core.world import World
 FAILS = {"seconds": 5, "result": "failed"}
 
 
-def test_it_passes_when_all_its_jobs_have_passed():
+def test_a_workload_passes_when_all_its_jobs_have_passed():
     w = World(boxes=2)
     w.build("b1", 5, 9)
     w.run_until(8)
@@ -19,7 +20,7 @@ def test_it_passes_when_all_its_jobs_have_passed():
     assert (w.result("b1"), w.finished("b1")) == ("passed", 9)
 
 
-def test_one_failed_job_fails_it_when_the_last_has_ended():
+def test_one_failed_job_fails_the_workload_when_the_last_has_ended():
     w = World(boxes=2)
     w.build("b1", FAILS, 9)
     w.run()
@@ -34,7 +35,7 @@ def test_with_fail_fast_the_first_failure_stops_the_others():
     assert (w.result("b1"), w.finished("b1")) == ("failed", 5)
 
 
-def test_fail_fast_asks_for_the_jobs_that_still_run():
+def test_fail_fast_asks_only_running_jobs_to_stop():
     w = World(boxes=4, slow_stops=True)
     w.project("web", fail_fast=True)
     w.build("b1", 1, FAILS, 9, 99)
@@ -46,7 +47,7 @@ def test_fail_fast_asks_for_the_jobs_that_still_run():
     assert w.result("b1") == "failed"
 
 
-def test_a_persons_stop_during_fail_fast_makes_it_stopped():
+def test_a_users_stop_during_fail_fast_makes_the_workload_stopped():
     w = World(boxes=2, slow_stops=True)
     w.project("web", fail_fast=True)
     w.build("b1", FAILS, 99)
@@ -56,7 +57,7 @@ def test_a_persons_stop_during_fail_fast_makes_it_stopped():
     assert w.result("b1") == "stopped"
 
 
-def test_stopped_also_if_a_job_had_failed_before():
+def test_a_stopped_workload_is_stopped_also_if_a_job_had_failed_before():
     w = World(boxes=2)
     w.build("b1", FAILS, 99)
     w.run_until(6)
@@ -64,7 +65,7 @@ def test_stopped_also_if_a_job_had_failed_before():
     assert (w.result("b1"), w.finished("b1")) == ("stopped", 6)
 
 
-def test_a_stop_before_it_runs_cancels():
+def test_a_stop_before_the_start_cancels():
     w = World(boxes=1)
     for name in ("runs", "lane", "queue"):
         w.build(name, branch="x" if name == "queue" else "main")
@@ -74,7 +75,7 @@ def test_a_stop_before_it_runs_cancels():
         assert (w.result(name), w.started(name)) == ("canceled", None)
 
 
-def test_a_stop_of_a_finished_one_does_nothing():
+def test_a_stop_of_a_finished_workload_does_nothing():
     w = World(boxes=1)
     w.build("b1", 5)
     w.run()
@@ -82,7 +83,7 @@ def test_a_stop_of_a_finished_one_does_nothing():
     assert (w.result("b1"), w.decisions) == ("passed", [])
 
 
-def test_a_second_stop_asks_nothing_more():
+def test_a_second_stop_asks_for_nothing_more():
     w = World(boxes=1, slow_stops=True)
     w.build("b1", 5)
     w.stop("b1")
@@ -159,7 +160,7 @@ def test_a_box_is_warm_for_the_project_that_ran_on_it_last():
     assert (w.seen["app again"].warm, w.seen["web again"].warm) == (1, 0)
 
 
-def test_else_the_box_that_is_longest_free():
+def test_otherwise_the_box_that_was_free_for_longest_is_used():
     w = World(boxes=3)
     for name, seconds in (("a", 30), ("b", 10), ("c", 20)):
         w.ssh(name, seconds, project=name)
@@ -169,7 +170,7 @@ def test_else_the_box_that_is_longest_free():
         assert boxes_of(w, name) == boxes_of(w, before)
 
 
-def test_every_job_gets_a_box_of_its_own_and_of_its_type():
+def test_every_job_gets_its_own_box_of_its_type():
     w = World(boxes={"linux": 0, "mac": 0})
     for box, box_type in enumerate(("linux", "mac", "linux", "mac"), 1):
         w.box_added(box, box_type)
@@ -180,10 +181,10 @@ def test_every_job_gets_a_box_of_its_own_and_of_its_type():
     assert (set(given[::2]), set(given[1::2])) == (macs, linux)
 
 
-# --- Boxes that come and go ---------------------------------------------------------------------
+# --- Boxes that are added and removed ---------------------------------------------------------
 
 
-def test_fewer_are_wanted_than_are_busy():
+def test_fewer_boxes_are_wanted_than_are_busy():
     w = World(boxes=3)
     w.ssh("a", 10)
     w.ssh("b", 20, 30)
@@ -196,7 +197,7 @@ def test_fewer_are_wanted_than_are_busy():
     assert w.running == {"next"}
 
 
-def test_more_are_wanted_before_the_surplus_has_gone():
+def test_more_boxes_are_wanted_before_the_surplus_is_removed():
     w = World(boxes=2)
     w.ssh("a", 10, 20)
     w.boxes(1)
@@ -206,7 +207,7 @@ def test_more_are_wanted_before_the_surplus_has_gone():
     assert w.running == {"a", "next"}
 
 
-def test_a_free_box_that_retires_goes_at_once():
+def test_a_free_box_that_retires_is_removed_at_once():
     w = World(boxes=0)
     w.box_added(7)
     w.box_retired(7)
@@ -216,7 +217,7 @@ def test_a_free_box_that_retires_goes_at_once():
 
 
 @pytest.mark.parametrize("retired", [1, 2])
-def test_a_busy_box_that_retires_goes_as_its_job_ends(retired):
+def test_a_busy_box_that_retires_is_removed_when_its_job_ends(retired):
     w = World(boxes=0)
     w.box_added(1)
     w.box_added(2)

@@ -8,7 +8,7 @@ from tests.reference.scenarios import Seeded, crowd
 
 
 def crowded(seed):
-    """A world with a long queue, some of which runs already."""
+    """A world with a long queue and some running workloads."""
     made = crowd(Seeded(seed))
     w = World(made["boxes"], made["policy"], made["max_boxes"], made["priority_aging"])
     for project in made["projects"]:
@@ -34,7 +34,7 @@ def test_a_forecast_comes_true(first):
         assert forecasts == {name: w.started(name) for name in forecasts}, f"seed {seed}"
 
 
-def test_no_forecast_where_too_many_wait():
+def test_there_is_no_forecast_for_too_long_a_queue():
     w = World(boxes=1)
     with w.together():
         for n in range(FORECAST_WORKLOADS + 2):
@@ -45,7 +45,7 @@ def test_no_forecast_where_too_many_wait():
     assert forecast(w.core, w.id("b1"), 0) == 5
 
 
-def test_no_forecast_without_boxes():
+def test_there_is_no_forecast_without_boxes():
     w = World(boxes=1)
     w.build("b1", 5, 5)
     assert forecast(w.core, w.id("b1"), 0) is None
@@ -55,7 +55,7 @@ def test_no_forecast_without_boxes():
     ("passed", "expected"),
     [
         ([0.2], 2**-2.25),
-        ([0.0], 2**-10),  # the least
+        ([0.0], 2**-10),  # the minimum
         ([1.0], 1.0),
         ([1.01], 2**0.25),
         ([60.0], 64.0),

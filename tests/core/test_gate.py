@@ -1,4 +1,4 @@
-"""The gate: a workload gets all its Boxes or none, and which others it blocks then
+"""The gate: a workload gets all its Boxes or none, and which others it then blocks
 (docs/scheduling.md, "The gate")."""
 
 import pytest
@@ -19,7 +19,7 @@ from boxsched.states import State
 from tests.core.world import World
 
 
-def test_eight_boxes_three_builds_of_four_the_third_waits():
+def test_on_eight_boxes_the_third_build_of_four_jobs_waits():
     w = World(boxes=8)
     for name in ("b1", "b2", "b3"):
         w.build(name, 60, 60, 60, 60, branch=name)
@@ -55,7 +55,7 @@ def test_each_type_must_have_enough():
     assert w.why("b2") == NeedsBoxes("mac", asked=1, free=0)
 
 
-def test_the_plan_holds_although_boxes_are_free():
+def test_the_plan_limits_workloads_even_if_boxes_are_free():
     w = World(boxes=9, plan=3)
     w.build("b1", 10, 10, branch="1")
     w.build("b2", 10, 10, branch="2")
@@ -64,7 +64,7 @@ def test_the_plan_holds_although_boxes_are_free():
     assert w.running == {"b2"}
 
 
-def test_more_than_the_plan_or_the_project_allows_at_all_is_refused():
+def test_a_workload_above_the_plan_or_the_projects_limit_is_refused():
     w = World(boxes=1, plan=5)
     w.project("web", max_boxes=3)
     w.build("too much for web", *[1] * 4)
@@ -130,7 +130,7 @@ def test_a_workload_over_its_projects_limit_names_the_limit_at_every_position():
     ],
 )
 def test_a_workload_behind_its_own_project_first_names_the_missing_boxes(boxes, plan, reason):
-    """Its project's limit would let it start; an earlier one of the project waits for that."""
+    """Its project's limit would allow it; an earlier workload of the project waits for Boxes."""
     w = World(boxes=boxes, plan=plan)
     w.project("api", max_boxes=2)
     w.build("others", 60, 60)
@@ -152,7 +152,7 @@ def test_a_projects_limit_can_be_lifted():
     assert w.running == {"b1", "b2"}
 
 
-def test_a_project_without_a_limit_is_forgotten_when_nothing_of_it_is_unfinished() -> None:
+def test_a_project_without_a_limit_is_forgotten_once_nothing_of_it_is_unfinished() -> None:
     core = Scheduler(QueueRules(max_boxes=1), ["default"])
     web = ProjectId(7)
     core.apply(ProjectLimited(web, None), 0.0)
@@ -168,7 +168,7 @@ def test_a_project_without_a_limit_is_forgotten_when_nothing_of_it_is_unfinished
     core.check()
 
 
-def test_a_box_type_that_was_only_asked_for_is_forgotten():
+def test_a_box_type_that_was_only_requested_is_forgotten():
     w = World(boxes={"linux": 1})
     w.build("b1", {"seconds": 5, "box_type": "mac"}, {"seconds": 5, "box_type": "linux"})
     w.build("b2", {"seconds": 5, "box_type": "mac"}, branch="x")
@@ -179,7 +179,7 @@ def test_a_box_type_that_was_only_asked_for_is_forgotten():
     assert set(w.core.pools) == {"linux"}
 
 
-def test_positions_go_by_queue_order_over_all_shapes():
+def test_positions_follow_queue_order_over_all_shapes():
     w = World(boxes=1)
     w.build("runs", 60, branch="1")
     w.build("b1", 10, branch="2")

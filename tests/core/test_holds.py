@@ -1,4 +1,4 @@
-"""Holds, pauses, priorities, automatic deploys and the progress guarantee, in the field's words."""
+"""Holds, pauses, priorities, automatic deploys and the progress guarantee, as scenarios."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.core.world import World
 # --- A build whose jobs are not known yet -------------------------------------------------------
 
 
-def test_a_build_without_a_plan_takes_its_place_and_waits():
+def test_a_build_without_a_plan_takes_its_position_and_waits():
     w = World(boxes=4)
     w.build("first", planned=False)
     w.build("second", 10)
@@ -53,7 +53,7 @@ def test_a_second_plan_changes_nothing():
 
 
 @pytest.mark.parametrize("late", [(), (9,)])
-def test_a_plan_for_what_has_finished_changes_nothing(late):
+def test_a_plan_for_a_finished_build_changes_nothing(late):
     w = World(boxes=1)
     w.build("first", planned=False)
     w.stop("first")
@@ -61,7 +61,7 @@ def test_a_plan_for_what_has_finished_changes_nothing(late):
     assert (w.result("first"), w.decisions) == ("canceled", [])
 
 
-def test_a_plan_that_cannot_be_read_fails_the_build_and_frees_its_lane():
+def test_an_unreadable_plan_fails_the_build_and_frees_its_lane():
     w = World(boxes=1)
     w.build("first", planned=False)
     w.build("second", 5)
@@ -72,7 +72,7 @@ def test_a_plan_that_cannot_be_read_fails_the_build_and_frees_its_lane():
 
 
 @pytest.mark.parametrize("limits", [{"plan": 2}, {"max_boxes": 2}])
-def test_a_plan_that_asks_for_more_than_is_ever_allowed_fails_the_build(limits):
+def test_a_plan_above_every_limit_fails_the_build(limits):
     w = World(boxes=9, plan=limits.get("plan"))
     w.project("web", max_boxes=limits.get("max_boxes"))
     w.build("fits", planned=False)
@@ -94,7 +94,7 @@ def test_a_newer_build_supersedes_one_without_a_plan():
 # --- Pauses -------------------------------------------------------------------------------------
 
 
-def test_a_paused_workload_is_passed_over_and_blocks_only_its_lane():
+def test_a_paused_workload_is_skipped_and_blocks_only_its_lane():
     w = World(boxes=2, policy="strict")
     w.pause("freeze", "web", branch="main")
     w.build("held", 5, 5)
@@ -109,7 +109,7 @@ def test_a_paused_workload_is_passed_over_and_blocks_only_its_lane():
     assert w.running == {"held"}
 
 
-def test_a_pause_of_everything_leaves_what_runs_alone():
+def test_a_pause_of_everything_does_not_affect_running_work():
     w = World(boxes=2)
     w.build("runs", 5)
     w.pause("night")
@@ -120,7 +120,7 @@ def test_a_pause_of_everything_leaves_what_runs_alone():
     assert w.running == {"session"}
 
 
-def test_a_pause_covers_what_is_in_the_queue_already():
+def test_a_pause_covers_workloads_already_in_the_queue():
     w = World(boxes=1)
     w.build("runs", 5)
     w.build("waits", 5, branch="dev")
@@ -203,7 +203,7 @@ def test_a_workload_that_two_pauses_cover_waits_for_both():
     assert w.running == {"b"}
 
 
-def test_a_head_that_is_paused_is_the_head_no_more():
+def test_a_paused_head_is_no_longer_the_head():
     w = World(boxes=4, policy="strict")
     w.build("runs", 9, 9, branch="a")
     w.build("head", 5, 5, 5, branch="b")
@@ -213,7 +213,7 @@ def test_a_head_that_is_paused_is_the_head_no_more():
     assert w.running == {"runs", "behind"}
 
 
-def test_the_place_in_the_queue_of_what_comes_back():
+def test_a_resumed_workload_returns_to_its_position_in_the_queue():
     w = World(boxes=1)
     w.pause("freeze", "web", branch="first")
     w.build("runs", 5, branch="other")
@@ -227,7 +227,7 @@ def test_the_place_in_the_queue_of_what_comes_back():
 # --- Another priority ---------------------------------------------------------------------------
 
 
-def test_a_workload_that_waits_for_boxes_is_bumped():
+def test_the_priority_of_a_workload_that_waits_for_boxes_can_be_raised():
     w = World(boxes=1)
     w.build("runs", 5, branch="a")
     w.build("first", 5, branch="b")
@@ -258,7 +258,7 @@ def test_a_running_or_finished_workload_keeps_its_priority():
     assert w.decisions == []
 
 
-def test_a_paused_workload_is_bumped_and_stays_paused():
+def test_a_workload_stays_paused_when_its_priority_is_raised():
     w = World(boxes=1)
     w.build("runs", 5, branch="a")
     w.pause("freeze", "web", branch="b")
@@ -274,7 +274,7 @@ def test_a_paused_workload_is_bumped_and_stays_paused():
 # --- Automatic deploys --------------------------------------------------------------------------
 
 
-def test_the_newest_automatic_deploy_cancels_those_that_wait():
+def test_the_newest_automatic_deploy_cancels_the_waiting_ones():
     w = World(boxes=9)
     w.project("web", queues={"production": "newest"})
     w.deploy("runs", 10, automatic=True)
@@ -288,7 +288,7 @@ def test_the_newest_automatic_deploy_cancels_those_that_wait():
     )
 
 
-def test_a_deploy_by_hand_cancels_nothing():
+def test_a_manual_deploy_cancels_nothing():
     w = World(boxes=9)
     w.project("web", queues={"production": "newest"})
     w.deploy("runs", 10, automatic=True)
@@ -297,7 +297,7 @@ def test_a_deploy_by_hand_cancels_nothing():
     assert w.upcoming == {"waits", "by hand"}
 
 
-def test_every_deploy_runs_where_the_queue_is_all():
+def test_with_strategy_none_every_deploy_runs():
     w = World(boxes=9)
     for name in ("a", "b", "c"):
         w.deploy(name, 10, automatic=True)
@@ -322,7 +322,7 @@ def test_without_the_guarantee_nothing_ever_finishes():
     assert {w.result(f"b{n}") for n in range(7)} == {"stopped"}
 
 
-def test_after_two_in_a_row_one_is_left_to_finish():
+def test_after_two_cancellations_in_a_row_one_build_may_finish():
     w = pushes(2, 4)
     assert [w.result(f"b{n}") for n in range(2)] == ["stopped", "stopped"]
     assert w.running == {"b2"}

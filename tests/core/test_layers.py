@@ -1,4 +1,4 @@
-"""The rooms of the package, and which of them may import which (ARCHITECTURE.md, "Layers")."""
+"""The rooms of the package and their allowed imports (ARCHITECTURE.md, "Layers")."""
 
 import ast
 import subprocess
@@ -13,7 +13,7 @@ from tests.conftest import PROJECT
 PACKAGE = PROJECT / "boxsched"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# What any room may import: they import none of the rooms.
+# Any room may import these; they import none of the rooms.
 COMMON = {
     "boxsched", "backoff", "clock", "commits", "cron", "errors", "folders", "git_access", "globs",
     "listening", "json_text", "loglines", "model", "nearest", "origins", "reaching", "refs",
@@ -69,19 +69,19 @@ ALLOWED: dict[str, set[str]] = {
     },
     "__main__": {"cli"},
 }  # fmt: skip
-# The rooms of the store, which may all import what lies in ``boxsched/store`` itself.
+# The rooms of the store, which may all import the modules of ``boxsched/store`` itself.
 STORE_ROOMS: dict[str, set[str]] = {
     "steps": set(),
     "sqlite": {"steps"},
     "postgres": {"steps"},
     "operating": {"postgres", "sqlite", "steps"},
 }
-STORE_OPENERS = {"__init__.py", "store.py", "driver.py"}  # these put the rooms together
-MODEL = {"errors", "globs", "model", "states"}  # of COMMON, what ``protocol`` may import
+STORE_OPENERS = {"__init__.py", "store.py", "driver.py"}  # these join the rooms
+MODEL = {"errors", "globs", "model", "states"}  # the part of COMMON that ``protocol`` may import
 
 
 def room(module: str) -> str:
-    """The room of a module's name without ``boxsched.``; the longest one that is named above."""
+    """Return the room of a module's name without ``boxsched.``: the longest match above."""
     parts = module.split(".")
     return ".".join(parts[:2]) if ".".join(parts[:2]) in ALLOWED else parts[0]
 
@@ -126,7 +126,7 @@ def test_no_package_of_the_store_imports_a_sibling(path: Path) -> None:
             assert theirs in STORE_ROOMS.get(mine, set()) | {mine}, f"{path}: {name}"
 
 
-def test_there_is_no_circle() -> None:
+def test_imports_have_no_cycles() -> None:
     done: list[str] = []
     while waiting := [each for each in ALLOWED if each not in done]:
         ready = [each for each in waiting if ALLOWED[each] <= {*done, each}]
@@ -135,7 +135,7 @@ def test_there_is_no_circle() -> None:
 
 
 def modules_after(statement: str) -> set[str]:
-    """The names of all modules that a fresh interpreter has loaded after the statement."""
+    """Return the names of all modules that a fresh interpreter has loaded after the statement."""
     script = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); {statement}; print(*sys.modules)"
     command = [sys.executable, "-S", "-c", script]
     return set(subprocess.run(command, capture_output=True, check=True, text=True).stdout.split())
@@ -153,7 +153,7 @@ def test_the_supervisor_and_its_spawner_load_the_standard_library_only() -> None
     assert others <= sys.stdlib_module_names, others - sys.stdlib_module_names
 
 
-def test_a_worker_of_its_own_loads_nothing_of_the_store() -> None:
+def test_an_external_worker_loads_nothing_of_the_store() -> None:
     site = f"sys.path[:0] = {sys.path!r}"
     loaded = modules_after(f"{site}; import boxsched.worker.remote.worker")
     assert "boxsched.worker.remote.worker" in loaded

@@ -1,4 +1,4 @@
-"""The log's lines: no value in a record can add or change a line."""
+"""Log lines: no value in a record can add or change a line."""
 
 import io
 import logging
@@ -91,5 +91,5 @@ def test_output_is_printable(text):
     assert escaped(text).isprintable()
 
 
-def test_a_line_has_an_end():
+def test_a_line_has_a_maximum_length():
     assert len(escaped("x" * 1_000_000)) < MAX_LINE_CHARACTERS + 100

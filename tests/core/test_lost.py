@@ -26,7 +26,7 @@ BUILD, OTHER = WorkloadId(1), WorkloadId(2)
 
 
 class SteppedCore:
-    """A core with some Boxes; its calls are instants of their own, one second apart."""
+    """A core with some Boxes; each call is its own instant, one second apart."""
 
     def __init__(self, boxes: int) -> None:
         self.core = Scheduler(QueueRules())
@@ -50,7 +50,7 @@ class SteppedCore:
         return [(d.job, d.box) for d in decisions if isinstance(d, GivenAgain)]
 
 
-def test_a_lost_job_takes_the_next_free_box_before_what_waits():
+def test_a_lost_job_takes_the_next_free_box_before_waiting_work():
     lost = SteppedCore(boxes=2)
     lost.build(jobs=2)
     lost.build(OTHER, project=2)
@@ -59,7 +59,7 @@ def test_a_lost_job_takes_the_next_free_box_before_what_waits():
     assert lost.given(decisions) == [(1, 3)]
     freed = [(d.box, d.gone) for d in decisions if isinstance(d, BoxFreed)]
     assert freed == [(2, False)]
-    # Its old Box is free in the same instant, and goes to what waits.
+    # Its old Box is free at the same instant, and goes to waiting work.
     assert [(d.workload, d.boxes, d.warm) for d in decisions if isinstance(d, Admitted)] == [
         (OTHER, (2,), 0)
     ]
@@ -79,7 +79,7 @@ def test_its_old_box_is_warm_for_its_project():
     assert (admitted.boxes, admitted.warm) == ((1,), 1)
 
 
-def test_a_job_that_has_ended_as_lost_may_have_the_same_box_again():
+def test_a_job_that_ended_as_lost_may_get_the_same_box_again():
     lost = SteppedCore(boxes=1)
     lost.build()
     assert lost.given(lost.ask(JobsLost(BUILD, (0,), ended=True))) == [(0, 1)]
@@ -89,14 +89,14 @@ def test_a_job_that_has_ended_as_lost_may_have_the_same_box_again():
     assert finished.result is Result.PASSED
 
 
-def test_one_that_may_still_run_there_waits_for_another_box():
+def test_a_job_that_may_still_run_there_waits_for_another_box():
     lost = SteppedCore(boxes=1)
     lost.build()
     assert lost.given(lost.ask(JobsLost(BUILD, (0,)))) == []
     assert lost.given(lost.ask(BoxAdded(BoxId(2), "default"))) == [(0, 2)]
 
 
-def test_an_absent_box_is_not_assigned_until_it_is_back():
+def test_an_absent_box_is_not_assigned_until_it_returns():
     lost = SteppedCore(boxes=1)
     lost.build()
     lost.ask(BoxesAway((BoxId(1),)))
@@ -134,7 +134,7 @@ def test_a_job_that_was_found_ended_or_stopped_is_not_repeated(event):
         assert [job for job, _ in given] == [1]
 
 
-def test_a_job_that_has_ended_is_not_lost_any_more():
+def test_an_ended_job_is_no_longer_lost():
     lost = SteppedCore(boxes=2)
     lost.build(jobs=2)
     lost.ask(JobsEnded(BUILD, (0,), Result.PASSED))

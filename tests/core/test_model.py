@@ -30,7 +30,7 @@ PLACES = st.integers(0, MAX_JOBS_A_WORKLOAD - 1)
 
 
 @given(WORKLOADS, PLACES)
-def test_a_job_id_holds_its_workload_and_its_place(workload, place):
+def test_a_job_id_contains_its_workload_and_its_index(workload, place):
     job = job_id(workload, place)
     assert (job_workload(job), job_index(job)) == (workload, place)
 
@@ -42,13 +42,13 @@ def test_two_jobs_never_share_an_id(workload, place, other, other_place):
 
 
 @given(WORKLOADS, PLACES)
-def test_ids_survive_being_written_and_read(workload, place):
+def test_ids_are_unchanged_after_writing_and_reading(workload, place):
     assert parse_workload(workload_text(workload)) == workload
     job = job_id(workload, place)
     assert parse_job(job_text(job)) == job
 
 
-def test_ids_as_the_outside_sees_them():
+def test_the_external_form_of_ids():
     assert workload_text(41) == "w41"
     assert job_text(job_id(41, 1)) == "w41-2"
     assert parse_job("w41-1000") == job_id(41, MAX_JOBS_A_WORKLOAD - 1)
@@ -65,7 +65,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
-def test_hostile_ids_are_no_ids(text):
+def test_hostile_ids_are_invalid(text):
     assert parse_job(text) is None
     if "-" not in text or text == "w-1":
         assert parse_workload(text) is None
@@ -100,7 +100,7 @@ def test_the_first_matching_pattern_gives_the_strategy():
     assert cancellation_for("dev", rules[:2]).strategy is Cancellation.NONE
 
 
-def test_fail_fast_is_never_always_or_by_pattern():
+def test_fail_fast_never_always_or_by_pattern():
     assert fails_fast("main", True)
     assert fails_fast(None, True)
     assert not fails_fast("main", False)
@@ -126,7 +126,7 @@ ENTRIES = st.tuples(
 
 
 @given(ENTRIES, ENTRIES)
-def test_the_queue_orders_by_priority_creation_registration(one, other):
+def test_the_queue_is_ordered_by_priority_creation_and_registration(one, other):
     (priority, created, order, aging), (priority2, created2, order2, _) = one, other
     before = queue_key(priority, created, order, aging) < queue_key(
         priority2, created2, order2, aging
@@ -138,7 +138,7 @@ def test_the_queue_orders_by_priority_creation_registration(one, other):
         assert before == ((aged, order) < (aged2, order2))
 
 
-def test_with_ageing_a_tie_goes_by_registration_alone():
-    """100 s younger and 50 points higher, at 2 s a point: the same place in the queue."""
+def test_with_ageing_equal_workloads_are_ordered_by_registration():
+    """100 s younger and 50 points higher, at 2 s per point: the same place in the queue."""
     assert queue_key(70, 100.0, 1, 2.0) < queue_key(20, 0.0, 2, 2.0)
     assert queue_key(20, 0.0, 1, 2.0) < queue_key(70, 100.0, 2, 2.0)

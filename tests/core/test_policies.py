@@ -1,4 +1,4 @@
-"""What may start behind the first workload that does not fit: strict, best effort, backfill."""
+"""Which workloads may start behind the first that does not fit: strict, best effort, backfill."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from tests.core.world import World
 
 
 def lanes(w, *builds):
-    """Builds on branches of their own, in one instant: (name, seconds, Boxes)."""
+    """Builds on different branches at one instant: (name, seconds, Boxes)."""
     with w.together():
         for name, seconds, boxes in builds:
             w.build(name, *[seconds] * boxes, branch=name)
@@ -23,7 +23,7 @@ def lanes(w, *builds):
     ("policy", "running"),
     [("strict", {"w1"}), ("best_effort", {"w1", "w3"}), ("backfill", {"w1", "w3"})],
 )
-def test_three_then_three_then_two_on_five_boxes(policy, running):
+def test_builds_of_three_and_three_and_two_jobs_on_five_boxes(policy, running):
     """Kueue: "Should admit workloads as the number of pods (only) allows it"."""
     w = World(boxes=5, policy=policy)
     lanes(w, ("w1", 10, 3), ("w2", 10, 3), ("w3", 10, 2))
@@ -36,7 +36,7 @@ def test_three_then_three_then_two_on_five_boxes(policy, running):
     assert len(w.seen["w2"].boxes) == 3
 
 
-def test_a_canceled_head_lets_the_next_go():
+def test_a_canceled_head_lets_the_next_start():
     w = World(boxes=5, policy="strict")
     lanes(w, ("w1", 10, 4), ("head", 10, 4), ("w3", 10, 1))
     assert w.running == {"w1"}
@@ -72,7 +72,7 @@ def test_a_workload_that_would_delay_the_head_waits():
     assert w.why("head") == NeedsBoxes("linux", asked=4, free=1)
 
 
-def test_boxes_that_the_head_does_not_need_are_assigned_once():
+def test_boxes_that_the_head_does_not_need_are_given_once():
     w = World(boxes=6)
     lanes(w, ("runs", 10, 4), ("head", 10, 5), ("long 1", 99, 1), ("long 2", 99, 1))
     assert w.running == {"runs", "long 1"}
@@ -81,14 +81,14 @@ def test_boxes_that_the_head_does_not_need_are_assigned_once():
     assert w.started("head") == 10
 
 
-def test_only_the_jobs_that_still_run_at_the_heads_time_count():
+def test_only_jobs_that_still_run_at_the_heads_time_count():
     w = World(boxes=8)
     lanes(w, ("runs", 10, 5), ("head", 10, 7))
     w.build("mixed", 10, 10, 99, branch="mixed")  # one of its three jobs is late, one Box is left
     assert w.running == {"runs", "mixed"}
 
 
-def test_other_box_types_are_left_as_they_are():
+def test_other_box_types_are_unaffected():
     w = World(boxes={"linux": 2, "mac": 1})
     w.build("runs", 10, branch="1")
     w.build("head", 10, 10, branch="2")
@@ -97,7 +97,7 @@ def test_other_box_types_are_left_as_they_are():
     assert w.running == {"runs", "on a mac"}
 
 
-def test_the_plan_counts_like_boxes_in_the_heads_time():
+def test_the_plan_counts_like_boxes_at_the_heads_time():
     w = World(boxes=9, plan=4)
     lanes(w, ("runs", 10, 2), ("also", 20, 1), ("head", 10, 3), ("long", 11, 1), ("short", 10, 1))
     assert w.running == {"runs", "also", "short"}
@@ -107,7 +107,7 @@ def test_the_plan_counts_like_boxes_in_the_heads_time():
     assert w.why("long") == BehindReservation(head=w.id("head"), at=10)
 
 
-def test_the_limit_of_the_heads_project_counts_for_its_own_later_ones():
+def test_the_limit_of_the_heads_project_counts_for_its_own_later_workloads():
     w = World(boxes=6)
     w.project("web", max_boxes=4)
     w.ssh("runs", *[10] * 4, project="app")
@@ -120,8 +120,8 @@ def test_the_limit_of_the_heads_project_counts_for_its_own_later_ones():
 
 
 def test_a_workload_over_its_projects_limit_blocks_later_ones_of_the_project():
-    """When it is the turn of "long 2", "short 3" has taken what web may have; that "long 1", which
-    asks the same, was told no for another reason before, does not let "short 1" slip through."""
+    """When "long 2" is considered, "short 3" has used up web's limit. "long 1", with the same
+    request, was refused earlier for another reason; that must not let "short 1" pass."""
     w = World(boxes=8)
     w.project("web", max_boxes=4)
     w.project("app")
@@ -138,7 +138,7 @@ def test_a_workload_over_its_projects_limit_blocks_later_ones_of_the_project():
     assert (w.started("short 1"), w.started("head")) == (5, 10)
 
 
-def test_a_late_job_is_taken_to_run_to_its_time_limit():
+def test_a_late_job_is_assumed_to_run_to_its_time_limit():
     w = World(boxes=3)
     w.build("late", {"seconds": 100, "expected": 10, "limit": 60}, branch="1")
     w.build("long", {"seconds": 100, "expected": 50, "limit": 100}, branch="2")
@@ -153,7 +153,7 @@ def test_a_late_job_is_taken_to_run_to_its_time_limit():
     assert w.running == {"late", "long"}
     assert w.why("past 50") == BehindReservation(head=w.id("head"), at=60)  # of "late"
     w.run_until(61)
-    assert w.why("past 50") == BehindReservation(head=w.id("head"), at=61)  # past every limit
+    assert w.why("past 50") == BehindReservation(head=w.id("head"), at=61)  # after every limit
 
 
 def test_a_workload_that_is_due_now_is_not_late():
@@ -166,7 +166,7 @@ def test_a_workload_that_is_due_now_is_not_late():
     assert w.why("next") == BehindReservation(head=w.id("head"), at=10)
 
 
-def test_late_jobs_of_one_workload_go_by_their_own_limits():
+def test_late_jobs_of_one_workload_use_their_own_limits():
     w = World(boxes=3)
     w.build(
         "late",
@@ -181,7 +181,7 @@ def test_late_jobs_of_one_workload_go_by_their_own_limits():
 
 
 def guarded(limit, promise=10):
-    """The head waits for a Box that is late, on and on; small ones are let past meanwhile."""
+    """The head keeps waiting for a late Box; small workloads pass it meanwhile."""
     w = World(boxes=2)
     w.build("late", {"seconds": 500, "expected": promise, "limit": 300}, branch="1")
     w.build("head", 5, {"seconds": 5, "limit": limit}, branch="2")
@@ -208,7 +208,7 @@ def test_the_head_gets_its_promise_also_while_no_box_is_free():
 
 @pytest.mark.parametrize(("at", "past"), [(49, True), (50, True), (51, False)])
 def test_a_head_that_waits_far_beyond_its_promise_is_guarded(at, past):
-    """Later than the promise and twice its longest limit, 10 + 2 * 20, time limits count."""
+    """After the promise and twice its longest limit, 10 + 2 * 20, time limits count."""
     w = guarded(limit=20)
     w.run_until(at)
     w.build("usually short", {"seconds": 5, "expected": 5, "limit": 290}, branch="3")
@@ -220,7 +220,7 @@ def test_a_head_that_waits_far_beyond_its_promise_is_guarded(at, past):
     assert ("surely short" in w.running) != past  # there is one Box
 
 
-def test_a_head_whose_place_another_takes_keeps_its_promise():
+def test_a_head_that_another_replaces_keeps_its_promise():
     w = guarded(limit=20)
     w.run_until(5)
     w.deploy("urgent", 5, 5)
@@ -231,15 +231,16 @@ def test_a_head_whose_place_another_takes_keeps_its_promise():
 
 
 @pytest.mark.parametrize("policy", ["strict", "best_effort"])
-def test_only_backfill_promises(policy):
+def test_only_backfill_makes_promises(policy):
     w = World(boxes=1, policy=policy)
     w.build("runs", 10, branch="1")
     w.build("head", 10, branch="2")
     assert w.promise("head") is None
 
 
-def test_fewer_boxes_wanted_move_the_heads_time():
-    """Two of three busy Boxes go as their jobs end; so the head's time is the last of the three."""
+def test_fewer_wanted_boxes_move_the_heads_time():
+    """Two of three busy Boxes are removed when their jobs end, so the head's time is the end of the
+    last."""
     w = World(boxes={"linux": 3, "mac": 1})
     for name, seconds in (("a", 10), ("b", 20), ("c", 30)):
         w.ssh(name, seconds)
@@ -253,7 +254,7 @@ def test_fewer_boxes_wanted_move_the_heads_time():
     assert w.started("head") == 30
 
 
-def test_a_box_that_retires_moves_the_heads_time():
+def test_a_retiring_box_moves_the_heads_time():
     w = World(boxes=0)
     for box in (1, 2, 3):
         w.box_added(box)
@@ -272,9 +273,9 @@ def test_a_box_that_retires_moves_the_heads_time():
 # --- One instant --------------------------------------------------------------------------------
 
 
-def test_a_round_comes_after_each_round_that_changed_something():
-    """The short one of web takes what web may have; so web's head waits for its limit, not for
-    Boxes, and holds nothing for itself any more: in the next round the long one may go."""
+def test_each_round_that_changed_something_is_followed_by_another():
+    """web's short build uses up web's limit. Then web's head waits for its limit, not for Boxes,
+    and reserves nothing: in the next round the long one may start."""
     w = World(boxes=3)
     w.project("web", max_boxes=4)
     w.ssh("runs", 20)
@@ -287,7 +288,7 @@ def test_a_round_comes_after_each_round_that_changed_something():
     assert w.why("head") == ProjectLimit(asked=3, used=2, limit=4)
 
 
-def test_ends_come_before_what_is_asked_in_the_same_instant():
+def test_ends_come_before_requests_of_the_same_instant():
     w = World(boxes=1)
     w.build("b1", 10)
     w.run_until(9)
@@ -298,7 +299,7 @@ def test_ends_come_before_what_is_asked_in_the_same_instant():
     assert (w.result("b1"), w.finished("b1"), w.started("b2")) == ("passed", 10, 10)
 
 
-def test_jobs_of_no_seconds_end_in_the_instant_they_start():
+def test_jobs_of_zero_seconds_end_at_the_instant_they_start():
     w = World(boxes=1)
     with w.together():
         for name in ("b1", "b2", "b3"):
@@ -307,9 +308,9 @@ def test_jobs_of_no_seconds_end_in_the_instant_they_start():
     assert w.result("b3") == "passed"
 
 
-def test_an_explanation_in_between_is_not_false():
-    """Time alone can make room behind the head, when jobs are late; nothing is decided before the
-    next instant, but no reason may say that Boxes lack which are there."""
+def test_an_explanation_between_two_instants_is_correct():
+    """Late jobs can make room behind the head by time alone. Nothing is decided before the next
+    instant, but no reason may call existing Boxes missing."""
     w = World(boxes=3)
     w.build("late", {"seconds": 99, "expected": 5}, branch="1")
     w.build("later", {"seconds": 99, "expected": 8}, branch="2")
@@ -322,7 +323,7 @@ def test_an_explanation_in_between_is_not_false():
 
 
 def test_a_backfilled_workload_counts_in_the_plan_at_the_heads_start():
-    """Boxes are plenty. At 10 the plan leaves one beside the head: "long 1" gets it."""
+    """There are plenty of Boxes. At 10 the plan leaves one beside the head: "long 1" gets it."""
     w = World(boxes=20, plan=6)
     lanes(w, ("runs", 10, 4), ("head", 10, 5), ("long 1", 99, 1), ("long 2", 99, 1))
     assert w.running == {"runs", "long 1"}
@@ -348,9 +349,9 @@ def test_a_backfilled_workload_counts_in_the_projects_limit_at_the_heads_start()
 
 
 @pytest.mark.parametrize("large_first", [True, False])
-def test_the_first_that_exceeds_its_projects_limit_holds_it_whatever_its_shape(large_first):
-    """ "short 3" leaves one Box of web's limit. Of those behind it that the head held back before,
-    "large 2" is the first to exceed the limit: "between", behind it, waits."""
+def test_the_first_workload_above_its_projects_limit_holds_it_whatever_its_shape(large_first):
+    """ "short 3" leaves one Box of web's limit. Among the workloads that the head held back, "large
+    2" is the first above the limit: "between", behind it, waits."""
     w = World(boxes=8)
     w.project("web", max_boxes=4)
     w.project("app")
@@ -368,8 +369,8 @@ def test_the_first_that_exceeds_its_projects_limit_holds_it_whatever_its_shape(l
     assert w.running == {"runs", "between"}
 
 
-def test_behind_a_head_a_projects_limit_holds_also_where_no_boxes_are_free_for_its_first():
-    """ "large" exceeds web's limit, and asks for more Boxes than are free; "small" waits for it."""
+def test_behind_a_head_a_projects_limit_holds_also_without_free_boxes_for_its_first():
+    """ "large" is above web's limit and needs more Boxes than are free; "small" waits for it."""
     w = World(boxes=6)
     w.project("web", max_boxes=4)
     w.project("app")
@@ -384,7 +385,7 @@ def test_behind_a_head_a_projects_limit_holds_also_where_no_boxes_are_free_for_i
 
 
 def test_the_heads_time_is_when_its_whole_part_of_the_plan_is_free():
-    """At 10 the plan has one Box more; the head needs two more."""
+    """At 10 the plan has one more Box; the head needs two more."""
     w = World(boxes=9, plan=4)
     lanes(w, ("runs", 10, 1), ("also", 20, 2), ("head", 10, 3))
     assert w.promise("head") == 20

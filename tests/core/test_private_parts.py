@@ -1,7 +1,7 @@
-"""Parts of libraries that they do not promise: where they are used, why, and that they are there.
+"""Private parts of libraries: where we use them, why, and a check that they exist.
 
 Each such library has an upper version in ``setup.cfg``. Before you raise it, run this file and the
-tests that are named here.
+tests named here.
 """
 
 import ast
@@ -23,7 +23,7 @@ from tests.conftest import PROJECT
 
 @attrs.frozen
 class Use:
-    """``names`` of ``library``'s class are used by our ``name`` in ``file``."""
+    """Our ``name`` in ``file`` uses these ``names`` of ``library``'s class."""
 
     file: str
     name: str
@@ -81,7 +81,7 @@ names = [f"{use.name} of {use.library.__name__}" for use in USES]
 
 
 def has(library: type, name: str) -> bool:
-    """As a member of the class, or set by one of its methods."""
+    """Whether it is a member of the class, or set by one of its methods."""
     return hasattr(library, name) or any(
         re.search(rf"\bself\.{name}\b[^=\n]*=", inspect.getsource(each))
         for each in library.__mro__[:-1]
@@ -90,14 +90,14 @@ def has(library: type, name: str) -> bool:
 
 
 @pytest.mark.parametrize("use", USES, ids=names)
-def test_the_private_parts_that_are_used_are_there(use: Use) -> None:
+def test_the_private_parts_that_we_use_exist(use: Use) -> None:
     missing = {name for name in use.names if not has(use.library, name)}
     assert not missing, f"{use.file} needs {missing} because {use.why}; see {use.tests}"
 
 
 @pytest.mark.parametrize("use", USES, ids=names)
 def test_no_other_private_part_is_used(use: Use) -> None:
-    """What our class reads with an underscore and does not define itself is the library's."""
+    """An underscore name that our class reads but does not define belongs to the library."""
     tree = ast.parse((PROJECT / use.file).read_text())
     [ours] = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == use.name]
     own, read = set[str](), set[str]()
@@ -134,7 +134,7 @@ def test_public_but_undocumented_routes_exist() -> None:
 
 
 @pytest.mark.parametrize("library", sorted(LIBRARIES))
-def test_the_library_has_an_upper_version(library: str) -> None:
+def test_each_such_library_has_an_upper_version(library: str) -> None:
     config = configparser.ConfigParser()
     config.read(PROJECT / "setup.cfg")
     asked = config["options"]["install_requires"].split("\n")

@@ -122,8 +122,8 @@ def test_a_repository_that_hangs_is_tried_twice() -> None:
 
 
 def test_another_node_leads_within_half_a_second_or_three_and_a_half() -> None:
-    """A killed leader's locks are free at once, a frozen one's after the server has ended its
-    session; the others look every ``PING_SECONDS``."""
+    """A killed leader's locks are free at once, a frozen leader's once the server has ended its
+    session; the others check every ``PING_SECONDS``."""
     assert "another leads within half a second (killed) or 3.5 s (frozen" in OPERATING.read_text()
     looks = 2 * lock_session.PING_SECONDS
     assert looks <= 0.25
@@ -132,5 +132,5 @@ def test_another_node_leads_within_half_a_second_or_three_and_a_half() -> None:
     assert lock_session.CLAIM_SECONDS > lock_session.SESSION_SECONDS
 
 
-def test_how_often_a_job_is_begun() -> None:
+def test_how_often_a_job_is_started() -> None:
     assert (endings.ATTEMPTS_AT_MOST, endings.BEGINNINGS_AT_MOST) == (3, 10)

@@ -105,7 +105,7 @@ def test_fields_that_an_earlier_version_omits_change_nothing() -> None:
     assert JobSecret("n", "v").file is False
 
 
-# What a field means that is not given, but for None and what is empty.
+# The meaning of each omitted field, except None and empty values.
 DEFAULTS: dict[type, dict[str, object]] = {
     JobSecret: {"file": False},
     CloneOptions: {"submodules": False},
@@ -128,8 +128,8 @@ DEFAULTS: dict[type, dict[str, object]] = {
 }  # fmt: skip
 
 
-def test_a_field_that_is_not_given_means_the_ordinary_case() -> None:
-    """Every message and value of this room that has such a field is in the table."""
+def test_an_omitted_field_means_the_ordinary_case() -> None:
+    """Every message and value of this package with such a field is in the table."""
     found = {each: given for each in _values() if (given := _defaults(each))}
     assert found == DEFAULTS
 
@@ -158,8 +158,8 @@ def test_the_version_that_both_sides_compare() -> None:
     assert wire.PATH == "/api/v1/worker"
 
 
-def test_the_sizes_that_both_sides_go_by() -> None:
-    """A message beyond them ends the connection, so neither side may lower them alone."""
+def test_the_sizes_that_both_sides_use() -> None:
+    """A larger message ends the connection, so neither side may lower them alone."""
     assert wire.MAX_MESSAGE_BYTES == 8 * 1024 * 1024
     assert wire.MAX_WORKER_MESSAGE_BYTES == 1024 * 1024
 
@@ -183,7 +183,7 @@ def test_no_text_of_a_value_shows_a_secret() -> None:
     )  # fmt: skip
 
 
-def test_a_task_has_the_fields_of_an_assignment_but_for_those_of_the_node() -> None:
+def test_a_task_has_the_fields_of_an_assignment_except_those_of_the_node() -> None:
     fields = {each.name for each in attrs.fields(Assignment)}
     assert fields - {*wire.Task.__struct_fields__} == {
         "owner", "has_secrets", "has_credentials", "from_fork",
@@ -314,7 +314,7 @@ def test_fields_that_are_missing_in_an_earlier_command_change_nothing() -> None:
     assert (boxes.node, boxes.connection, boxes.problem) == ("", 0, None)
 
 
-def test_every_kind_of_command_is_among_them() -> None:
+def test_every_kind_of_command_is_in_the_examples() -> None:
     assert {kind for kind, _, _ in COMMANDS} == {*inbox.KINDS}
 
 
@@ -324,7 +324,7 @@ def test_every_command_is_written_as_an_array(command: type[msgspec.Struct]) -> 
     assert command.__struct_config__.frozen
 
 
-def test_a_command_that_cannot_be_read_is_refused() -> None:
+def test_an_unreadable_command_is_refused() -> None:
     with pytest.raises(KeyError):
         inbox.read("another", b"[]")
     with pytest.raises(msgspec.DecodeError):
@@ -337,7 +337,7 @@ def test_a_command_that_cannot_be_read_is_refused() -> None:
 
 
 def test_the_keys_of_locks_never_change() -> None:
-    """Nodes of two versions keep one another from leading a shard only with the same keys."""
+    """Nodes of two versions exclude one another from leading a shard only with equal keys."""
     assert LockKeys.of(DEFAULT_LOCK_KEY, "4f9c") == LockKeys(
         shards=1115738535,
         nodes=222912516,
@@ -368,7 +368,7 @@ def test_reasons_of_jobs_that_wait_for_another_attempt() -> None:
 
 
 def test_the_times_that_nodes_of_two_versions_must_agree_on() -> None:
-    """docs/faults.md promises them, and a node of an earlier version goes by them."""
+    """docs/faults.md promises them, and a node of an earlier version uses them."""
     assert timing.HEARTBEAT_SECONDS == 5.0
     assert timing.UNKNOWN_AFTER_SECONDS == 15.0
     assert timing.LOST_AFTER_SECONDS == 120.0

@@ -1,4 +1,4 @@
-"""The core is pure: it imports next to nothing, and the same input gives the same output."""
+"""The core is pure: it imports almost nothing, and the same input gives the same output."""
 
 import ast
 
@@ -31,7 +31,7 @@ def imported(tree):
             yield node.module
 
 
-def test_imports(path):
+def test_allowed_imports_of_the_core(path):
     allowed = HARMLESS if path.is_relative_to(CORE) else MODEL_MAY
     for name in imported(ast.parse(path.read_text())):
         ours = path.is_relative_to(CORE) and any(f"{name}.".startswith(f"{o}.") for o in OURS)
@@ -43,6 +43,6 @@ def test_no_coroutine_no_output_no_global_state(path):
         line = f"{path.name}:{getattr(node, 'lineno', 0)}"
         assert not isinstance(node, ast.Await | ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith)
         assert not isinstance(node, ast.Global), line
-        # id() and hash() differ from process to process: nothing may be ordered or chosen by them.
+        # id() and hash() differ between processes, so nothing may depend on them.
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in IMPURE_NAMES, f"{line} calls {node.func.id}"

@@ -1,4 +1,5 @@
-"""A project's limit changes while many workloads wait: the queue is as if it had always been so."""
+"""A project's limit changes while many workloads wait: the queue is as if the limit had always been
+so."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ def filled(waiting: Waiting, limits: Limits) -> Scheduler:
             Cancellation.NONE,
         )  # fmt: skip
         core.apply(event, 0.0)
-    core.settle(0.0)  # there is no Box yet: all wait
+    core.settle(0.0)  # there is no Box yet, so all wait
     return core
 
 

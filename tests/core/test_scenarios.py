@@ -59,7 +59,7 @@ def test_an_ssh_session_waits_for_no_other_workload():
 
 
 @pytest.mark.parametrize("end", ["failed", "passed"])
-def test_however_a_build_ends_its_lane_continues(end):
+def test_a_lane_continues_however_a_build_ends(end):
     w = World(boxes=9)
     w.build("b1", {"seconds": 5, "result": end})
     w.build("b2", 5)
@@ -67,7 +67,7 @@ def test_however_a_build_ends_its_lane_continues(end):
     assert (w.result("b1"), w.running) == (end, {"b2"})
 
 
-def test_a_build_in_the_middle_of_its_lane_can_go():
+def test_a_build_in_the_middle_of_its_lane_can_be_canceled():
     w = World(boxes=9)
     for name in ("b1", "b2", "b3"):
         w.build(name, 10)
@@ -89,17 +89,17 @@ def lane_of_three(strategy, boxes=9, **options):
     return w
 
 
-def test_strategy_none_leaves_all():
+def test_strategy_none_cancels_nothing():
     w = lane_of_three("none")
     assert (w.running, w.upcoming) == ({"b1"}, {"b2", "b3"})
 
 
-def test_strategy_queued_cancels_what_holds_no_boxes():
+def test_strategy_queued_cancels_builds_that_hold_no_boxes():
     w = lane_of_three("queued")
     assert (w.running, w.upcoming, w.result("b2")) == ({"b1"}, {"b3"}, "canceled")
 
 
-def test_strategy_queued_cancels_what_waits_for_boxes():
+def test_strategy_queued_cancels_builds_that_wait_for_boxes():
     w = World(boxes=1)
     w.project("web", cancellation=[["main", "queued"]])
     w.ssh("s1")
@@ -111,7 +111,7 @@ def test_strategy_queued_cancels_what_waits_for_boxes():
     assert canceled.by == w.id("b2")
 
 
-def test_strategy_all_stops_what_runs():
+def test_strategy_all_stops_running_builds():
     w = lane_of_three("all")
     assert (w.result("b1"), w.result("b2"), w.running) == ("stopped", "stopped", {"b3"})
 
@@ -129,7 +129,7 @@ def test_a_stopped_build_keeps_lane_and_boxes_until_its_jobs_have_ended():
     assert (w.result("b1"), w.running, w.waiting) == ("stopped", {"s1"}, {"b2"})
 
 
-def test_a_newer_build_does_not_stop_twice():
+def test_a_newer_build_does_not_stop_a_build_twice():
     w = lane_of_three("all", slow_stops=True)
     assert (w.running, w.result("b2"), w.upcoming) == ({"b1"}, "canceled", {"b3"})
     assert not [d for d in w.decisions if type(d).__name__ == "StopJobs"]
@@ -155,7 +155,7 @@ def test_the_first_matching_pattern_counts():
     assert w.result("1 fix/a") == "stopped"
 
 
-def test_a_strategy_touches_builds_of_its_own_branch_only():
+def test_a_strategy_affects_only_builds_of_its_own_branch():
     w = World(boxes=9)
     w.project("web", cancellation=[["*", "all"]])
     w.build("other branch", branch="x")
@@ -169,7 +169,7 @@ def test_a_strategy_touches_builds_of_its_own_branch_only():
     assert (w.result("tag"), w.upcoming) == (None, {"tag 2"})
 
 
-def test_a_refused_build_touches_nothing():
+def test_a_refused_build_affects_nothing():
     w = World(boxes=9, plan=2)
     w.project("web", cancellation=[["*", "all"]])
     w.build("b1", 60)
@@ -197,7 +197,7 @@ def order_of_starts(w):
     return sorted((n for n in w.seen if n != "first"), key=lambda n: w.started(n))
 
 
-def test_the_default_priorities_and_one_of_its_own():
+def test_the_default_priorities_and_an_explicit_one():
     w = World(boxes=1)
     w.project("web", priority=["main"])
     w.ssh("first", 5)
@@ -213,7 +213,7 @@ def test_the_default_priorities_and_one_of_its_own():
     ]  # fmt: skip
 
 
-def test_equal_priorities_go_by_creation_then_registration():
+def test_equal_priorities_are_ordered_by_creation_then_registration():
     w = World(boxes=1)
     w.ssh("first", 5)
     with w.together():
@@ -225,7 +225,7 @@ def test_equal_priorities_go_by_creation_then_registration():
 
 
 def test_with_ageing_an_old_build_overtakes_a_newer_deploy():
-    """30 points between build and deploy, 2 s a point: the deploy is worth a minute."""
+    """30 points between build and deploy, 2 s per point: the deploy is worth a minute."""
     for age, expected in ((59, ["d1", "b1"]), (61, ["b1", "d1"])):
         w = World(boxes=1, aging=2)
         w.ssh("first", 100)
@@ -235,7 +235,7 @@ def test_with_ageing_an_old_build_overtakes_a_newer_deploy():
         assert order_of_starts(w) == expected
 
 
-def test_without_ageing_it_never_does():
+def test_without_ageing_an_old_build_never_overtakes_a_deploy():
     w = World(boxes=1)
     w.ssh("first", 100_000)
     w.build("b1", 5)
@@ -244,7 +244,7 @@ def test_without_ageing_it_never_does():
     assert order_of_starts(w) == ["d1", "b1"]
 
 
-def test_with_ageing_what_ties_goes_by_registration():
+def test_with_ageing_equal_workloads_are_ordered_by_registration():
     w = World(boxes=1, aging=2)
     w.ssh("first", 100)
     w.build("b1", 5)

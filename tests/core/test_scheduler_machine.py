@@ -1,7 +1,8 @@
-"""The core, event by event and at random, against the naive model; it checks itself at each step.
+"""The core is compared with the naive model, event by event and at random; it checks itself at each
+step.
 
-Beside equal states it holds the core to: I1 nothing in use beyond Boxes, plan and limit; I2
-admitted wholly or not; I3 one of a lane past ordering, in order; I8 a reason for each, a true one.
+Besides equal states, it checks: I1 no use beyond Boxes, plan and limit; I2 admitted completely or
+not at all; I3 one workload of a lane past ordering, in order; I8 a true reason for each.
 """
 
 from hypothesis import settings
@@ -46,7 +47,7 @@ from tests.reference.queueing import Reference, phase, runs
 
 TYPES = ("linux", "mac")
 FEW = st.integers(0, 2)
-WHICH = st.integers(0, 30)  # of those that there are, around the corner
+WHICH = st.integers(0, 30)  # an index into the existing ones, modulo their number
 ASKS = st.lists(
     st.builds(
         lambda box_type, expected, more: JobAsk(box_type, expected, expected + more),
@@ -61,7 +62,7 @@ TIMES = ("queued_at", "started_at", "finished_at", "result")
 
 
 class CoreMachine(RuleBasedStateMachine):
-    by_name = True  # Boxes come and go one by one; else so many are wanted
+    by_name = True  # Boxes are added and removed one by one; otherwise a number is wanted
 
     @initialize(
         policy=st.sampled_from(Policy),
@@ -77,7 +78,7 @@ class CoreMachine(RuleBasedStateMachine):
         else:
             self.naive = Reference(dict.fromkeys(TYPES, 0), policy, plan, aging)
         self.now, self.settled = 0, True
-        self.seen = {}  # workload -> what the core decided of it
+        self.seen = {}  # workload -> the core's decisions about it
         self.held = {}  # workload -> its Boxes by job, as the core gave them
         self.last_box = 0
         for box_type, count in zip(TYPES, boxes, strict=True):
@@ -142,7 +143,7 @@ class CoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.naive.workloads)
     @rule(which=WHICH, jobs=st.none() | ASKS, settle=st.booleans())
     def a_plan_comes(self, which, jobs, settle):
-        """Mostly for one that waits for it; it may come again, or too late."""
+        """Mostly for a build that waits for a plan; it may come again, or too late."""
         waits = [w for w in self.naive.workloads if w["jobs"] is None] or self.naive.workloads
         w = waits[-1 - which % len(waits)]
         decisions = self.core.apply(Planned(w["id"], jobs), self.now)
@@ -213,7 +214,7 @@ class CoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.by_name and self.some_run)
     @rule(which=WHICH, jobs=st.sets(st.integers(0, 3), min_size=1), settle=st.booleans())
     def jobs_are_lost(self, which, jobs, settle):
-        """They have ended where they were, and each is to have another attempt."""
+        """They ended where they ran, and each is to get another attempt."""
         w = self.of("running", which)
         known = {id(job) for _, job in self.naive.lost}
         lost = tuple(
@@ -329,7 +330,7 @@ class CoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def boxes_are_given_once_and_whole(self):
-        """I1 and I2, of the Boxes: each to one job, of the type it asks for."""
+        """I1 and I2 for Boxes: each has one job, of the type it asks for."""
         busy = []
         for w in self.naive.workloads:
             if phase(w) == "running":

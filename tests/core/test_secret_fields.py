@@ -10,7 +10,7 @@ import attrs
 import boxsched
 
 # A new field that may hold a secret, or is too long for a log, is left out of its value's text
-# (``repr=False``), and stands here.
+# (``repr=False``) and listed here.
 LEFT_OUT = {
     "Assignment": {"secrets", "credentials"},
     "Change": {"sealed", "targets"},

@@ -1,4 +1,4 @@
-"""``Scheduler.check`` notices when structures of the core disagree: other tests rely on it."""
+"""``Scheduler.check`` notices when structures of the core disagree; other tests rely on it."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ Breaks = Callable[[Scheduler], object]
 
 @pytest.fixture
 def world() -> World:
-    """A workload that is late, one that runs, one in the queue, one paused, one in ordering."""
+    """A world with a late, a running, a queued and a paused workload, and one in ordering."""
     w = World(boxes=5)
     w.build("late", {"seconds": 90, "expected": 10, "limit": 100}, branch="a")
     w.build("runs", 60, 60, branch="b")
@@ -22,7 +22,7 @@ def world() -> World:
     w.pause("freeze", "web", branch="d")
     w.build("held", 5, branch="d")
     w.build("behind", 5, branch="d")
-    w.build("small", 100, branch="e")  # it is let past, or waits
+    w.build("small", 100, branch="e")  # it passes the head, or waits
     return w
 
 
@@ -76,7 +76,7 @@ def run_project(core: Scheduler) -> object:
     return next(iter(core.workloads.values())).project
 
 
-def test_a_whole_core_passes(world: World) -> None:
+def test_a_correct_core_passes_its_check(world: World) -> None:
     world.core.check()
     states = {w.state for w in world.core.workloads.values()}
     assert states == {State.RUNNING, State.QUEUED, State.REGISTERED}
@@ -84,7 +84,7 @@ def test_a_whole_core_passes(world: World) -> None:
 
 
 @pytest.mark.parametrize("broken", BREAKS)
-def test_a_core_that_disagrees_with_itself_does_not(world: World, broken: str) -> None:
+def test_a_core_with_a_contradiction_fails_its_check(world: World, broken: str) -> None:
     BREAKS[broken](world.core)
     with pytest.raises(AssertionError):
         world.core.check()

@@ -1,4 +1,4 @@
-"""Walks every pair of state and move: the tables have the expected moves and no others."""
+"""Every pair of state and move: the tables have the expected moves and no others."""
 
 import itertools
 
@@ -18,7 +18,7 @@ from boxsched.states import (
     moved,
 )
 
-# A workload's life once more, as a reader of docs/scheduling.md would write it down.
+# A workload's transitions once more, as a reader of docs/scheduling.md would write them.
 WORKLOAD_MOVES = """
 registered lane_free   queued
 registered canceled    finished
@@ -44,7 +44,7 @@ def test_every_move_of_a_workload(state, move):
 
 @pytest.mark.parametrize(("state", "move"), list(itertools.product(JobState, JobMove)))
 def test_every_move_of_a_job(state, move):
-    """What must hold of the table as a whole, pair by pair."""
+    """Check what must hold for the whole table, pair by pair."""
     if (state, move) not in JOB_TRANSITIONS:
         with pytest.raises(IllegalMove):
             moved(JOB_TRANSITIONS, state, move)
@@ -71,7 +71,7 @@ def test_every_move_of_a_job(state, move):
 
 
 @pytest.mark.parametrize("state", [s for s in JobState if s is not JobState.WAITING])
-def test_whatever_holds_a_box_can_end(state):
+def test_every_workload_that_holds_a_box_can_end(state):
     if state is not JobState.FINISHED:
         assert moved(JOB_TRANSITIONS, state, JobMove.ENDED) is JobState.FINISHED
 

@@ -1,6 +1,6 @@
 """A team's Boxes and workloads in virtual time, for scenario tests.
 
-Each call is an instant of its own; what belongs to one instant stands in ``with w.together():``.
+Each call is its own instant; calls inside ``with w.together():`` share one.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ class Project:
 
 @attrs.define
 class WorkloadRecord:
-    """What the world saw of one workload."""
+    """What the world recorded of one workload."""
 
     jobs: list  # (seconds, result)
     submit: Submit
@@ -64,14 +64,14 @@ class WorkloadRecord:
     boxes: tuple = ()
     warm: int = 0
     ended: set = attrs.field(factory=set)
-    stopping: tuple = ()  # jobs that were asked to end and have not yet
+    stopping: tuple = ()  # jobs that were asked to end and have not ended yet
 
 
 class World:
     def __init__(self, boxes=1, policy="backfill", plan=None, aging=None, slow_stops=False):
         boxes = boxes if isinstance(boxes, dict) else {"linux": boxes}
         self.now = 0
-        self.slow_stops = slow_stops  # jobs that are stopped end only at ``stops_end``
+        self.slow_stops = slow_stops  # stopped jobs end only at ``stops_end``
         rules = QueueRules(Policy(policy), max_boxes=plan, priority_aging=aging)
         self.core = Scheduler(rules, box_types=tuple(boxes))
         self.seen = {}
@@ -80,7 +80,7 @@ class World:
         self._gathered = None
         self.boxes(boxes)
 
-    # --- What is asked --------------------------------------------------------------------------
+    # --- Requests -----------------------------------------------------------------------------
 
     def project(
         self, name, *, cancellation=(), max_boxes=None, fail_fast=False, priority=(), queues=()
@@ -102,7 +102,7 @@ class World:
         self._submit(name, Kind.DEPLOY, jobs, None, ("server", server), **options)
 
     def plan(self, name, *jobs):
-        """Give jobs to a build that was submitted with ``planned=False``; none: it fails."""
+        """Give jobs to a build that was submitted with ``planned=False``; with no jobs it fails."""
         jobs = [job if isinstance(job, dict) else {"seconds": job} for job in jobs]
         self.seen[name].jobs = ends(jobs)
         self._ask(Planned(self.id(name), tuple(map(ask, jobs)) or None))
@@ -137,14 +137,14 @@ class World:
 
     @contextlib.contextmanager
     def together(self):
-        """What is asked in here is one instant."""
+        """All calls inside happen at one instant."""
         self._gathered = []
         yield
         events, self._gathered = self._gathered, None
         self._instant(events)
 
     def stops_end(self, name):
-        """The stopped jobs have really ended, at last."""
+        """The stopped jobs end now."""
         seen = self.seen[name]
         self._instant([JobsEnded(self.id(name), seen.stopping, Result.STOPPED)])
 
@@ -157,11 +157,11 @@ class World:
         self.now = time
 
     def run(self):
-        """Until nothing runs any more."""
+        """Run until nothing runs any more."""
         while (due := self._next_end()) is not None:
             self.run_until(due)
 
-    # --- What is seen ---------------------------------------------------------------------------
+    # --- Observations -------------------------------------------------------------------------
 
     def id(self, name):
         return self.seen[name].submit.id
@@ -176,7 +176,7 @@ class World:
         return self.seen[name].finished_at
 
     def promise(self, name):
-        """The first time that was reserved for it as the head; None: never."""
+        """Return the first time that was reserved for it as the head, or None."""
         return self.core.workloads[self.id(name)].promise
 
     @property
@@ -204,7 +204,7 @@ class World:
             n for n, s in self.seen.items() if s.started_at is not None and s.finished_at is None
         }
 
-    # --- How it goes ----------------------------------------------------------------------------
+    # --- Internals ----------------------------------------------------------------------------
 
     def _project(self, name):
         if name not in self._projects:
@@ -247,7 +247,7 @@ class World:
             self._gathered.append(event)
 
     def _ends(self):
-        """(time, name, job) of all that runs and was not asked to end."""
+        """Return (time, name, job) of all jobs that run and were not asked to end."""
         for name, seen in self.seen.items():
             if seen.started_at is not None and seen.finished_at is None:
                 for job, (seconds, _) in enumerate(seen.jobs):
@@ -258,7 +258,8 @@ class World:
         return min((time for time, _, _ in self._ends()), default=None)
 
     def _instant(self, events):
-        """All jobs that end, what was asked, ``settle``; again while jobs of 0 seconds end."""
+        """Apply the ends of jobs and the requests, then ``settle``; repeat while jobs of 0 seconds
+        end."""
         self.decisions = []
         while True:
             for time, name, job in list(self._ends()):
@@ -316,11 +317,11 @@ def rule_of(pattern, strategy, spare_after=None):
 
 
 def ends(jobs):
-    """How each job ends."""
+    """Return how each job ends."""
     return [(j["seconds"], Result(j.get("result", "passed"))) for j in jobs]
 
 
 def ask(job):
-    """What the core sees of a job, its defaults filled in as in a scenario."""
+    """Return what the core sees of a job, with defaults as in a scenario."""
     expected = job.get("expected", job["seconds"])
     return JobAsk(job.get("box_type", "linux"), expected, job.get("limit", expected))

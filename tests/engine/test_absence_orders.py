@@ -131,7 +131,7 @@ async def test_a_job_that_is_reported_lost_runs_again_after_a_takeover(
 async def test_a_lost_worker_that_answers_on_its_old_connection_has_its_boxes_again(
     harness: EngineHarness,
 ) -> None:
-    """Its node could not store heartbeats for long; then it can, without a new Hello or BoxesSet."""
+    """Its node could not store heartbeats for long; then it can, with no new Hello or BoxesSet."""
     await harness.later(LOST_SECONDS)
     alive = await harness.store.beat([held(harness).connection])
     await harness.later(3, held(harness))

@@ -1,4 +1,4 @@
-"""Values and a played socket for tests of the gateway's parts."""
+"""Values and a fake socket for tests of the gateway's parts."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ AT_ONCE = Times(first_retry=0.0, longest_retry=0.0)
 
 
 class FakeSocket:
-    """Takes what is sent, when ``takes`` is set."""
+    """Accepts messages when ``takes`` is set."""
 
     def __init__(self) -> None:
         self.sent: list[list[wire.FromNode]] = []

@@ -1,4 +1,4 @@
-"""A gateway behind a real aiohttp server, over a real SQLite store; workers that are played."""
+"""A gateway behind a real aiohttp server, over a real SQLite store, with fake workers."""
 
 import asyncio
 import contextlib
@@ -40,12 +40,12 @@ M = TypeVar("M", wire.Welcome, wire.Refused, wire.Level, wire.Ack, wire.Leave, w
 
 
 class UnreliableStore:
-    """A store that can be away, and whose calls are counted."""
+    """A store that can be unavailable, and that counts its calls."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.away = False
-        self.away_for: str | None = None  # one call, by its name
+        self.away_for: str | None = None  # the name of one call
         self.done: Counter[str] = Counter()  # calls that returned
         self.refused: Counter[str] = Counter()
         self._moved = asyncio.Event()
@@ -97,7 +97,7 @@ class GatewayHarness:
         self.port = 0
         self.session = aiohttp.ClientSession()
         self.project: Project | None = None
-        self.token = Token("token-1", "its digest", "worker", "", NOW)  # of who dials
+        self.token = Token("token-1", "its digest", "worker", "", NOW)  # of the client
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -151,17 +151,17 @@ class GatewayHarness:
         return FakeWorker(await self.session.ws_connect(url, max_msg_size=wire.MAX_MESSAGE_BYTES))
 
     async def worker(self, name: str = "w", boxes: int = 2, **changes: Any) -> "FakeWorker":
-        """Let in, with its first level read."""
+        """A connected worker that has read its first level."""
         worker = await self.dial()
         await worker.hello(name, boxes, **changes)
         worker.id = WorkerId((await worker.next(wire.Welcome)).worker)
         assert await worker.level() is not None
         return worker
 
-    # --- In the place of the engine ---------------------------------------------------------
+    # --- In place of the engine -----------------------------------------------------------------
 
     async def take_boxes(self) -> None:
-        """The Boxes of the last worker that connected are the leader's."""
+        """Make the leader accept the Boxes of the last worker that connected."""
         command = [one for one in self.asked if isinstance(one, inbox.BoxesSet)][-1]
         self.leader.worker = WorkerId(command.worker)
         self.leader.boxes = tuple(
@@ -172,7 +172,7 @@ class GatewayHarness:
         await self.leader.commit(freed=freed, inbox=await self.leader.take_inbox())
 
     async def start(self, *boxes: int, hint: bool = True) -> WorkloadId:
-        """A workload with a job on each of these Boxes, by their places; its id."""
+        """Start a workload with a job on each of these Boxes, by index; return its id."""
         if self.project is None:
             self.project = await self.leader.project()
         jobs = tuple(spec(f"job {box}") for box in boxes)
@@ -185,7 +185,7 @@ class GatewayHarness:
         return done.id
 
     def reports(self) -> list[inbox.JobStarted | inbox.JobFinished]:
-        """All that went into the inbox."""
+        """Return everything written to the inbox."""
         commands = [one for one in self.asked if isinstance(one, inbox.Reports)]
         return [report for command in commands for report in command.reports]
 
@@ -193,7 +193,7 @@ class GatewayHarness:
         return await self.store.log(JobId(task.job), attempt, 0, 1 << 30)
 
     async def disconnected(self, worker: "FakeWorker") -> None:
-        """Returns when the store has been told of an end, which must be this worker's."""
+        """Wait until the store has been told of an end, which must be this worker's."""
         await self.unsteady.until(self.unsteady.done, "disconnect_workers")
         assert await self.state_of(worker) == "disconnected"
 
@@ -202,7 +202,7 @@ class GatewayHarness:
 
 
 class FakeWorker:
-    """The other side of the WebSocket, as the test plays it."""
+    """A fake worker: the other side of the WebSocket."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
@@ -226,7 +226,7 @@ class FakeWorker:
         await self.say(wire.Hello(**{**given, **changes}))
 
     async def next(self, kind: type[M]) -> M:
-        """The next message of that kind; others wait."""
+        """Return the next message of that kind; other messages stay queued."""
         for number, message in enumerate(self.waiting):
             if isinstance(message, kind):
                 del self.waiting[number]
@@ -245,13 +245,13 @@ class FakeWorker:
         return level
 
     async def runs(self, count: int) -> tuple[wire.Task, ...]:
-        """So many jobs, as soon as a level says so."""
+        """Wait for a level with this many jobs; return them."""
         while len(self.tasks) != count:
             await self.level()
         return self.tasks
 
     async def said(self, *reports: inbox.JobStarted | inbox.JobFinished) -> wire.Ack:
-        """Say it; the answer."""
+        """Send it; return the answer."""
         self._number += 1
         number = self._number
         await self.say(wire.Said(number, reports))
@@ -276,7 +276,7 @@ class FakeWorker:
                 return ack
 
     async def closed(self) -> int:
-        """The code that it is closed with; 1006 where it is cut."""
+        """Return the close code; 1006 if the connection was cut."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 message = await self.socket.receive()

@@ -1,4 +1,4 @@
-"""What a node keeps and sends: bounded, in order, each once."""
+"""What a node keeps and sends: limited, in order, each once."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,13 +27,13 @@ def test_a_chunk_is_kept_up_to_the_limit(offset: int, size: int, kept: int) -> N
     assert (b"rest was cut" in text) == (0 < kept < size)
 
 
-def test_the_mark_says_the_limit_in_plain_units() -> None:
+def test_the_mark_of_a_cut_log_says_the_limit_in_plain_units() -> None:
     for limit, said in ((3 << 20, b"3 MiB"), ((3 << 20) + 1, b"3145729 bytes"), (7, b"7 bytes")):
         cut = within(limit, b"x" * (MARKS_BYTES + 1), limit)
         assert b"this node keeps " + said + b" of a log" in cut
 
 
-async def test_a_queue_that_was_written_has_all_its_room_again(
+async def test_a_written_queue_has_its_whole_room_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(message_queue, "MAX_WAITING_BYTES", 4 * message_queue.LEAST_BYTES)
@@ -49,14 +49,14 @@ async def test_a_queue_that_was_written_has_all_its_room_again(
     async with asyncio.timeout(PATIENCE_SECONDS):
         for first in (0, 4, 8):
             written.clear()
-            for number in range(4):  # exactly the bound
+            for number in range(4):  # exactly the limit
                 await queue.put(first + number, 1)
             await written.wait()
     running.cancel()
     assert groups == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
 
 
-async def test_a_large_message_counts_as_large_as_it_is() -> None:
+async def test_a_large_message_counts_with_its_size() -> None:
     queue: MessageQueue[int] = MessageQueue(_never, AT_ONCE)
     await queue.put(1, message_queue.MAX_WAITING_BYTES)
     more = asyncio.create_task(queue.put(2, 1))
@@ -127,7 +127,7 @@ async def test_each_kind_of_message_wakes_the_sender() -> None:
     assert line.sent == [[wire.Leave()], [wire.Ack(1)], [wire.Level(())]]
 
 
-async def test_there_is_room_for_so_many_acks_until_they_are_taken(
+async def test_the_number_of_pending_acks_is_limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(worker_sender, "MAX_UNSENT_ACKS", 3)

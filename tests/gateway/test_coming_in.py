@@ -1,4 +1,4 @@
-"""A worker connects: Hello, Boxes, Welcome, Level; or it is told why not."""
+"""A worker connects: Hello, Boxes, Welcome, Level; or it learns why it is refused."""
 
 import asyncio
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.contract.store_data import NOW
 from tests.gateway.harness import CLUSTER, NODE, QUICK, GatewayHarness, Worker
 
 
-async def test_a_worker_is_let_in_with_its_boxes(harness: GatewayHarness) -> None:
+async def test_a_worker_is_accepted_with_its_boxes(harness: GatewayHarness) -> None:
     worker = await harness.dial()
     await worker.hello("w", boxes=3)
     welcome = await worker.next(wire.Welcome)
@@ -94,7 +94,7 @@ async def test_another_version_is_refused(
     assert harness.gateway.figures.refused["version"] == 1
 
 
-async def test_a_name_that_is_anothers_is_refused(harness: GatewayHarness) -> None:
+async def test_a_name_of_another_worker_is_refused(harness: GatewayHarness) -> None:
     await harness.worker("w")
     other = await harness.dial()
     await other.hello("w", identity="somebody else")
@@ -104,8 +104,8 @@ async def test_a_name_that_is_anothers_is_refused(harness: GatewayHarness) -> No
     assert await other.closed() == 1008
 
 
-async def test_another_token_does_not_take_the_place_of_a_worker(harness: GatewayHarness) -> None:
-    """Its jobs can read its identity: that alone is nothing."""
+async def test_another_token_does_not_replace_a_worker(harness: GatewayHarness) -> None:
+    """Its jobs can read its identity, which alone must not be enough."""
     await harness.store.put_token(harness.token)
     mine = await harness.worker("w", identity="read by a job")
     harness.token = Token("token-2", "another digest", "worker", "", NOW)
@@ -124,7 +124,7 @@ async def test_another_token_does_not_take_the_place_of_a_worker(harness: Gatewa
     assert again.id == mine.id, "what it was bound to holds no more"
 
 
-async def test_a_token_has_so_many_workers_and_no_more(harness: GatewayHarness) -> None:
+async def test_a_token_has_a_limited_number_of_workers(harness: GatewayHarness) -> None:
     harness.token = attrs.evolve(harness.token, max_workers=3)
     await harness.store.put_token(harness.token)
     there = [await harness.worker(f"w{n}", boxes=1) for n in range(3)]
@@ -140,7 +140,7 @@ async def test_a_token_has_so_many_workers_and_no_more(harness: GatewayHarness) 
     await there[2].socket.close()
     await harness.unsteady.until(harness.unsteady.done, "disconnect_workers", 2)
     assert await harness.state_of(there[2]) == "disconnected"
-    await harness.leader.commit(inbox=await harness.leader.take_inbox())  # its Boxes never came
+    await harness.leader.commit(inbox=await harness.leader.take_inbox())  # its Boxes never arrived
     await harness.worker("w3")
     assert sorted(one.name for one in await harness.store.workers()) == ["w0", "w1", "w3"]
 
@@ -195,7 +195,7 @@ async def test_a_silent_connection_is_closed(tmp_path: Path) -> None:
         await harness.disconnected(worker)
 
 
-async def test_a_node_that_leaves_reports_it(harness: GatewayHarness) -> None:
+async def test_a_node_that_leaves_tells_its_workers(harness: GatewayHarness) -> None:
     worker, idle = await harness.worker("w"), await harness.worker("v")
     nobody = await harness.dial()
     closing = asyncio.create_task(harness.gateway.close())
@@ -208,12 +208,12 @@ async def test_a_node_that_leaves_reports_it(harness: GatewayHarness) -> None:
     assert await idle.closed() == 1012
     await nobody.closed()
     await closing
-    # They come again at once, so that nobody is told that they are away.
+    # They reconnect at once, so they are not reported as absent.
     assert {one.state for one in await harness.store.workers()} == {"connected"}
     assert list(harness.gateway.connected) == []
 
 
-async def test_a_worker_says_how_long_its_jobs_have_to_end(harness: GatewayHarness) -> None:
+async def test_a_worker_reports_how_long_its_jobs_may_take_to_end(harness: GatewayHarness) -> None:
     await harness.worker(stop_grace=300.0)
     (pulse,) = await harness.store.pulses(SHARD)
     assert pulse.stop_grace == 300.0

@@ -1,4 +1,4 @@
-"""With a real engine: jobs go out, reports come in, and the next jobs go out."""
+"""With a real engine: jobs are sent, reports arrive, and the next jobs are sent."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from tests.gateway.harness import PATIENCE_SECONDS, FakeWorker, GatewayHarness, 
 
 @contextlib.asynccontextmanager
 async def led(harness: GatewayHarness) -> AsyncIterator[Engine]:
-    """An engine leads the harness's shard, and wakes to what the gateway asks."""
+    """Run an engine that leads the harness's shard and wakes for the gateway's requests."""
     harness.committed = asyncio.Event()
 
     def published(batch: int, events: Sequence[Event]) -> None:
@@ -59,7 +59,7 @@ async def submit(harness: GatewayHarness, count: int) -> list[WorkloadId]:
 
 
 class PassingWorker:
-    """A worker on which every job passes at once."""
+    """A fake worker on which every job passes at once."""
 
     def __init__(self, worker: FakeWorker) -> None:
         self.worker = worker
@@ -99,7 +99,7 @@ async def until_finished(harness: GatewayHarness, workloads: list[WorkloadId]) -
     assert last.result == "passed"
 
 
-async def test_jobs_go_out_and_come_back(tmp_path: Path) -> None:
+async def test_jobs_are_sent_and_their_reports_arrive(tmp_path: Path) -> None:
     async with GatewayHarness.open(tmp_path) as harness, led(harness):
         players = [PassingWorker(await harness.worker(f"w{n}", boxes=8)) for n in range(2)]
         tasks = [asyncio.create_task(player.run()) for player in players]
@@ -113,7 +113,7 @@ async def test_jobs_go_out_and_come_back(tmp_path: Path) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_worker_that_comes_back_says_again_what_was_not_answered(tmp_path: Path) -> None:
+async def test_a_worker_that_reconnects_repeats_what_was_not_answered(tmp_path: Path) -> None:
     async with GatewayHarness.open(tmp_path) as harness, led(harness):
         worker = await harness.worker(boxes=1)
         (workload,) = await submit(harness, 1)

@@ -1,4 +1,4 @@
-"""How a worker comes in: what the store is told, and what each refusal says."""
+"""How a worker connects: what the store is told, and what each refusal says."""
 
 from typing import Any, cast
 
@@ -88,7 +88,9 @@ async def test_each_refusal_says_whether_to_come_again() -> None:
         ("my in-process", False),
     ],
 )
-async def test_the_name_of_the_nodes_own_workers_is_no_others(name: str, is_taken: bool) -> None:
+async def test_no_other_worker_gets_the_name_of_the_nodes_own_worker(
+    name: str, is_taken: bool
+) -> None:
     for field in ("name", "identity"):
         store = EntryStore()
         hello = wire.Hello(**{**_fields(HELLO), field: name})
@@ -104,7 +106,7 @@ def _fields(hello: wire.Hello) -> dict[str, Any]:
     return {name: getattr(hello, name) for name in hello.__struct_fields__}
 
 
-def test_a_hello_has_a_limit_and_a_version_of_its_own() -> None:
+def test_a_hello_has_a_size_limit_and_a_fixed_version() -> None:
     text = wire.encode(HELLO).decode()
     assert read_version(text) == wire.VERSION
     assert read_hello(text) == HELLO
@@ -114,7 +116,7 @@ def test_a_hello_has_a_limit_and_a_version_of_its_own() -> None:
         assert raised.value.reason == reason
 
 
-async def test_a_worker_that_does_not_take_its_refusal_is_cut() -> None:
+async def test_a_worker_that_does_not_read_its_refusal_is_cut_off() -> None:
     slow, well = FakeSocket(), FakeSocket()
     slow.slow = True
     well.takes.set()

@@ -1,4 +1,4 @@
-"""Whatever a worker sends: its connection ends with a reason, and nothing of it goes further."""
+"""Whatever a worker sends, its connection ends with a reason and nothing of it is used."""
 
 import contextlib
 import json
@@ -106,7 +106,9 @@ async def test_a_message_outside_of_the_protocol_ends_the_connection(
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-async def test_the_same_in_the_place_of_a_hello(harness: GatewayHarness, what: str) -> None:
+async def test_a_message_outside_of_the_protocol_in_place_of_a_hello(
+    harness: GatewayHarness, what: str
+) -> None:
     if what == "a second hello":
         pytest.skip("it is a first one")
     worker = await harness.dial()
@@ -116,7 +118,7 @@ async def test_the_same_in_the_place_of_a_hello(harness: GatewayHarness, what: s
     assert sum(harness.gateway.figures.ended.values()) == 1
 
 
-async def test_frames_that_are_no_texts(harness: GatewayHarness) -> None:
+async def test_frames_that_are_not_text(harness: GatewayHarness) -> None:
     worker = await harness.worker()
     await worker.socket.send_bytes(b'{"type": "beat", "number": 1}')
     assert await worker.closed() == 1008
@@ -161,6 +163,6 @@ messages = st.fixed_dictionaries(
 
 @given(st.text() | messages.map(json.dumps))
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-def test_any_text_is_read_or_foul(text: str) -> None:
+def test_any_text_is_a_message_or_malformed(text: str) -> None:
     with contextlib.suppress(ProtocolViolation):
         read(text)

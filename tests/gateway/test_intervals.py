@@ -1,4 +1,4 @@
-"""What the gateway does at intervals, and at its end."""
+"""What the gateway does at intervals, and when it closes."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ def gateway(hints_reach: Callable[[], bool], times: Times, lost_after: float = 1
 
 
 class Link:
-    """``at``: when it was last heard, and told a level, in seconds of the loop's clock."""
+    """``at``: when it was last heard and last sent a level, in seconds of the loop's clock."""
 
     def __init__(self, at: float) -> None:
         self.at = at
@@ -56,7 +56,7 @@ class Link:
 
 
 class Pauses:
-    """In the place of ``asyncio.sleep``: notes the seconds, and ends after so many."""
+    """In place of ``asyncio.sleep``: records the seconds, and ends after a number of calls."""
 
     def __init__(self, count: int) -> None:
         self.seconds: list[float] = []
@@ -93,7 +93,7 @@ async def test_silent_connections_end_and_old_levels_are_sent_again(
     ]
 
 
-async def test_without_hints_all_are_looked_up_soon_after_news_and_else_less_often(
+async def test_without_hints_all_are_looked_up_soon_after_news_and_otherwise_less_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reach = [True, False, False, False, False, False]
@@ -118,7 +118,7 @@ async def test_without_hints_all_are_looked_up_soon_after_news_and_else_less_oft
     assert all(0.0 < seconds <= 0.2 for seconds in pauses.seconds)
 
 
-async def test_no_worker_no_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_workers_there_is_no_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
     harness = gateway(lambda: False, Times())
     pauses = Pauses(3)
     monkeypatch.setattr("boxsched.gateway.gateway.asyncio.sleep", pauses.sleep)

@@ -1,4 +1,4 @@
-"""What a worker is told: levels, when they are news, and anyhow now and then."""
+"""Levels sent to a worker: when they are new, and at intervals."""
 
 import asyncio
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.contract.store_data import assigned, stopping
 from tests.gateway.harness import QUICK, GatewayHarness
 
 
-async def test_a_level_says_all_that_it_should_run(harness: GatewayHarness) -> None:
+async def test_a_level_lists_all_jobs_that_the_worker_should_run(harness: GatewayHarness) -> None:
     worker = await harness.worker(boxes=2)
     await harness.take_boxes()
     await harness.start(1)
@@ -30,7 +30,7 @@ async def test_a_level_says_all_that_it_should_run(harness: GatewayHarness) -> N
     assert {task.ordinal for task in (await worker.level()).tasks} == {1, 2}
 
 
-async def test_a_stop_is_news(harness: GatewayHarness) -> None:
+async def test_a_stop_makes_a_new_level(harness: GatewayHarness) -> None:
     worker = await harness.worker()
     await harness.take_boxes()
     workload = await harness.start(0)
@@ -58,14 +58,14 @@ async def test_unchanged_levels_are_not_sent(harness: GatewayHarness) -> None:
     await worker.runs(2)
 
 
-async def test_a_level_comes_periodically(tmp_path: Path) -> None:
+async def test_a_level_is_repeated_periodically(tmp_path: Path) -> None:
     async with GatewayHarness.open(tmp_path, attrs.evolve(QUICK, level=0.1)) as harness:
         worker = await harness.worker()
         for _ in range(3):
             assert await worker.level() == wire.Level(())
 
 
-async def test_asks_gather_while_a_look_up_is_under_way(harness: GatewayHarness) -> None:
+async def test_requests_during_a_look_up_share_the_next_one(harness: GatewayHarness) -> None:
     workers = [await harness.worker(f"w{n}") for n in range(5)]
     before = harness.gateway.figures.look_ups
     ids = [worker.id for worker in workers]
@@ -73,7 +73,7 @@ async def test_asks_gather_while_a_look_up_is_under_way(harness: GatewayHarness)
     assert harness.gateway.figures.look_ups - before <= 2
 
 
-async def test_without_hints_it_is_found_by_looking_again(tmp_path: Path) -> None:
+async def test_without_hints_news_are_found_by_looking_again(tmp_path: Path) -> None:
     async with GatewayHarness.open(tmp_path, hints_reach=lambda: False) as harness:
         worker = await harness.worker()
         await harness.take_boxes()
@@ -90,7 +90,7 @@ async def test_workers_elsewhere_are_not_looked_up(harness: GatewayHarness) -> N
     assert harness.gateway.figures.look_ups == before
 
 
-def test_a_level_that_is_too_large_keeps_what_runs() -> None:
+def test_a_level_that_is_too_large_keeps_the_running_jobs() -> None:
     script = "x" * (wire.MAX_MESSAGE_BYTES // 4)
     runs = [_assignment(n, script, started=True) for n in (2, 4, 6)]
     waits = [_assignment(n, script, started=False) for n in (1, 3, 5, 7)]
@@ -104,8 +104,8 @@ def test_a_level_that_is_too_large_keeps_what_runs() -> None:
     assert b'["true"]' in small
 
 
-def test_of_what_has_to_wait_the_oldest_lease_comes_first() -> None:
-    """Each has its turn, whatever comes after it: one fits at a time."""
+def test_of_the_jobs_that_must_wait_the_oldest_lease_goes_first() -> None:
+    """Each gets its turn, whatever comes after it: one fits at a time."""
     script = "x" * (wire.MAX_MESSAGE_BYTES * 3 // 5)
     leases = {1: 30, 2: 10, 3: 50, 4: 20, 5: 40}
     waits = [_assignment(job, script, started=False, lease=leases[job]) for job in leases]
@@ -120,7 +120,7 @@ def test_of_what_has_to_wait_the_oldest_lease_comes_first() -> None:
 
 
 def test_a_job_that_just_fits_is_sent_and_one_byte_more_waits() -> None:
-    """Beside another that forces the level to be cut."""
+    """Beside another job that forces the level to be cut."""
     small = _assignment(1, "", started=False, lease=1)
     one = len(level_text([small])) - len(level_text([]))  # without a comma
     room = wire.MAX_MESSAGE_BYTES - len(level_text([])) - one - 1

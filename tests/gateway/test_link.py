@@ -1,4 +1,4 @@
-"""What one worker says, of a link without a socket and a store."""
+"""Messages of one worker, on a link without a socket and a store."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from tests.gateway.fakes import AT_ONCE, ME, FakeSocket
 
 
 class FakeNodeSide:
-    """A node's side of a link, without a store; ``calls`` in their order."""
+    """A node's side of a link, without a store; ``calls`` in order."""
 
     log_limit = 1 << 20
     times = AT_ONCE
@@ -58,7 +58,7 @@ def acks_of(link: WorkerLink) -> list[Any]:
     return list(map(wire.from_node.decode, link._sending._take()))
 
 
-async def test_reports_of_one_group_are_distinguished() -> None:
+async def test_only_reports_of_running_jobs_in_a_group_are_stored() -> None:
     side = FakeNodeSide()
     link = link_of(side)
     good, old = inbox.JobStarted(1, 7, NOW), inbox.JobStarted(2, 7, NOW)
@@ -74,7 +74,7 @@ async def test_reports_of_one_group_are_distinguished() -> None:
     assert side.calls == ["looked", "settle"], "nothing goes into the inbox"
 
 
-async def test_output_of_one_group_is_distinguished() -> None:
+async def test_only_output_of_running_jobs_in_a_group_is_stored() -> None:
     side = FakeNodeSide()
     link = link_of(side)
     good, old = wire.Chunk(1, 1, 5, b"good"), wire.Chunk(2, 2, 5, b"old")
@@ -88,7 +88,7 @@ async def test_output_of_one_group_is_distinguished() -> None:
     assert acks_of(link) == [wire.Ack(3)]
 
 
-async def test_commits_of_one_group_are_distinguished() -> None:
+async def test_only_commits_of_running_jobs_in_a_group_are_stored() -> None:
     side = FakeNodeSide()
     link = link_of(side)
     found = [
@@ -105,7 +105,7 @@ async def test_commits_of_one_group_are_distinguished() -> None:
     ]
 
 
-async def test_a_level_is_sent_when_it_is_new_or_asked_for() -> None:
+async def test_a_level_is_sent_when_it_is_new_or_requested() -> None:
     side = FakeNodeSide()
     link = link_of(side)
     link._held = {}
@@ -143,8 +143,8 @@ async def test_a_connection_is_silent_only_while_it_is_read() -> None:
     assert [link.level_sent_before(at) for at in (4.0, 5.0, 6.0)] == [False, False, True]
 
 
-async def test_a_mistake_of_our_own_ends_the_connection_and_is_not_hidden() -> None:
-    """Every other error than one of the worker or the network reaches the caller of the link."""
+async def test_an_internal_error_ends_the_connection_and_is_not_hidden() -> None:
+    """Every error that is not the worker's or the network's reaches the caller of the link."""
     link = link_of(FakeNodeSide())
     cast(Any, link)._read = fails
     async with asyncio.timeout(20):

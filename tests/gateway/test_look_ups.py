@@ -1,4 +1,4 @@
-"""Look-ups: a level that is to be sent in any case is sent, also after the store was away."""
+"""Look-ups: a level that must be sent is sent, also after the store was away."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ def look_ups(store: Store, links: dict[WorkerId, Receiver]) -> LookUps:
     return LookUps(store, links, Figures(), Times(first_retry=0.0))  # type: ignore[arg-type]
 
 
-async def test_of_two_asks_for_one_look_up_the_stronger_counts() -> None:
+async def test_of_two_requests_for_one_look_up_the_stronger_counts() -> None:
     for order in ((True, False), (False, True)):
         receiver = Receiver()
         ups = look_ups(Store(), {ME: receiver})
@@ -53,7 +53,7 @@ async def test_of_two_asks_for_one_look_up_the_stronger_counts() -> None:
         assert receiver.given == [True]
 
 
-async def test_a_look_up_that_failed_is_made_again_as_it_was() -> None:
+async def test_a_failed_look_up_is_repeated_unchanged() -> None:
     receiver, other, store = Receiver(), Receiver(), Store(away=1)
     ups = look_ups(store, {ME: receiver, OTHER: other})
     ups.look((ME,), anyway=True)
@@ -65,7 +65,7 @@ async def test_a_look_up_that_failed_is_made_again_as_it_was() -> None:
     assert store.asked == [[ME, OTHER]] * 2
 
 
-async def test_one_workers_news_are_news_for_the_whole_look_up() -> None:
+async def test_news_of_one_worker_make_the_whole_look_up_news() -> None:
     ups = look_ups(Store(), {ME: Receiver(news=True), OTHER: Receiver()})
     looked = asyncio.create_task(ups.looked([ME, OTHER]))
     await asyncio.sleep(0)
@@ -74,7 +74,7 @@ async def test_one_workers_news_are_news_for_the_whole_look_up() -> None:
 
 
 async def test_waiting_callers_learn_that_the_node_stops() -> None:
-    """In the query, and for the next one."""
+    """During the query, and for the next one."""
     store = Store()
     begun = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""A worker's older connection, on this node, beside a newer one: it changes nothing any more."""
+"""A worker's older connection on this node changes nothing once there is a newer one."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ HELLO = wire.Hello(wire.VERSION, "own", "w", ("default",), "", "")
 
 
 class Gate:
-    """Holds the first announcement of a worker's Boxes until it is opened."""
+    """Holds the first report of a worker's Boxes until it is opened."""
 
     def __init__(self, harness: GatewayHarness) -> None:
         self.reached = asyncio.Event()
@@ -34,7 +34,7 @@ class Gate:
         await self._ask(shard, command)
 
 
-async def test_an_older_connection_that_comes_in_late_does_not_replace_the_newer(
+async def test_an_older_connection_that_arrives_late_does_not_replace_the_newer(
     harness: GatewayHarness,
 ) -> None:
     gate = Gate(harness)
@@ -52,10 +52,10 @@ async def test_an_older_connection_that_comes_in_late_does_not_replace_the_newer
     assert await harness.state_of(newer) == "connected", "the older one's end is not the worker's"
 
 
-async def test_an_older_connections_boxes_are_not_announced_after_the_newers(
+async def test_boxes_of_an_older_connection_are_not_reported_after_the_newers(
     harness: GatewayHarness,
 ) -> None:
-    """The leader believes the last announcement that it reads."""
+    """The leader believes the last report that it reads."""
     older = await harness.dial()
     harness.unsteady.away_for = "ask"
     await older.hello("w")
@@ -71,7 +71,7 @@ async def test_an_older_connections_boxes_are_not_announced_after_the_newers(
     assert announced.connection == pulse.connection
 
 
-async def test_an_older_connection_that_reaches_the_store_last_announces_nothing(
+async def test_an_older_connection_that_reaches_the_store_last_reports_nothing(
     harness: GatewayHarness,
 ) -> None:
     entry = harness.gateway._entry
@@ -87,7 +87,7 @@ async def test_an_older_connection_that_reaches_the_store_last_announces_nothing
     assert entry._newest == {1: 8}
 
 
-async def test_the_end_of_an_older_connection_leaves_the_newer_ones_number(
+async def test_the_end_of_an_older_connection_keeps_the_newer_ones_number(
     harness: GatewayHarness,
 ) -> None:
     entry = harness.gateway._entry
@@ -131,8 +131,8 @@ async def test_an_end_during_a_write_is_stored_by_the_next_one() -> None:
     assert told == [[WorkerConnection(WorkerId(1), 8)], [WorkerConnection(WorkerId(1), 9)]]
 
 
-async def test_an_older_connections_heartbeats_are_not_written(harness: GatewayHarness) -> None:
-    """It was replaced before the next write: the newer connection speaks for the worker."""
+async def test_heartbeats_of_an_older_connection_are_not_written(harness: GatewayHarness) -> None:
+    """It was replaced before the next write: the newer connection counts for the worker."""
     older = await harness.worker("w")
     [link] = harness.gateway._links.values()
     newer = await harness.worker("w")
@@ -147,7 +147,7 @@ async def test_an_older_connections_heartbeats_are_not_written(harness: GatewayH
 async def test_a_worker_that_has_hung_up_is_not_written_to_the_store(
     harness: GatewayHarness,
 ) -> None:
-    """It waited for its turn, or for the database: its next connection is the worker."""
+    """It waited for its turn or for the database; its next connection counts."""
 
     class Left:
         gone, address = True, "127.0.0.1"
@@ -162,7 +162,7 @@ async def test_a_worker_that_has_hung_up_is_not_written_to_the_store(
     assert not await harness.store.workers() and not harness.asked
 
 
-async def test_a_node_takes_so_many_connections_and_no_more(
+async def test_a_node_accepts_a_limited_number_of_connections(
     harness: GatewayHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("boxsched.gateway.gateway.MAX_CONNECTIONS", 2)
@@ -175,7 +175,7 @@ async def test_a_node_takes_so_many_connections_and_no_more(
 
 
 class DeafSocket:
-    """In place of a worker's socket: says heartbeats without end, and takes nothing."""
+    """In place of a worker's socket: sends heartbeats without end, and reads nothing."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -189,7 +189,7 @@ class DeafSocket:
         await asyncio.Event().wait()
 
 
-async def test_of_a_worker_that_takes_no_answers_no_more_is_read(harness: GatewayHarness) -> None:
+async def test_a_worker_that_reads_no_answers_is_not_read_either(harness: GatewayHarness) -> None:
     deaf = DeafSocket()
     connected = Connected(WorkerConnection(WorkerId(1), 1), SHARD, ())
     link = WorkerLink(deaf, connected, harness.gateway._side, HELLO)  # type: ignore[arg-type]
@@ -201,7 +201,7 @@ async def test_of_a_worker_that_takes_no_answers_no_more_is_read(harness: Gatewa
     assert MAX_UNSENT_ACKS <= deaf.received < 3 * MAX_UNSENT_ACKS
 
 
-def test_output_counts_for_the_attempt_that_the_worker_runs_only() -> None:
+def test_output_counts_only_for_the_attempt_that_the_worker_runs() -> None:
     link = WorkerLink.__new__(WorkerLink)
     link._held = {JobId(9): Held(lease_token=5, attempt=2, stop=False)}
     current = [link._is_current(wire.Chunk(9, attempt, 0, b"x")) for attempt in (1, 2, 3)]

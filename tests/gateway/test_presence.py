@@ -1,4 +1,4 @@
-"""Heartbeats, ends of connections and look-ups, over a played store."""
+"""Heartbeats, ends of connections and look-ups, with a fake store."""
 
 import asyncio
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class BeatingLink:
 
 
 class BeatStore:
-    """Knows the connections of ``alive``."""
+    """Knows the connections in ``alive``."""
 
     def __init__(self, *alive: int) -> None:
         self.alive = {WorkerId(each) for each in alive}
@@ -53,7 +53,7 @@ class BeatStore:
         return self.alive
 
 
-async def test_heartbeats_are_written_with_what_was_promised_and_what_is_wrong() -> None:
+async def test_heartbeats_are_written_with_the_promise_and_the_problem() -> None:
     store = BeatStore(1, 2)
     beats = Beats(cast(Any, store), 1.0, lambda link: link is not gone, 77.0)
     links = [BeatingLink(1), BeatingLink(2, "disk full"), BeatingLink(3)]
@@ -73,7 +73,7 @@ async def test_heartbeats_are_written_with_what_was_promised_and_what_is_wrong()
     assert len(store.asked) == 1, "nothing was left to write"
 
 
-async def test_only_so_many_heartbeats_wait_for_their_answers() -> None:
+async def test_a_limited_number_of_heartbeats_wait_for_their_answers() -> None:
     store, link = BeatStore(1), BeatingLink()
     beats = Beats(cast(Any, store), 1.0, lambda link: True, 60.0)
     for number in range(MAX_UNANSWERED_BEATS + 5):
@@ -112,7 +112,7 @@ async def test_ends_are_stored_once_and_again_after_the_store_was_away() -> None
             done.set()
 
     ends = Ends(cast(Any, Told()), AT_ONCE)
-    await ends.write()  # nothing to tell: the store is not asked
+    await ends.write()  # nothing to report: the store is not called
     gone = [WorkerConnection(WorkerId(each), 3) for each in (1, 2)]
     for connection in gone:
         ends.add(connection)

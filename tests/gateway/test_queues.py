@@ -1,4 +1,4 @@
-"""What waits for the store, of one worker: bounded, in order, and kept while the store is away."""
+"""One worker's data that waits for the store: limited, in order, kept while the store is away."""
 
 import asyncio
 from collections.abc import Collection
@@ -14,10 +14,10 @@ from boxsched.protocol.workers import WorkerConnection
 
 
 async def stored(group: list[int]) -> None:
-    """Nothing: the queue is not run."""
+    """Does nothing: the queue is not run."""
 
 
-async def test_many_small_messages_are_as_bounded_as_few_large_ones() -> None:
+async def test_many_small_messages_are_limited_like_few_large_ones() -> None:
     queue: MessageQueue[int] = MessageQueue(stored, Times())
     for number in range(MAX_WAITING_BYTES // LEAST_BYTES):
         await queue.put(number, 1)
@@ -30,7 +30,7 @@ async def test_many_small_messages_are_as_bounded_as_few_large_ones() -> None:
     running.cancel()
 
 
-async def test_one_message_that_is_larger_than_the_bound_does_not_wait_for_ever() -> None:
+async def test_a_message_larger_than_the_limit_does_not_wait_for_ever() -> None:
     queue: MessageQueue[int] = MessageQueue(stored, Times())
     async with asyncio.timeout(20):
         await queue.put(1, MAX_WAITING_BYTES + 1)
@@ -47,7 +47,7 @@ class BeatingLink:
         self.acked.append(number)
 
 
-async def test_heartbeats_that_come_during_a_failed_write_are_answered_by_the_next() -> None:
+async def test_heartbeats_that_arrive_during_a_failed_write_are_answered_by_the_next() -> None:
     link = BeatingLink()
 
     class Store:

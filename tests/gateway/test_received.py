@@ -1,4 +1,4 @@
-"""The limits of what a worker may send, each at its last good value and one beyond it."""
+"""The limits of what a worker may send, each at its last valid value and one beyond it."""
 
 import contextlib
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def chunk(job: float = 1, attempt: float = 1, offset: float = 0, size: float = 1
     return wire.Logged(1, (piece,))
 
 
-# What is sent, the least and the greatest number in it that is accepted, and the step beyond.
+# What is sent, its least and greatest accepted number, and the step beyond.
 LIMITS: dict[str, tuple[Making, float, float, float]] = {
     "number": (lambda n: wire.Beat(int(n)), 0, GREATEST, 1),
     "started job": (lambda n: wire.Said(1, (JobStarted(int(n), 1, 1.0),)), 0, GREATEST, 1),
@@ -63,7 +63,7 @@ def test_a_number_is_accepted_up_to_its_limits(what: str) -> None:
 
 
 @pytest.mark.parametrize("result", [*Result])
-def test_a_worker_reports_results_of_jobs_only(result: Result) -> None:
+def test_a_worker_reports_only_results_that_jobs_can_have(result: Result) -> None:
     text = wire.encode(finished(result=result)).decode()
     if result in (Result.PASSED, Result.FAILED, Result.STOPPED):
         assert read(text) == finished(result=result)

@@ -1,4 +1,5 @@
-"""What a worker says: stored, and then acknowledged; what is not its own is told so."""
+"""Messages of a worker are stored and then acknowledged; messages about other workers' jobs are
+reported as stale."""
 
 import asyncio
 from pathlib import Path
@@ -21,7 +22,7 @@ async def worker(harness: GatewayHarness) -> FakeWorker:
 
 
 async def with_jobs(harness: GatewayHarness) -> FakeWorker:
-    """With two Boxes, a job on each."""
+    """A worker with two Boxes and a job on each."""
     worker = await harness.worker(boxes=2)
     await harness.take_boxes()
     await harness.start(0)
@@ -30,7 +31,7 @@ async def with_jobs(harness: GatewayHarness) -> FakeWorker:
     return worker
 
 
-async def test_reports_are_in_the_inbox_when_they_are_acknowledged(
+async def test_acknowledged_reports_are_in_the_inbox(
     harness: GatewayHarness, worker: FakeWorker
 ) -> None:
     first, second = worker.tasks
@@ -81,7 +82,7 @@ async def test_a_lease_that_is_newer_than_the_last_level_is_known(
     assert harness.reports() == [report]
 
 
-async def test_a_commit_is_answered_with_the_one_that_its_workload_runs(
+async def test_a_commit_is_answered_with_the_commit_that_its_workload_runs(
     harness: GatewayHarness, worker: FakeWorker
 ) -> None:
     task = worker.tasks[0]
@@ -104,9 +105,7 @@ async def test_another_workers_job_cannot_be_reported(
     assert harness.reports() == []
 
 
-async def test_output_is_stored_when_it_is_acknowledged(
-    harness: GatewayHarness, worker: FakeWorker
-) -> None:
+async def test_acknowledged_output_is_stored(harness: GatewayHarness, worker: FakeWorker) -> None:
     task = worker.tasks[0]
     ack = await worker.logged(
         wire.Chunk(task.job, task.attempt, 0, b"one\n"),
@@ -120,7 +119,7 @@ async def test_output_is_stored_when_it_is_acknowledged(
 
 
 async def test_a_node_keeps_no_more_of_a_log_than_its_own_limit(harness: GatewayHarness) -> None:
-    """Whatever the worker was told, or likes to send."""
+    """Whatever limit the worker was told, or prefers."""
     limit, size = 1 << 20, 60_000
     harness.gateway._side = attrs.evolve(harness.gateway._side, log_limit=limit)
     worker = await harness.worker(boxes=2)
@@ -139,9 +138,7 @@ async def test_a_node_keeps_no_more_of_a_log_than_its_own_limit(harness: Gateway
     assert mark == b"[boxsched: this node keeps 1 MiB of a log: the rest was cut]\n"
 
 
-async def test_output_said_again_is_stored_once(
-    harness: GatewayHarness, worker: FakeWorker
-) -> None:
+async def test_repeated_output_is_stored_once(harness: GatewayHarness, worker: FakeWorker) -> None:
     task = worker.tasks[0]
     chunks = [wire.Chunk(task.job, 1, 6 * n, b"%05d\n" % n) for n in range(50)]
     await worker.logged(*chunks[:30])
@@ -149,7 +146,7 @@ async def test_output_said_again_is_stored_once(
     assert await harness.log_of(task) == b"".join(chunk.data for chunk in chunks)
 
 
-async def test_a_heartbeat_is_in_the_store_when_it_is_acknowledged(harness: GatewayHarness) -> None:
+async def test_an_acknowledged_heartbeat_is_in_the_store(harness: GatewayHarness) -> None:
     workers = [await harness.worker(f"w{n}") for n in range(20)]
     before = {pulse.worker: pulse.beat for pulse in await harness.store.pulses(1)}
     done = harness.unsteady.done["beat"]
@@ -160,10 +157,10 @@ async def test_a_heartbeat_is_in_the_store_when_it_is_acknowledged(harness: Gate
 
 
 @pytest.mark.parametrize("what", ["report", "output", "commit"])
-async def test_stale_attempts_are_reported_when_that_is_durable(
+async def test_stale_attempts_are_reported_once_that_is_durable(
     tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was looked up may be a commit that the standby has not got yet."""
+    """The look-up may have seen a commit that the standby does not have yet."""
     asked, durable = asyncio.Event(), asyncio.Event()
 
     async def settle(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""The database goes and comes, workers that do not read, and many at once."""
+"""A database that is away and returns, workers that do not read, and many workers at once."""
 
 import asyncio
 import socket as sockets
@@ -12,7 +12,7 @@ from boxsched.protocol import inbox, wire
 from tests.gateway.harness import QUICK, FakeWorker, GatewayHarness, passed, started
 
 
-async def test_a_database_that_is_away_loses_no_connection(harness: GatewayHarness) -> None:
+async def test_no_connection_ends_while_the_database_is_away(harness: GatewayHarness) -> None:
     worker = await harness.worker()
     await harness.take_boxes()
     await harness.start(0)
@@ -38,7 +38,7 @@ async def test_a_database_that_is_away_loses_no_connection(harness: GatewayHarne
     await worker.runs(2)
 
 
-async def test_a_worker_that_connects_in_between_is_accepted_afterwards(
+async def test_a_worker_that_connects_meanwhile_is_accepted_afterwards(
     harness: GatewayHarness,
 ) -> None:
     harness.unsteady.away = True
@@ -50,7 +50,7 @@ async def test_a_worker_that_connects_in_between_is_accepted_afterwards(
     await worker.level()
 
 
-async def test_a_worker_that_gives_up_in_between_is_not_accepted(harness: GatewayHarness) -> None:
+async def test_a_worker_that_gives_up_meanwhile_is_not_accepted(harness: GatewayHarness) -> None:
     harness.unsteady.away = True
     worker = await harness.dial()
     await worker.hello()
@@ -83,7 +83,7 @@ async def test_the_end_of_a_connection_is_stored_when_the_database_is_back(
 
 
 async def test_the_number_of_callers_that_wait_for_the_database_is_limited(tmp_path: Path) -> None:
-    """More is not read; a worker that is not read is not silent, nor let go."""
+    """Nothing more is read; a worker that is not read is neither silent nor disconnected."""
     async with GatewayHarness.open(tmp_path, attrs.evolve(QUICK, silence=0.3)) as harness:
         worker = await harness.worker()
         await harness.take_boxes()
@@ -110,7 +110,7 @@ async def test_the_number_of_callers_that_wait_for_the_database_is_limited(tmp_p
         assert await harness.log_of(task) == 200 * data
 
 
-async def test_a_worker_that_does_not_read_is_cut(tmp_path: Path) -> None:
+async def test_a_worker_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
     async with GatewayHarness.open(tmp_path, attrs.evolve(QUICK, write=0.5, level=0.01)) as harness:
         well = await harness.worker("well")
         deaf = await harness.worker("deaf", boxes=1)
@@ -122,7 +122,7 @@ async def test_a_worker_that_does_not_read_is_cut(tmp_path: Path) -> None:
             number = 0
             while True:
                 number += 1
-                # Each is stale, so that its Ack is as long as it is.
+                # Each is stale, so its Ack is as long as possible.
                 reports = tuple(inbox.JobStarted(10**15 + n, 1, 0.0) for n in range(2_000))
                 await deaf.say(wire.Said(number, reports))
 
