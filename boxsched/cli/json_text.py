@@ -19,6 +19,8 @@ from boxsched.cli.documents import (
 MAX_DIGITS = 18  # of an integer, with its sign
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+# All of a JSON text but white space, true, false and null.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|-?Infinity|NaN|-?[0-9][0-9.eE+-]*')
 _skipping = json.JSONDecoder()
 
 
@@ -40,6 +42,8 @@ def document(data: bytes) -> Document:
         raise Wrong(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except UnicodeDecodeError:
         raise Wrong("it is not UTF-8") from None
+    except Wrong as wrong:
+        raise _placed(text) or wrong from None
     return Document(value, lambda steps: _find(text, steps))
 
 
@@ -67,6 +71,53 @@ def _no_constant(word: str) -> None:
     raise Wrong(f"{word} is not JSON")
 
 
+def _placed(text: str) -> Wrong | None:
+    """Return what is wrong with the first key or number that breaks a rule, with its place.
+
+    The text is JSON at least as far as that.
+    """
+    keys: list[set[str] | None] = []  # of each object around; None for a list
+    before = ""
+    for token in _TOKEN.finditer(text):
+        word = token.group()
+        try:
+            if word[0] == '"':
+                if before in ("{", ",") and keys and (seen := keys[-1]) is not None:
+                    _check_key(json.loads(word), seen)
+            elif word == "{":
+                keys.append(set())
+            elif word == "[":
+                keys.append(None)
+            elif word in "}]":
+                keys.pop()
+            elif word[0] in "-0123456789NI":
+                _check_number(word)
+        except Wrong as wrong:
+            line, column = _line_and_column(text, token.start())
+            return Wrong(f"line {line}, column {column}: {wrong}")
+        before = word
+    return None
+
+
+def _check_key(key: str, seen: set[str]) -> None:
+    if key in seen:
+        raise Wrong(f"{key!r} occurs twice in one object")
+    seen.add(key)
+
+
+def _check_number(word: str) -> None:
+    if word[-1].isalpha():
+        _no_constant(word)
+    elif word.removeprefix("-").isdigit():
+        whole(word)
+    else:
+        number(word)
+
+
+def _line_and_column(text: str, place: int) -> Place:
+    return text.count("\n", 0, place) + 1, place - text.rfind("\n", 0, place)
+
+
 # --- Places: the text is valid JSON, so the values before a part can be skipped -----------------
 
 
@@ -77,7 +128,7 @@ def _find(text: str, steps: Sequence[Step]) -> Place:
         if found is None:
             break
         place, at = found
-    return text.count("\n", 0, place) + 1, place - text.rfind("\n", 0, place)
+    return _line_and_column(text, place)
 
 
 def _member(text: str, at: int, name: str) -> tuple[int, int] | None:

@@ -111,8 +111,28 @@ def test_numbers_are_those_that_people_write(tmp_path):
         ("name: !!python/object/apply:os.system ['true']", ".yaml", "line 1"),
         (b"\xff\xfe", ".yaml", "not UTF-8"),
         ("{", ".json", "line 1, column 2"),
-        ('{"name": "a", "name": "b"}', ".json", "'name' occurs twice"),
-        ('{"name": "a", "max_boxes": NaN}', ".json", "NaN is not JSON"),
+        (
+            '{"name": "a", "name": "b"}',
+            ".json",
+            "line 1, column 15: 'name' occurs twice in one object",
+        ),
+        (
+            '{"name": "a", "jobs": [\n  {"name": "[,\\"{x", "commands": []},\n'
+            '  {"a": {"a": 1}, "n\\u0061me": "u", "commands": ["x"], "name": "v"}\n]}',
+            ".json",
+            "line 3, column 57: 'name' occurs twice in one object",
+        ),
+        (
+            '{"name": "a",\n "max_boxes": NaN}',
+            ".json",
+            "line 2, column 15: NaN is not JSON",
+        ),
+        (
+            f'{{"name": "a", "max_boxes": [-1.5e3, 0, {"9" * 19}]}}',
+            ".json",
+            f"line 1, column 40: {'9' * 19}... is too large a number",
+        ),
+        ('{"name": "a", "max_boxes": -1e999}', ".json", "column 28: -1e999 is too large a number"),
         ('{"a":' * 100_000, ".json", "nested too deeply"),
         ("[" * 100 + "]" * 100, ".yaml", "nested deeper than 32"),
         ("name: x\na: &a [*a]\n", ".yaml", "more than 200000 values"),
