@@ -6,10 +6,10 @@ scans only new objects:
 
 1. Python collects young objects by itself, THRESHOLDS[0] at a time.
 2. An object that survived three collections is *frozen* (``gc.freeze``): the collector no longer
-scans it. It is still freed as soon as nothing refers to it, like almost all objects.
+   scans it. It is still freed as soon as nothing refers to it, like almost all objects.
 3. A frozen object that becomes garbage in a reference cycle stays until a *whole* collection. It
-runs once every WHOLE_SECONDS, under load after FREEZES_AT_MOST freezes, and waits for a quiet
-second, because its duration is proportional to the heap.
+   runs once every WHOLE_SECONDS, under load after FREEZES_AT_MOST freezes, and waits for a quiet
+   second, because its duration is proportional to the heap.
 
 The scheduling core breaks its own cycles when a workload ends. ``discarding`` and forecasts break
 those of a core that is no longer used. So a whole collection finds little and can be rare.

@@ -1,4 +1,4 @@
-"""Several nodes and one database: which node leads a shard, and how nodes tell each other.
+"""Several nodes with one database: which node leads a shard, and how nodes notify each other.
 
 Theory of operation
 -------------------
@@ -8,12 +8,12 @@ the shard. One node at a time *leads* a shard: its engine reads the inbox, decid
 mechanisms decide which node leads:
 
 * The *fence* makes it safe. Each leadership has a number, the epoch, in the shard's row. Each
-  transaction of an engine begins with an update of that row, which matches no row when the epoch or
-  the batch is another. A new leader raises the epoch first. So a former leader that slept, was cut
-  off, or has not noticed its loss cannot write any more.
+  transaction of an engine begins with an update of that row, which matches no row if the epoch or
+  the batch differs. A new leader raises the epoch first. So a former leader that was suspended or
+  disconnected, or has not noticed that it lost the lead, cannot write any more.
 * The *lock* makes it quick. One session of each node (``lock_session``) holds PostgreSQL's advisory
   locks of the shards that the node leads. A node that sees a free lock takes it, so that a shard
-  has a new leader within a tenth of a second of a clean end or a crash.
+  has a new leader within 0.1 s of a clean end or a crash.
 
 ::
 
@@ -26,7 +26,7 @@ mechanisms decide which node leads:
 The *ping* is the query that tries the locks; a thread sends it ten times a second. A leader
 *trusts* its locks for 2.5 s from the start of the last good ping. The server ends a silent session
 after 3 s. So a leader stops by itself before its lock can move to another node. The thread stops
-pinging when the event loop makes no progress, since a leader that decides nothing must not keep the
+pinging when the event loop is blocked, because a leader that decides nothing must not keep the
 shard.
 
 What happens when something fails
@@ -41,25 +41,26 @@ leader and database are cut  the same; on the leader's side trust ends after 2.5
 its loop stands still        the thread ends the session after 1.5 s
 the lock session alone dies  its shards are given up at once; the first node to see them leads
 the database restarts        all sessions end; one node takes each lock; all load anew
-a proxy pools transactions   refused on opening; where it comes later: the locks are seen to be gone
+a proxy pools transactions   refused on opening; if it is added later: the locks are gone
 another cluster's locks      under the same ``--lock-key`` in the same database: refused at the
-                             start; one that came while the database was away is waited out
-another ``--lock-key``       than this cluster's other nodes have: the same; it may be another when
-                             none of them is there
-the server takes no writes   a standby, or set to be read-only: as a lost session; of several
-                             hosts in the URL the one that takes writes is found
+                             start; if it began while the database was away: waits until it ends
+another ``--lock-key``       than this cluster's other nodes have: the same; it may change while no
+                             other node runs
+the server accepts no writes   a standby, or set to read-only: like a lost session; of several hosts
+                             in the URL, the one that accepts writes is used
 another server takes over    noticed within 5 s, or when the old one is gone: all sessions of a node
-                             go to the newest server, this one too; an old primary that comes back
-                             is refused (``store.postgres_servers``)
-commits are slow             nothing: the ping waits for no commit, and the engine sends the same
-                             batch until the store says what came of it
-two nodes of one name        the second is refused: a node's name is a lock, too
+                             move to the newest server; an old primary that comes back is refused
+                             (``store.postgres_servers``)
+commits are slow             nothing: the ping does not wait for commits, and the engine sends
+                             the same batch until the store returns a result
+two nodes with one name      the second is refused, because a node's name is also a lock
 Redis is away                nodes poll the inbox, the history and their workers' levels
 ===========================  ====================================================================
 
 A node that does not lead a shard explains and counts from the shard's rows (``mirror``). The result
-is the same, since the core decides and explains from what the store holds, and from nothing else.
+is the same, because the core uses only what the store contains.
 
-Shards exist so that one core need not serve all organizations; an organization has one shard. Any
-node takes a free shard. Fair shares only decide which node hands one over (``shares``).
+Shards exist so that one core does not have to serve all organizations; an organization has one
+shard. Any node takes a free shard. Fair shares only decide which node hands over a shard
+(``shares``).
 """

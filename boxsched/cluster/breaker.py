@@ -1,4 +1,4 @@
-"""The breaker between a bus and a server that may be away, and the deadlines that trip it."""
+"""A circuit breaker between a bus and a server that may be away, and the deadlines that open it."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator
 
 DEADLINE_SECONDS = 0.25  # for every command
-PULSE_SECONDS = 0.5  # a connection that was quiet that long is asked whether it still answers
+PULSE_SECONDS = 0.5  # a connection without traffic for this long is pinged
 PROBE_SECONDS = 0.5  # between two attempts, while the server is away
 OPENS_WITHIN_SECONDS = 1.0
 assert PULSE_SECONDS + DEADLINE_SECONDS < OPENS_WITHIN_SECONDS
@@ -19,10 +19,10 @@ _log = logging.getLogger(__name__)
 
 @contextlib.asynccontextmanager
 async def deadline(seconds: float = DEADLINE_SECONDS) -> AsyncIterator[None]:
-    """Raises TimeoutError after that much time in which the loop ran.
+    """Raise TimeoutError after this much time in which the event loop ran.
 
-    The time is counted in pieces, and a piece counts once, however late its end is noticed: a loop
-    that stood still (a collection of garbage, a shard being loaded) is not the server's silence.
+    The time is counted in pieces, and each piece counts once, even if its end is noticed late. So
+    time in which the loop was blocked (garbage collection, loading a shard) does not count.
     """
     loop = asyncio.get_running_loop()
     piece = seconds / _PIECES
@@ -44,9 +44,10 @@ async def deadline(seconds: float = DEADLINE_SECONDS) -> AsyncIterator[None]:
 
 
 class Breaker:
-    """Open while the server counts as away: nothing is sent, and nothing waits for it.
+    """A circuit breaker. Open: the server counts as away, so nothing is sent and nothing waits for
+    it.
 
-    It begins open. Each change is logged once.
+    At first it is open. Each change is logged once.
     """
 
     def __init__(self) -> None:
@@ -59,7 +60,7 @@ class Breaker:
         return self._is_open
 
     def trip(self, reason: str) -> None:
-        """Open the breaker: something failed. A failed probe changes nothing."""
+        """Open the breaker after a failure. A failed probe changes nothing."""
         if not self._is_open:
             self._is_open = True
             self.trips += 1
@@ -68,17 +69,19 @@ class Breaker:
             _log.warning("Redis away: %s; nodes poll", reason)
 
     def mend(self) -> None:
-        """Close the breaker: the server works."""
+        """Close the breaker, because the server works."""
         self._is_open = False
         if self._said_away:
             self._said_away = False
             _log.info("Redis is back")
 
     def rest(self) -> None:
-        """Open the breaker without a fault: the bus is closed."""
+        """Open the breaker without a failure, because the bus is closed."""
         self._is_open = True
         self._said_away = False
 
     def pause(self) -> float:
-        """Seconds until the next probe; with jitter, so that nodes do not all connect at once."""
+        """Return the seconds until the next probe, with jitter, so that nodes do not all connect at
+        once.
+        """
         return PROBE_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 (no secret hangs on it)

@@ -22,64 +22,63 @@ class Counts:
     sent: int = 0  # commands
     dropped: int = 0  # shards and workers that were not sent
     heard: int = 0  # messages of other nodes
-    refused: int = 0  # messages, entries and keys that were not ours
+    refused: int = 0  # messages, entries and keys of other programs
     looked: int = 0  # entries of this node's stream that were acknowledged
-    claimed: int = 0  # entries of other nodes' streams that were done for them
-    passed_on: int = 0  # workers of claimed entries, hinted to the node they are connected to now
-    recreated: int = 0  # times that this node's stream or group was gone
+    claimed: int = 0  # entries of other nodes' streams that were processed for them
+    passed_on: int = 0  # workers of claimed entries, for which their present node got a hint
+    recreated: int = 0  # how often this node's stream or group was missing
 
 
 class Listener(Protocol):
     """What a node does with hints. The methods that are not ``async`` return at once."""
 
     def woken(self, shard: int) -> None:
-        """Some node put something into the shard's inbox."""
+        """A node has put a command into the shard's inbox."""
 
     def heard(self, shard: int, batch: int) -> None:
-        """Another node committed the shard's batches up to this one."""
+        """Another node has committed the shard's batches up to this one."""
 
     def missed(self) -> None:
-        """Hints may have been lost: the connection is new, or was away and is back."""
+        """Hints may have been lost, because the connection is new or was interrupted."""
 
     async def look(self, workers: Collection[WorkerId]) -> None:
-        """Tell those of the workers that are connected to this node what they should run.
+        """Look up what these workers should run, and send it to those connected to this node.
 
-        When it returns the hint is acknowledged; where it raises StoreAway it is not.
+        The hint is acknowledged when this returns, but not if it raises StoreAway.
         """
 
     async def places(self, workers: Collection[WorkerId]) -> Mapping[WorkerId, str]:
-        """The nodes that these workers are connected to; one that is connected nowhere is left
-        out."""
+        """Return the nodes that these workers are connected to, without disconnected workers."""
 
 
 class Bus(Protocol):
-    """All sends return at once, and never raise: what cannot be sent is dropped."""
+    """A bus. All sends return at once and never raise; a message that cannot be sent is dropped."""
 
     counts: Counts
 
     async def open(self, listener: Listener) -> None:
-        """Begin; returns also while the other side is away."""
+        """Start the bus; also returns while the server is away."""
 
     async def close(self) -> None: ...
 
     @property
     def up(self) -> bool:
-        """Whether hints reach the other nodes now; else everybody polls faster."""
+        """Whether hints reach the other nodes now; if not, all nodes poll faster."""
 
     @property
     def trips(self) -> int:
-        """How often they ceased to."""
+        """How often hints have stopped reaching the other nodes."""
 
     def wake(self, shard: int) -> None: ...
 
     def publish(self, shard: int, batch: int) -> None: ...
 
     def hint(self, node: str, workers: Collection[WorkerId]) -> None:
-        """These workers, connected to that node, have something to look up."""
+        """Send a hint to the node: these workers, connected to it, have something to look up."""
 
 
 class NoBus:
-    """For a node that is alone or has no Redis: it sends nothing, and all nodes poll."""
+    """The bus of a single node, or of nodes without Redis: it sends nothing, and all nodes poll."""
 
     up = False
     trips = 0
@@ -88,16 +87,16 @@ class NoBus:
         self.counts = Counts()
 
     async def open(self, listener: Listener) -> None:
-        """Nothing to begin."""
+        """Do nothing."""
 
     async def close(self) -> None:
-        """Nothing to end."""
+        """Do nothing."""
 
     def wake(self, shard: int) -> None:
-        """Not sent."""
+        """Send nothing."""
 
     def publish(self, shard: int, batch: int) -> None:
-        """Not sent."""
+        """Send nothing."""
 
     def hint(self, node: str, workers: Collection[WorkerId]) -> None:
-        """Not sent."""
+        """Send nothing."""

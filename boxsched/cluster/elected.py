@@ -1,9 +1,9 @@
-"""Which shards this node leads beside other nodes: the lock session's locks decide.
+"""Lead shards together with other nodes; the locks of the lock session decide which.
 
-A shard is led in three steps. The lock session (``lock_session``) sees that its lock is ours. Its
-engine raises the shard's epoch, loads the shard and serves it. The engine ends before the lock can
-move to another node: when the last good ping is TRUST_SECONDS old, when the session is lost, when
-the shard is handed over, or when the node stops.
+A shard is led in three steps. The lock session (``lock_session``) reports that we hold its lock.
+The engine raises the shard's epoch, loads the shard and serves it. The engine ends before the lock
+can move to another node: when the last good ping is TRUST_SECONDS old, when the session is lost,
+when the shard is handed over, or when the node stops.
 """
 
 import asyncio
@@ -30,8 +30,8 @@ from boxsched.store.store import Store
 log = logging.getLogger(__name__)
 
 CLAIMED_SECONDS = 15.0
-LEAVE_ALONE_SECONDS = 5.0  # a shard that was handed over
-SHARDS_SECONDS = 5.0  # between two looks for new shards
+LEAVE_ALONE_SECONDS = 5.0  # after handing a shard over, do not take it again
+SHARDS_SECONDS = 5.0  # between two checks for new shards
 THREAD_ENDS_SECONDS = 3.0
 
 
@@ -41,7 +41,7 @@ class Tenure:
 
     engine: Engine
     task: asyncio.Task[None]
-    over: bool = False  # the engine ends when its current turn has ended
+    over: bool = False  # True: the engine ends after its current turn
 
 
 class ElectedLeadership:
@@ -82,7 +82,7 @@ class ElectedLeadership:
         )
 
     def _post(self, callback: Callable[..., None], what: object) -> None:
-        """Call ``callback`` in the event loop, from the thread; the loop may be closed by now."""
+        """Call ``callback`` in the event loop, from the thread. The loop may already be closed."""
         try:
             self._loop.call_soon_threadsafe(callback, what)
         except RuntimeError:
@@ -102,15 +102,15 @@ class ElectedLeadership:
 
     @property
     def trusted(self) -> bool:
-        """Whether the server cannot have given our locks to another node yet."""
+        """Whether our locks cannot yet belong to another node."""
         return clock() < self._trusted_until
 
     async def claim(self) -> None:
-        """Hold the lock of this node's name before anything is written in its name.
+        """Take the lock of this node's name before anything is written under this name.
 
-        Waits at most CLAIMED_SECONDS for an earlier process's locks to be freed and for the
-        database to answer; then raises StoreAway. Raises LeadershipFailed where the name, the lock
-        key or the cluster is another's.
+        Waits at most CLAIMED_SECONDS for the database, and for an earlier process to free its
+        locks; then raises StoreAway. Raises LeadershipFailed if another node has this name, or if
+        the lock key or the cluster is wrong.
         """
         self._session.start()
         self._ticking = asyncio.create_task(self._tick_on(), name="ticks of the loop")
@@ -139,8 +139,8 @@ class ElectedLeadership:
     async def run_once(self) -> None:
         """Unlock the shards whose engines have ended, and look for new shards every SHARDS_SECONDS.
 
-        Raises LeadershipFailed where this node can lead nothing, and what ended an engine by a
-        mistake of ours.
+        Raises LeadershipFailed if this node cannot lead, and the error of an engine that failed
+        unexpectedly.
         """
         self._refuse_to_go_on()
         self._end_tenures()
@@ -155,7 +155,7 @@ class ElectedLeadership:
             raise LeadershipFailed(str(self._failure))
 
     async def close(self) -> None:
-        """End all shards' current turns together; then close the session, which unlocks all."""
+        """End the current turns of all shards; then close the session, which unlocks all."""
         self._closing = True
         self._session.want(())
         for shard in list(self._tenures):
@@ -163,14 +163,14 @@ class ElectedLeadership:
         try:
             if self._tenures:
                 await asyncio.wait({tenure.task for tenure in self._tenures.values()})
-        finally:  # also where the caller gives up waiting
+        finally:  # also if the caller stops waiting
             if self._ticking is not None:
                 self._ticking.cancel()
             self._session.end()
         await asyncio.to_thread(self._session.join, THREAD_ENDS_SECONDS)
 
     async def _tick_on(self) -> None:
-        """Tell the thread that the loop runs; without it the thread ends the session."""
+        """Tell the thread that the loop runs. Otherwise the thread ends the session."""
         while True:
             self._session.tick()
             await asyncio.sleep(PING_SECONDS)
@@ -195,7 +195,7 @@ class ElectedLeadership:
         self._view = seen.view
         self._trusted_until = max(self._trusted_until, seen.at + TRUST_SECONDS)
         if not self.trusted:
-            return  # the loop was late; the next ping tells
+            return  # the loop was late: wait for the next ping
         # A ping that began before a release may still show the released lock as ours.
         self._let_go = {s: at for s, at in self._let_go.items() if seen.at <= at}
         mine = seen.view.mine - self._let_go.keys()
@@ -208,7 +208,7 @@ class ElectedLeadership:
             self._end(shard)  # we did not release the lock, and it is gone
         self._say_waiting(seen.view)
         given = to_hand_over(seen.view, self._shards)
-        # Until the view shows that the last one is gone, nothing more is given.
+        # Hand over nothing else until the view shows that the last one has moved.
         moving = self._let_go or any(tenure.over for tenure in self._tenures.values())
         if given is not None and not moving:
             log.info("handing over shard %d: another node leads fewer", given)
@@ -229,7 +229,7 @@ class ElectedLeadership:
         self._changed.set()
 
     def _say_waiting(self, view: View) -> None:
-        """Log once for each shard that another node begins to lead."""
+        """Log once for each shard that another node starts to lead."""
         others = self._shards & view.leaders.keys() - view.mine
         for shard in sorted(others - self._waiting_said):
             log.info("waiting for leader lease of shard %d", shard)
@@ -256,7 +256,7 @@ class ElectedLeadership:
         self._session.release(shard)
 
     def _end_tenures(self) -> None:
-        """Release the locks of engines that have ended; raises the error that ended one."""
+        """Release the locks of engines that have ended. Raises the error of a failed engine."""
         for shard, tenure in list(self._tenures.items()):
             if not tenure.task.done():
                 continue

@@ -1,4 +1,4 @@
-"""What a node's leadership promises, and SQLite's, in which one node leads the only shard.
+"""The interface of a node's leadership, and the one for SQLite: one node leads the only shard.
 
 ``ElectedLeadership`` (``elected``) is PostgreSQL's: any number of nodes, and locks say who leads.
 """
@@ -12,11 +12,12 @@ from boxsched.engine.engine import Engine
 from boxsched.errors import BoxschedError
 from boxsched.protocol.lock_keys import node_number
 
-EngineOf = Callable[[int, Callable[[], bool]], Engine]  # shard, whether it may lead now
+# arguments: the shard, and a function that says whether it may lead now
+EngineOf = Callable[[int, Callable[[], bool]], Engine]
 
 
 class LeadershipFailed(BoxschedError):
-    """This node can never lead as it was started: read the message."""
+    """This node cannot lead with its present options: read the message."""
 
     code = "leadership_failed"
 
@@ -24,7 +25,7 @@ class LeadershipFailed(BoxschedError):
 class Leadership(Protocol):
     @property
     def engines(self) -> Mapping[int, Engine]:
-        """Of each shard that this node leads, or is about to lead."""
+        """The engines of the shards that this node leads or is about to lead."""
 
     @property
     def led(self) -> frozenset[int]:
@@ -32,18 +33,20 @@ class Leadership(Protocol):
 
     @property
     def view(self) -> View | None:
-        """Which nodes are alive and which lead, as last seen; None while that is not known."""
+        """Which nodes are alive and which lead, as last seen; None if not known."""
 
     async def claim(self) -> None:
-        """Refuse to be a second node of this name, before anything is written in its name."""
+        """Raise LeadershipFailed if another node has this name, before anything is written under
+        it.
+        """
 
     async def start(self) -> None:
-        """Begin to lead the shards that are free, now and later."""
+        """Start to lead shards that are free, now and later."""
 
     async def run(self) -> None: ...
 
     async def close(self) -> None:
-        """Wait for current turns to end; then every shard is free for other nodes."""
+        """Wait for the current turns to end, and free all shards for other nodes."""
 
 
 class SoleLeadership:

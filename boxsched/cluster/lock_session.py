@@ -1,11 +1,12 @@
-"""The one session that holds a node's locks: plain psycopg2, in a thread of its own.
+"""The database session that holds a node's locks: psycopg2 in a separate thread.
 
-Outside aiopg and every pool, since aiopg closes a connection on any canceled or timed-out query,
-and with it goes every lock. Nothing ever waits inside the database for a lock: a session that does
-is not idle, so nothing would end it where its process is frozen. Instead one query every
-``PING_SECONDS`` tries the locks that ``pg_locks`` shows free, and tells who holds the others; it is
-the ping, too. The server ends a session that is silent for ``SESSION_SECONDS``: so a node that
-crashed, froze or was cut off loses its locks in seconds, which TCP alone would not tell for hours.
+It does not use aiopg or a pool, because aiopg closes a connection after any cancelled or timed-out
+query, which would free all locks. It never waits in the database for a lock: a waiting session is
+not idle, so the server would not end it if its process were frozen. Instead, one query every
+``PING_SECONDS``, the ping, tries the locks that ``pg_locks`` shows as free and returns who holds
+the others. The server ends a session that is silent for ``SESSION_SECONDS``. So a node that
+crashed, froze or was disconnected loses its locks in seconds; TCP alone might not notice it for
+hours.
 """
 
 import contextlib
@@ -32,8 +33,8 @@ PING_SECONDS = 0.1
 SESSION_SECONDS = 3.0  # idle_session_timeout
 MARGIN_SECONDS = 0.5
 TRUST_SECONDS = SESSION_SECONDS - MARGIN_SECONDS  # from the start of the last good ping
-STALL_SECONDS = 1.5  # the event loop made no progress for so long: it leads nothing
-CLAIM_SECONDS = SESSION_SECONDS + 2.0  # an earlier life's locks are free by then
+STALL_SECONDS = 1.5  # after the event loop was blocked for this long, the node leads nothing
+CLAIM_SECONDS = SESSION_SECONDS + 2.0  # the locks of an earlier session are free by then
 FIRST_PAUSE_SECONDS = 0.1
 assert STALL_SECONDS < TRUST_SECONDS
 
@@ -45,7 +46,7 @@ _CONNECTING: Mapping[str, Any] = {
     "keepalives_interval": 1,
     "keepalives_count": 2,
     "tcp_user_timeout": 2000,
-    "target_session_attrs": "read-write",  # a standby has advisory locks of its own
+    "target_session_attrs": "read-write",  # a standby has separate advisory locks
 }
 _SESSION = f"""
 SET idle_session_timeout = '{SESSION_SECONDS}s';
@@ -56,23 +57,25 @@ SET client_connection_check_interval = '500ms';
 
 @attrs.frozen
 class PingResult:
-    """What a ping found. ``at``: when it was begun, by ``clock``."""
+    """The result of a ping. ``at``: when it began, by ``clock``."""
 
     at: float
     view: View
 
 
 def clock() -> float:
-    """Goes on while the process is stopped, and while the machine sleeps."""
+    """Return the seconds of a clock that also runs while the process or the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class LockSession:
-    """The thread. ``seen`` and ``lost`` are called in it: pass them on to the loop.
+    """The thread of the session. It calls ``seen`` and ``lost``, which must pass the call on to the
+    loop.
 
-    ``failed`` is called where going on makes no sense: another node of this name, or, at the first
-    claim, another cluster or lock key. One that comes later, while the database is away, is waited
-    out. ``database``: its URL, or the node's ``Servers``, whose other sessions are on the same one.
+    It calls ``failed`` for errors that waiting cannot solve: another node with this name, or, at
+    the first claim, another cluster or lock key. If those appear later, while the database is away,
+    it waits until they are gone. ``database``: its URL, or the node's ``Servers``, so that all
+    sessions use the same server.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class LockSession:
         self._wanted: tuple[int, ...] = ()
         self._releasing: set[int] = set()
         self._ticked = clock()
-        self._was_in = False  # claimed once without another cluster
+        self._was_in = False  # whether a claim has succeeded before
         self._kept_out = False
         self._guard = threading.Lock()
         self._ending = threading.Event()
@@ -109,24 +112,24 @@ class LockSession:
         self._thread.start()
 
     def tick(self) -> None:
-        """The event loop makes progress."""
+        """Note that the event loop runs."""
         self._ticked = clock()
 
     def want(self, shards: Collection[int]) -> None:
-        """Take these as they come free."""
+        """Set the shards to take when they are free."""
         wanted = tuple(shards)
         if wanted != self._wanted:
             self._wanted = wanted
             self._nudged.set()
 
     def release(self, shard: int) -> None:
-        """Unlock it at the next ping, which comes at once."""
+        """Unlock the shard at the next ping, which is sent at once."""
         with self._guard:
             self._releasing.add(shard)
         self._nudged.set()
 
     def end(self) -> None:
-        """Close the session, and with it unlock everything; returns at once."""
+        """Close the session, which unlocks everything. Returns at once."""
         self._ending.set()
         self._nudged.set()
 
@@ -162,15 +165,15 @@ class LockSession:
                     self._lost(_message(error))
             if away_since is None:
                 away_since = clock()
-            # A short absence is noticed to be over at once; a long one costs little.
+            # After a short outage the next try comes soon; in a long one tries are rare.
             pause = max(FIRST_PAUSE_SECONDS, (clock() - away_since) / 10)
             self._ending.wait(min(self._retry_interval, pause))
 
     def _say_kept_out(self, error: Exception) -> None:
-        """Once for each time that another came while the database was away."""
+        """Log the error once for each such conflict."""
         if not self._kept_out:
             self._kept_out = True
-            log.error("this node leads nothing while the other is there: %s", error)
+            log.error("this node cannot lead until this conflict ends: %s", error)
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[Locks]:
@@ -195,22 +198,24 @@ class LockSession:
 
         locks.claim(again)
         with self._guard:
-            self._releasing.clear()  # of an earlier session, which released all its locks
+            self._releasing.clear()  # from an earlier session, which has released all its locks
 
     def _lead(self, locks: Locks) -> None:
         key = self._servers.key
         while not self._ending.is_set():
             if self._servers.key != key:
-                raise AnotherServer("the database is on another server by now")
+                raise AnotherServer("the database has moved to another server")
             began = self._ping(locks)
             self._nudged.wait(max(0.0, PING_SECONDS - (clock() - began)))
             self._nudged.clear()
 
     def _ping(self, locks: Locks) -> float:
-        """Unlock what is released, take what is free, tell what is seen; return when it began."""
+        """Unlock released shards, take free ones, and report the result; return when the ping
+        began.
+        """
         began = clock()
         if began - self._ticked > STALL_SECONDS:
-            raise SessionLost(f"the event loop stood still for {began - self._ticked:.1f} s")
+            raise SessionLost(f"the event loop was blocked for {began - self._ticked:.1f} s")
         with self._guard:
             released, self._releasing = self._releasing, set()
         if released:
@@ -221,7 +226,7 @@ class LockSession:
 
 
 def _message(error: Exception) -> str:
-    """In one line; of several hosts, what each said."""
+    """Return the error in one line, with the message of each host."""
     first, *more = str(error).strip().splitlines() or [repr(error)]
     lines = (first, *(line for line in more if line.startswith("connection to ")))
     read_only = f" ({TAKES_NO_WRITES})" if "session is read-only" in str(error) else ""

@@ -1,6 +1,6 @@
-"""What the lock session asks PostgreSQL."""
+"""The queries of the lock session."""
 
-# Materialized: a lock is tried only where none is seen; to try one that is held would nest it.
+# Materialized, so that only free locks are tried: trying a lock that we hold would take it twice.
 PING = """
 WITH seen AS MATERIALIZED (
     SELECT classid::bigint AS what, objid::bigint AS number, pid

@@ -1,4 +1,4 @@
-"""A node's advisory locks in one session: claimed, seen, taken and released. Blocking."""
+"""Claim, list, take and release a node's advisory locks in one session. Blocking."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -8,15 +8,15 @@ from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey, others, sh
 from boxsched.cluster.shares import View
 from boxsched.protocol.lock_keys import LockKeys
 
-TAKES_NO_WRITES = "the database takes no writes: a standby, or set to be read-only"
+TAKES_NO_WRITES = "the database accepts no writes: it is a standby or set to read-only"
 
 
 class NameTaken(Exception):
-    """Another process leads as this node: give it a name of its own."""
+    """Another process has this node's name: give this node another name."""
 
 
 class SessionLost(Exception):
-    """The session does not hold the locks that it should hold."""
+    """The session has lost its locks."""
 
 
 class Locks:
@@ -31,11 +31,11 @@ class Locks:
         self._node = node
 
     def claim(self, again: Callable[[], bool]) -> None:
-        """Take the locks that say: this node is alive, of this cluster, and has this lock key.
+        """Take the locks that show other nodes this node's name, cluster and lock key.
 
-        While another session holds one of them (perhaps an earlier process of this node) ``again``
-        is called; it waits, and says whether to try once more. Raises OtherCluster, OtherLockKey
-        or NameTaken.
+        While another session holds one of them (perhaps an earlier process of this node), call
+        ``again``, which waits and returns whether to try once more. Raises OtherCluster,
+        OtherLockKey or NameTaken.
         """
         keys = self._keys
         with self._raw.cursor() as cursor:
@@ -46,8 +46,8 @@ class Locks:
         while not self._is_named():
             if not again():
                 raise NameTaken(
-                    "another process leads as this node: its data folder was copied, or its --name "
-                    "given twice; give each node a name of its own (--name)"
+                    "another process has this node's name: its data folder was copied, or two "
+                    "nodes have the same --name; give each node another name (--name)"
                 )
 
     def _is_named(self) -> bool:
@@ -66,7 +66,7 @@ class Locks:
     def ping(self, wanted: Collection[int]) -> View:
         """Take the locks of the ``wanted`` shards that are free; return who holds which lock.
 
-        Raises SessionLost where the server takes no writes, or the locks are gone.
+        Raises SessionLost if the server accepts no writes, or if the locks are lost.
         """
         keys = self._keys
         with self._raw.cursor() as cursor:
@@ -78,6 +78,6 @@ class Locks:
             raise SessionLost(TAKES_NO_WRITES)
         node_of = {pid: number for what, number, pid in rows if what == keys.nodes}
         if node_of.get(backend) != self._node:
-            raise SessionLost("its locks are gone: a proxy that pools transactions in between?")
+            raise SessionLost("its locks are gone: is there a proxy that pools transactions?")
         leaders = {number: node_of.get(pid, 0) for what, number, pid in rows if what == keys.shards}
         return View(self._node, frozenset(node_of.values()), leaders)

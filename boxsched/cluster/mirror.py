@@ -1,4 +1,4 @@
-"""A copy of a shard that another node leads, read from the store: to explain and to count only."""
+"""A read-only copy of a shard that another node leads, used to explain and to count."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ class Image:
 
 
 class Mirror:
-    """Loads the shard when asked; one load serves all callers that wait for it.
+    """Loads the shard on request; one load serves all callers that wait for it.
 
     A load is skipped while the shard's epoch and batch stay the same. Between two loads it pauses
     for as long as the last one took. A caller never gets books from before its call.
@@ -36,17 +36,17 @@ class Mirror:
     ) -> None:
         self._store = store
         self._shard = shard
-        self._alive = alive  # whether a node is, by the locks
+        self._alive = alive  # whether a node is alive, according to the locks
         self._clock = clock
-        self._next: asyncio.Task[Image] | None = None  # asked for, not yet begun
+        self._next: asyncio.Task[Image] | None = None  # the next load: requested, not begun
         self._last: asyncio.Task[Image] | None = None
         self._rest_until = 0.0
 
     async def books(self) -> Books:
-        """Raises StoreAway."""
+        """Return the shard's books. Raises StoreAway."""
         if self._next is None:
             self._next = asyncio.create_task(self._after(self._last), name="mirror")
-        # Shielded: one that goes away must not take the answer from the others.
+        # Shielded, so that one cancelled caller does not cancel the load for the others.
         return (await asyncio.shield(self._next)).books
 
     async def _after(self, last: asyncio.Task[Image] | None) -> Image:
@@ -56,11 +56,11 @@ class Mirror:
             if last.exception() is None:
                 known = last.result()
         await asyncio.sleep(max(0.0, self._rest_until - self._clock()))
-        self._last, self._next = self._next, None  # who asks from now on waits for another
+        self._last, self._next = self._next, None  # later requests get another load
         heads = {head.id: head for head in await self._store.shards()}
         head = heads[self._shard]
         if known is not None and (known.epoch, known.batch) == (head.epoch, head.batch):
-            # A worker's row goes without a batch of the shard.
+            # A worker's row can be deleted without a batch of the shard.
             known.books.know(await self._store.pulses(self._shard))
             return known
         began = self._clock()

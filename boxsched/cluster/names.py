@@ -1,4 +1,4 @@
-"""A node's name: given with ``--name``, or made once and kept in the data folder."""
+"""A node's name: from ``--name``, or generated once and stored in the data folder."""
 
 import os
 import re
@@ -13,7 +13,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 def node_name(asked: str | None, data: Path) -> str:
-    """Return the name, the same after every restart; raises Invalid for a bad ``asked``."""
+    """Return the name, the same after every restart. Raises Invalid if ``asked`` is not valid."""
     path = data / FILE
     if asked is None and path.exists():
         asked = path.read_text(errors="replace").strip()
@@ -24,5 +24,7 @@ def node_name(asked: str | None, data: Path) -> str:
         draft.write_text(asked + "\n")
         draft.replace(path)
     if not _NAME.fullmatch(asked):
-        raise Invalid(f"not a name for a node: letters, digits and ._- are, at most 63: {asked!r}")
+        raise Invalid(
+            f"{asked!r} is not a valid node name: use at most 63 letters, digits, '.', '_' and '-'"
+        )
     return asked

@@ -3,9 +3,9 @@
 Theory of operation
 ===================
 
-*What goes where.* Wake-ups and committed batches go over one pub/sub channel, ``{prefix}:news``; a
-message names its sender (which skips its own messages), the shards to wake, and the newest batch of
-each shard that committed; it never carries events. Hints for workers go into streams, one a node,
+*Channels.* Wake-ups and committed batches go over one pub/sub channel, ``{prefix}:news``; a message
+names its sender (which skips its own messages), the shards to wake, and the newest batch of each
+shard that committed; it never carries events. Hints for workers go into streams, one a node,
 ``{prefix}:hints:{node}``, read by that node alone with a consumer group; an entry names workers,
 never jobs. ``{prefix}:streams`` is the set of the nodes that have a stream. Nothing else is stored,
 and every key expires an hour after its last use. No scripts, no transactions, one key a command.
@@ -21,14 +21,14 @@ not acknowledged for that long. It looks these workers up, sends hints to the no
 connected to now, and then acknowledges the entries. So an entry may be processed twice, which is
 harmless, and is never lost with a node.
 
-*Lives.* The bus works in lives. A life begins with connections of its own, a subscription, a group
-and the reading of what is pending; then four tasks work side by side, each the only user of its
-connection. Any failure in one of them (no answer within 250 ms, or an unexpected error) ends the
-life: the tasks end, the connections close, the buffer is dropped, and the breaker opens. Nothing is
-repaired within a life and no command is sent twice, so there is no half-working state. While the
-breaker is open, sends are dropped, and a new life is tried every half a second. When it has begun,
-the breaker closes and ``missed`` makes the node look at everything, because pub/sub does not keep
-messages that it could not deliver.
+*Sessions.* The bus works in sessions. A session begins with new connections, a subscription, a
+consumer group and the reading of pending entries. Then four tasks run concurrently, each the only
+user of its connection. Any failure in one of them (no answer within 250 ms, or an unexpected error)
+ends the session: the tasks end, the connections close, the buffer is dropped, and the breaker
+opens. Nothing is repaired within a session and no command is sent twice, so there is no
+half-working state. While the breaker is open, sends are dropped, and a new session is tried every
+0.5 s. When it has begun, the breaker closes, and ``missed`` makes the node check everything,
+because pub/sub does not keep messages that it could not deliver.
 
 ::
 
@@ -40,26 +40,26 @@ messages that it could not deliver.
        '-----------------------------------'
           connected, subscribed, group there: missed()
 
-*A frozen server* keeps its connections and sends nothing. Each connection is therefore used at
-least every half a second (PING, or the end of a blocking read), and each use has its deadline; so
-the breaker is open within a second. Deadlines count only time in which the loop ran.
+*A frozen server* keeps its connections and sends nothing. So each connection is used at least every
+0.5 s (PING, or the end of a blocking read), and each use has a deadline. Then the breaker is open
+within a second. Deadlines count only time in which the event loop ran.
 
 =================================  =================================================================
 what fails                         what follows
 =================================  =================================================================
-the server, or the way to it       the breaker opens; nodes poll; ``missed`` when it is back
-its data (kill -9, FLUSHALL)       the next read finds no group: made anew at once, then ``missed``
+the server, or the network         the breaker opens; nodes poll; ``missed`` when it is back
+its data (kill -9, FLUSHALL)       the next read finds no group: created again, then ``missed``
 a stream, a group                  the same
-a node, between read and ack       another node does its entries after the visibility timeout
-a node for good                    its stream expires
-memory of the server, its master   writes are refused: as if it were away
-a name server                      asked in a thread of its own, one question at a time
+a node, between read and ack       another node processes its entries after VISIBILITY_SECONDS
+a node, permanently                its stream expires
+memory of the server, its master   writes are refused: treated like an outage
+a name server                      it is used in a separate thread, one query at a time
 =================================  =================================================================
 
-*Trust.* A program that can write to the server can stop hints, or make nodes read the store
-without need, and no more: no message names a job, and nodes act only on what the store says.
-Content is bounded in size and decoded strictly. Foreign entries are counted, acknowledged and
-dropped; a key of ours that holds another type of value is removed.
+*Trust.* A program that can write to the server can only stop hints or make nodes read the store
+unnecessarily: no message names a job, and nodes act only on the store's content. Content is bounded
+in size and decoded strictly. Foreign entries are counted, acknowledged and dropped; a key of ours
+with another type of value is removed.
 """
 
 import asyncio
@@ -75,7 +75,7 @@ from boxsched.cluster.redis_sender import Outgoing, Sender
 from boxsched.cluster.redis_streams import VISIBILITY_SECONDS, Claims, OwnStream
 from boxsched.model import WorkerId
 
-OPEN_SECONDS = 1.0  # ``open`` waits at most this long for the first life
+OPEN_SECONDS = 1.0  # ``open`` waits at most this long for the first session
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class RedisBus:
     def __init__(
         self, url: str, *, prefix: str, node: str, visibility: float = VISIBILITY_SECONDS
     ) -> None:
-        """Raises ValueError if the URL is no URL of a Redis server."""
+        """Raise ValueError if the URL is not valid for a Redis server."""
         self.counts = Counts()
         self._names = KeyNames(prefix)
         self._node = node
@@ -189,7 +189,7 @@ class RedisBus:
 
     def _trip(self, failure: BaseException | None) -> None:
         if not isinstance(failure, TROUBLE) and not self._breaker.is_open:
-            _log.error("the bus failed by a mistake of ours", exc_info=failure)
+            _log.error("the bus failed unexpectedly", exc_info=failure)
         self._breaker.trip(str(failure) or type(failure).__name__)
         self._outgoing.clear()
 

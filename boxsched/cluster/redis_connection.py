@@ -1,4 +1,4 @@
-"""One connection to Redis: redis-py's, with our deadlines and without its retries.
+"""A connection to Redis with redis-py, with our deadlines and without its retries.
 
 redis-py's connections are used (URLs, TLS, passwords, the protocol), but not its client: the client
 repeats commands and reconnects by itself, so its user does not learn that it missed hints.
@@ -26,7 +26,8 @@ TROUBLE = (RedisError, OSError, TimeoutError, EOFError)
 # Bytes, numbers, lists of them, None; the error of a command is returned as a value.
 Reply = Any
 
-# The kernel of a frozen server still answers: data that it does not read is given up after this.
+# The kernel of a frozen server still answers: the connection fails when it does not read data for
+# this long.
 _KEEPALIVE = {
     getattr(socket, name): value
     for name, value in (
@@ -40,13 +41,13 @@ _KEEPALIVE = {
 
 
 def _connection(url: str) -> AbstractConnection:
-    """Raises ValueError if the URL is no URL of a Redis server."""
+    """Raise ValueError if the URL is not valid for a Redis server."""
     options: dict[str, Any] = dict(parse_url(url))
     kind = options.pop("connection_class", Connection)
     if issubclass(kind, Connection):
         options |= {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE}
     options |= {
-        "protocol": 2,  # what every server speaks, and where news are plain replies
+        "protocol": 2,  # supported by every server; published messages arrive as replies
         "retry": Retry(NoBackoff(), 0),
         "socket_timeout": None,  # the deadlines are ours
         "socket_connect_timeout": None,
@@ -68,7 +69,7 @@ class RedisConnection:
 
     @property
     def host(self) -> str | None:
-        """None for a socket in the file system."""
+        """Return the host; None for a socket in the file system."""
         return getattr(self._connection, "host", None)
 
     async def open(self) -> None:
@@ -99,12 +100,13 @@ class RedisConnection:
         packed = self._connection.pack_commands(commands)
         try:
             await self._connection.send_packed_command(packed)
-        except RuntimeError as error:  # uvloop's, of a transport that was reset a moment ago
+        except RuntimeError as error:  # raised by uvloop if the connection was just reset
             raise ConnectionError(f"the connection was lost: {error}") from error
 
     async def news(self, seconds: float) -> Reply:
-        """The next message of a subscribed connection, or the answer to a PING if none came within
-        ``seconds``."""
+        """Return the next message of a subscribed connection, or the answer to a PING after
+        ``seconds``.
+        """
         heard = await self._connection.read_response(timeout=seconds)
         if heard is None:
             [heard] = await self.ask(("PING",))  # or a message; then the answer comes later
@@ -128,7 +130,7 @@ def is_foreign(reply: Reply) -> bool:
     """Whether the command failed because another program wrote to our key."""
     return isinstance(reply, ResponseError) and (
         str(reply).startswith("WRONGTYPE")
-        or "last possible ID" in str(reply)  # an entry with it: nothing can be added after it
+        or "last possible ID" in str(reply)  # with this entry, no other can be added
     )
 
 
@@ -178,7 +180,7 @@ def _resolve(host: str, asked: asyncio.Future[None]) -> None:
     except OSError as failed:
         error = failed
     except UnicodeError as failed:
-        error = OSError(f"{host!r} cannot be a name: {failed}")
+        error = OSError(f"{host!r} is not a valid host name: {failed}")
     with contextlib.suppress(RuntimeError):  # the loop is closed: nothing waits for it
         asked.get_loop().call_soon_threadsafe(_answer, asked, error)
 
@@ -190,4 +192,4 @@ def _answer(asked: asyncio.Future[None], error: OSError | None) -> None:
         asked.set_result(None)
     else:
         asked.set_exception(error)
-        asked.exception()  # marks it as seen: perhaps nothing waits for it
+        asked.exception()  # marks the error as read, in case nothing waits for it

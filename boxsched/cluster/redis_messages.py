@@ -14,12 +14,13 @@ from boxsched.model import WorkerId
 
 GROUP = "nodes"
 MESSAGE_SHARDS = 1_000
-MESSAGE_BYTES = 32 * 1024  # three numbers of at most nine bytes for each shard, and a name
+# three numbers of at most nine bytes for each shard, and the name of a node
+MESSAGE_BYTES = 32 * 1024
 ENTRY_WORKERS = 200
 ENTRY_BYTES = 9 * ENTRY_WORKERS + 16  # a number has at most nine bytes
 NODE_LENGTH = 200
-STREAM_ENTRIES = 10_000  # a last limit: trimmed entries are lost, pending ones too
-STREAM_SECONDS = 3_600  # without a write or a read: the node will not come back
+STREAM_ENTRIES = 10_000  # a last limit: entries beyond it are lost, also pending ones
+STREAM_SECONDS = 3_600  # without a write or a read, the node counts as gone
 FIELD = b"w"
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
@@ -30,7 +31,9 @@ Command = tuple[str | bytes | int, ...]
 
 @attrs.frozen
 class KeyNames:
-    """Every key and channel begins with the prefix, so that clusters can share a server."""
+    """The names of keys and channels; all begin with the prefix, so that clusters can share a
+    server.
+    """
 
     prefix: str
 

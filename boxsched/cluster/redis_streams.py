@@ -1,4 +1,4 @@
-"""Streams of hints: a node reads its own, and finishes the entries that another node left."""
+"""Streams of hints: a node reads its own stream, and processes entries that other nodes left."""
 
 import asyncio
 from collections.abc import Collection
@@ -21,7 +21,8 @@ from boxsched.errors import StoreAway
 from boxsched.model import WorkerId
 
 VISIBILITY_SECONDS = 5.0  # after that, another node processes an unacknowledged entry
-BLOCK_SECONDS = 0.5  # a read waits so long for entries; also shows that the server lives
+# a read waits this long for entries; its end also shows that the server answers
+BLOCK_SECONDS = 0.5
 RETRY_SECONDS = 0.5  # after the store was away
 READ_ENTRIES = 128
 KNOWN_STREAMS = 256  # at most in one round; a random choice if there are more
@@ -31,7 +32,7 @@ assert STREAM_SECONDS > 2 * VISIBILITY_SECONDS
 
 @attrs.frozen
 class Entries:
-    """Entries that were read. Foreign ones are included, since they are acknowledged, too."""
+    """Entries that were read, including foreign ones, which must also be acknowledged."""
 
     ids: tuple[bytes, ...]
     workers: frozenset[WorkerId]
@@ -153,11 +154,11 @@ def known(names: KeyNames, node: str) -> list[Command]:
 
 
 class Claims:
-    """Finishes entries that other nodes read and did not acknowledge: they died, or cannot reach
-    the store.
+    """Processes entries that other nodes read but did not acknowledge, because they ended or cannot
+    reach the store.
 
-    Entries that a dead node never read need nothing: its workers connect to other nodes, and are
-    looked up there at once.
+    Entries that a dead node never read need no processing: its workers connect to other nodes,
+    which look them up at once.
     """
 
     def __init__(
@@ -186,7 +187,7 @@ class Claims:
             await self._line.close()
 
     async def claim_once(self) -> int:
-        """Finish what other nodes left; return the number of entries."""
+        """Process the entries that other nodes left; return their number."""
         *kept, members = await self._line.ask(
             *known(self._names, self._node),
             ("SRANDMEMBER", self._names.streams, KNOWN_STREAMS),

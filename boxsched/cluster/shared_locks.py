@@ -1,7 +1,7 @@
-"""Locks that all nodes of a cluster share: of each kind, one number is held at a time.
+"""Shared locks of all nodes of a cluster: all must hold the same number of each kind.
 
-They stand for what all nodes must have in common (cluster, lock key). No row holds it: so it may
-change while no node runs, and no right to write is needed.
+They represent values that all nodes must have in common (cluster, lock key). No row stores the
+values, so they can change while no node runs, and no right to write is needed.
 """
 
 from collections.abc import Callable
@@ -11,17 +11,17 @@ from boxsched.cluster.lock_sql import HOLDERS
 
 
 class OtherCluster(Exception):
-    """Another cluster leads under this lock key in this database: give one of them another."""
+    """Another cluster uses this lock key in this database: give one of them another key."""
 
     def __init__(self) -> None:
         super().__init__(
-            "another cluster leads under this lock key in this database: start one of them "
-            "with another --lock-key"
+            "another cluster uses this --lock-key in this database: start one of them with "
+            "another --lock-key"
         )
 
 
 class OtherLockKey(Exception):
-    """The cluster's other nodes have another lock key: give this one theirs."""
+    """The cluster's other nodes use another lock key: give this node the same."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -33,11 +33,13 @@ class OtherLockKey(Exception):
 def share(
     cursor: Any, what: int, mine: int, refused: type[Exception], again: Callable[[], bool]
 ) -> None:
-    """The shared lock (``what``, ``mine``); raises ``refused`` where sessions have it of another.
+    """Take the shared lock (``what``, ``mine``). Raises ``refused`` if sessions hold another
+    number.
 
-    Another that is there keeps the place. Of two that come at once at least one sees the other when
-    it has its own lock, as each looks behind that. The greater number goes then; the lesser looks
-    for as long as ``again`` says so: the other may go, or have been in before.
+    A session that already holds another number wins. Of two that start at the same time at least
+    one sees the other, because each looks after it has taken its own lock. Then the one with the
+    greater number gives up. The one with the smaller number looks again as long as ``again``
+    returns true, because the other may end or may have been first.
     """
     if others(cursor, what, mine):
         raise refused
@@ -48,6 +50,6 @@ def share(
 
 
 def others(cursor: Any, what: int, mine: int) -> list[int]:
-    """What else than ``mine`` sessions hold there."""
+    """Return the numbers other than ``mine`` that sessions hold."""
     cursor.execute(HOLDERS, {"what": what})
     return [number for (number,) in cursor if number != mine]

@@ -1,7 +1,6 @@
 """Fair shares: which shard a node hands over so that each node leads about the same number.
 
-Pure: takes a node's view of the locks, and returns the shard to hand over. A free shard is taken by
-the first node that sees it.
+A pure function of a node's view of the locks. The first node that sees a free shard takes it.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,7 +10,7 @@ import attrs
 
 @attrs.frozen
 class View:
-    """What the locks show at one moment: which nodes are alive, and who leads which shard."""
+    """The state of the locks at one moment: which nodes are alive, and who leads which shard."""
 
     me: int
     nodes: frozenset[int]  # alive: they hold the lock of their number
@@ -38,5 +37,5 @@ def to_hand_over(view: View, shards: Collection[int]) -> int | None:
     if mine < 2 or mine < min(counts.values()) + 2:
         return None
     if any(count > mine for count in counts.values()):
-        return None  # that node hands over first
+        return None  # that node must hand over first
     return max(view.mine)

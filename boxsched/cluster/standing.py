@@ -11,7 +11,7 @@ from boxsched.store.records import NodeInfo
 
 @attrs.frozen
 class NodeStanding:
-    """``shards``: those that it leads; ``me``: the one that answers."""
+    """A node. ``shards``: those that it leads. ``me``: whether it is the node that answers."""
 
     id: int
     name: str

@@ -1,25 +1,27 @@
-"""The live history: every event to every reader, in order and without a gap, on every node.
+"""The event feed: every reader on every node gets every event, in order and without a gap.
 
-The table of events is the truth; an event's place in it is shard.batch.n. A reader is behind one
-place in each shard (``EventCursor``), and its list is, shard by shard, what the table has behind
-them. Whatever else happens here only saves looking there.
+The table of events is the truth; an event's place in it is shard.batch.n. A reader has one place in
+each shard (``EventCursor``) and gets all later events of the table. Everything else here only saves
+queries of the table.
 
-What a node hears of a shard's batches, each by its number:
+A node learns of a shard's new batches, by their numbers, in three ways:
 
-* ``publish``: its own engine committed one (it leads the shard). Certain, at once, with events.
-* the follow task (``EventFeed.run``) asks for all shards' last batch numbers, in one small query,
-  while there are readers. What was not published here is read from the table, once for all readers.
-* ``heard``: the bus says that another node committed one. It only makes the follow task ask sooner:
-  so a hint that is lost, late, doubled, out of its order or forged changes nothing else.
+* ``publish``: its own engine committed a batch, because the node leads the shard. This is certain,
+  immediate, and includes the events.
+* The follow task (``EventFeed.run``) polls the last batch numbers of all shards with one small
+  query while there are readers. Batches that were not published here are read from the table, once
+  for all readers.
+* ``heard``: the bus reports that another node committed a batch. It only makes the follow task poll
+  sooner, so lost, late, duplicate, reordered or forged hints do no harm.
 
-Each reader (``Subscription``) counts by itself up to which batch of a shard it has, or will get,
-everything: given, in its short queue, or in its next look at the table. It looks there when it
-begins behind the last event, when a number is missing, and when its queue was too long and was
-dropped. Memory is bounded, and slow readers stay connected.
+Each reader (``Subscription``) records up to which batch of a shard it is complete: events were
+delivered, are in its short queue, or come with its next read of the table. It reads the table when
+it starts before the last event, when a batch number is missing, and when its queue became too long
+and was dropped. Memory is limited, and slow readers stay connected.
 
-Behind a failover that lost commits, or a restored backup, a shard's batches go on a million later.
-Then every reader is ended. A reader whose last event is not in the table is told to start again; so
-is one that is behind a place whose events are deleted because they are old.
+After a failover that lost commits, or a restored backup, a shard's batch numbers continue a million
+higher. Then every reader is ended. A reader must start again if its last event is not in the table,
+or if the next events were deleted because they are old.
 """
 
 from boxsched.feed.cursor import BEGINNING, EventCursor

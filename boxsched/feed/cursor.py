@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import attrs
 
-Place = tuple[int, int]  # (batch, n) of an event in its shard
+Place = tuple[int, int]  # (batch, n) of an event within its shard
 
 BEGINNING: Place = (0, 0)  # before a shard's first event
 TEXT_AT_MOST = 8_000  # characters; an HTTP header has 8,190 at most
@@ -16,15 +16,16 @@ _MARKS = re.compile(_MARK)
 
 
 def mark(shard: int, place: Place) -> str:
-    """One shard's part of a cursor's text; alone, it is an event's id."""
+    """Return one shard's part of a cursor's text; alone, it is an event's id."""
     return f"{shard}.{place[0]}.{place[1]}"
 
 
 @attrs.frozen
 class EventCursor:
-    """The last events that a reader has got, one for each shard; new shards start at the first.
+    """The last event that a reader has received in each shard; a new shard starts at its first
+    event.
 
-    Its text is the SSE id: "1.45.2", or "1.45.2+3.7.1", by shard.
+    Its text is the SSE id: "1.45.2", or with several shards "1.45.2+3.7.1".
     """
 
     places: Mapping[int, Place]

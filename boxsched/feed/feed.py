@@ -1,4 +1,4 @@
-"""News of the shards' batches, passed on to the readers of this node."""
+"""Pass new batches of the shards on to the readers of this node."""
 
 import asyncio
 import contextlib
@@ -11,28 +11,28 @@ from boxsched.protocol.batches import Event, StoredEvent
 from boxsched.store.steps.maintenance import JUMP
 from boxsched.store.store import Store
 
-POLL_SECONDS = 0.2  # while no hints tell what other nodes commit
-HINTED_POLL_SECONDS = 1.0  # while hints arrive: some may be lost
-LEAST_SECONDS = 0.05  # between two polls, however many hints there are
+POLL_SECONDS = 0.2  # poll interval while no hints arrive from other nodes
+HINTED_POLL_SECONDS = 1.0  # poll interval while hints arrive, because some may be lost
+LEAST_SECONDS = 0.05  # shortest time between two polls, even with many hints
 
 assert LEAST_SECONDS < POLL_SECONDS < HINTED_POLL_SECONDS
 
 
 class EventFeed:
-    """See the package. Nothing is kept, heard or polled while there are no readers."""
+    """The feed of a node; see the package. Without readers it does nothing."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._readers: set[Subscription] = set()
-        self._delivered: dict[int, int] = {}  # by shard: the last batch that all readers have
-        self._watched = asyncio.Event()  # there are readers
+        self._delivered: dict[int, int] = {}  # by shard: the last batch passed on to all readers
+        self._watched = asyncio.Event()  # set while there are readers
         self._hurry = asyncio.Event()  # the next poll should be soon
         self._closed = False
 
     # --- News -------------------------------------------------------------------------------
 
     def publish(self, shard: int, batch: int, events: Sequence[Event]) -> None:
-        """All events of a batch that this node's engine committed, in order."""
+        """Pass on all events of a batch that this node's engine committed, in order."""
         if self._readers:
             stored = [
                 StoredEvent(shard, batch, n, event.type, event.data)
@@ -41,12 +41,12 @@ class EventFeed:
             self._offer(shard, batch - 1, batch, stored)
 
     def heard(self, shard: int, batch: int) -> None:
-        """Another node may have committed this batch: look soon. It is only a hint."""
+        """Poll soon, because another node may have committed this batch. This is only a hint."""
         if batch > self._delivered.get(shard, -1):
             self._hurry.set()
 
     def recheck(self) -> None:
-        """A batch may have been committed without a hint: look soon."""
+        """Poll soon, because a batch may have been committed without a hint."""
         self._hurry.set()
 
     # --- Readers ----------------------------------------------------------------------------
@@ -61,7 +61,7 @@ class EventFeed:
         reader = Subscription(self._store)
         if self._closed:
             reader.close()
-        self._readers.add(reader)  # first: what is committed from here on is not missed
+        self._readers.add(reader)  # first, so that no later commit is missed
         self._watched.set()
         try:
             await reader.begin(after)
@@ -77,7 +77,7 @@ class EventFeed:
         return self._readers
 
     def close(self) -> None:
-        """The node stops: end every reader, and every new one at once."""
+        """End all readers, and every new one at once, because the node stops."""
         self._closed = True
         for reader in self._readers:
             reader.close()
@@ -89,7 +89,7 @@ class EventFeed:
     # --- Following --------------------------------------------------------------------------
 
     async def run(self, hints_reach: Callable[[], bool]) -> None:
-        """Poll until cancelled; the store may be away for some time."""
+        """Poll until cancelled; continue after outages of the store."""
         while True:
             await self._watched.wait()
             with contextlib.suppress(StoreAway):
@@ -101,7 +101,7 @@ class EventFeed:
                     await self._hurry.wait()
 
     async def poll(self) -> None:
-        """Pass on everything that was committed, whether a hint came or not."""
+        """Pass on everything that was committed, with or without a hint."""
         self._hurry.clear()
         for head in await self._store.shards():
             delivered = self._delivered.get(head.id)

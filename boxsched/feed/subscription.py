@@ -10,23 +10,23 @@ from boxsched.feed.cursor import BEGINNING, EventCursor, Place, mark
 from boxsched.protocol.batches import StoredEvent
 from boxsched.store.store import Store
 
-QUEUED_AT_MOST = 256 * 1024  # bytes of event data a reader, over all shards
-PAGE = 500  # events of a look at the table
+QUEUED_AT_MOST = 256 * 1024  # bytes of queued event data for one reader, over all shards
+PAGE = 500  # events in one read of the table
 
 
 @attrs.define(eq=False)
 class Tail:
-    """The events of one shard that a reader has not got yet.
+    """The events of one shard that a reader has not received yet.
 
-    All up to the batch ``known`` is given, queued, or in a look that is going on; while ``behind``
-    a look at the table is due, which finds all of it. The queue is empty then.
+    Everything up to the batch ``known`` was delivered, is queued, or is being read. ``behind``: the
+    table must be read, which finds all of it; then the queue is empty.
     """
 
     shard: int
-    last: Place = BEGINNING  # of the event that was given last
+    last: Place = BEGINNING  # place of the last delivered event
     known: int = 0
     behind: bool = False
-    ready: bool = False  # in the reader's line of tails with something to give
+    ready: bool = False  # in the reader's list of tails with events to deliver
     queue: deque[StoredEvent] = attrs.field(factory=deque)
     queued: int = 0  # bytes
 
@@ -34,15 +34,15 @@ class Tail:
 class Subscription:
     """``async with feed.subscribe(cursor) as events: async for event in events``.
 
-    Within a shard events come in order, between shards in any. Iteration ends when the feed closes;
-    one that was broken off goes on where it was.
+    Events of one shard arrive in order; the order between shards is arbitrary. Iteration ends when
+    the feed closes. An interrupted iteration can be continued.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._tails: dict[int, Tail] = {}
-        self._marks: dict[int, str] = {}  # the text of each shard's place, by shard
-        self._page: deque[StoredEvent] = deque()  # read from the table, to be given next
+        self._marks: dict[int, str] = {}  # by shard, the text of its place
+        self._page: deque[StoredEvent] = deque()  # read from the table, delivered next
         self._ready: deque[Tail] = deque()
         self._queued = 0
         self._news = asyncio.Event()
@@ -50,13 +50,15 @@ class Subscription:
 
     @property
     def place(self) -> str:
-        """The cursor, as text, behind the event that was given last."""
+        """The cursor after the last delivered event, as text."""
         return "+".join(self._marks.values()) or str(EventCursor({}))
 
     # --- What the feed calls ----------------------------------------------------------------
 
     async def begin(self, after: EventCursor | None) -> None:
-        """Find the place to go on from; None is now. The feed may call the others before."""
+        """Find the place to start from; None: from now on. The feed may call the other methods
+        earlier.
+        """
         for shard, end in (await self._store.last_events()).items():
             tail = self._tail(shard)
             place = end if after is None else after.places.get(shard, BEGINNING)
@@ -90,7 +92,8 @@ class Subscription:
     # --- What the reader gets ---------------------------------------------------------------
 
     async def __aiter__(self) -> AsyncIterator[StoredEvent]:
-        # It may be left for good at each yield and await: all is as it must be before each.
+        # The iteration may be ended at each yield and await, so the state is consistent before
+        # each.
         while not self._closed:
             if self._page:
                 event = self._page.popleft()
@@ -98,14 +101,14 @@ class Subscription:
                 yield event
             elif self._ready:
                 tail = self._ready[0]
-                self._ready.rotate(-1)  # no shard waits for another one's end
+                self._ready.rotate(-1)  # no shard waits for the end of another
                 queued = self._next_queued(tail)
                 if queued is not None:
                     yield queued
                 elif tail.behind:
                     await self._catch_up(tail)
                 else:
-                    self._ready.pop()  # this one
+                    self._ready.pop()  # this tail
                     tail.ready = False
             else:
                 self._news.clear()
@@ -116,24 +119,26 @@ class Subscription:
             event = tail.queue.popleft()
             tail.queued -= len(event.data)
             self._queued -= len(event.data)
-            if (event.batch, event.n) > tail.last:  # else a look, or another offer, had it too
+            # otherwise a read, or another offer, delivered it too
+            if (event.batch, event.n) > tail.last:
                 self._pass(tail, (event.batch, event.n))
                 return event
         return None
 
     async def _catch_up(self, tail: Tail) -> None:
-        """A page of the table; a short one means that the queue goes on from there."""
-        tail.behind = False  # what is offered from here on is queued beside the look
+        """Read a page of the table; after a short page the queue continues."""
+        tail.behind = False  # from here on offers are queued, in parallel with the read
         page: list[StoredEvent] | None = None
         try:
             page = await self._store.events_after(tail.shard, *tail.last, PAGE)
         finally:
             if page is None or len(page) == PAGE:
                 self._fall_behind(tail)
-        # Behind the page: what was there then is all that followed.
+        # The page ends at the last event that existed then.
         start = (await self._store.history_starts()).get(tail.shard)
         if start is not None and tail.last[0] <= start.batch:
-            self.close()  # some are deleted as old: it is told so when it comes back
+            # some were deleted because they are old; the reader learns this when it reconnects
+            self.close()
             return
         self._page.extend(page)
 
@@ -147,7 +152,7 @@ class Subscription:
         return tail
 
     def _pass(self, tail: Tail, place: Place) -> None:
-        """The reader is behind this place."""
+        """Set the reader's place."""
         tail.last = place
         if place > BEGINNING:
             new = tail.shard not in self._marks
@@ -166,7 +171,7 @@ class Subscription:
             self._to_give(tail)
 
     def _fall_behind(self, tail: Tail) -> None:
-        """The table has it all."""
+        """Drop the queue, because the table has all events."""
         self._queued -= tail.queued
         tail.queued = 0
         tail.queue.clear()

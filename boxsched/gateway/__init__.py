@@ -2,8 +2,8 @@
 
 A worker holds one WebSocket to one node and speaks ``boxsched.protocol.wire`` over it. The gateway
 decides nothing. It reads from the store what a worker should run and sends it to the worker; it
-writes the worker's reports and output into the store. When the node ends, the worker sends whatever
-was not acknowledged to another node.
+writes the worker's reports and output into the store. When the node ends, the worker sends
+everything that was not acknowledged to another node.
 
 A connection's life (``Gateway.serve``, ``Entry``, ``WorkerLink``):
 
@@ -20,11 +20,11 @@ on this node is closed at once. An older one on another node is closed at its ne
 the store refuses.
 
 Down (``LookUps``, ``WorkerLink.give``, ``WorkerSender``): a worker is sent its *level*, the
-complete list of jobs that it should run, and never a difference. A hint asks for a look-up.
-While one query runs, further requests are collected, and the next query answers all of them. So
-there is one query at a time, and levels never go back in time. A worker is sent its level when it
-has changed, and at least every LEVEL_SECONDS: a lost hint costs only time. While hints do not reach
-this node, all of its workers are looked up again and again.
+complete list of jobs that it should run, never a difference. A hint asks for a look-up. While one
+query runs, further requests are collected, and the next query answers all of them. So there is one
+query at a time, and levels never go back in time. A worker is sent its level when it has changed,
+and at least every LEVEL_SECONDS: a lost hint costs only time. While hints do not reach this node,
+it looks up all of its workers repeatedly.
 
 Up (``received``, ``MessageQueue``): a message is checked completely before it is used. Then it is
 stored, in the order of arrival, with one queue each for reports, output and commits. Messages that
@@ -49,8 +49,8 @@ When something fails:
   nothing more is read from it meanwhile. Then the connection is cut.
 * A worker violates the protocol: its connection is closed, and the reason is counted.
 * The node stops: it sends ``Leave`` to all workers, gives them a moment to move, and closes the
-  rest. They stay marked as connected, since they connect again at once, so nobody is told that they
-  are away.
+  rest. They stay marked as connected, because they connect again at once; so they are not reported
+  as away.
 """
 
 from boxsched.gateway.gateway import Gateway

@@ -1,4 +1,4 @@
-"""How a worker connects: its Hello, the checks, and its place in the store."""
+"""Let a worker connect: read its Hello, check it, and record the connection in the store."""
 
 import asyncio
 import logging
@@ -18,13 +18,13 @@ from boxsched.store.errors import InvariantRefused, NotYet
 from boxsched.store.records import Token
 from boxsched.store.store import Store
 
-AT_ONCE = 16  # calls of the store: many workers at once must not take all of its connections
+AT_ONCE = 16  # calls of the store, so that many workers do not occupy all of its connections
 
 _log = logging.getLogger(__name__)
 
 
-class NotLetIn(Exception):
-    """The worker gets this answer, and its connection ends."""
+class WorkerRefused(Exception):
+    """The worker is refused: it gets this answer, and its connection ends."""
 
     def __init__(self, code: str, message: str, *, again: bool) -> None:
         super().__init__(message)
@@ -32,12 +32,14 @@ class NotLetIn(Exception):
 
 
 class Gone(Exception):
-    """The connection is over before the worker was let in."""
+    """The connection ended before the worker was accepted."""
 
 
 class Entry:
-    """``lost_after``: seconds that a worker is promised here. ``leaves``: whether the node is
-    stopping and accepts no worker. ``objects``: why no external worker may connect, or None."""
+    """Checks connecting workers. ``lost_after``: seconds after which a silent worker is lost.
+    ``leaves``: whether the node is stopping. ``objects``: why no external worker may connect, or
+    None.
+    """
 
     def __init__(
         self,
@@ -58,11 +60,13 @@ class Entry:
         self._objects = objects
         self._times = times
         self._at_once = asyncio.Semaphore(AT_ONCE)
-        self._newest: dict[WorkerId, int] = {}  # the number of the last connection here
+        # the number of each worker's latest connection to this node
+        self._newest: dict[WorkerId, int] = {}
 
     async def hello(self, line: WorkerSocket) -> wire.Hello:
-        """Receive and decode the Hello. Raises NotLetIn, Gone, and ProtocolViolation if none
-        comes."""
+        """Receive and decode the Hello. Raises WorkerRefused, Gone, and ProtocolViolation if none
+        arrives.
+        """
         try:
             async with asyncio.timeout(self._times.hello):
                 text = await line.receive()
@@ -75,22 +79,22 @@ class Entry:
         version = read_version(text)
         if version != wire.VERSION:
             older = version < wire.VERSION
-            raise NotLetIn(
+            raise WorkerRefused(
                 "version",
                 f"this worker speaks version {version}, this node {wire.VERSION}: "
-                + ("upgrade the worker" if older else "the node is to be upgraded first"),
+                + ("upgrade the worker" if older else "upgrade the node first"),
                 again=not older,
             )
         try:
             return read_hello(text)
         except ProtocolViolation as violation:
-            raise NotLetIn("invalid", f"its hello is not valid: {violation}", again=False) from None
+            raise WorkerRefused("invalid", f"invalid hello: {violation}", again=False) from None
 
     async def connect(self, line: WorkerSocket, hello: wire.Hello, token: Token) -> Connected:
-        """Record the connection and its Boxes in the store; raises NotLetIn, Gone."""
+        """Record the connection and its Boxes in the store. Raises WorkerRefused, Gone."""
         if any(_is_a_nodes_own(text) for text in (hello.identity, hello.name)):
-            message = f"{IN_PROCESS} is the name of the nodes' own workers: give this one another"
-            raise NotLetIn("invalid", message, again=False)
+            message = f"{IN_PROCESS} is reserved for the nodes' own workers: use another name"
+            raise WorkerRefused("invalid", message, again=False)
         new = NewWorker(
             identity=hello.identity,
             name=hello.name,
@@ -109,20 +113,22 @@ class Entry:
                 self._stay(line)
                 why_not = await self._objects()
                 if why_not is not None:
-                    raise NotLetIn("mixed", why_not, again=False)
+                    raise WorkerRefused("mixed", why_not, again=False)
                 return await self._store.connect_worker(new)
 
         try:
             return await repeat(connected, new, self._times.retries(), on=StoreAway)
         except Conflict as error:
             again = isinstance(error, NotYet)
-            raise NotLetIn(error.code, error.message, again=again) from None
+            raise WorkerRefused(error.code, error.message, again=again) from None
         except InvariantRefused:
-            message = "another worker with this name, or this one, connects at this moment"
-            raise NotLetIn("conflict", message, again=True) from None
+            message = "another connection of this worker, or of this name, is being made"
+            raise WorkerRefused("conflict", message, again=True) from None
 
     async def announce(self, line: WorkerSocket, connected: Connected, hello: wire.Hello) -> None:
-        """Report the Boxes to the leader, unless a newer connection has; raises NotLetIn, Gone."""
+        """Report the Boxes to the leader, unless a newer connection has done so. Raises Refused,
+        Gone.
+        """
         connection = connected.connection
         number = max(connection.number, self._newest.get(connection.worker, 0))
         self._newest[connection.worker] = number
@@ -140,7 +146,7 @@ class Entry:
         await repeat(announced, said, self._times.retries(), on=StoreAway)
 
     def forget(self, connection: WorkerConnection) -> None:
-        """The connection has ended."""
+        """Remove a connection that has ended."""
         if self._newest.get(connection.worker) == connection.number:
             del self._newest[connection.worker]
 
@@ -148,15 +154,15 @@ class Entry:
         if line.gone:
             raise Gone
         if self._leaves():
-            raise NotLetIn("leaving", "this node is stopping", again=True)
+            raise WorkerRefused("leaving", "this node is stopping", again=True)
 
 
 def _is_a_nodes_own(text: str) -> bool:
     return text == IN_PROCESS or text.startswith(f"{IN_PROCESS}@")
 
 
-async def refuse(line: WorkerSocket, refusal: NotLetIn) -> None:
-    _log.warning("a worker at %s is not let in: %s", line.address, refusal)
+async def refuse(line: WorkerSocket, refusal: WorkerRefused) -> None:
+    _log.warning("a worker at %s was refused: %s", line.address, refusal)
     try:
         await line.send([wire.encode(refusal.answer)])
     except (ConnectionError, Slow):

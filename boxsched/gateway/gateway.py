@@ -8,7 +8,7 @@ from aiohttp import WSCloseCode, web
 
 from boxsched.backoff import Backoff
 from boxsched.errors import StoreAway
-from boxsched.gateway.entry import Entry, Gone, NotLetIn, refuse
+from boxsched.gateway.entry import Entry, Gone, WorkerRefused, refuse
 from boxsched.gateway.figures import Figures, Times
 from boxsched.gateway.link import LogChunk, NodeSide, WorkerLink
 from boxsched.gateway.lookups import LevelSource, LookUps
@@ -28,14 +28,14 @@ _log = logging.getLogger(__name__)
 
 
 async def _no_objection() -> None:
-    """Every worker with a valid token may connect."""
+    """Allow every worker with a valid token."""
 
 
 class Gateway:
-    """See the package. ``ask`` and ``report`` are durable when they return.
-    ``hints_reach``: whether hints of work for a worker reach this node; ``source`` finds the levels
-    of workers; ``objects``: why no external worker may come in, if so. ``run`` is to be a task of
-    the node.
+    """The gateway of a node; see the package. ``ask`` and ``report``: store a command, durable when
+    they return. ``hints_reach``: whether hints reach this node. ``source``: finds the levels of
+    workers. ``objects``: why no external worker may connect, or None. The node must run ``run`` as
+    a task.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Gateway:
         self._times = times
         self._links: dict[WorkerId, WorkerLink] = {}
         self._lines: set[WorkerSocket] = set()
-        self._left = asyncio.Event()  # no line is open
+        self._left = asyncio.Event()  # set while no connection is open
         self._left.set()
         self._leaving = False
         self._entry = Entry(
@@ -99,7 +99,7 @@ class Gateway:
         return self._links.keys()
 
     def look(self, workers: Collection[WorkerId]) -> None:
-        """Look up soon what the workers that are connected here should run."""
+        """Look up soon what these workers should run, if they are connected here."""
         self._look_ups.look(workers)
 
     async def looked(self, workers: Collection[WorkerId]) -> None:
@@ -132,10 +132,11 @@ class Gateway:
         return line.response
 
     async def close(self) -> None:
-        """Say Leave to all, and end their connections after a little time.
+        """Send Leave to all workers, and close the remaining connections after a short time.
 
-        They are not marked as disconnected: each connects again at once, to another node or to
-        this one when it is back. If one does not, its silence or its node's absence shows it.
+        The workers are not marked as disconnected, because each connects again at once, to another
+        node or to this one after a restart. If one does not, its silence or the absence of its node
+        shows it.
         """
         self._leaving = True
         for link in self._links.values():
@@ -152,7 +153,7 @@ class Gateway:
                 await self._output.drain()
                 await self._ends.write()
         except (StoreAway, TimeoutError) as error:
-            _log.warning("workers are not marked disconnected: %r", error)
+            _log.warning("workers could not be marked as disconnected: %r", error)
 
     async def _all_left(self, seconds: float) -> bool:
         try:
@@ -167,7 +168,11 @@ class Gateway:
     async def _serve(self, line: WorkerSocket, token: Token) -> None:
         try:
             if len(self._lines) > MAX_CONNECTIONS:
-                raise NotLetIn("full", "this node has enough workers", again=True)
+                raise WorkerRefused(
+                    "full",
+                    "this node has its maximum number of workers: connect to another node",
+                    again=True,
+                )
             hello = await self._entry.hello(line)
             connected = await self._entry.connect(line, hello, token)
             try:
@@ -176,10 +181,10 @@ class Gateway:
                 await self._attend(link)
             finally:
                 self._entry.forget(connected.connection)
-                if not self._leaving:  # else the worker is on its way to another node
+                if not self._leaving:  # otherwise the worker is already moving to another node
                     self._ends.add(connected.connection)
             await link.hang_up()
-        except NotLetIn as refusal:
+        except WorkerRefused as refusal:
             self.figures.refused[refusal.answer.code] += 1
             await refuse(line, refusal)
         except ProtocolViolation as violation:
@@ -220,7 +225,7 @@ class Gateway:
     # --- At intervals -----------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Close silent connections; send levels that were not sent for ``Times.level`` seconds."""
+        """Close silent connections, and send levels again after ``Times.level`` seconds."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(min(self._times.silence, self._times.level) / 10)
@@ -236,12 +241,13 @@ class Gateway:
             self._look_ups.look(due, anyway=True)
 
     async def _poll(self) -> None:
-        """Look all workers up again and again while hints do not reach this node: soon after news,
-        then less often."""
+        """Look up all workers repeatedly while hints do not reach this node: more often after
+        changes.
+        """
         loop = asyncio.get_running_loop()
         backoff, spent = Backoff(self._times.poll_fastest, self._times.poll), 0.0
         while True:
-            # Never more than half of the time is spent with this.
+            # Use at most half of the time for this.
             await asyncio.sleep(max(backoff.next(), spent))
             spent = 0.0
             if self._hints_reach() or not self._links:

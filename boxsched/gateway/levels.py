@@ -1,4 +1,4 @@
-"""Levels as they are sent."""
+"""Encode levels within the limit of a message's size."""
 
 from collections.abc import Sequence
 from operator import attrgetter
@@ -10,17 +10,17 @@ from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.wire import MAX_MESSAGE_BYTES, Level, Task, encode
 
 _of_assignment = attrgetter(*Task.__struct_fields__)
-# For the node alone:
+# Fields that only the node uses:
 _UNSENT = {"owner", "has_secrets", "has_credentials", "from_fork"}
 assert {*Task.__struct_fields__} | _UNSENT == {field.name for field in attrs.fields(Assignment)}
 
 
 def level_text(assignments: Sequence[Assignment]) -> bytes:
-    """The Level as a worker can take it.
+    """Return the text of a Level that fits into one message.
 
-    One that is too large (jobs have long commands) goes without the commands of what has been
-    started, which are not needed any more, and then without some of what has not: that waits, the
-    newest leases first, so that each has its turn.
+    If it is too large, because jobs have long commands, first the commands of started jobs are left
+    out, which are no longer needed. Then jobs that have not started are left out, those with the
+    newest leases first, so that each gets its turn.
     """
     tasks = [Task(*_of_assignment(assignment)) for assignment in assignments]
     text = encode(Level(tuple(tasks)))

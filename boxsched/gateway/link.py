@@ -1,4 +1,4 @@
-"""A worker's connection, once it was let in."""
+"""The connection of an accepted worker."""
 
 import asyncio
 import logging
@@ -27,15 +27,15 @@ _log = logging.getLogger(__name__)
 
 @attrs.frozen
 class NodeSide:
-    """What links need of their node; what is awaited may raise StoreAway."""
+    """The functions of the node that links use. The async ones may raise StoreAway."""
 
     report: Callable[[int, inbox.Reports], Awaitable[None]]
     append_log: Callable[[Sequence[LogChunk]], Awaitable[None]]
     fix_commit: Callable[[JobId, int, str], Awaitable[str | None]]
     looked: Callable[[Collection[WorkerId]], Awaitable[bool]]
-    settle: Callable[[], Awaitable[None]]  # what was looked up is durable then
+    settle: Callable[[], Awaitable[None]]  # waits until the looked-up state is durable
     beaten: Callable[["WorkerLink", int], None]
-    log_limit: int  # bytes that are kept of an attempt's output
+    log_limit: int  # limit of an attempt's stored output, in bytes
     figures: Figures
     times: Times
 
@@ -63,13 +63,13 @@ class WorkerLink:
     ) -> None:
         self.connection = connected.connection
         self._hello = hello
-        self.problem = hello.problem  # why it can begin no jobs, as it said last
+        self.problem = hello.problem  # why it cannot begin jobs, from its last heartbeat
         self.worker = connected.connection.worker
         self._shard = connected.shard
         self._line = line
         self._node = node
         self._loop = asyncio.get_running_loop()
-        self._held: dict[JobId, Held] = {}  # as the last look-up found it
+        self._held: dict[JobId, Held] = {}  # the jobs that the last look-up found
         self._level_sent_at = self._loop.time()
         self._listens_since: float | None = None
         self._sending = WorkerSender(line)
@@ -110,18 +110,19 @@ class WorkerLink:
             self.say(wire.Drained())
 
     def end(self, code: WSCloseCode, reason: str) -> None:
-        """End the connection from our side; ``reason`` is the word that it is counted under."""
+        """End the connection from our side. ``reason``: the label of its metric."""
         if not self._over.done():
             self._over.set_result((code, reason))
 
-    # --- How long it was quiet --------------------------------------------------------------
+    # --- Silence ----------------------------------------------------------------------------
 
     def level_sent_before(self, time: float) -> bool:
         return self._level_sent_at < time
 
     def silent_since(self, time: float) -> bool:
-        """Whether nothing has come since ``time``, in seconds of the loop's clock, while we
-        listened."""
+        """Whether nothing has arrived since ``time`` (the loop's clock, seconds) while we were
+        reading.
+        """
         return self._listens_since is not None and self._listens_since < time
 
     # --- Its life ---------------------------------------------------------------------------
@@ -169,14 +170,14 @@ class WorkerLink:
             case Slow():
                 self.end(WSCloseCode.ABNORMAL_CLOSURE, "slow")
             case None | asyncio.CancelledError() | ConnectionError():
-                pass  # it is gone, or has nothing more to do
+                pass  # the connection is closed already, or nothing is left to do
             case _:
                 raise error
 
-    # --- What it says -----------------------------------------------------------------------
+    # --- Messages from the worker -----------------------------------------------------------
 
     async def _read(self) -> None:
-        """Read until the worker hangs up; raises ProtocolViolation."""
+        """Read until the worker closes the connection. Raises ProtocolViolation."""
         while True:
             await self._sending.room()
             self._listens_since = self._loop.time()
@@ -202,8 +203,7 @@ class WorkerLink:
         return held is not None and held.lease_token == report.lease_token
 
     async def _store_reports(self, group: list[wire.Said]) -> None:
-        """Store the reports; raises StoreAway, then call it again. A repeated report changes
-        nothing."""
+        """Store the reports. After StoreAway, call it again: a repeated report changes nothing."""
         if not all(self._holds(report) for said in group for report in said.reports):
             await self._node.looked((self.worker,))
         taken: list[Report] = []
@@ -226,7 +226,7 @@ class WorkerLink:
             self.ack(said.number, jobs)
 
     async def _store_found(self, group: list[wire.Found]) -> None:
-        """Answer each with the commit of its workload, or as stale if its lease is over."""
+        """Answer each with the commit of its workload, or as stale if its lease has ended."""
         if not all(self._holds(found) for found in group):
             await self._node.looked((self.worker,))
         for found in group:
@@ -244,8 +244,9 @@ class WorkerLink:
         return held is not None and held.attempt == chunk.attempt
 
     async def _store_output(self, group: list[wire.Logged]) -> None:
-        """Store the output, without that of jobs that the worker no longer holds, and without what
-        is beyond this node's limit."""
+        """Store the output, except of jobs that the worker no longer has, and up to this node's
+        limit.
+        """
         if not all(self._is_current(chunk) for logged in group for chunk in logged.chunks):
             await self._node.looked((self.worker,))
             await self._node.settle()

@@ -1,4 +1,4 @@
-"""Look-ups of what workers should be running: one query at a time, for all that were asked."""
+"""Look up what workers should be running: one query at a time, for all requested workers."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ class LevelReceiver(Protocol):
     """Receives a worker's level after a look-up."""
 
     def give(self, assignments: Sequence[Assignment], *, anyway: bool) -> bool:
-        """Return whether the level has changed; ``anyway``: send it even if it has not."""
+        """Send the level if it has changed, or ``anyway``. Return whether it has changed."""
 
 
 class LevelSource(Protocol):
@@ -30,10 +30,11 @@ class LevelSource(Protocol):
 
 @attrs.define
 class _Round:
-    """What the next query is for."""
+    """The workers of the next query."""
 
-    since: float = attrs.field(factory=time.monotonic)  # about when its first worker was to be told
-    workers: dict[WorkerId, bool] = attrs.field(factory=dict)  # to be told anyway?
+    since: float = attrs.field(factory=time.monotonic)  # about when its first look-up was requested
+    # whether to send the level even if it has not changed
+    workers: dict[WorkerId, bool] = attrs.field(factory=dict)
     waiting: list[asyncio.Future[bool]] = attrs.field(factory=list)
 
     def add(self, workers: Collection[WorkerId], anyway: bool) -> None:
@@ -55,7 +56,7 @@ class _Round:
 
 
 class LookUps:
-    """``links``: the workers that are connected here; others are not looked up."""
+    """Looks up the levels of workers. ``links``: the workers connected here; others are skipped."""
 
     def __init__(
         self,
@@ -78,9 +79,10 @@ class LookUps:
             self._asked.set()
 
     async def looked(self, workers: Collection[WorkerId]) -> bool:
-        """When a query that begins from now on has been told; whether it brought news to anyone.
+        """Wait until a query that begins after this call has been processed; return whether any
+        level changed.
 
-        Raises StoreAway; the look-up is then made again, but not waited for.
+        Raises StoreAway; then the look-up is repeated in the background.
         """
         self.look(workers)
         if not any(worker in self._links for worker in workers):

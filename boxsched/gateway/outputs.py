@@ -1,7 +1,7 @@
-"""What a node keeps of the output that a worker sends: no more than its own log limit.
+"""Limit the output of a worker's jobs to the node's own log limit.
 
-A worker bounds its jobs' logs itself, and marks what it has cut. One that does not, or that was
-given a larger limit than its node, is cut here.
+A worker limits its jobs' logs itself, and marks where it has cut them. If a worker does not, or has
+a larger limit than its node, the log is cut here.
 """
 
 from boxsched.worker.agent.spool import MARKS_BYTES
@@ -10,9 +10,9 @@ MIB = 1 << 20
 
 
 def within(offset: int, data: bytes, limit: int) -> bytes:
-    """The part of a chunk that is kept, with a mark where the log is cut; empty behind that.
+    """Return the part of a chunk to keep, with a mark where the log is cut; empty after that.
 
-    The same for a chunk that comes again. ``limit`` is that of a log without marks of its own.
+    A repeated chunk gets the same result. ``limit``: of a log in bytes, without marks.
     """
     most = limit + MARKS_BYTES
     if offset + len(data) <= most:
@@ -20,5 +20,5 @@ def within(offset: int, data: bytes, limit: int) -> bytes:
     if offset >= most:
         return b""
     size = f"{limit // MIB} MiB" if limit % MIB == 0 else f"{limit} bytes"
-    mark = f"\n[boxsched: this node keeps {size} of a log: the rest was cut]\n"
+    mark = f"\n[boxsched: this node stores {size} of a log: the rest was cut]\n"
     return data[: most - offset] + mark.encode()

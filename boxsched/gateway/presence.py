@@ -21,7 +21,7 @@ class Beating(Protocol):
     """A connection that sends heartbeats."""
 
     connection: WorkerConnection
-    problem: str | None  # why it can begin no jobs, as it said last
+    problem: str | None  # why it cannot begin jobs, from its last heartbeat
 
     def ack(self, number: int) -> None: ...
 
@@ -33,8 +33,8 @@ class Beating(Protocol):
 class Beats:
     """Writes the heartbeats since the last write in one statement.
 
-    ``seconds``: between two writes. ``is_here``: whether a connection is still its worker's here.
-    ``lost_after``: seconds that workers are promised here.
+    ``seconds``: between two writes. ``is_here``: whether a connection is still its worker's current
+    one here. ``lost_after``: seconds after which a silent worker is lost.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Beats:
                 await self.write()
 
     async def write(self) -> None:
-        """Write all heartbeats since the last write; raises StoreAway, and keeps them then."""
+        """Write all heartbeats since the last write. Raises StoreAway, and then keeps them."""
         beaten = {link: them for link, them in self._unwritten.items() if self._is_here(link)}
         self._unwritten = {}
         if not beaten:
@@ -86,7 +86,7 @@ class Beats:
 
 
 class Ends:
-    """Marks ended connections as disconnected in the store, as soon as the store is there."""
+    """Marks ended connections as disconnected in the store, as soon as it is available."""
 
     def __init__(self, store: Store, times: Times) -> None:
         self._store = store
@@ -111,7 +111,7 @@ class Ends:
                 self._some.set()
 
     async def write(self) -> None:
-        """Mark them as disconnected; raises StoreAway, and keeps them then."""
+        """Mark the ended connections as disconnected. Raises StoreAway, and then keeps them."""
         unreported = list(self._unreported.values())
         if not unreported:
             return

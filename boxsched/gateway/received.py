@@ -9,13 +9,13 @@ from boxsched.protocol import wire
 from boxsched.protocol.inbox import JobFinished, JobStarted
 from boxsched.states import Result
 
-MAX_HELLO_BYTES = 512 << 10  # 10,000 Boxes, and as many jobs that it holds
+MAX_HELLO_BYTES = 512 << 10  # 10,000 Boxes, and as many jobs
 MAX_CHUNK_BYTES = 64 << 10
 MAX_LOG_BYTES = 1 << 30
 MAX_REASON_CHARACTERS = 500
 MAX_AT = 1e11  # in the year 5138
 
-_NUMBERS = range(1 << 63)  # what the store's columns take
+_NUMBERS = range(1 << 63)  # the range of the store's columns
 _EXIT_STATUSES = range(-(1 << 31), 1 << 32)
 _RESULTS = frozenset({Result.PASSED, Result.FAILED, Result.STOPPED})
 
@@ -30,18 +30,18 @@ class ProtocolViolation(Exception):
         self.reason = reason
 
 
-class _Greeting(msgspec.Struct, frozen=True, tag="hello"):
-    """Of a Hello of any version."""
+class _HelloOfAnyVersion(msgspec.Struct, frozen=True, tag="hello"):
+    """The fields that a Hello of any version has."""
 
     version: int
 
 
-_greeting = msgspec.json.Decoder(_Greeting)
+_greeting = msgspec.json.Decoder(_HelloOfAnyVersion)
 _hello = msgspec.json.Decoder(wire.Hello)
 
 
 def read(text: str) -> wire.Beat | wire.Said | wire.Logged | wire.Found:
-    """One message after the Hello; raises ProtocolViolation."""
+    """Decode one message after the Hello. Raises ProtocolViolation."""
     try:
         said: wire.FromWorker = wire.from_worker.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -61,7 +61,7 @@ def read(text: str) -> wire.Beat | wire.Said | wire.Logged | wire.Found:
 
 
 def read_version(text: str) -> int:
-    """Return the version of a Hello; raises ProtocolViolation if it is no Hello."""
+    """Return the version of a Hello. Raises ProtocolViolation if the text is not a Hello."""
     if len(text) > MAX_HELLO_BYTES:
         raise ProtocolViolation("too_large", f"a hello has at most {MAX_HELLO_BYTES} bytes")
     try:
@@ -71,7 +71,7 @@ def read_version(text: str) -> int:
 
 
 def read_hello(text: str) -> wire.Hello:
-    """A Hello of our version; raises ProtocolViolation."""
+    """Decode a Hello of our version. Raises ProtocolViolation."""
     try:
         return _hello.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -79,7 +79,7 @@ def read_hello(text: str) -> wire.Hello:
 
 
 def _checked(said: wire.Said) -> wire.Said:
-    """Check it and return it with its reasons cut; raises ProtocolViolation."""
+    """Check a message, and return it with shortened reasons. Raises ProtocolViolation."""
     long = False
     for report in said.reports:
         _check_report(report)
@@ -104,15 +104,15 @@ def _check_report(report: Report) -> None:
         raise ProtocolViolation("values", "a report's time is out of range")
     if isinstance(report, JobFinished):
         if report.result not in _RESULTS:
-            raise ProtocolViolation("values", f"a worker cannot say {report.result}")
+            raise ProtocolViolation("values", f"a worker cannot report {report.result}")
         if report.seconds is not None and not 0 <= report.seconds <= MAX_AT:
-            raise ProtocolViolation("values", "how long a run took is out of range")
+            raise ProtocolViolation("values", "the duration of a run is out of range")
         if report.exit_status is not None and report.exit_status not in _EXIT_STATUSES:
             raise ProtocolViolation("values", "an exit status is out of range")
         if report.reason is not None and "\0" in report.reason:
-            raise ProtocolViolation("values", "a reason has a NUL in it")
+            raise ProtocolViolation("values", "a reason contains a NUL character")
         if report.commit is not None and not commits.is_reported(report.commit):
-            raise ProtocolViolation("values", "a commit is not a commit's name")
+            raise ProtocolViolation("values", "a commit is not a valid hash")
 
 
 def _check_found(found: wire.Found) -> None:

@@ -39,11 +39,11 @@ class WorkerSender:
         self._filled.set()
 
     async def room(self) -> None:
-        """Wait until there is room for another Ack; read nothing more until then."""
+        """Wait until there is room for another Ack. Read nothing more until then."""
         await self._room.wait()
 
     async def run(self) -> None:
-        """Raises Slow, or ConnectionError where the worker is gone."""
+        """Send queued messages. Raises Slow, or ConnectionError if the worker has disconnected."""
         while True:
             await self._filled.wait()
             self._filled.clear()

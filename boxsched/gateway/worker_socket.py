@@ -1,4 +1,4 @@
-"""A WebSocket as the gateway uses it: texts, deadlines, and a certain end."""
+"""A WebSocket for the gateway: text messages, deadlines, and an end within a known time."""
 
 import asyncio
 import socket as sockets
@@ -14,7 +14,7 @@ KERNEL_BUFFER_BYTES = 256 << 10
 
 
 class Slow(Exception):
-    """The worker does not read what is sent: its connection is cut."""
+    """The worker does not read what was sent: its connection is cut."""
 
 
 class WorkerSocket:
@@ -32,7 +32,7 @@ class WorkerSocket:
         """Answer the upgrade. Raises aiohttp's error if the request is not for a WebSocket."""
         transport = self._request.transport
         if transport is not None:
-            # The kernel would take 4 MiB for a worker that reads nothing.
+            # By default the kernel would buffer 4 MiB for a worker that reads nothing.
             transport.set_write_buffer_limits(high=BUFFER_BYTES)
             raw = transport.get_extra_info("socket")
             if raw is not None:
@@ -41,7 +41,7 @@ class WorkerSocket:
 
     @property
     def gone(self) -> bool:
-        """Whether the other side has hung up, as far as is known without reading."""
+        """Whether the other side has closed the connection, as far as known without reading."""
         transport = self._request.transport
         return transport is None or transport.is_closing()
 
@@ -51,7 +51,7 @@ class WorkerSocket:
         if message.type is WSMsgType.TEXT:
             return str(message.data)
         if message.type is WSMsgType.BINARY:
-            raise ProtocolViolation("binary", "messages are texts")
+            raise ProtocolViolation("binary", "messages must be text, not binary")
         if isinstance(message.data, WebSocketError):  # aiohttp has closed it already
             too_large = message.data.code == WSCloseCode.MESSAGE_TOO_BIG
             raise ProtocolViolation("too_large" if too_large else "broken", str(message.data))
@@ -64,7 +64,7 @@ class WorkerSocket:
                 for text in texts:
                     await self.response.send_frame(text, WSMsgType.TEXT)
         except TimeoutError:
-            raise Slow(f"it took nothing for {self._times.write:g} s") from None
+            raise Slow(f"it read nothing for {self._times.write:g} s") from None
 
     async def hang_up(self, code: WSCloseCode, reason: str) -> None:
         """Close it, or cut it if the other side does not answer."""

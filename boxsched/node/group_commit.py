@@ -1,4 +1,5 @@
-"""Submissions, deliveries and commands that arrive together share one transaction, each kind."""
+"""Group commit: submissions that arrive together share one transaction; so do deliveries and
+commands."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from boxsched.store.store import Store
 GROUP_AT_MOST = 256  # submissions or commands in one transaction
 GROUP_BYTES_AT_MOST = 1 << 20  # of submissions in one transaction; a single one may have more
 
-Command = tuple[int, inbox.Command]  # with its shard
+Command = tuple[int, inbox.Command]  # the shard and its command
 
 
 class GroupCommit:
@@ -55,11 +56,11 @@ class GroupCommit:
         return await asyncio.shield(self._submissions.add(workload))
 
     async def deliver(self, new: NewDelivery) -> Delivered | ProjectChanged:
-        """Store a delivery with what follows from it. A cancelled caller does not cancel it."""
+        """Store a delivery with its results, even if the caller is cancelled."""
         return await asyncio.shield(self._deliveries.add(new))
 
     async def repeat_delivery(self, one: RepeatedDelivery) -> Delivered | None:
-        """Store a delivery as a duplicate; None if it did not come before, or might not count."""
+        """Store a delivery as a duplicate; return None if it is not known to be one."""
         return await asyncio.shield(self._repeated.add(one))
 
     async def ask(self, shard: int, command: inbox.Command) -> None:

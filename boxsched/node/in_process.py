@@ -24,13 +24,14 @@ from boxsched.worker.supervisor.last_heartbeat import boottime
 
 log = logging.getLogger(__name__)
 
-LEVEL_LOOK_SECONDS = 5.0  # between two looks without a notification
+LEVEL_LOOK_SECONDS = 5.0  # between two look-ups without a notification
 POLL_SECONDS = 0.2  # the same if notifications do not work
 RETRY_SECONDS = 1.0
 
 
 class LocalWorker:
-    """Looks up what should run on it, after each notification and every LEVEL_LOOK_SECONDS.
+    """The worker in this node. It looks up its assignments after each notification, and at least
+    every LEVEL_LOOK_SECONDS.
 
     ``is_notified``: whether notifications about new work reach this node. ``deadline``: whether
     builds end when the node is away for ``lost_after`` seconds; not if it is the only node.

@@ -9,7 +9,7 @@ from boxsched.node.options import Options
 from boxsched.protocol.workers import IN_PROCESS
 from boxsched.store.store import Store
 
-WORKERS_LOOK_SECONDS = 2.0  # between two looks at the workers, however many connect
+WORKERS_LOOK_SECONDS = 2.0  # between two queries of the workers, even if many connect
 
 
 class Mixing:

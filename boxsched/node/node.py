@@ -113,9 +113,9 @@ class Node:
         self.holds = LoopHolds(asyncio.get_running_loop().time)
         self.pace = Pace()
         self._forecasts = Forecasts(self.books, clock)
-        self.deploys_due = asyncio.Event()  # a build passed, and servers follow its branch
-        self.plans_due = asyncio.Event()  # a build was registered, and its jobs must be read
-        self.schedules_due = asyncio.Event()  # settings changed, schedules perhaps among them
+        self.deploys_due = asyncio.Event()  # set when a build passed and servers follow its branch
+        self.plans_due = asyncio.Event()  # set when a build was registered whose jobs must be read
+        self.schedules_due = asyncio.Event()  # set when settings changed, perhaps schedules
         self._tasks: list[asyncio.Task[None]] = []
 
     # --- What the API calls -----------------------------------------------------------------
@@ -128,7 +128,7 @@ class Node:
         return outcome
 
     async def deliver(self, new: NewDelivery) -> Delivered | ProjectChanged:
-        """Store a delivery of a code host; durable when it returns, with all that follows."""
+        """Store a code host's delivery with its results; durable when this returns."""
         began = self.clock.monotonic()
         outcome = await self._group.deliver(new)
         if new.builds:
@@ -136,15 +136,15 @@ class Node:
         return outcome
 
     async def repeat_delivery(self, one: RepeatedDelivery) -> Delivered | None:
-        """Store a delivery as a duplicate, if it is one; durable when it returns."""
+        """Store a delivery as a duplicate, if it is one; durable when this returns."""
         return await self._group.repeat_delivery(one)
 
     async def ask(self, shard: int, command: inbox.Command) -> None:
-        """Put a command into the shard's inbox; durable when it returns."""
+        """Put a command into the shard's inbox; durable when this returns."""
         await self._group.ask(shard, command)
 
     async def report(self, shard: int, command: inbox.Reports) -> None:
-        """Deliver a worker's reports; durable when it returns.
+        """Deliver a worker's reports; durable when this returns.
 
         This node's engine takes them in memory; for a shard that another node leads they go into
         the inbox. Raises StoreAway if the worker must send them again.
@@ -378,7 +378,7 @@ class Node:
         return self.bus.up or SHARD in self.leadership.led
 
     def _is_alive(self, node: str) -> bool:
-        """Whether the node is alive, according to the locks. "": an older program's worker."""
+        """Whether the node is alive, according to the locks. "": the worker of an older version."""
         view = self.leadership.view
         return not node or view is None or node_number(node) in view.nodes
 
@@ -392,7 +392,7 @@ class Node:
         self._due()
 
     def _due(self) -> None:
-        """There may be builds to deploy, to plan or to schedule (``automation``)."""
+        """Wake ``automation``: there may be builds to deploy, to plan or to schedule."""
         self.deploys_due.set()
         self.plans_due.set()
         self.schedules_due.set()

@@ -17,7 +17,7 @@ class Options:
     """The options of a node. All times are in seconds."""
 
     data: Path
-    database: str | None = attrs.field(default=None, repr=False)  # may hold a password
+    database: str | None = attrs.field(default=None, repr=False)  # may contain a password
     redis: str | None = attrs.field(default=None, repr=False)
     host: str = "127.0.0.1"
     port: int = 8080
@@ -31,8 +31,8 @@ class Options:
     max_boxes: int | None = None
     priority_aging: float | None = None
     log_limit: int = 16 * 1024 * 1024
-    keep_history: float = 90.0  # days; 0 = for good
-    keep_logs: float = 30.0  # days; 0 = for good
+    keep_history: float = 90.0  # days; 0 = for ever
+    keep_logs: float = 30.0  # days; 0 = for ever
     stop_grace: float = 10.0
     shutdown_grace: float = 8.0
     name: str | None = None  # of the node; None = generated once, kept in the data folder

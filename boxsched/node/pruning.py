@@ -1,8 +1,8 @@
-"""Finished workloads, their logs and the history are deleted when they are old.
+"""Delete finished workloads, their logs and the history when they are old.
 
-Every node runs the chore, for the size of the database; only the leader of the default
-organization's shard deletes. A slice is small, and what is left to do waits some times as long as
-the slice took: so a service that is at work hardly notices.
+Every node runs this task, to measure the size of the database; only the leader of the default
+organization's shard deletes. Each slice is small, and after it follows a pause of several times its
+duration. So a busy service is hardly delayed.
 """
 
 import asyncio
@@ -20,20 +20,21 @@ from boxsched.store.store import Store
 log = logging.getLogger(__name__)
 
 DAY_SECONDS = 86_400.0
-# Of the history: keys of submissions live for 7 days, and younger events cannot be deleted.
+# Lower limit for the history: keys of submissions live for 7 days, and younger events cannot be
+# deleted.
 LEAST_DAYS = 8
 EVENTS_A_SLICE, LEAST_EVENTS = 500, 50
-WORKLOADS_A_SLICE = 100  # of those that stayed before
-CHUNKS_A_SLICE = 100  # of logs: 6 MiB
-LOOK_SECONDS = 5.0  # while another node leads
-REST_SECONDS = 60.0  # where nothing is left to do
-CUT_SECONDS = 3_600.0  # between two looks at all that stayed before
-SIZE_SECONDS = 60.0  # between two looks at the size
+WORKLOADS_A_SLICE = 100  # workloads that could not be deleted earlier
+CHUNKS_A_SLICE = 100  # chunks of logs: 6 MiB
+LOOK_SECONDS = 5.0  # pause while another node leads
+REST_SECONDS = 60.0  # pause when nothing is left to do
+CUT_SECONDS = 3_600.0  # between two scans of the workloads that could not be deleted earlier
+SIZE_SECONDS = 60.0  # between two measurements of the size
 CLOCKS_DIFFER_SECONDS = DAY_SECONDS
 
 
 class Pruning:
-    """``keep_history`` and ``keep_logs`` are days; 0 = for good."""
+    """The task that deletes old data. ``keep_history``, ``keep_logs``: days; 0 = for ever."""
 
     def __init__(
         self,
@@ -49,16 +50,16 @@ class Pruning:
         self._leads = leads
         self._keep_history = keep_history * DAY_SECONDS
         self._keep_logs = keep_logs * DAY_SECONDS
-        self.pruned: Counter[str] = Counter()  # rows, by this node: for the metrics
-        self.bytes = 0  # of the database, as it was lately
+        self.pruned: Counter[str] = Counter()  # rows deleted by this node, for the metrics
+        self.bytes = 0  # size of the database at the last measurement
         self._sized_at = float("-inf")
         self._events = Slice(EVENTS_A_SLICE, LEAST_EVENTS)
         self._cut: CutPlace | None = CutPlace()  # None: at the end
-        self._cut_at = float("-inf")  # when the last look at those began
-        self._job: int | None = 0  # behind which job logs are looked at next; None: at the end
+        self._cut_at = float("-inf")  # when the last scan began
+        self._job: int | None = 0  # the scan of logs continues after this job; None: it is complete
 
     async def run(self) -> None:
-        """Until it is cancelled. An outage of the database costs one round."""
+        """Run until cancelled. After an outage of the database the next round tries again."""
         while True:
             began = self._clock.monotonic()
             more = False
@@ -76,7 +77,7 @@ class Pruning:
         return pause_after(took) if more else REST_SECONDS
 
     async def run_once(self) -> bool:
-        """Delete a slice of each; True where there is more to do at once."""
+        """Delete a slice of each kind; return whether there is more to delete now."""
         now = await self._time()
         if now is None:
             return False
@@ -89,13 +90,14 @@ class Pruning:
         return more
 
     async def _time(self) -> float | None:
-        """None where the database's clock and the node's differ by much: one of them is wrong, and
-        what is deleted cannot be had again."""
+        """Return the time; None if the database's clock and the node's differ by much. Then one is
+        wrong, and deleted data cannot be restored.
+        """
         now = await self._store.time()
         mine = self._clock.now()
         if abs(now - mine) > CLOCKS_DIFFER_SECONDS:
             log.warning(
-                "nothing old is deleted: the database's clock was set since this node started"
+                "nothing old is deleted: the database's clock was changed after this node started"
             )
             return None
         return min(now, mine)
@@ -109,7 +111,7 @@ class Pruning:
         return done.more
 
     async def _prune_cut(self, before: float) -> bool:
-        """From the first again, some time after all were looked at."""
+        """Scan again from the first one, some time after the last scan is complete."""
         now = self._clock.monotonic()
         if self._cut is None:
             if now - self._cut_at < CUT_SECONDS:

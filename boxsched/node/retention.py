@@ -1,6 +1,6 @@
-"""What is kept for a time only, and is deleted then: sessions, tokens that ended, idempotency keys,
-commands that were set aside, notifications that were delivered or given up, deliveries of code
-hosts, deleted projects that nothing refers to, and nodes that are gone.
+"""Delete data that is kept only for a limited time: sessions, invalid tokens, idempotency keys,
+commands that were set aside, delivered and dead notifications, deliveries of code hosts, deleted
+projects that nothing refers to, and absent nodes.
 
 Every node runs this task, but only the leader of the default organization's shard does the work, in
 slices (``slices``).
@@ -20,23 +20,25 @@ from boxsched.store.store import Store
 
 log = logging.getLogger(__name__)
 
-KEY_SECONDS = 7 * 86_400.0  # so long a POST can be repeated under its Idempotency-Key
-TOKEN_SECONDS = 30 * 86_400.0  # so long a token is listed after its end
-NODE_SECONDS = 30 * 86_400.0  # so long a node is listed that does not come again
-SESSION_SLACK_SECONDS = 3_600.0  # nodes' clocks may differ: a session over for an hour is over
-SET_ASIDE_SECONDS = 30 * 86_400.0  # so long a command that was set aside is kept
-SET_ASIDE_AT_MOST = 1_000  # commands; the oldest go first
-DELIVERED_SECONDS = 7 * 86_400.0  # so long a delivered notification is listed
-DELIVERY_SECONDS = 7 * 86_400.0  # so long a repeated delivery of a code host is known as one
-DEAD_SECONDS = 30 * 86_400.0  # so long a notification can be sent again that was given up
+KEY_SECONDS = 7 * 86_400.0  # how long a POST can be repeated with its Idempotency-Key
+TOKEN_SECONDS = 30 * 86_400.0  # how long an invalid token is kept
+NODE_SECONDS = 30 * 86_400.0  # how long an absent node is listed
+SESSION_SLACK_SECONDS = 3_600.0  # because nodes' clocks may differ
+SET_ASIDE_SECONDS = 30 * 86_400.0  # how long a command that was set aside is kept
+SET_ASIDE_AT_MOST = 1_000  # commands; the oldest are deleted first
+DELIVERED_SECONDS = 7 * 86_400.0  # how long a delivered notification is listed
+# how long a code host's delivery is listed and its duplicates are recognized
+DELIVERY_SECONDS = 7 * 86_400.0
+DEAD_SECONDS = 30 * 86_400.0  # how long a dead notification is listed and can be sent again
 SLICE, LEAST_SLICE = 1_000, 50  # rows deleted in one transaction
-PAUSE_SECONDS = 10.0  # between two looks at what is old
+PAUSE_SECONDS = 10.0  # between two checks for old rows
 
 
 @attrs.define(eq=False)
 class Kind:
-    """``delete`` deletes at most so many old rows, and returns how many there were. ``due``: when
-    the next slice is, by the monotonic clock."""
+    """A kind of old rows. ``delete``: deletes at most this many rows and returns the number of
+    deleted ones. ``due``: when its next slice is due, by the monotonic clock.
+    """
 
     delete: Callable[[int], Awaitable[int]]
     slice: Slice
@@ -57,7 +59,7 @@ class Retention:
         self._clock = clock
         self._leads = leads
         self._alive = alive
-        self.set_aside_dropped = 0  # by this node, for the metrics
+        self.set_aside_dropped = 0  # deleted by this node, for the metrics
         self._project = ProjectId(0)  # the end of the last slice of projects
         self._kinds = [
             Kind(delete, Slice(SLICE, LEAST_SLICE))
@@ -92,8 +94,9 @@ class Retention:
                 pause = pause_after(now - began)
 
     async def run_once(self) -> int:
-        """Delete the next slice of each kind that is due; return how many rows were deleted. What
-        had a full slice is due again at once."""
+        """Delete the next slice of each kind that is due; return how many rows were deleted. A kind
+        with a full slice is due again at once.
+        """
         deleted = 0
         for kind in self._kinds:
             began = self._clock.monotonic()

@@ -34,7 +34,7 @@ FIELDS = {
     GIT_CREDENTIALS: "git_credentials",
     OUTGOING: "statuses and hooks",
 }
-NO_PROJECT = ProjectId(0)  # before the first
+NO_PROJECT = ProjectId(0)  # before the first project
 
 _log = logging.getLogger(__name__)
 

@@ -1,18 +1,19 @@
-"""Old rows are deleted in slices, so that a service at work hardly notices: a slice is one short
-transaction, and a pause follows that is some times as long. Where slices are full, the next one
-comes at once: so however fast rows are added, they are deleted as fast, if the database can.
+"""Delete old rows in slices, so that a busy service is hardly delayed. A slice is one short
+transaction, followed by a pause of several times its duration. After a full slice the next one
+follows without a longer wait, so rows are deleted as fast as they are added, if the database is
+fast enough.
 """
 
 import attrs
 
-SLICE_SECONDS = 0.05  # a slice that took longer is followed by a smaller one
+SLICE_SECONDS = 0.05  # after a slice that took longer, the next one is smaller
 LEAST_PAUSE_SECONDS = 0.1
-PAUSES = 5.0  # times as long as a slice took: the pause behind it
+PAUSES = 5.0  # the pause after a slice, as a multiple of its duration
 
 
 @attrs.define
 class Slice:
-    """How many rows the next slice has at most."""
+    """The limit of rows in the next slice, adapted to the duration of earlier ones."""
 
     most: int
     least: int
@@ -23,7 +24,7 @@ class Slice:
         return self.most
 
     def took(self, seconds: float) -> None:
-        """A slice of this size is done."""
+        """Adapt the size after a slice that took this many seconds."""
         if seconds > SLICE_SECONDS:
             self.rows = max(self.least, self.rows // 2)
         else:
@@ -31,5 +32,5 @@ class Slice:
 
 
 def pause_after(seconds: float) -> float:
-    """The pause, in seconds, behind slices that took so long, where there is more to do."""
+    """Return the pause after slices that took ``seconds``, if there is more to delete."""
     return max(LEAST_PAUSE_SECONDS, PAUSES * seconds)

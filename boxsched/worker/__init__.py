@@ -1,4 +1,4 @@
-"""How a worker runs jobs, and how a job survives the worker's own death.
+"""How a worker runs jobs, and how a job survives the end of the worker's process.
 
 The package has three parts: ``supervisor`` (standard library only), ``agent``, and ``remote`` (the
 connection of a worker that runs on a separate machine).
@@ -66,12 +66,12 @@ remaining processes become children of the spawner, which kills them before it r
 supervisor that was started by an earlier agent has ended when the lock is free and no process has
 its name.
 
-**What a job may do to its folder.** The agent waits for nothing in the folder and trusts nothing in
-it. It opens its own folder and each attempt's folder once, and names them by descriptors. It opens
-the files in them without following links and without blocking, and reads them up to a limit. If a
-file is missing or was replaced, this one job is lost. When descriptors or disk space run out, the
-agent tries again at its next look. The agent raises its own limit of open files; its jobs keep the
-original limit.
+**What a job may do to its folder.** The agent never blocks on anything in the folder and does not
+trust its content. It opens its own folder and each attempt's folder once, and names them by
+descriptors. It opens the files in them without following links and without blocking, and reads them
+up to a limit. If a file is missing or was replaced, this one job is lost. When descriptors or disk
+space run out, the agent tries again at its next look. The agent raises its own limit of open files;
+its jobs keep the original limit.
 
 **Problems of the worker.** Sometimes a job's commands never begin because of the worker: a full
 disk, no git, no memory. This is not the build's failure. The report says ``not_begun``, and the job
@@ -90,8 +90,8 @@ After the clone the supervisor looks up the branch, tag or hash (``agent/reposit
 (``Store.fix_commit``; ``boxsched worker`` asks its node with ``wire.Found``). One guarded statement
 sets the workload's commit if it has none, and returns the commit that the workload has. The agent
 writes it into ``fixed``. Only then the supervisor checks out this commit and begins the commands.
-Each side may die in between, because a repeated question gets the same answer. Under an old lease
-there is no answer.
+Each side may die in between, because a repeated request gets the same answer. A request under an
+old lease gets none.
 
 **Credentials of git.** A project's token or key reaches the supervisor as secrets do
 (``supervisor/job_secrets.py``). The supervisor passes it to single git steps, in a file in memory

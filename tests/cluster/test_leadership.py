@@ -185,7 +185,7 @@ async def test_a_claim_that_is_refused_says_why_and_so_does_the_run(lead) -> Non
     one = lead(FakeShards())
     claiming = asyncio.create_task(one.claim())
     await asyncio.sleep(0)
-    one._session.failed(NameTaken("another process leads as this node"))
+    one._session.failed(NameTaken("another process has this node's name"))
     with pytest.raises(LeadershipFailed, match="another process"):
         await claiming
     with pytest.raises(LeadershipFailed, match="another process"):

@@ -105,7 +105,7 @@ def test_a_loop_that_stands_still_leads_nothing(node: Callable[..., RecordingLoc
     second = node(2, 1)
     first.beating = False
     first.until(lambda n: n.losses)
-    assert f"{int(STALL_SECONDS)}" in first.losses[0] and "stood still" in first.losses[0]
+    assert f"{int(STALL_SECONDS)}" in first.losses[0] and "was blocked" in first.losses[0]
     second.until(lambda n: n.mine == {1})
     first.beating = True
     seen = len(first.views)

@@ -59,10 +59,10 @@ def test_good_names(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "-a", ".a", "a b", "a\n", "é", "n" * 64])
 def test_bad_names_are_refused_also_where_the_folder_has_them(tmp_path: Path, name: str) -> None:
-    with pytest.raises(Invalid, match="not a name for a node"):
+    with pytest.raises(Invalid, match="is not a valid node name"):
         node_name(name, tmp_path)
     (tmp_path / FILE).write_text(f"{name}!\n")
-    with pytest.raises(Invalid, match="not a name for a node"):
+    with pytest.raises(Invalid, match="is not a valid node name"):
         node_name(None, tmp_path)
 
 

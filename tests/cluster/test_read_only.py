@@ -73,8 +73,8 @@ async def test_a_server_that_becomes_read_only_is_not_used_until_it_accepts_writ
         execute(writable, "ALTER SYSTEM SET default_transaction_read_only = on")
         execute(writable, "SELECT pg_reload_conf()")
         session.until(lambda s: s.losses)
-        assert "takes no writes" in session.losses[0]
-        with pytest.raises(StoreAway, match="takes no writes"):
+        assert "accepts no writes" in session.losses[0]
+        with pytest.raises(StoreAway, match="accepts no writes"):
             await store.set_organization(known)
         with pytest.raises(StoreAway, match="read-only"):
             await store.ping()  # what only reads is not left behind on it
@@ -95,5 +95,5 @@ def test_a_role_with_only_the_right_to_read_gets_an_explanation(primary: Postgre
         primary.url("postgres").replace("boxsched@", "reader@"), 1
     ).start(1)
     session.until(lambda s: s.losses)
-    assert "takes no writes" in session.losses[0] and not session.views
+    assert "accepts no writes" in session.losses[0] and not session.views
     session.end()

@@ -167,7 +167,7 @@ async def test_a_loop_that_stood_still_loses_the_session(begin, server) -> None:
     server.pass_time(0.01)
     node.ping()
     assert node.locks is None and server.holder(1) is None
-    assert "stood still for 1.5 s" in str(node.mail[-1][1])
+    assert "was blocked for 1.5 s" in str(node.mail[-1][1])
 
 
 async def test_a_shard_that_was_handed_over_is_left_alone(begin, server) -> None:

@@ -30,7 +30,7 @@ def test_a_chunk_is_kept_up_to_the_limit(offset: int, size: int, kept: int) -> N
 def test_the_mark_of_a_cut_log_says_the_limit_in_plain_units() -> None:
     for limit, said in ((3 << 20, b"3 MiB"), ((3 << 20) + 1, b"3145729 bytes"), (7, b"7 bytes")):
         cut = within(limit, b"x" * (MARKS_BYTES + 1), limit)
-        assert b"this node keeps " + said + b" of a log" in cut
+        assert b"this node stores " + said + b" of a log" in cut
 
 
 async def test_a_written_queue_has_its_whole_room_again(

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import WSCloseCode
 
 from boxsched.errors import StoreAway
-from boxsched.gateway.entry import Entry, NotLetIn, refuse
+from boxsched.gateway.entry import Entry, WorkerRefused, refuse
 from boxsched.gateway.received import ProtocolViolation, read_hello, read_version
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.workers import Connected, WorkerConnection
@@ -46,7 +46,7 @@ def entry(store: EntryStore, why_not: str | None = None, *, leaves: bool = False
 
 
 async def refused(door: Entry, hello: wire.Hello = HELLO) -> wire.Refused:
-    with pytest.raises(NotLetIn) as raised:
+    with pytest.raises(WorkerRefused) as raised:
         await door.connect(cast(Any, FakeSocket()), hello, TOKEN)
     return raised.value.answer
 
@@ -121,8 +121,8 @@ async def test_a_worker_that_does_not_read_its_refusal_is_cut_off() -> None:
     slow.slow = True
     well.takes.set()
     for line in (slow, well):
-        await refuse(cast(Any, line), NotLetIn("full", "enough", again=True))
-    await refuse(cast(Any, well), NotLetIn("invalid", "no", again=False))
+        await refuse(cast(Any, line), WorkerRefused("full", "enough", again=True))
+    await refuse(cast(Any, well), WorkerRefused("invalid", "no", again=False))
     assert (slow.cuts, slow.hung_up) == (1, [])
     assert well.sent == [
         [wire.Refused("full", "enough", True)],

@@ -135,7 +135,7 @@ async def test_a_node_keeps_no_more_of_a_log_than_its_own_limit(harness: Gateway
     text = await harness.store.log(JobId(task.job), task.attempt, 0, 4 * limit)
     kept, _, mark = text.partition(b"\n")
     assert kept == b"x" * (limit + MARKS_BYTES)
-    assert mark == b"[boxsched: this node keeps 1 MiB of a log: the rest was cut]\n"
+    assert mark == b"[boxsched: this node stores 1 MiB of a log: the rest was cut]\n"
 
 
 async def test_repeated_output_is_stored_once(harness: GatewayHarness, worker: FakeWorker) -> None:

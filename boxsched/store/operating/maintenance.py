@@ -164,7 +164,7 @@ def _server(session: Session) -> tuple[str, int]:
     (row,) = session.say(SERVER)
     found = mark(row, None)
     if found is None:
-        raise StoreAway("the database takes no writes: it is a standby")
+        raise StoreAway("the database accepts no writes: it is a standby")
     return found.system, found.timeline
 
 

@@ -21,7 +21,7 @@ from boxsched.store.errors import InvariantRefused, RightMissing, StoreDamaged
 _RACES = {errorcodes.SERIALIZATION_FAILURE, errorcodes.DEADLOCK_DETECTED}
 _DAMAGED = {errorcodes.DATA_CORRUPTED, errorcodes.INDEX_CORRUPTED}
 _AWAY = {
-    errorcodes.READ_ONLY_SQL_TRANSACTION: "the database takes no writes: a standby, or read-only",
+    errorcodes.READ_ONLY_SQL_TRANSACTION: "the database accepts no writes: a standby, or read-only",
     errorcodes.TOO_MANY_CONNECTIONS: "the database has too many connections",
     errorcodes.IDLE_IN_TRANSACTION_SESSION_TIMEOUT: "the transaction was left alone too long",
 }

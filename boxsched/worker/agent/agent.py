@@ -117,7 +117,7 @@ class Agent:
 
     @property
     def holds(self) -> tuple[Key, ...]:
-        """The attempts that run here or are still to be reported."""
+        """Return the attempts that run here or are not reported yet."""
         return self._driver.holds
 
     @property

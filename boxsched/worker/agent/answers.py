@@ -8,7 +8,8 @@ from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.inbox import JobFinished
 from boxsched.states import Result
 
-PATIENCE_SECONDS = 10.0  # how long a job is tried here when descriptors or memory have run out
+# how long preparing a job is tried when there are no free descriptors or memory
+PATIENCE_SECONDS = 10.0
 
 Key = tuple[JobId, int]  # a job and its lease token
 

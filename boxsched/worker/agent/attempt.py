@@ -50,8 +50,8 @@ class Attempt:
     asked_at: float = 0.0
     asked_times: int = 0
     process: int | None = None  # a pidfd of the process that ``started`` names as the supervisor
-    known: bool = False  # that process was looked up
-    watched: bool = False  # the event loop watches that process
+    known: bool = False  # whether that process was looked up
+    watched: bool = False  # whether the event loop watches that process
     gone: bool = False  # the supervisor has ended
     guarded: bool = False  # the spawner will report how the supervisor ends
     status: int | None = None  # the supervisor's exit status; 0: it ended the job itself
@@ -119,7 +119,7 @@ class Attempt:
     def name(self) -> str:
         return self.folder.name
 
-    # --- Looking ----------------------------------------------------------------------------
+    # --- Reading ----------------------------------------------------------------------------
 
     def look(self) -> None:
         """Read what the supervisor has written since. Raises Damaged, OSError."""

@@ -1,4 +1,4 @@
-"""Watch each attempt separately: a fault in one attempt affects no other."""
+"""Watch each attempt separately, so that a fault in one affects no other."""
 
 import asyncio
 import contextlib

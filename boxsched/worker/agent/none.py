@@ -18,10 +18,11 @@ class NoneDriver:
     def __init__(self, outbox: Outbox, clock: Callable[[], float]) -> None:
         self._outbox = outbox
         self._clock = clock
-        self._finished: dict[tuple[JobId, int], float] = {}  # with the time of the report
+        # ended jobs, with the time of the last report
+        self._finished: dict[tuple[JobId, int], float] = {}
 
     async def start(self) -> None:
-        """Nothing to adopt."""
+        """Do nothing: there are no jobs to adopt."""
 
     async def reconcile(self, desired: Sequence[Assignment]) -> None:
         now, said_at = self._clock(), time.monotonic()
@@ -47,10 +48,10 @@ class NoneDriver:
         self._finished = at
 
     async def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
     def heartbeat_answered(self, at: float, lost_after: float) -> None:
-        """Nothing runs."""
+        """Do nothing: no job runs."""
 
     @property
     def holds(self) -> tuple[tuple[JobId, int], ...]:
@@ -61,4 +62,4 @@ class NoneDriver:
         return None
 
     def drop(self, stale: Collection[tuple[JobId, int]]) -> None:
-        """Nothing runs."""
+        """Do nothing: no job runs."""

@@ -120,8 +120,10 @@ def job_environment(assignment: Assignment, folder: str) -> dict[str, str]:
 
 
 def git_environment(assignment: Assignment, folder: str) -> dict[str, str]:
-    """Of a git that has credentials: nothing of the job's own, which could tell git to show them or
-    to run a program. What this machine says of certificates holds."""
+    """Return the environment of a git with credentials. It contains none of the job's variables,
+    which could make git show the credentials or run a program, but this machine's certificate
+    settings.
+    """
     bare = attrs.evolve(assignment, environment={})
     believed = {name: os.environ[name] for name in CERTIFICATES if name in os.environ}
     return job_environment(bare, folder) | believed

@@ -116,7 +116,7 @@ def _steps(assignment: Assignment) -> Iterator[Step]:
         return
     options = assignment.clone or CloneOptions()
     depth = f"--depth={options.depth}" if options.depth is not None else ""
-    # Filters of a check-out may ask for more of the host, as submodules do.
+    # Filters of a check-out may make requests to the host, like submodules.
     lent = assignment.credentials is not None
     lent_further = assignment.credentials is not None and assignment.credentials.for_submodules
     *checks, find = _find(assignment, depth)

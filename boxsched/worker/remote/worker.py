@@ -85,7 +85,8 @@ class RemoteWorker:
         self._identity = ""
         self._cluster: str | None = None  # the installation that it belongs to
         self._agent: Agent | None = None
-        self._answered_at: float | None = None  # None: not since the start
+        # when the last answered heartbeat was sent; None: no answer since the start
+        self._answered_at: float | None = None
         self._lost_after = LOST_AFTER_SECONDS
         self._level: wire.Level | None = None  # the newest, unless the agent has it already
         self._news = asyncio.Event()
