@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from boxsched.automation.plans import Plans
+from tests.lingering import Lingering
 
 
 async def test_its_reads_have_ended_when_it_has_ended(tmp_path: Path) -> None:
@@ -18,27 +19,16 @@ async def test_its_reads_have_ended_when_it_has_ended(tmp_path: Path) -> None:
         leadership=SimpleNamespace(led=(asked := Asked())),
     )
     plans = Plans(node, None)  # type: ignore[arg-type]
-    begun, ended = asyncio.Event(), False
-
-    async def read() -> None:
-        nonlocal ended
-        try:
-            begun.set()
-            await asyncio.Event().wait()
-        finally:
-            for _ in range(20):
-                await asyncio.sleep(0)
-            ended = True
-
-    plans._tasks.add(asyncio.create_task(read()))
+    read = Lingering()
+    plans._tasks.add(asyncio.create_task(read.work()))
     running = asyncio.create_task(plans.run())
-    await begun.wait()
+    await read.begun.wait()
     due.set()
     await asked.once.wait()
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
-    assert ended
+    assert read.ended
 
 
 class Asked:

@@ -25,6 +25,7 @@ from boxsched.store.records import Workload
 from boxsched.store.steps.notifications import Notification, Target
 from tests.contract.store_data import NOW, Leader, build
 from tests.engine.harness import HeldClock
+from tests.lingering import Lingering
 from tests.outgoing.receiver import Receiver, json_of
 
 FINISHED = "workload.finished"
@@ -395,6 +396,27 @@ async def test_the_sender_continues_through_outages_counts_and_ends_what_is_unde
     assert running.cancelled()
     assert not sender._tasks
     assert harness.guards[-1].session(URL(receiver.url)).closed
+
+
+async def test_deliveries_have_ended_before_their_connections_are_closed(
+    harness: SenderHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender, delivery, when_closed = harness.node(), Lingering(), list[bool]()
+    guard = harness.guards[-1]
+    close = guard.close
+
+    async def closing() -> None:
+        when_closed.append(delivery.ended)
+        await close()
+
+    monkeypatch.setattr(guard, "close", closing)
+    sender._tasks.add(asyncio.create_task(delivery.work()))
+    running = asyncio.create_task(sender.run())
+    await delivery.begun.wait()
+    await harness.store.ping()
+    running.cancel()
+    await asyncio.wait([running])
+    assert when_closed == [True]
 
 
 async def test_an_idle_sender_looks_again_only_after_its_pause(

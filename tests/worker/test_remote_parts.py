@@ -1,10 +1,11 @@
 """The parts of a worker of its own that need no node."""
 
+import asyncio
 import os
 import random
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -24,6 +25,7 @@ from boxsched.worker.remote.worker import RemoteWorker
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Ended, Running
 from boxsched.worker.supervisor.safe_files import Damaged
+from tests.lingering import Lingering
 from tests.worker.harness import at
 
 # --- Pace -----------------------------------------------------------------------------------
@@ -47,6 +49,27 @@ def test_a_worker_says_its_agents_problem_as_one_short_line() -> None:
     assert worker.problem is None
     agent.problem = "no\nroom " + "x" * 500
     assert worker.problem == "no?room " + "x" * 192
+
+
+async def test_all_of_a_workers_tasks_have_ended_when_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No part of it acts when the folder is another process's."""
+    nothing: Any = None
+    options: Any = SimpleNamespace(data=tmp_path)
+    follower, connection, discovery = Lingering(), Lingering(), Lingering()
+    worker = RemoteWorker(
+        options, cast(Any, SimpleNamespace(run=discovery.work)), connected=nothing,
+        chance=random.Random(1), pace=Pace(),
+    )  # fmt: skip
+    monkeypatch.setattr(worker, "_follow", follower.work)
+    monkeypatch.setattr(worker._connection, "run", connection.work)
+    running = asyncio.create_task(worker.run())
+    for each in (follower, connection, discovery):
+        await each.begun.wait()
+    worker.stop()
+    await running
+    assert follower.ended and connection.ended and discovery.ended
 
 
 # --- What is logged of an outage ------------------------------------------------------------
