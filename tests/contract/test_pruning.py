@@ -134,6 +134,17 @@ async def test_needed_data_stays_and_is_deleted_later(
     assert await check(db.url) == []
 
 
+async def test_nothing_of_a_deleted_project_stays(leader: Leader, db: DatabaseUnderTest) -> None:
+    project, other = await leader.project("gone"), await leader.project("web")
+    await deployed(leader, project, await ran(leader, project))
+    newest = await ran(leader, other)
+    assert await leader.store.delete_project("gone")
+    await said_last(leader)
+    await prune(leader.store)
+    assert await left(leader.store) == [newest]
+    assert await check(db.url) == []
+
+
 async def test_a_shard_without_its_old_history_is_loaded_as_before(
     leader: Leader, db: DatabaseUnderTest
 ) -> None:

@@ -48,3 +48,15 @@ def test_other_urls_are_refused_with_the_allowed_forms(text: str, what: str) -> 
         check_repository(text, "repository")
     assert refused.value.message == f"{what}; allowed: {ALLOWED}"
     assert refused.value.field == "repository"
+
+
+@pytest.mark.parametrize(
+    "text", ["https://ada:s3cret@h/a.git", "ssh://git:s3cret@h/a", "https://:x@h/a"]
+)
+def test_a_password_has_no_place_in_a_url(text: str) -> None:
+    with pytest.raises(
+        Invalid, match=r"must not contain a password: give it as git_credentials"
+    ) as refused:
+        check_repository(text, "repository")
+    assert refused.value.field == "repository"
+    assert "s3cret" not in refused.value.message

@@ -14,12 +14,22 @@ _SCP_LIKE = re.compile(r"([^@/:\s-][^@/:\s]*@)?(\[[^]/\s]+\]|[^@/:\s-][^@/:\s]*)
 
 
 def check_repository(text: str, field: str = "repository") -> None:
-    """Raise Invalid, with the allowed formats."""
+    """Raise Invalid, with the allowed formats.
+
+    A password is refused: settings are shown, and git's arguments are seen by everyone on a worker.
+    """
+    if _has_password(text):
+        raise Invalid("must not contain a password: give it as git_credentials.https_token", field)
     if not _allowed(text):
         scheme, separator, _ = text.partition("://")
         named = separator and scheme.isalnum() and scheme not in ("https", "ssh", "file")
         what = f"{scheme}:// is not allowed" if named else "this is not the URL of a repository"
         raise Invalid(f"{what}; allowed: {ALLOWED}", field)
+
+
+def _has_password(text: str) -> bool:
+    host, _, _ = text.partition("://")[2].partition("/")
+    return ":" in host.rpartition("@")[0]
 
 
 def _allowed(text: str) -> bool:

@@ -19,6 +19,7 @@ SELECT forget_events(:shard, :batch) AS events;
 -- name: kept_workloads
 -- Those of these workloads that stay: unfinished, live, the build of what is live or is to be
 -- deployed, named by an unfinished one, a branch's last passed build, and the one of the greatest id.
+-- A deleted project has no servers and no branches.
 -- returns: id
 WITH v(id) AS (VALUES (:id))
 SELECT w.id FROM v JOIN workload AS w ON w.id = v.id
@@ -41,7 +42,7 @@ SELECT w.id FROM v JOIN workload AS w ON w.id = v.id
         SELECT 1 FROM workload AS n
          WHERE n.project = w.project AND n.branch = w.branch AND n.id > w.id
            AND n.kind = 'build' AND n.result = 'passed' AND n.branch IS NOT NULL
-    )
+    ) AND NOT EXISTS (SELECT 1 FROM project AS p WHERE p.id = w.project AND p.deleted)
     OR w.id = (SELECT max(id) FROM workload);
 
 -- name: boxes_of

@@ -101,6 +101,7 @@ CREATE INDEX server_live_workload ON server_live (workload);
 INSERT INTO server_live (project, server, workload)
 SELECT project, server, max(id) FROM workload
  WHERE kind = 'deploy' AND result = 'passed'
+   AND project IN (SELECT p.id FROM project AS p WHERE NOT p.deleted)
  GROUP BY project, server;
 
 -- Passed builds that a server follows: each is deployed to it, unless a newer one is. A row goes when

@@ -54,6 +54,11 @@ SELECT workload.id, coalesce(workload.first_number, workload.number) AS number
 -- returns: server, workload
 SELECT server, workload FROM server_live WHERE project = :project;
 
+-- name: drop_servers
+-- Nothing is live any more on the servers of a deleted project.
+-- returns: nothing
+DELETE FROM server_live WHERE project = :project;
+
 -- name: latest
 -- The last deploy to each of these servers that began.
 -- returns: server, workload

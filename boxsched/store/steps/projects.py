@@ -27,6 +27,7 @@ from boxsched.store.steps.project_versions import (
 )
 from boxsched.store.steps.schedules import drop_schedules, put_schedules
 from boxsched.store.steps.secrets import GIT_CREDENTIALS, WEBHOOK_SECRET, Seal, drop_secrets
+from boxsched.store.steps.servers import drop_servers
 
 _SQL = load("projects.sql")
 CHANGED_MEANWHILE = "somebody else has changed the project meanwhile: read it again"
@@ -150,6 +151,7 @@ def delete_project(name: str) -> Steps[bool]:
     yield drop_versions(project)
     yield drop_targets(project)
     yield from drop_schedules(project)
+    yield drop_servers(project)
     yield add_commands(shard, [inbox.written(inbox.ProjectSet(project, name, None, deleted=True))])
     return True
 

@@ -7,7 +7,7 @@ import attrs
 from boxsched.model import Kind, ProjectId, WorkloadId, lane_key
 from boxsched.protocol.batches import DeployDue
 from boxsched.protocol.shards import Pause
-from boxsched.store.blocks import Steps, load
+from boxsched.store.blocks import Call, Steps, load
 from boxsched.store.records import NewWorkload, ServerState
 from boxsched.store.steps import pauses
 
@@ -43,6 +43,10 @@ def servers(project: ProjectId, names: Sequence[str]) -> Steps[dict[str, ServerS
         name: ServerState(live.get(name), latest.get(name), tuple(waiting.get(name, ())))
         for name in names
     }
+
+
+def drop_servers(project: ProjectId) -> Call:
+    return _SQL["drop_servers"](project=project)
 
 
 def with_rollbacks(group: Sequence[NewWorkload]) -> Steps[list[NewWorkload]]:
