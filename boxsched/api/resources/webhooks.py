@@ -32,6 +32,7 @@ from boxsched.webhooks.signatures import MAX_AGE_SECONDS, verified
 
 CHECKS_AT_MOST = 10  # for one delivery, while its project's settings keep changing
 APART_BYTES = 1 << 20  # a larger body is read in a process of its own, two of them at a time
+REFUSED_EVERY_SECONDS = 0.01  # many times what the check of a usual body takes
 BODIES_KEPT = 50_000  # SHA-256 sums of bodies: about 10 MiB
 AWAY = "the service cannot store it at the moment: send it again"
 REFUSED = "there is no such project, it has no webhook_secret, or this is not signed with it"
@@ -43,7 +44,8 @@ assert APART_BYTES >= HUGE_BYTES  # those that wait for one another
 
 T = TypeVar("T")
 
-_UNUSED_SECRETS = (secrets.token_hex(16),)  # used if the project has no secret
+_UNUSED_SECRET = secrets.token_hex(16)  # signs nothing
+_SECRETS_TRIED = 2  # always: how many a project has would show in the time of a refusal
 
 
 class DeliveryAnswer(Struct, frozen=True):
@@ -72,10 +74,15 @@ class Webhooks:
         provider = request.match_info["provider"]
         if provider not in PROVIDERS:
             raise no_such("provider", provider)
+        now = asyncio.get_running_loop().time
+        began = now()
         try:
             async with self._payloads.read(request) as body:
+                began = now()
                 done = await self._received(request, provider, body)
         except BoxschedError as error:
+            if isinstance(error, NotSigned):
+                await asyncio.sleep(pause_before_refusal(now() - began))
             self._counted[provider, _refusal(error)] += 1
             if error.status >= 500:  # do not reveal details of the database to unknown senders
                 raise StoreAway(AWAY) from error
@@ -99,12 +106,12 @@ class Webhooks:
     async def _check(self, project: str, signed: "_SignedRequest") -> None:
         """Raise NotSigned, with the same message for every cause."""
         remembered = self._secrets.remembered(project)
-        if remembered and await signed.is_signed_with(remembered):
+        if remembered and await signed.is_signed_with(_padded(remembered)):
             return
         fresh = await self._secrets.fresh(project)
-        tried = bool(fresh) and fresh == remembered
-        # Without a secret the check takes the same time.
-        if not tried and await signed.is_signed_with(fresh or _UNUSED_SECRETS) and fresh:
+        # Without a secret, or a project, the check takes the same time.
+        tried = bool(remembered) and fresh == remembered
+        if not tried and await signed.is_signed_with(_padded(fresh)):
             return
         raise NotSigned(_refused(signed.provider))
 
@@ -181,6 +188,16 @@ async def in_thread_if_large(work: Callable[[bytes], T], body: bytes) -> T:
     if len(body) <= AT_ONCE_BYTES:
         return work(body)
     return await asyncio.to_thread(work, body)
+
+
+def pause_before_refusal(taken: float) -> float:
+    """In seconds: refusals are answered only in steps, so that the time which the check has taken
+    does not tell whether there is a project, or how many secrets it has."""
+    return REFUSED_EVERY_SECONDS - taken % REFUSED_EVERY_SECONDS
+
+
+def _padded(known: tuple[str, ...]) -> tuple[str, ...]:
+    return (*known, *(_UNUSED_SECRET,) * (_SECRETS_TRIED - len(known)))
 
 
 def _sha256(body: bytes) -> str:

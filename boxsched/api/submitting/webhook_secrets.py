@@ -2,7 +2,8 @@
 
 A cached secret is enough to accept a delivery, because the transaction that stores it checks the
 version of the project's settings. Before a refusal the secrets are read again. Unknown senders can
-cause these reads, so simultaneous ones share one query.
+cause these reads, so simultaneous ones share one query. How long a refusal takes must not tell
+whether there is a project (tests/bench/refused_deliveries.py): so a secret is unsealed only once.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 NAMES_AT_ONCE = 100  # projects in one query
 LOGGED_AT_MOST = 1_000  # projects whose unusable secret is logged, once each
+OPENED_AT_MOST = 10_000  # secrets that are kept as they were opened
 
 
 class KnownSecrets:
@@ -29,6 +31,8 @@ class KnownSecrets:
         self._node = node
         self._known = known
         self._logged: set[ProjectId] = set()
+        self._plain: dict[tuple[ProjectId, str], str | None] = {}  # by sealed text
+        self._ring = node.vault.ring  # whose keys have opened them
         self._queries: Gather[str, WebhookSecrets | None] = Gather(
             self._look_up, at_most=NAMES_AT_ONCE
         )
@@ -61,13 +65,22 @@ class KnownSecrets:
 
     def _open(self, project: ProjectId, text: str) -> str | None:
         """Open a secret; None if this node has no key for it, which is logged once per project."""
+        vault = self._node.vault
+        if vault.ring is not self._ring or len(self._plain) >= OPENED_AT_MOST:
+            self._plain.clear()
+            self._ring = vault.ring
         try:
-            return self._node.vault.opened(of_project(project), WEBHOOK_SECRET, 1, text)
+            return self._plain[project, text]
+        except KeyError:
+            plain = None
+        try:
+            plain = vault.opened(of_project(project), WEBHOOK_SECRET, 1, text)
         except SecretsUnusable as error:
             if project not in self._logged and len(self._logged) < LOGGED_AT_MOST:
                 self._logged.add(project)
                 log.warning("webhooks of project %d are refused: %s", project, error.message)
-            return None
+        self._plain[project, text] = plain
+        return plain
 
     async def _look_up(self, names: Sequence[str]) -> list[WebhookSecrets | None]:
         found = await self._node.store.webhook_secrets(names)

@@ -55,12 +55,14 @@ SELECT v.project, v.provider, v.event, v.received_at, v.result, CAST(v.reason AS
   FROM v WHERE v.project IS NOT NULL;
 
 -- name: webhook_secrets
--- The webhook secrets of these projects, as they are stored.
+-- The webhook secrets of these projects, as they are stored. A row for a name without a project, too:
+-- it must take as long.
 -- returns: name, project, now, before, until
 WITH v(name) AS (VALUES (:name))
-SELECT project.name, project.id AS project, project.webhook_secret AS now,
+SELECT v.name, project.id AS project, project.webhook_secret AS now,
        project.webhook_secret_before AS before, project.webhook_secret_until AS until
-  FROM v JOIN project ON project.name = v.name AND NOT project.deleted;
+  FROM v LEFT JOIN project ON project.name = v.name AND NOT project.deleted
+ WHERE v.name IS NOT NULL;
 
 -- name: deliveries
 -- A page of deliveries, newest first.

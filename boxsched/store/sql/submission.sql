@@ -144,7 +144,7 @@ SELECT v.scope, v.key, v.body_sha256, v.workload, v.number, EXTRACT(EPOCH FROM c
 -- returns: nothing
 UPDATE idempotency SET created_at = EXTRACT(EPOCH FROM clock_timestamp())
  WHERE (scope, key) IN (
-    SELECT scope, key FROM idempotency WHERE created_at IS NULL LIMIT :limit
+    SELECT scope, key FROM idempotency WHERE created_at IS NULL ORDER BY created_at LIMIT :limit
  );
 
 -- name: drop_old_keys

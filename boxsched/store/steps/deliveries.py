@@ -116,7 +116,8 @@ def repeat(group: Sequence[RepeatedDelivery]) -> Steps[list[Delivered | None]]:
 
 def webhook_secrets(names: Sequence[str]) -> Steps[Mapping[str, WebhookSecrets]]:
     found = yield _SQL["webhook_secrets"].rows([(name,) for name in sorted(set(names))])
-    return {_name_of_secrets(row): _secrets(row) for row in found}
+    each = {_name_of_secrets(row): _secrets(row) for row in found}
+    return {name: secrets for name, secrets in each.items() if secrets.project is not None}
 
 
 def deliveries(
