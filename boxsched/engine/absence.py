@@ -1,9 +1,9 @@
 """Workers that fall silent, come back, or are lost: what happens to their Boxes and jobs.
 
-Silence makes a job ``unknown``, nothing more: it may be running. A build's job is ended by its own
-supervisor after ``--lost-after``, with or without its worker. When that must have happened, the
-job gets the next free Box of its type, with a higher lease token. Deploys and sessions have no
-such deadline: they stay unknown, and their lane closed, until the worker is back or an operator
+Silence only makes a job ``unknown``, because it may still be running. A build's supervisor ends the
+job after ``--lost-after``, with or without its worker. When that must have happened, the job gets
+the next free Box of its type, with a higher lease token. Deploys and sessions have no such
+deadline. They stay unknown, and their lane stays closed, until the worker is back or an operator
 decides.
 """
 
@@ -41,7 +41,7 @@ def connected(out: Outcomes, command: BoxesSet) -> None:
     """A worker connected: add its new Boxes, retire those that it no longer has."""
     worker = WorkerId(command.worker)
     if command.connection < out.books.connections.get(worker, 0):
-        return  # it has connected again since; that connection has a command of its own
+        return  # it has connected again since; that connection has another command
     out.books.connections[worker] = command.connection
     has = {BoxId(id_): box_type for id_, _, box_type in command.boxes}
     for book in out.books.boxes_of(worker):
@@ -54,7 +54,7 @@ def connected(out: Outcomes, command: BoxesSet) -> None:
             known = BoxBook(id_, worker, None, None, None, out.now)
             out.books.add_box(known)
             out.draft.free(known)
-        elif out.books.core.boxes[id_].retired:  # the worker is back with it
+        elif out.books.core.boxes[id_].retired:  # the worker is back and has this Box
             out.draft.take(known)
         out.decide(core.BoxAdded(id_, box_type))
     out.books.places[worker] = command.node
@@ -68,7 +68,7 @@ def connected(out: Outcomes, command: BoxesSet) -> None:
 
 
 def back(out: Outcomes, worker: WorkerId) -> None:
-    """Its jobs are as they were before the silence; the worker will report what has changed."""
+    """Restore the jobs' states from before the silence; the worker will report what has changed."""
     out.books.absent.discard(worker)
     if out.books.gets_jobs(worker):
         readiness.give_back(out, worker)
@@ -81,7 +81,7 @@ def back(out: Outcomes, worker: WorkerId) -> None:
         out.decide(core.JobsFound(live.id, (job_index(job.id),)))
         move = JobMove.SEEN_WAITING if job.started_at is None else JobMove.SEEN_AGAIN
         job.state = moved(JOB_TRANSITIONS, job.state, move)
-        if live.state is State.STOPPING or job.reason is not None:  # its time is up
+        if live.state is State.STOPPING or job.reason is not None:  # its time limit has passed
             job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STOP_ASKED)
         out.draft.job(job)
         out.notify(job)
@@ -89,7 +89,7 @@ def back(out: Outcomes, worker: WorkerId) -> None:
 
 
 def forget(out: Outcomes, command: WorkerForgotten) -> None:
-    """Remove its Boxes, unless it has connected again, or one of them has a job."""
+    """Remove the worker's Boxes, unless it has connected again or one of them has a job."""
     worker = WorkerId(command.worker)
     books = out.books.boxes_of(worker)
     newest = out.books.connections.get(worker, command.connection)
@@ -110,21 +110,21 @@ def _silent(out: Outcomes, worker: WorkerId) -> None:
 
 
 def _lost(out: Outcomes, worker: WorkerId) -> None:
-    """Retire its Boxes; a Box with a job goes when the job ends or gets another Box."""
+    """Retire the worker's Boxes. One with a job is removed when it has no job any more."""
     for box in out.books.box_ids(worker):
         out.retire(box)
     for live, job in list(_jobs(out, worker)):
         if live.kind is not Kind.BUILD or job.state is JobState.FINISHED:
-            continue  # a job before it may have ended it (fail_fast)
+            continue  # an earlier job may have ended it (fail_fast)
         if waits_again(job.reason):
-            continue  # it waits for another Box already
+            continue  # it already waits for another Box
         if not endings.give_again(out, live, job, ended=False):
             asked = endings.is_to_end(live, job)
             out.end(live, job, Result.STOPPED if asked else Result.FAILED, LOST)
 
 
 def _jobs(out: Outcomes, worker: WorkerId) -> Iterator[tuple[LiveWorkload, LiveJob]]:
-    """The unfinished jobs on its Boxes."""
+    """Return the unfinished jobs on the worker's Boxes."""
     for book in out.books.boxes_of(worker):
         found = None if book.job is None else out.books.job(book.job)
         if found is not None and found[1].state is not JobState.FINISHED:

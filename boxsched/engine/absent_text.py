@@ -1,4 +1,4 @@
-"""Sentences about workers that are not connected, or can begin no jobs."""
+"""Sentences about workers that are not connected or cannot begin jobs."""
 
 from collections.abc import Mapping
 
@@ -12,18 +12,20 @@ Absences = Mapping[str, Absence]  # by type of Box
 
 
 def nobody_there(books: Books, absent: Absences) -> bool:
-    """Whether no Box of any type can be used: all are away, or there is none."""
+    """Whether no Box of any type is usable: all are away, or none exists."""
     wanted = [pool for pool in books.core.pools.values() if pool.wanted]
     return all(pool.box_type in absent and not absent[pool.box_type].usable for pool in wanted)
 
 
 def too_few_there(reason: NeedsBoxes, absent: Absences) -> bool:
-    """Whether it does not fit whatever ends: first a worker must come back or be able again."""
+    """Whether ending other workloads does not help: first a worker must return or be able to begin
+    jobs again.
+    """
     return reason.box_type in absent and reason.asked > absent[reason.box_type].usable
 
 
 def nobody_text(books: Books) -> str:
-    """The sentence for the case that no Box can be used."""
+    """Return the sentence for the case that no Box is usable."""
     connected = [worker for worker in books.workers if worker not in books.absent]
     draining = {named(books, worker) for worker in connected if worker in books.drains}
     troubled = {named(books, worker) for worker in connected if worker in books.problems}
@@ -38,7 +40,7 @@ def nobody_text(books: Books) -> str:
 
 
 def where_text(absence: Absence) -> str:
-    """Where the Boxes of a type are, for the case that too few can be used."""
+    """Return where the Boxes of a type are, for the case that too few are usable."""
     there = absence.usable
     able = "connected workers"
     if absence.draining:
@@ -56,13 +58,13 @@ def where_text(absence: Absence) -> str:
 
 
 def beside_text(absent: Absences, box_type: str) -> str:
-    """One more sentence if some Boxes of the type are withdrawn; else empty."""
+    """Return another sentence if some Boxes of the type are withdrawn; otherwise an empty text."""
     absence = absent.get(box_type)
     if absence is None:
         return ""
     text = ""
     if absence.troubled:
-        text += f" {absence.troubled} more can begin no jobs: {listed(absence.troubled_workers)}."
+        text += f" {absence.troubled} more cannot begin jobs: {listed(absence.troubled_workers)}."
     if absence.draining:
         noun = "Box is" if absence.draining == 1 else "Boxes are"
         text += f" {absence.draining} {noun} draining: {listed(absence.draining_workers)}."
@@ -70,7 +72,7 @@ def beside_text(absent: Absences, box_type: str) -> str:
 
 
 def _absent_names(books: Books) -> str:
-    """The names of absent workers; in-process workers of nodes only if they have Boxes."""
+    """Return the names of absent workers; in-process workers only if they have Boxes."""
     own = {books.names.get(worker) for worker in books.workers}
     names = books.names.values()
     return listed(sorted(n for n in names if n in own or not n.startswith(IN_PROCESS)))

@@ -1,4 +1,4 @@
-"""Which workloads are in another one's way, and when they should end."""
+"""Find the workloads that block another one, and when they should end."""
 
 from collections.abc import Sequence
 
@@ -23,18 +23,18 @@ BLOCKERS_AT_MOST = 100
 
 @attrs.frozen
 class Blocker:
-    """A workload that is in the way of another one.
+    """A workload that blocks another one.
 
-    Its ends are in seconds since 1970; None while it waits itself, or while its worker is away.
-    ``usual_end`` follows from its jobs' usual durations and may have passed. ``expected_end``
-    assumes that a job that is late runs to its time limit.
+    Both ends are in seconds since 1970; None while it waits itself, or while its worker is away.
+    ``usual_end`` is computed from its jobs' usual durations and may be in the past.
+    ``expected_end`` assumes that a late job runs until its time limit.
     """
 
     id: WorkloadId
     number: int
     kind: Kind
     project: str
-    boxes: int  # that it holds, or asks for
+    boxes: int  # how many it holds or needs
     expected_end: float | None
     usual_end: float | None
 
@@ -42,7 +42,7 @@ class Blocker:
 def blockers(
     books: Books, workload: Workload, reason: Reason, absent: Absences, now: float
 ) -> tuple[Blocker, ...]:
-    """What this workload waits for, for this reason: first what ends first; BLOCKERS_AT_MOST."""
+    """Return what this workload waits for, ordered by end; at most BLOCKERS_AT_MOST."""
     in_the_way = _in_the_way(books, workload, reason, absent, now)
     return tuple(_blocker(books, one, now) for one in in_the_way)
 
@@ -76,7 +76,7 @@ def _in_the_way(
 def _running(
     books: Books, now: float, *, box_type: str | None = None, of: Workload | None = None
 ) -> Sequence[Workload]:
-    """Running workloads in the order of their ends: on Boxes of this type, of ``of``'s project."""
+    """Return running workloads ordered by end: on Boxes of this type, of the project of ``of``."""
     found: dict[WorkloadId, Workload] = {}
     for _, _, _, group in books.core.usage.by_end(now):
         if box_type is not None and not (group.pool.box_type == box_type and _returns(group)):

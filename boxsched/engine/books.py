@@ -1,4 +1,5 @@
-"""The engine's memory beside the core: names, numbers, states, leases. An index of the store."""
+"""The engine's memory besides the core: names, numbers, states and leases; an index of the
+store."""
 
 import itertools
 import logging
@@ -40,7 +41,7 @@ class LiveJob:
     finished_at: float | None = None
     exit_status: int | None = None
     reason: str | None = None
-    given_at: float | None = None  # when it was given again; None: its first attempt
+    given_at: float | None = None  # when its present attempt was assigned; None: its first attempt
 
 
 @attrs.define(eq=False)
@@ -62,11 +63,11 @@ class LiveWorkload:
     started_at: float | None = None
     finished_at: float | None = None
     running: list[LiveJob] | None = None
-    commit: str | None = None  # what its jobs found checked out
-    reason: str | None = None  # why it failed, or is stopped (``causes``)
+    commit: str | None = None  # the commit that its jobs run
+    reason: str | None = None  # why it failed or is being stopped (``causes``)
     promise: float | None = None  # the first time that was reserved for it as the head
-    priority: int | None = None  # another one than it was submitted with
-    spared: bool = False  # no strategy cancels or stops it any more
+    priority: int | None = None  # a priority set after its submission
+    spared: bool = False  # True: no strategy cancels or stops it any more
 
 
 @attrs.define(eq=False)
@@ -80,7 +81,7 @@ class BoxBook:
 
 
 class Books:
-    """One shard's memory: the core, and all that the core does not need."""
+    """One shard's memory: the core, and everything that the core does not need."""
 
     def __init__(self, organization: Organization) -> None:
         self.organization = organization
@@ -88,7 +89,7 @@ class Books:
             QueueRules(organization.policy, organization.max_boxes, organization.priority_aging)
         )
         self.projects: dict[ProjectId, str] = {}
-        self.notifying: set[ProjectId] = set()  # those with commit statuses or hooks
+        self.notifying: set[ProjectId] = set()  # projects with commit statuses or hooks
         self.workloads: dict[WorkloadId, LiveWorkload] = {}
         self.boxes: dict[BoxId, BoxBook] = {}
         self._boxes_of: dict[WorkerId, dict[BoxId, BoxBook]] = {}
@@ -101,11 +102,12 @@ class Books:
         self.problems: dict[WorkerId, str] = {}  # why a worker can begin no jobs
         self.drains: dict[WorkerId, Drain] = {}
         self.absent: set[WorkerId] = set()  # workers with Boxes that are not connected
-        self.connections: dict[WorkerId, int] = {}  # the newest of each worker
+        self.connections: dict[WorkerId, int] = {}  # the number of each worker's latest connection
         self.pauses: dict[str, Pause] = {}
-        self.followed: dict[ProjectId, Followed] = {}  # of projects with servers that follow one
+        # by project: the branches that its servers follow
+        self.followed: dict[ProjectId, Followed] = {}
         self.latest = 0.0  # no time of this shard is later
-        # Equal jobs share one tuple: a million waiting workloads have few different ones.
+        # Equal jobs share one tuple, because a million waiting workloads have few different ones.
         self._job_tuples: dict[tuple[SubmitJob, ...], tuple[SubmitJob, ...]] = {}
         self._asks: dict[tuple[SubmitJob, ...], tuple[JobAsk, ...]] = {}
         self._shared_jobs = 0
@@ -122,7 +124,7 @@ class Books:
             del self._boxes_of[book.worker]
 
     def boxes_of(self, worker: WorkerId) -> Sequence[BoxBook]:
-        """A worker's Boxes, including retired ones."""
+        """Return a worker's Boxes, including retired ones."""
         return tuple(self._boxes_of.get(worker, {}).values())
 
     def box_ids(self, worker: WorkerId) -> tuple[BoxId, ...]:
@@ -130,7 +132,7 @@ class Books:
 
     @property
     def workers(self) -> Collection[WorkerId]:
-        """The workers that have Boxes."""
+        """Return the workers that have Boxes."""
         return self._boxes_of.keys()
 
     def gets_jobs(self, worker: WorkerId) -> bool:
@@ -153,9 +155,9 @@ class Books:
         self.connections[worker] = connection + 1
 
     def _forget_numbers(self, there: Collection[WorkerId]) -> None:
-        """Keep the connection numbers of the last FORGOTTEN_KEPT workers that have no row any more.
+        """Keep the connection numbers of only the last FORGOTTEN_KEPT workers without a row.
 
-        A late command of a forgotten worker is late by seconds.
+        A command of a forgotten worker can only be late by seconds.
         """
         if len(self.connections) <= len(there) + FORGOTTEN_KEPT:
             return
@@ -164,7 +166,7 @@ class Books:
             del self.connections[worker]
 
     def job(self, id_: JobId) -> tuple[LiveWorkload, LiveJob] | None:
-        """A job of an admitted, unfinished workload."""
+        """Return a job of an admitted, unfinished workload."""
         workload = self.workloads.get(job_workload(id_))
         if workload is None or workload.running is None:
             return None
@@ -172,7 +174,7 @@ class Books:
         return (workload, workload.running[index]) if index < len(workload.running) else None
 
     def follow(self, project: ProjectId, followed: Followed) -> None:
-        """Which branches the project's servers follow from now on."""
+        """Set which branches the project's servers follow."""
         if followed:
             self.followed[project] = followed
         else:
@@ -190,7 +192,7 @@ class Books:
     ) -> Sequence[tuple[ProjectId, str]]:
         """Store the durations of a job name's last passed runs, in seconds.
 
-        Returns the job names that are forgotten instead: those that have not run for longest.
+        Returns the job names that were dropped for it: those that have not run for longest.
         """
         self.durations.pop((project, job_name), None)
         self.durations[project, job_name] = recent
@@ -201,7 +203,7 @@ class Books:
         return forgotten
 
     def runs(self, id_: JobId) -> bool:
-        """Whether that job is admitted and unfinished."""
+        """Whether the job is admitted and unfinished."""
         found = self.job(id_)
         return found is not None and found[1].state is not JobState.FINISHED
 
@@ -217,7 +219,7 @@ class Books:
     def shared(
         self, jobs: tuple[SubmitJob, ...]
     ) -> tuple[tuple[SubmitJob, ...], tuple[JobAsk, ...]]:
-        """Return the shared tuple for equal jobs, and what they ask the core for."""
+        """Return the shared tuple for equal jobs, and their specifications for the core."""
         known = self._job_tuples.get(jobs)
         if known is None:
             self._shared_jobs += len(jobs)
@@ -231,15 +233,17 @@ class Books:
 
 
 def _ask(job: SubmitJob) -> JobAsk:
-    """docs/scheduling.md, "Expected durations": never more than the limit; older rows may be."""
+    """The expected duration is never more than the limit (docs/scheduling.md, "Expected
+    durations"). In rows of earlier versions it may be.
+    """
     limit = job.timeout_seconds
     return JobAsk(job.box_type, min(job.expected_seconds, limit), limit)
 
 
-SHARED_JOBS_AT_MOST = 50_000  # of the tuples that are kept to be shared: some 20 MB
+SHARED_JOBS_AT_MOST = 50_000  # jobs in shared tuples: about 20 MB
 
-# Workers that were forgotten, whose connection numbers are kept: the last ones.
+# How many forgotten workers' connection numbers are kept.
 FORGOTTEN_KEPT = 1_000
 
-# Job names whose durations are kept, of all projects: a name may be made up for each build.
+# How many job names' durations are kept, of all projects: names may differ in every build.
 DURATIONS_AT_MOST = 50_000

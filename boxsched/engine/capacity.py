@@ -11,8 +11,9 @@ from boxsched.scheduling import Scheduler
 
 @attrs.frozen
 class Capacity:
-    """Numbers of Boxes. ``total`` and ``busy`` include those that are away; ``away_busy`` are away
-    and have a job."""
+    """Numbers of Boxes. ``total`` and ``busy`` include absent ones. ``away_busy``: absent Boxes
+    with a job.
+    """
 
     total: int
     busy: int
@@ -32,7 +33,7 @@ class Absence:
     absent: int
     absent_workers: tuple[str, ...]
     troubled: int
-    troubled_workers: tuple[str, ...]  # with what is wrong
+    troubled_workers: tuple[str, ...]  # their names, with their problems
     draining: int = 0
     draining_workers: tuple[str, ...] = ()
 
@@ -45,7 +46,7 @@ def capacity(core: Scheduler) -> Capacity:
 
 
 def absences(books: Books) -> Mapping[str, Absence]:
-    """The absences by Box type, for the types that have Boxes away."""
+    """Return the absences by Box type, for the types with Boxes that are not usable."""
     found = {}
     for pool in books.core.pools.values():
         if not pool.away:
@@ -76,7 +77,7 @@ def _names(books: Books, workers: Sequence[WorkerId]) -> tuple[str, ...]:
 
 
 def named(books: Books, worker: WorkerId) -> str:
-    """The worker's name, and what is wrong with it."""
+    """Return the worker's name, with its problem."""
     name = books.names.get(worker, f"worker {worker}")
     problem = books.problems.get(worker)
     return name if problem is None else f"{name} ({problem})"

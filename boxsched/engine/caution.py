@@ -1,8 +1,8 @@
-"""What happens when a turn raises: which of its commands is to blame.
+"""Find the command that made a turn raise an error.
 
-A turn that raises may have changed a part of the books: they are dropped, and the shard is loaded
-again. Then there is one turn without commands, and after it the commands are taken one at a time. A
-command that raises again, alone, is set aside with its error, and the shard goes on without it.
+A turn that raises may have changed the books partly, so they are dropped and the shard is loaded
+again. Then one turn runs without commands, and afterwards the commands are taken one at a time. A
+command that raises again, alone, is set aside with its error, and the shard continues without it.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from boxsched.protocol import inbox
 from boxsched.protocol.batches import InboxEntry, SetAside
 
 COMMANDS_A_TURN = 1_000
-MISTAKES_AT_MOST = 5  # in a row, of turns in which no command is to blame
+MISTAKES_AT_MOST = 5  # consecutive turns that raise without a command as the cause
 ERROR_CHARACTERS = 500
 
 
@@ -21,11 +21,13 @@ class Caution:
     """Decides how many commands the next turn takes, and which command made a turn raise."""
 
     def __init__(self) -> None:
-        self._one_by_one = 0  # commands that are still to be taken one at a time
+        self._one_by_one = 0  # how many commands must still be taken one at a time
         self._mistakes = 0
 
     def at_most(self, settled: bool) -> int:
-        """After a load, a cautious turn takes no command: the turn itself may be what raises."""
+        """Return the limit of commands for the next turn: 0 after a load, because the turn itself
+        may raise.
+        """
         if self._one_by_one == 0:
             return COMMANDS_A_TURN
         return 1 if settled else 0
@@ -35,7 +37,7 @@ class Caution:
         self._one_by_one = max(0, self._one_by_one - entries)
 
     def nothing_waits(self) -> None:
-        """The inbox is empty, so all commands of the turn that raised are done."""
+        """Note that the inbox is empty: all commands of the turn that raised are done."""
         self._one_by_one = 0
 
     def to_blame(self, entries: Sequence[InboxEntry], *, alone: bool) -> InboxEntry | None:
@@ -54,12 +56,12 @@ class Caution:
 
     @property
     def goes_on(self) -> bool:
-        """Whether there are commands that are known to wait."""
+        """Whether commands are known to wait."""
         return self._one_by_one > 0
 
     @property
     def gives_up(self) -> bool:
-        """Loading again does not help: the turn raises without any command."""
+        """Whether loading again does not help, because the turn raises without any command."""
         return self._mistakes >= MISTAKES_AT_MOST
 
 
@@ -68,14 +70,14 @@ def set_aside(entry: InboxEntry, error: str, at: float) -> SetAside:
 
 
 def said(error: Exception) -> str:
-    """An error on one line, for a person."""
+    """Return the error on one line, for a person."""
     text = " ".join(f"{type(error).__name__}: {error}".replace("\0", " ").split())
-    text = text.encode("utf-8", "replace").decode()  # else no database could hold it
+    text = text.encode("utf-8", "replace").decode()  # otherwise no database could store it
     return text[:ERROR_CHARACTERS].rstrip(": ")
 
 
 def _workload(entry: InboxEntry) -> int | None:
-    """The workload that a command names."""
+    """Return the workload that a command names, if any."""
     try:
         command = inbox.read(entry.kind, entry.payload)
     except (KeyError, msgspec.DecodeError):

@@ -1,10 +1,10 @@
-"""What a turn has decided, on its way into the store."""
+"""The decisions of a turn until they are committed."""
 
 from collections.abc import Sequence
 
 import attrs
 
-from boxsched.engine.direct import Said
+from boxsched.engine.direct import WaitingReports
 from boxsched.engine.entries import Taken
 from boxsched.engine.outcomes import Outcomes
 from boxsched.engine.watch import Sights
@@ -14,16 +14,16 @@ from boxsched.protocol.batches import Batch
 
 @attrs.define
 class Decided:
-    """What a turn has decided, on its way into the store and behind it."""
+    """The decisions of a turn, before and after their commit."""
 
     outcomes: Outcomes
     batch: Batch
     taken: Taken
     sights: Sights
-    alone: bool  # nothing but the commands was looked at
-    said: Sequence[Said]  # reports that were not in the inbox; their workers wait
-    began: float  # by the monotonic clock
-    seconds: float = 0.0  # that it took to decide
-    may_be_there: bool = False  # it was sent, and the answer did not come
+    alone: bool  # whether only the commands were processed
+    said: Sequence[WaitingReports]  # reports from memory; their workers wait for the answer
+    began: float  # start of the turn, by the monotonic clock
+    seconds: float = 0.0  # how long deciding took
+    may_be_there: bool = False  # it was sent, but no answer has arrived
     committed: bool = False
-    level: Sequence[Assignment] | None = None  # of the in-process worker, behind the batch
+    level: Sequence[Assignment] | None = None  # the in-process worker's assignments after the batch

@@ -1,4 +1,4 @@
-"""The rows of a batch while a turn makes them; for each row, the last value counts."""
+"""The rows of a batch while a turn collects them; for each row, the last value counts."""
 
 from collections.abc import Iterable, Sequence
 
@@ -31,7 +31,7 @@ class Draft:
         self._taken: dict[BoxId, BoxChange] = {}
         self._gone: dict[BoxId, None] = {}
         self._retired: dict[BoxId, None] = {}
-        self._freed_at = now  # grows a little with each Box, so that they stay in order
+        self._freed_at = now  # increases slightly with each Box, which keeps them in order
         self._durations: dict[tuple[ProjectId, str], DurationChange] = {}
         self._lanes: dict[str, LaneChange] = {}
         self._pauses_over: dict[str, PauseOver] = {}
@@ -45,7 +45,7 @@ class Draft:
         others = (self._durations, self._lanes, self._pauses_over, self._drains)
         return not any(rows) and not any(others)
 
-    # --- Workloads and jobs: as they are when the batch is made -----------------------------
+    # --- Workloads and jobs: stored with their values at the end of the turn ---------------------
 
     def workload(self, live: LiveWorkload) -> None:
         self._workloads[live.id] = live
@@ -71,10 +71,10 @@ class Draft:
     def drain(self, change: DrainChange) -> None:
         self._drains[change.worker] = change
 
-    # --- Boxes: as they are now -------------------------------------------------------------
+    # --- Boxes: stored with their present values -----------------------------------------------
 
     def free(self, book: BoxBook) -> None:
-        """The Box is free, behind all that were free before."""
+        """Free the Box; it is last in the order of free Boxes."""
         book.freed_at = self.next_freed_at()
         self._freed[book.id] = _change(book)
         self._taken.pop(book.id, None)
@@ -83,7 +83,7 @@ class Draft:
         self._taken[book.id] = _change(book)
 
     def retire(self, box: BoxId) -> None:
-        """The Box goes when its job has ended."""
+        """Remove the Box when its job has ended."""
         self._retired[box] = None
 
     def go(self, box: BoxId) -> None:
@@ -92,7 +92,7 @@ class Draft:
         self._taken.pop(box, None)
 
     def come(self, box: BoxId) -> None:
-        """The Box stays, also if an earlier command of this turn removed it."""
+        """Keep the Box, also if an earlier command of this turn removed it."""
         self._gone.pop(box, None)
         self._retired.pop(box, None)
 
@@ -110,7 +110,7 @@ class Draft:
         inbox: Iterable[InboxEntry],
         events: Sequence[Event],
     ) -> Batch:
-        """Make the batch, in the order that the unique indexes need: ends, frees, begins."""
+        """Make the batch in the order that the unique indexes need: ends, freed Boxes, begins."""
         ended: list[WorkloadChange] = []
         going: list[WorkloadChange] = []
         for live in self._workloads.values():

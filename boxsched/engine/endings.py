@@ -1,4 +1,4 @@
-"""Attempts that begin and end: by report, at a time limit, or because the worker is silent."""
+"""Begin and end attempts: by report, at a time limit, or because the worker is silent."""
 
 import msgspec
 
@@ -11,8 +11,8 @@ from boxsched.protocol.reasons import ENDED_LOST, not_begun, waits_again
 from boxsched.scheduling import interface as core
 from boxsched.states import JOB_TRANSITIONS, JobMove, JobState, Result, State, moved
 
-ATTEMPTS_AT_MOST = 3  # of a job whose workers get lost
-BEGINNINGS_AT_MOST = 10  # of a job whose commands no worker could begin
+ATTEMPTS_AT_MOST = 3  # of a job, if its workers are lost
+BEGINNINGS_AT_MOST = 10  # of a job, if no worker can begin its commands
 assert ATTEMPTS_AT_MOST < BEGINNINGS_AT_MOST
 
 
@@ -36,7 +36,7 @@ def report(out: Outcomes, worker: WorkerId, said: JobStarted | JobFinished) -> N
         if job.started_at is None and job.id not in out.books.lost:
             _started(out, live, job)
         elif job.started_at is None:
-            job.started_at = out.now  # it gets another Box, unless its worker is back first
+            job.started_at = out.now  # it gets another Box, unless its worker returns first
             out.draft.job(job)
     elif said.not_begun:
         _not_begun(out, worker, live, job, said)
@@ -47,8 +47,8 @@ def report(out: Outcomes, worker: WorkerId, said: JobStarted | JobFinished) -> N
 def give_again(out: Outcomes, live: LiveWorkload, job: LiveJob, *, ended: bool) -> bool:
     """Let the job of a lost attempt wait for another Box.
 
-    Returns False where the job must end instead: it is being stopped, it is not a build's, or it
-    has been lost too often. ``ended``: the worker says that the attempt has ended.
+    Return False if the job must end instead: it is being stopped, it is not part of a build, or it
+    was lost too often. ``ended``: the worker reported the attempt's end.
     """
     if live.kind is not Kind.BUILD or job.attempt >= ATTEMPTS_AT_MOST or is_to_end(live, job):
         return False
@@ -60,12 +60,12 @@ def give_again(out: Outcomes, live: LiveWorkload, job: LiveJob, *, ended: bool) 
 def _not_begun(
     out: Outcomes, worker: WorkerId, live: LiveWorkload, job: LiveJob, said: JobFinished
 ) -> None:
-    """The worker could not begin the job's commands: another worker gets the job.
+    """Give the job to another worker, because this one could not begin its commands.
 
-    A deploy's job, too: none of its commands has run, so nothing runs twice. The worker gets no
-    more jobs until it says that it can begin them.
+    This also holds for deploys: no command has run, so nothing runs twice. The worker gets no more
+    jobs until it reports that it can begin them.
     """
-    problem = said.reason or "for a reason that it did not say"
+    problem = said.reason or "for an unknown reason"
     readiness.withdraw(out, worker, problem)
     if is_to_end(live, job):
         stopped = msgspec.structs.replace(said, result=Result.STOPPED, reason=None)
@@ -86,7 +86,7 @@ def is_to_end(live: LiveWorkload, job: LiveJob) -> bool:
 
 
 def _wait_again(out: Outcomes, live: LiveWorkload, job: LiveJob, ended: str | None) -> None:
-    """The job waits for another Box.
+    """Let the job wait for another Box.
 
     ``ended``: how its attempt ended, stored as the job's reason so that the next leader knows it;
     None: the attempt may still run.
@@ -101,7 +101,7 @@ def _wait_again(out: Outcomes, live: LiveWorkload, job: LiveJob, ended: str | No
 
 
 def lose_sight(out: Outcomes, live: LiveWorkload, job: LiveJob) -> None:
-    """The job is unknown from now on: it may be running or not."""
+    """Make the job unknown: it may be running or not."""
     job.state = moved(JOB_TRANSITIONS, job.state, JobMove.LOST_SIGHT)
     out.draft.job(job)
     out.news.job(live, job, "unknown")
@@ -113,7 +113,7 @@ def out_of_time(out: Outcomes, job: LiveJob) -> None:
     if found is None or found[1] is not job or job.state is JobState.FINISHED:
         return
     if job.id in out.books.lost:
-        return  # lost in this turn: its next attempt has a time limit of its own
+        return  # lost in this turn: its next attempt has another time limit
     live = found[0]
     limit = live.jobs[job_index(job.id)].timeout_seconds
     job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STOP_ASKED)
@@ -124,10 +124,10 @@ def out_of_time(out: Outcomes, job: LiveJob) -> None:
 
 
 def give_up(out: Outcomes, job: LiveJob) -> None:
-    """End a job whose worker is connected, was told to end it, and has not reported its end.
+    """End a job whose connected worker was told to end it, but has not reported its end.
 
-    The worker must connect again, and gets no job until then. What it should be running, which it
-    is told on connecting, does not contain this job.
+    The worker must connect again, and gets no job until then. The assignments that it gets on
+    connecting do not contain this job.
     """
     found = out.books.job(job.id)
     if found is None or found[1] is not job or job.state is not JobState.STOPPING:
@@ -136,7 +136,7 @@ def give_up(out: Outcomes, job: LiveJob) -> None:
     assert job.box is not None
     worker = out.books.boxes[job.box].worker
     out.hang_up(worker)
-    silent = "its worker did not say that it has ended"
+    silent = "its worker did not report its end"
     if job.reason is None:
         out.end(live, job, Result.STOPPED, f"stopped; {silent}")
     else:

@@ -1,4 +1,4 @@
-"""The engine's task: turns, one after the other, for as long as it leads its shard."""
+"""The engine's task: it runs turns, one after the other, while it leads its shard."""
 
 import asyncio
 import logging
@@ -11,17 +11,17 @@ from boxsched.engine import draining, pauses, turn
 from boxsched.engine.books import Books
 from boxsched.engine.caution import COMMANDS_A_TURN, said, set_aside
 from boxsched.engine.decided import Decided
-from boxsched.engine.direct import Said
+from boxsched.engine.direct import WaitingReports
 from boxsched.engine.draft import Draft
 from boxsched.engine.entries import read
 from boxsched.engine.intake import Intake
 from boxsched.engine.limits import Deadlines
 from boxsched.engine.loading import Loading
-from boxsched.engine.lookout import Lookout
 from boxsched.engine.news import News
 from boxsched.engine.outcomes import Outcomes
 from boxsched.engine.stages import Stages
 from boxsched.engine.tally import Counters, Tally
+from boxsched.engine.worker_monitor import WorkerMonitor
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox
@@ -32,8 +32,8 @@ from boxsched.store.store import Store
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.5  # before the next try, while the store is away
-LEVEL_AT_MOST = 256  # busy Boxes: a larger level is read apart, and once for several batches
-POLL_SECONDS = 0.2  # a wake-up can be lost; the inbox cannot
+LEVEL_AT_MOST = 256  # busy Boxes: with more, the level is read separately, once for several batches
+POLL_SECONDS = 0.2  # interval of reading the inbox, because a wake-up can be lost
 
 
 class Engine:
@@ -79,21 +79,22 @@ class Engine:
         self._due = due
         self._local = local
         self._awake = asyncio.Event()
-        self._unsettled = True  # since the books were loaded
+        self._unsettled = True  # no turn has run since the books were loaded
         self._intake = Intake(store, shard)
         self._epoch = 0
         self._batch = 0
-        self._in_epoch = False  # the epoch is this engine's, as far as it knows
+        self._in_epoch = False  # whether the epoch is this engine's, as far as it knows
         self._deadlines = Deadlines(stop_grace)
-        self._lookout = Lookout(store, shard, clock, self._deadlines, alive, lost_after)
+        self._monitor = WorkerMonitor(store, shard, clock, self._deadlines, alive, lost_after)
         self.books: Books | None = None  # None while the shard is not loaded
-        self._decided: Decided | None = None  # by a turn, and not wholly done yet
-        self.in_doubt = False  # the books hold what may not be in the store
+        # the decisions of a turn that are not completely processed yet
+        self._decided: Decided | None = None
+        self.in_doubt = False  # the books contain changes that may not be in the store
         self.counters = counters
         self._tally = Tally(clock, counters, stages)
 
     def wake(self) -> None:
-        """Take a turn soon: there may be something in the inbox."""
+        """Take a turn soon, because the inbox may have new entries."""
         self._awake.set()
 
     def report(self, command: inbox.Reports) -> asyncio.Future[None] | None:
@@ -113,7 +114,7 @@ class Engine:
         return self.books is not None
 
     async def run(self) -> None:
-        """Take turns as long as it may lead, also while the store is away at times."""
+        """Take turns while it may lead; continue after outages of the store."""
         try:
             while self._may_lead():
                 try:
@@ -157,8 +158,8 @@ class Engine:
     async def load(self) -> None:
         """Lead the shard: raise its epoch, and fill the books from the store.
 
-        A load that fails, or that a change of settings asks for, keeps the epoch: it is raised
-        again only where another one may have raised it.
+        If a load fails, or is made for a change of settings, the epoch stays. It is raised again
+        only if another node may have raised it.
         """
         if not self._in_epoch:
             self._epoch = await self._store.raise_epoch(self._shard, self._node)
@@ -168,11 +169,11 @@ class Engine:
         state = loading.state
         assert state is not None
         if state.epoch != self._epoch:
-            raise Fenced("another leads the shard by now")
+            raise Fenced("another node leads the shard now")
         books = loading.finish()
         self._batch = state.batch
         self._clock.not_before(books.latest)
-        self._lookout.begin(state, books)
+        self._monitor.begin(state, books)
         self.books = books
         self._unsettled = True
         self.counters.loads += 1
@@ -186,9 +187,9 @@ class Engine:
         self._notify({worker: books.places.get(worker, "") for worker in books.workers}, None)
 
     async def turn(self) -> bool:
-        """One turn, or the rest of one; False where there was nothing to do.
+        """Run a turn, or the rest of one. Return False if there was nothing to do.
 
-        Raises StoreAway: what was decided then waits for the next call.
+        After StoreAway, the decisions wait for the next call.
         """
         if self._decided is None and not await self._begin():
             return self._intake.caution.goes_on
@@ -204,18 +205,18 @@ class Engine:
         return True
 
     async def _begin(self) -> bool:
-        """Read what is new, and decide; False where there is nothing to commit."""
+        """Read new entries and decide. Return False if there is nothing to commit."""
         assert self.books is not None
         if not self._intake.has_read_ahead:
             self._awake.clear()
         try:
             if self._deadlines.are_due(self._clock.monotonic()):
-                await self._lookout.let_others_write()
+                await self._monitor.let_others_write()
             entries = await self._intake.commands(settled=not self._unsettled)
             resolves = any(entry.kind == inbox.RESOLVE for entry in entries)
-            sights = await self._lookout.look(self.books, at_once=resolves)
+            sights = await self._monitor.look(self.books, at_once=resolves)
         except StoreAway:
-            self._lookout.held_up = True
+            self._monitor.held_up = True
             raise
         now = max(self._clock.now(), self.books.latest)
         overdue = self._deadlines.overdue(self.books, self._clock.monotonic())
@@ -240,7 +241,7 @@ class Engine:
         if not taken.entries and out.draft.empty and not out.news.events:
             self._went_well(taken.entries)
             for each in reports:
-                each.done()  # they changed nothing
+                each.done()  # these reports changed nothing
             return bool(reports)
         drafted = out.draft.batch(
             self._shard, self._epoch, self._batch, taken.entries, out.news.events
@@ -259,19 +260,21 @@ class Engine:
         self,
         error: Exception,
         entries: Sequence[InboxEntry],
-        reports: Sequence[Said],
+        reports: Sequence[WaitingReports],
         now: float,
         *,
         alone: bool,
     ) -> None:
-        """A turn raised: load the shard again; set the command aside that is known as the cause."""
+        """After a turn that raised, load the shard again, and set aside the command that caused it,
+        if known.
+        """
         books = self.books
         assert books is not None
         self._intake.fail(reports, self._clock.monotonic())
-        self._drop()  # the books are changed by half
+        self._drop()  # the books are only partly changed
         if await self._store.batch_number(self._shard) != (self._epoch, self._batch):
-            # The database went on with another history, without batches that the books have.
-            raise Fenced("the books are of another history") from error
+            # The database has another history, without batches that are in the books.
+            raise Fenced("the books belong to another history") from error
         if reports and not entries:
             log.error("shard %s: a turn of reports raised", self._shard, exc_info=error)
             return
@@ -292,7 +295,7 @@ class Engine:
         try:
             await self._store.commit(batch)
         except OutcomeUnknown:
-            self._in_epoch = False  # else it might come late, and be taken for the next batch
+            self._in_epoch = False  # otherwise a late write might be taken for the next batch
             raise
         self._batch += 1
         self.counters.set_aside += 1
@@ -328,23 +331,24 @@ class Engine:
                 each.done()
             self._act(decided, self._clock.monotonic() - began)
         if connections := (*decided.sights.connections, *out.hung_up.values()):
-            # Each must connect again and say what it has, also a worker that was only slow.
+            # Each worker must connect again and report its jobs, also one that was only slow.
             await self._store.disconnect_workers(connections)
         self._decided = None
         for command in decided.taken.commands:
             if isinstance(command, inbox.BoxesSet):
                 worker = WorkerId(command.worker)
-                if command.connection == out.books.connections.get(worker):  # not a late word
-                    self._lookout.connected(worker)
+                # not a late command of an earlier connection
+                if command.connection == out.books.connections.get(worker):
+                    self._monitor.connected(worker)
             elif isinstance(command, inbox.Reload):
-                self.books = None  # loaded anew before the next turn
+                self.books = None  # loaded again before the next turn
 
     async def _is_there(self, batch: Batch) -> bool:
         """Only this engine writes in its epoch, and one batch at a time."""
         return await self._store.batch_number(self._shard) == (batch.epoch, batch.batch + 1)
 
     def _act(self, decided: Decided, commit_seconds: float) -> None:
-        """The batch is committed: publish its events and tell the workers."""
+        """Publish the events of the committed batch, and notify the workers."""
         out, batch = decided.outcomes, decided.batch
         assert self.books is not None
         now = self._clock.monotonic()
@@ -366,7 +370,7 @@ class Engine:
     async def _sleep(self, seconds: float) -> None:
         """Sleep until ``wake`` is called, at most this long."""
         try:
-            # Not wait_for: in Python 3.11 it loses a cancellation that comes with the wake-up.
+            # Not wait_for: in Python 3.11 it loses a cancellation that arrives with the wake-up.
             async with asyncio.timeout(seconds):
                 await self._awake.wait()
         except TimeoutError:
@@ -377,4 +381,4 @@ def _log_problem(worker: str, problem: str | None) -> None:
     if problem is None:
         log.info("worker %s can begin jobs again", worker)
     else:
-        log.warning("worker %s can begin no jobs, and gets none until it can: %s", worker, problem)
+        log.warning("worker %s cannot begin jobs, and gets none until it can: %s", worker, problem)

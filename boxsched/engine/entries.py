@@ -1,4 +1,4 @@
-"""Decode inbox entries to commands, as many as one turn takes."""
+"""Decode inbox entries into commands, as many as one turn takes."""
 
 import logging
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ from boxsched.engine.caution import said
 from boxsched.protocol import inbox
 from boxsched.protocol.batches import InboxEntry
 
-JOBS_A_TURN = 1_000  # a turn holds the event loop: tens of milliseconds at the most
+# a turn blocks the event loop, with this limit for at most tens of milliseconds
+JOBS_A_TURN = 1_000
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 class Taken:
     """The entries of one turn, and their commands.
 
-    ``unreadable`` entries, with their errors, are set aside: they are kept, and delay nothing.
+    ``unreadable``: entries with their errors. They are set aside, so that they delay nothing.
     """
 
     entries: Sequence[InboxEntry]
@@ -49,7 +50,7 @@ def read(entries: Sequence[InboxEntry]) -> Taken:
 
 
 def _weight(command: inbox.Command) -> int:
-    """In jobs, about."""
+    """Return the approximate cost of a command, in jobs."""
     if isinstance(command, inbox.Submit):
         return len(command.jobs)
     return max(1, len(command.boxes)) if isinstance(command, inbox.BoxesSet) else 1

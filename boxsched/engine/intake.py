@@ -1,43 +1,43 @@
-"""What waits for the engine's next turn: commands in the inbox, and reports told in memory."""
+"""Input of the engine's next turn: commands in the inbox, and reports in memory."""
 
 import asyncio
 from collections.abc import Sequence
 
 from boxsched.engine.caution import Caution
-from boxsched.engine.direct import Direct, Said
+from boxsched.engine.direct import Direct, WaitingReports
 from boxsched.protocol.batches import InboxEntry
 from boxsched.protocol.inbox import Reports
 from boxsched.store.store import Store
 
 
 class Intake:
-    """``caution`` says how many commands a turn takes. Seconds are monotonic."""
+    """``caution`` limits how many commands a turn takes. Times are in monotonic seconds."""
 
     def __init__(self, store: Store, shard: int) -> None:
         self._store = store
         self._shard = shard
         self.caution = Caution()
         self._direct = Direct()
-        self._ahead: list[InboxEntry] = []  # of the inbox, as it was behind the last commit
+        self._ahead: list[InboxEntry] = []  # the oldest entries of the inbox after the last commit
 
     @property
     def has_read_ahead(self) -> bool:
-        """Whether there are commands to be taken without a read."""
+        """Whether commands are available without a read."""
         return bool(self._ahead)
 
     def read_ahead(self, entries: Sequence[InboxEntry]) -> None:
-        """These are the oldest commands behind the last commit."""
+        """Set the oldest commands after the last commit."""
         self._ahead = list(entries)
 
     def report(self, command: Reports, now: float) -> asyncio.Future[None] | None:
-        """None where reports are to come through the inbox."""
+        """Take reports in memory. Return None if they must go through the inbox."""
         return None if self.caution.goes_on else self._direct.say(command, now)
 
     async def commands(self, *, settled: bool) -> list[InboxEntry]:
-        """The oldest commands, as many as the next turn may take. Raises StoreAway.
+        """Return the oldest commands, as many as the next turn may take. Raises StoreAway.
 
-        Where reports wait in memory and the database is in this process, the inbox is not read for
-        them: their batch reads it with its commit.
+        If reports wait in memory and the database is in this process, the inbox is not read now:
+        the commit of their batch reads it.
         """
         limit = self.caution.at_most(settled=settled)
         entries, self._ahead = self._ahead[:limit], []
@@ -49,14 +49,14 @@ class Intake:
             self.caution.nothing_waits()
         return entries
 
-    def reports(self, *, settled: bool) -> list[Said]:
-        """None in a cautious turn, which looks for a command that raises."""
+    def reports(self, *, settled: bool) -> list[WaitingReports]:
+        """Return the reports of the next turn; none while a command that raises is searched."""
         return self._direct.take() if self._takes_reports(settled) else []
 
     def _takes_reports(self, settled: bool) -> bool:
         return settled and not self.caution.goes_on
 
-    def fail(self, reports: Sequence[Said], now: float) -> None:
+    def fail(self, reports: Sequence[WaitingReports], now: float) -> None:
         """Fail these reports after a turn with them raised an error.
 
         They arrive again through the inbox, where the report that causes the error is found.
@@ -67,6 +67,6 @@ class Intake:
             each.failed()
 
     def drop(self) -> None:
-        """Drop everything, because the books are gone: workers repeat their reports."""
+        """Drop everything, because the books were dropped; workers repeat their reports."""
         self._direct.drop()
         self._ahead = []

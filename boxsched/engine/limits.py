@@ -1,14 +1,15 @@
-"""When jobs are over their time limits, by this node's own monotonic clock.
+"""Find jobs that exceed their time limits, by this node's own monotonic clock.
 
-A worker ends its jobs at their time limits by itself; the engine is there for one that does not. It
-counts only time that this node has seen pass: from the report that the job began, or, after a load,
-from the load. A time in the store was written by another clock, which may have been an hour off, so
-no difference to one decides anything. A takeover therefore gives a job more time here, never less.
+A worker ends its jobs at their time limits itself; the engine handles workers that do not. It
+counts only time that this node has measured: from the report that the job began, or, after a load,
+from the load. Times in the store were written by other clocks, which may have been wrong by an
+hour, so differences to them decide nothing. After a takeover a job therefore has more time here,
+never less.
 
-A job that does not begin at all has as long to begin as it would have to end. A job over its limit
-is stopped by the engine. A job that was stopped, for that or by a person, must end within the grace
-of a stop; if its worker is heard from and does not report the end, the engine ends the job. A
-worker that is silent is another matter (``absence``).
+A job may take as long to begin as it may run. The engine stops a job that exceeds its limit. A job
+that is being stopped, for this or by a person, must end within the grace of a stop. If its worker
+sends heartbeats but does not report the end, the engine ends the job. Silent workers are handled by
+``absence``.
 """
 
 import enum
@@ -21,11 +22,11 @@ from boxsched.model import JobId, job_index, job_workload
 from boxsched.protocol.timing import UNKNOWN_AFTER_SECONDS
 from boxsched.states import JobState
 
-# Beside the grace of a stop:
+# In addition to the grace of a stop:
 BEGIN_SLACK_SECONDS = 30.0  # for a busy worker to prepare a job
 END_SLACK_SECONDS = 5.0  # for a worker to report that it ended a job; a later report still counts
-# For a stopped job to end. A worker that fell silent must be known to be silent before that, and an
-# agent needs time for a job whose supervisor does nothing (``worker.lookout``).
+# For a stopped job to end. This must be longer than the time after which a worker counts as silent,
+# and than an agent needs for a job whose supervisor does not react.
 GIVE_UP_SLACK_SECONDS = 25.0
 assert GIVE_UP_SLACK_SECONDS > UNKNOWN_AFTER_SECONDS
 BACK_LOOK_SECONDS = 5.0
@@ -33,12 +34,12 @@ KEPT = 1_000  # deadlines of ended jobs
 
 
 class Due(enum.IntEnum):
-    """What must have happened to a job by a deadline."""
+    """What must have happened to a job at its deadline."""
 
     BEGIN = 1
     END = 2
     BE_ENDED = 3  # its worker was told to end it
-    BE_BACK = 4  # its worker is away; once it is back, the job has all of its time again
+    BE_BACK = 4  # its worker is away; when it is back, the job has its full time again
 
 
 @attrs.frozen
@@ -58,16 +59,16 @@ NOTHING_OVERDUE = Overdue()
 class Deadlines:
     """The deadlines of running jobs. ``now`` is in monotonic seconds.
 
-    To end a job takes a worker its grace: ``stop_grace`` seconds, or what it said if that is more.
+    A worker may take ``stop_grace`` seconds to end a job, or the longer time that it announced.
     """
 
     def __init__(self, stop_grace: float) -> None:
         self._stop_grace = stop_grace
         self._heap: list[tuple[float, JobId, int, Due]] = []  # (when, job, attempt, what)
-        self._left_out = 0.0  # seconds that count for no job; what the heap says is without them
+        self._left_out = 0.0  # seconds that do not count; the times in the heap do not include them
 
     def begin(self, books: Books, now: float) -> None:
-        """Start every limit now, as the books were loaded."""
+        """Start every limit now, because the books were just loaded."""
         now -= self._left_out
         self._heap = [
             self._deadline(books, job, now)

@@ -1,4 +1,4 @@
-"""A shard's books, filled from the store."""
+"""Fill a shard's books from the store."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -40,15 +40,15 @@ log = logging.getLogger(__name__)
 # The worker of a Box that is not in the store.
 NOBODY = WorkerId(0)
 
-# For a shard that has no organization yet: nothing ever happens in it.
+# For a shard without an organization, in which nothing happens.
 NO_ORGANIZATION = Organization(0, "", Policy.BACKFILL, None, None)
 
-_ASKED = len(SubmitJob.__struct_fields__)  # of a LoadedJob, the first fields
+_ASKED = len(SubmitJob.__struct_fields__)  # the first fields of a LoadedJob
 _Asked = tuple[tuple[Any, ...], ...]
 
 
 def graces(pulses: Sequence[Pulse]) -> dict[WorkerId, float]:
-    """The seconds that each worker gives a job to end, for workers that say so."""
+    """Return the seconds that each worker gives a job to end, for workers that report it."""
     return {one.worker: one.stop_grace for one in pulses if one.stop_grace is not None}
 
 
@@ -58,7 +58,7 @@ class Loading:
     def __init__(self) -> None:
         self.state: ShardState | None = None
         self.books = Books(NO_ORGANIZATION)
-        # By what jobs ask for: a hundred thousand workloads have few different jobs.
+        # Shared by equal jobs: 100,000 workloads have few different jobs.
         self._known: dict[_Asked, tuple[tuple[SubmitJob, ...], tuple[JobAsk, ...]]] = {}
 
     def begin(self, state: ShardState) -> None:
@@ -114,7 +114,7 @@ class Loading:
 
 
 def _taken_apart(core: Scheduler, live: dict[WorkloadId, LiveWorkload]) -> Iterator[None]:
-    """Free books that are no longer used, APART_AT_ONCE workloads a step."""
+    """Free books that are no longer used, APART_AT_ONCE workloads in each step."""
     while live:
         for _ in range(min(APART_AT_ONCE, len(live))):
             live.popitem()
@@ -124,7 +124,7 @@ def _taken_apart(core: Scheduler, live: dict[WorkloadId, LiveWorkload]) -> Itera
 
 def _add_box(books: Books, box: Box) -> None:
     if box.retired and box.job is None:
-        return  # registered, and not announced by its worker yet
+        return  # registered, but not announced by its worker yet
     books.add_box(
         BoxBook(box.id, box.worker, box.job, box.last_project, box.last_branch, box.freed_at)
     )
@@ -182,7 +182,7 @@ def _is_missing(books: Books, box: BoxId | None) -> bool:
 def _stand_in(books: Books, job: LiveJob, box_type: str) -> None:
     """Add a Box for a job whose Box is not in the store.
 
-    This is an error in the store. It costs this job; without it, no node could load the shard.
+    This is an error in the store. The job is lost, but otherwise no node could load the shard.
     """
     assert job.box is not None
     log.error("job %s is on Box %d, which is not in the store: it is lost", job.id, job.box)

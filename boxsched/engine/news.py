@@ -13,21 +13,21 @@ from boxsched.protocol.inbox import Resolve, Submit
 from boxsched.protocol.shards import Pause
 
 _encode = msgspec.json.Encoder().encode
-MESSAGE_CHARACTERS = 500  # of a commit's message, in an event; the workload has all of it
+MESSAGE_CHARACTERS = 500  # of a commit's message in an event; the workload has the whole message
 
 PAYLOAD_CHARACTERS = 10_000
 SUBMIT = "submit"  # the kind of a command that registers a workload
 
 
 def rfc3339(time: float) -> str:
-    """A time as the API shows it: RFC 3339 in UTC, with microseconds."""
+    """Format a time like the API: RFC 3339 in UTC, with microseconds."""
     return datetime.fromtimestamp(time, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 class News:
     """The events of one batch, in the order in which they happened.
 
-    ``notices``: the events that targets of their projects may ask for.
+    ``notices``: the events for notifications to projects' targets.
     """
 
     def __init__(self, books: Books, now: float) -> None:
@@ -57,7 +57,7 @@ class News:
         self._workload(live, "workload.queued", state="queued", queued_at=self._at)
 
     def commit(self, live: LiveWorkload) -> None:
-        """The workload's commit was found."""
+        """Record that the workload's commit was found."""
         self._workload(live, "workload.commit", commit=live.commit)
 
     def started(self, live: LiveWorkload, boxes: list[str], warm: int) -> None:
@@ -113,7 +113,7 @@ class News:
         )
 
     def resolved(self, live: LiveWorkload, job: LiveJob, command: Resolve) -> None:
-        """An operator decided on a job whose worker is away; its events follow."""
+        """Record an operator's decision about a job on an absent worker; its events follow."""
         self._workload(
             live,
             "job.resolved",
@@ -128,22 +128,22 @@ class News:
         )
 
     def planned(self, live: LiveWorkload) -> None:
-        """The jobs of the build were read."""
+        """Record that the jobs of the build were read."""
         self._workload(live, "workload.planned", boxes=len(live.jobs), commit=live.commit)
 
     def prioritized(self, live: LiveWorkload, by: str, note: str) -> None:
         self._workload(live, "workload.prioritized", priority=live.priority, by=by, note=note)
 
     def spared(self, live: LiveWorkload) -> None:
-        """No strategy cancels or stops the build any more."""
+        """Record that no strategy cancels or stops the build any more."""
         self._workload(live, "workload.spared", spared=True)
 
     def paused(self, pause: Pause) -> None:
-        """A pause begins, or replaces the one of its name."""
+        """Record that a pause begins, or replaces the one of its name."""
         self._pause("pause.set", pause, pause.by, note=pause.note, automatic=pause.automatic)
 
     def resumed(self, pause: Pause, by: str | None) -> None:
-        """``by``: who ended the pause; None: it had an end."""
+        """Record that a pause ended. ``by``: who ended it; None: it ended at its set time."""
         self._pause("pause.ended", pause, by)
 
     def _pause(self, type_: str, pause: Pause, by: str | None, **values: Any) -> None:
@@ -173,7 +173,7 @@ class News:
         self._add(f"project.{what}", project=name)
 
     def set_aside(self, entry: InboxEntry, error: str) -> None:
-        """A command was taken out of the inbox without effect; the store keeps it.
+        """Record that a command was set aside without effect; the store keeps it.
 
         If the command was a submission, its workload has ended.
         """
@@ -195,7 +195,7 @@ class News:
             self.notices.append(Notice(entry.workload, "workload.finished", self._now))
 
     def _capacity(self) -> dict[str, int]:
-        """The Box counts; without ``away`` and ``away_busy`` if no Box is away."""
+        """Return the Box counts; without ``away`` and ``away_busy`` if no Box is away."""
         now = capacity(self._books.core)
         counts = {"total": now.total, "busy": now.busy}
         return {**counts, "away": now.away, "away_busy": now.away_busy} if now.away else counts

@@ -1,8 +1,8 @@
-"""Writes the decisions of a turn into the books, and into the rows and events of one batch.
+"""Apply the decisions of a turn to the books, and to the rows and events of one batch.
 
 Its input is decisions of the core (``decide``) and attempts that have ended (``finish``). Each
-leads to the other: an attempt that ends lets the core decide, and a decision to stop a workload
-ends attempts that no worker runs any more. So both are in this module.
+causes the other: after an attempt ends the core decides, and a decision to stop a workload ends
+attempts that no worker runs any more. So both are in this module.
 """
 
 from collections.abc import Iterable
@@ -55,18 +55,19 @@ class Outcomes:
         self.draft = Draft(now)
         self.news = News(books, now)
         self.to_notify: set[WorkerId] = set()  # workers that have something to look up
-        # To be logged: why workers can begin no jobs; None: they can again.
+        # To be logged: why workers cannot begin jobs; None: they can again.
         self.problems: dict[WorkerId, str | None] = {}
-        self.timed: list[LiveJob] = []  # assigned, begun or stopped: their deadlines run now
-        self.hung_up: dict[WorkerId, WorkerConnection] = {}  # workers that are to connect anew
+        # jobs that were assigned, begun or stopped: their deadlines start now
+        self.timed: list[LiveJob] = []
+        self.hung_up: dict[WorkerId, WorkerConnection] = {}  # workers that must connect again
         self.queued_seconds: list[float] = []  # how long each admitted workload was queued
-        self.ran_seconds = 0.0  # of all jobs that ended, as measured
+        self.ran_seconds = 0.0  # measured total of all ended jobs
         self.asked_by = ""  # who asked for the stop that is being applied
-        self.note = ""  # on what is asked
+        self.note = ""  # the note of the current request
         self.plan_reason: str | None = None  # why the jobs of a build could not be read
-        self.unplanned = False  # whether a build was registered whose jobs are to be read
+        self.unplanned = False  # whether a build was registered whose jobs must be read
         self.settings_changed = False  # whether a project was set or deleted
-        self.strategy = ""  # what the workload that is being registered does to earlier ones
+        self.strategy = ""  # the cancellation strategy of the workload that is being registered
 
     def decide(self, event: core.Event) -> None:
         self.carry_out(self.books.core.apply(event, self.now))
@@ -203,7 +204,9 @@ class Outcomes:
         self._end(live, result, None)
 
     def _passed(self, live: LiveWorkload) -> None:
-        """A deploy is live now; a build is due on the servers that follow its branch."""
+        """Record a passed deploy as live, or a passed build as due on the servers that follow its
+        branch.
+        """
         if live.kind is Kind.DEPLOY and live.server is not None:
             self.draft.live(Live(live.project, live.server, live.id))
         elif live.kind is Kind.BUILD and live.branch is not None:
@@ -218,7 +221,7 @@ class Outcomes:
             self._never_runs(live, workload_text(decision.by), why)
 
     def _plan_failed(self, live: LiveWorkload) -> None:
-        """Its jobs could not be read, or are more than its limits allow: it never runs."""
+        """End a build whose jobs could not be read or exceed its limits: it never runs."""
         live.reason = self.plan_reason or causes.refused(len(live.jobs))
         live.state = moved(TRANSITIONS, live.state, Move.PLAN_FAILED)
         self._cancel_jobs(live, live.reason)
@@ -325,7 +328,7 @@ class Outcomes:
         self.decide(core.BoxesAway(self.books.box_ids(worker)))
 
     def free_anew(self, boxes: Iterable[BoxId]) -> None:
-        """Put a returning worker's Boxes without jobs behind all other free Boxes."""
+        """Put the free Boxes of a returning worker at the end of the order of free Boxes."""
         for box in boxes:
             book = self.books.boxes[box]
             if book.job is None:

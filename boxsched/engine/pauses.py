@@ -1,4 +1,4 @@
-"""Pauses, and other priorities: what people ask of workloads that wait."""
+"""Apply pauses and changed priorities to waiting workloads."""
 
 from boxsched.engine.books import Books
 from boxsched.engine.outcomes import Outcomes
@@ -10,7 +10,7 @@ from boxsched.scheduling import interface as core
 
 
 def event(pause: Pause) -> core.Pause:
-    """The pause as the core takes it."""
+    """Return the core's event for the pause."""
     lane = None
     if pause.server is not None and pause.project is not None:
         lane = lane_key(Kind.DEPLOY, pause.project, None, None, pause.server)
@@ -36,7 +36,7 @@ def end(out: Outcomes, command: PauseEnded) -> None:
 
 
 def over(books: Books, now: float) -> list[Pause]:
-    """The pauses that end by themselves by now."""
+    """Return the pauses whose end time has come."""
     return [p for p in books.pauses.values() if p.until is not None and p.until <= now]
 
 

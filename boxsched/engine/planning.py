@@ -1,4 +1,4 @@
-"""The jobs of a build that was submitted without them, once they were read."""
+"""Add the jobs of a build that was submitted without them, after they were read."""
 
 from boxsched.engine.books import LiveJob
 from boxsched.engine.outcomes import Outcomes
@@ -26,7 +26,7 @@ def planned(out: Outcomes, command: Planned) -> None:
 
 
 def _never_run(out: Outcomes, command: Planned) -> None:
-    """The build ended while its jobs were read: the store has them, and they end, too."""
+    """End the stored jobs of a build that ended while they were read."""
     for index in range(len(command.jobs or ())):
         id_ = job_id(WorkloadId(command.workload), index)
         job = LiveJob(id_, JobState.FINISHED, None, 0, None, Result.CANCELED)

@@ -1,11 +1,13 @@
-"""Workers that can begin no jobs: the disk is full, git is missing, memory ran out.
+"""Workers that cannot begin jobs: the disk is full, git is missing, no memory is left.
 
-A worker says so with each heartbeat, and in the report of a job whose commands it could not begin.
-Its Boxes are withdrawn: they get no job, and the jobs on them go on. The worker checks whether it
-can begin jobs again; its first heartbeat that says so gives its Boxes back.
+A worker reports this with each heartbeat, and in the report of a job whose commands it could not
+begin. Its Boxes are withdrawn: they get no new job, and the jobs on them continue. The worker
+checks whether it can begin jobs again. Its first heartbeat without a problem makes its Boxes usable
+again.
 
-A report withdraws the Boxes in its own turn, so that no other job meets the same problem. After
-that the worker's row decides (``Sights.problems``): it has the problem before the report comes.
+A report withdraws the Boxes in the same turn, so that no other job meets the problem. After that
+the worker's row decides (``Sights.problems``), which contains the problem before the report
+arrives.
 """
 
 from boxsched.engine.outcomes import Outcomes
@@ -15,7 +17,7 @@ from boxsched.scheduling import interface as core
 
 
 def apply(out: Outcomes, sights: Sights) -> None:
-    """Apply what the workers' rows say, if it has changed."""
+    """Apply the problems in the workers' rows, if they have changed."""
     if sights.problems is None:
         return
     for worker in list(out.books.problems):
@@ -36,7 +38,7 @@ def connected(out: Outcomes, worker: WorkerId, problem: str | None) -> None:
 
 
 def withdraw(out: Outcomes, worker: WorkerId, problem: str) -> None:
-    """Give the worker's Boxes no job from now on."""
+    """Withdraw the worker's Boxes: they get no more jobs."""
     books = out.books
     if books.problems.get(worker) == problem:
         return
@@ -48,7 +50,7 @@ def withdraw(out: Outcomes, worker: WorkerId, problem: str) -> None:
 
 
 def give_back(out: Outcomes, worker: WorkerId) -> None:
-    """Make the worker's Boxes free again, behind all that were free before."""
+    """Make the worker's Boxes free again, at the end of the order of free Boxes."""
     boxes = out.books.box_ids(worker)
     out.free_anew([box for box in boxes if out.books.core.boxes[box].away])
     out.decide(core.BoxesBack(boxes))

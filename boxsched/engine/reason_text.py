@@ -1,4 +1,4 @@
-"""The core's reasons as sentences for users."""
+"""Turn the core's reasons into sentences for users."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ from boxsched.states import State
 
 
 def phrase(books: Books, reason: Reason, absent: Absences) -> str:
-    """The reason as a sentence. ``absent``: the result of ``capacity.absences``."""
+    """Return the reason as a sentence. ``absent``: the result of ``capacity.absences``."""
     if not isinstance(reason, WaitsForLane | AwaitsPlan | Paused | Runs) and nobody_there(
         books, absent
     ):
@@ -63,7 +63,7 @@ def phrase(books: Books, reason: Reason, absent: Absences) -> str:
         case BehindReservation(head, at, by_limit):
             delays = f"Would fit now, but would delay {_named(books, head)}"
             if any(pool.away for pool, _ in books.core.workloads[head].ask.needs):
-                return f"{delays}."  # its time may rest on jobs that nobody hears of
+                return f"{delays}."  # its time may depend on jobs of absent workers
             starts = f"{delays}, which is to start by {said_time(at)}"
             if by_limit:
                 return f"{starts} and waits too long already: time limits count, not usual times."

@@ -1,8 +1,8 @@
-"""An operator decides on a job whose worker is away: it passed, it failed, or run it again.
+"""Apply an operator's decision about a job on an absent worker: passed, failed, or run it again.
 
-The decision carries the lease token that the operator saw: if the job has another attempt or has
-ended since, it changes nothing. After it, the old token changes nothing either: when the worker is
-back, it is told to stop the old attempt, and its late result is refused.
+The decision contains the lease token that the operator saw. If the job has ended or has another
+attempt since then, the decision changes nothing. Afterwards the old token has no effect: when the
+worker is back, it must stop the old attempt, and its late result is refused.
 
 ``again`` frees the job's Box as soon as another one of its type is free (or its worker is back).
 Until then the job waits as ``unknown`` with the reason AGAIN, which tells the next leader.

@@ -1,4 +1,4 @@
-"""Sentences about jobs whose worker is away, and what a person can do about them."""
+"""Sentences about jobs on absent workers, and what a person can do about them."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ NAMES_AT_MOST = 3
 
 
 def unseen(books: Books, live: LiveWorkload) -> Sequence[LiveJob]:
-    """The workload's jobs whose state is not known."""
+    """Return the workload's jobs whose state is not known."""
     stopping = live.state is State.STOPPING
     return [
         job
@@ -22,18 +22,18 @@ def unseen(books: Books, live: LiveWorkload) -> Sequence[LiveJob]:
 
 
 def unbegun(live: LiveWorkload) -> Sequence[LiveJob]:
-    """Jobs that a worker could not begin, and that wait for another Box."""
+    """Return the jobs that a worker could not begin and that wait for another Box."""
     return [job for job in live.running or () if is_not_begun(job.reason)]
 
 
 def waits_for_another(jobs: Sequence[LiveJob]) -> str:
-    """The sentence of a workload with such jobs."""
+    """Return the sentence for a workload with such jobs."""
     more = f", and {len(jobs) - 1} more wait" if len(jobs) > 1 else ""
     return f"A job waits for another Box{more}: {without_wait(jobs[0].reason)}."
 
 
 def worker_away(books: Books, live: LiveWorkload, jobs: Sequence[LiveJob]) -> str:
-    """The sentence of a workload with such jobs."""
+    """Return the sentence for a workload with jobs on absent workers."""
     said = f"{len(jobs)} jobs is" if len(jobs) > 1 else "a job is"
     text = f"Its worker{_names(books, jobs)} is away: the state of {said} unknown."
     return f"{text} {what_to_do(live, jobs)}".rstrip()
@@ -50,13 +50,13 @@ def lane_blocked(books: Books, first: LiveWorkload, named: str) -> str | None:
 
 
 def what_to_do(live: LiveWorkload, jobs: Sequence[LiveJob]) -> str:
-    """What a person can do; nothing for a build, which gets another Box by itself."""
+    """Return what a person can do; empty for a build, which gets another Box automatically."""
     if live.kind is Kind.BUILD:
         return ""
     more = f" (and {len(jobs) - 1} more)" if len(jobs) > 1 else ""
     results = "passed|failed" if live.state is State.STOPPING else "passed|failed|again"
     return (
-        "If the worker will not come back, say what became of it: "
+        "If the worker will not return, set the job's result: "
         f"`boxsched resolve {job_text(jobs[0].id)} {results}`{more}."
     )
 

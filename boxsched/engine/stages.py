@@ -6,13 +6,13 @@ from boxsched.model import WorkloadId
 
 STAGES: Mapping[str, str] = {
     "submit": "a submission, until it is durable",
-    "inbox": "a durable submission, until the leader takes it up",
+    "inbox": "a durable submission, until the leader processes it",
     "queue": "a registered workload, until it is admitted",
     "decide": "the leader's decision",
     "commit": "the commit of the decision",
-    "tell": "an assigned job, until its worker takes it up",
-    "run": "a job, from its begin to its end, as its supervisor measured it",
-    "report": "a report, until the leader takes it up",
+    "tell": "an assigned job, until its worker receives it",
+    "run": "a job, from its start to its end, as its supervisor measured it",
+    "report": "a report, until the leader processes it",
 }
 STORED_AT_MOST = 10_000  # submissions whose time in the inbox is being measured
 

@@ -1,4 +1,4 @@
-"""What an engine counts of its committed turns, for ``/metrics`` and ``boxsched bench``."""
+"""Count an engine's committed turns, for ``/metrics`` and ``boxsched bench``."""
 
 import attrs
 
@@ -11,7 +11,7 @@ from boxsched.protocol import inbox
 
 @attrs.define
 class Counters:
-    """What ``/metrics`` shows of the engine."""
+    """The engine's counters in ``/metrics``."""
 
     turns: int = 0
     commands: int = 0
@@ -20,22 +20,22 @@ class Counters:
     finished: int = 0
     loads: int = 0
     fenced: int = 0  # stale writes that the store refused
-    set_aside: int = 0  # commands that raised, or that nobody can read
+    set_aside: int = 0  # commands that raised or cannot be decoded
     largest_turn: int = 0
     commit_seconds: float = 0.0
 
 
 class Tally:
-    """Counts into the node's ``counters`` and ``stages``, which all its engines share."""
+    """Adds to the node's ``counters`` and ``stages``, which all its engines share."""
 
     def __init__(self, clock: Clock, counters: Counters, stages: Stages) -> None:
         self._clock = clock
         self._counters = counters
         self._stages = stages
-        self._busy: tuple[float, int] | None = None  # since when, and how many Boxes
+        self._busy: tuple[float, int] | None = None  # since when this many Boxes have been in use
 
     def committed(self, decided: Decided, commit_seconds: float) -> None:
-        """Counts a turn, once its batch is in the store."""
+        """Count a turn after its batch was committed."""
         self._count(decided, commit_seconds)
         self._measure(decided, commit_seconds)
 

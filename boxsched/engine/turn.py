@@ -1,4 +1,4 @@
-"""One turn: everything that came in since the last one, applied as one instant of the shard.
+"""Run a turn: apply everything that arrived since the last one as one instant of the shard.
 
 Each kind of step has its module: requests (``submissions``, ``planning``, ``resolving``,
 ``pauses``, ``draining``), attempts that begin and end (``endings``), workers that connect, leave
@@ -38,8 +38,9 @@ def run(
     overdue: Overdue = NOTHING_OVERDUE,
     sights: Sights = NOTHING_SEEN,
 ) -> None:
-    """One instant (docs/scheduling.md, "One instant"): 1. all jobs that ended; 2. workers that
-    left or came back; 3. requests, in their order; 4. the core's decisions."""
+    """Run one instant (docs/scheduling.md, "One instant"): 1. all jobs that ended; 2. workers that
+    left or came back; 3. requests, in their order; 4. the core's decisions.
+    """
     commands = list(commands)
     for command in commands:
         if isinstance(command, Reports):

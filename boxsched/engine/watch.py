@@ -1,12 +1,12 @@
-"""Which workers are alive: decided by growing beats and this node's own monotonic clock.
+"""Decide which workers are alive, from growing beats and this node's own monotonic clock.
 
-A beat is a number in the store that a node raises while it hears from the worker. No two wall
-clocks are compared. Only growth that this leader sees counts, so after a takeover or an outage of
-the store every lease starts again. Only time in which the store accepts writes counts as silence: a
-commit that waits for a slow standby delays the beats of workers that are alive.
+A beat is a number in the store that a node increases while the worker sends heartbeats. No two wall
+clocks are compared. Only increases that this leader sees count, so after a takeover or an outage of
+the store every lease starts again. Only time in which the store accepts writes counts as silence,
+because a commit that waits for a slow standby delays the beats of live workers.
 
-A node promises a worker how long its builds go on without any node, and nodes may be started with
-different ``--lost-after``. The longest value that the worker may use is stored with its beat
+A node tells a worker how long its builds continue without any node, and nodes may have different
+``--lost-after``. The longest value that the worker may use is stored with its beat
 (``Pulse.lost_after``). It shrinks only with a beat that the worker sent after it knew the smaller
 value; so the value stored with the last beat also covers all beats that the leader did not see.
 """
@@ -21,28 +21,29 @@ from boxsched.protocol.timing import GIVEN_AGAIN_SECONDS, UNKNOWN_AFTER_SECONDS
 from boxsched.protocol.workers import Pulse, WorkerConnection
 
 DRIFT = 1.05
-# A node whose lock session is only reconnecting serves its workers, and is alive again sooner.
+# A node that is only reconnecting its lock session still serves its workers, and is alive again
+# sooner.
 NODE_GONE_SECONDS = 4.0
-LATE_BEATS_SECONDS = 2.0  # what a node stored before it went may be seen so much later
+LATE_BEATS_SECONDS = 2.0  # how late a write of a node that has ended may become visible
 
 
 class Sight(enum.Enum):
     HEARD = "heard"
-    SILENT = "silent"  # its jobs are unknown
-    LOST = "lost"  # its builds' jobs have been ended by their supervisors, and are given again
+    SILENT = "silent"  # its jobs are now unknown
+    LOST = "lost"  # its builds' supervisors have ended the jobs, which now get other Boxes
 
 
 @attrs.define
 class Watched:
     beat: int
-    since: float  # when the beat was seen to grow last
+    since: float  # when the beat last increased
     connected: bool
-    silent_after: float  # seconds, by what it was promised last
+    silent_after: float  # seconds, from the last value that the worker got
     sight: Sight = Sight.HEARD
-    cut_off: bool = False  # disconnected because its node is gone
+    cut_off: bool = False  # whether it is disconnected because its node has ended
 
     def comes_back(self) -> bool:
-        """Mark the worker as heard. Returns whether it was silent, lost or cut off before."""
+        """Mark the worker as present. Return whether it was silent, lost or cut off before."""
         news = self.cut_off or self.sight is not Sight.HEARD
         if news:
             self.connected, self.sight, self.cut_off = True, Sight.HEARD, False
@@ -51,14 +52,16 @@ class Watched:
 
 @attrs.frozen
 class Sights:
-    """What changed since the last look."""
+    """The changes since the last check."""
 
     back: tuple[WorkerId, ...] = ()
     silent: tuple[WorkerId, ...] = ()
     lost: tuple[WorkerId, ...] = ()
-    hung_up: tuple[WorkerId, ...] = ()  # disconnected: no new jobs; their jobs are as they were
-    connections: tuple[WorkerConnection, ...] = ()  # of the silent
-    problems: Mapping[WorkerId, str] | None = None  # all that can begin no jobs; None: no change
+    # disconnected: they get no new jobs; their present jobs do not change
+    hung_up: tuple[WorkerId, ...] = ()
+    connections: tuple[WorkerConnection, ...] = ()  # connections of the silent workers
+    # all workers that cannot begin jobs; None: no change
+    problems: Mapping[WorkerId, str] | None = None
 
     def __bool__(self) -> bool:
         moved = self.back or self.silent or self.lost or self.hung_up
@@ -71,13 +74,13 @@ NOTHING_SEEN = Sights()
 class Watch:
     """Watches one shard's workers. ``now`` is in monotonic seconds.
 
-    ``lost_after``: seconds, for workers whose promise is not known.
+    ``lost_after``: seconds, for workers whose own value is not known.
     """
 
     def __init__(self, lost_after: float) -> None:
         self._lost_after = lost_after
         self._watched: dict[WorkerId, Watched] = {}
-        self._gone: dict[str, float] = {}  # node -> when it was first seen not to be alive
+        self._gone: dict[str, float] = {}  # by node: when it was first seen to be absent
 
     def begin(self, pulses: Iterable[Pulse], now: float, concerned: Collection[WorkerId]) -> None:
         """Start every lease now.
@@ -97,13 +100,13 @@ class Watch:
         }
 
     def begin_anew(self, now: float) -> None:
-        """Start every lease now, as beats may have been delayed."""
+        """Start every lease again, because beats may have been delayed."""
         self._gone = {}
         for known in self._watched.values():
             known.since = now
 
     def leave_out(self, seconds: float) -> None:
-        """Do not count these seconds as silence: no beat could arrive."""
+        """Do not count these seconds as silence, because no beat could arrive."""
         self._gone = {node: since + seconds for node, since in self._gone.items()}
         for known in self._watched.values():
             known.since += seconds
@@ -116,7 +119,7 @@ class Watch:
         )
 
     def connected(self, worker: WorkerId, now: float) -> None:
-        """The worker has just connected: it is heard, whatever it was before."""
+        """Note that the worker has just connected, whatever its state was before."""
         known = self._watched.get(worker)
         if known is not None:
             known.comes_back()
@@ -125,9 +128,9 @@ class Watch:
     def look(
         self, pulses: Sequence[Pulse], now: float, gone: Collection[str] = frozenset()
     ) -> Sights:
-        """Compare the workers' rows with the last look.
+        """Compare the workers' rows with those of the last check.
 
-        ``gone``: nodes that were not alive when the pulses had been read.
+        ``gone``: nodes that were not alive after the pulses had been read.
         """
         self._gone = {node: self._gone.get(node, now) for node in gone}
         if len(self._watched) > len(pulses):  # some were forgotten
@@ -164,8 +167,9 @@ class Watch:
         return self._lost_after if pulse.lost_after is None else pulse.lost_after
 
     def _is_there(self, known: Watched, pulse: Pulse, now: float) -> bool:
-        """Whether the worker is connected: its node is alive, or stored a beat after it seemed
-        gone."""
+        """Whether the worker is connected: its node is alive, or has stored a beat after it seemed
+        absent.
+        """
         gone = self._gone.get(pulse.node, now)
         heard_since = known.since > gone + LATE_BEATS_SECONDS
         return pulse.connected and (heard_since or now - gone < NODE_GONE_SECONDS)
@@ -176,5 +180,7 @@ def _silent_after(lost_after: float) -> float:
 
 
 def _given_again_after(lost_after: float) -> float:
-    """Allow for clocks that differ by a few per cent, and supervisors that look once a second."""
+    """Return the seconds; they allow for clocks that differ by a few per cent, and for supervisors
+    that check once a second.
+    """
     return lost_after * DRIFT + GIVEN_AGAIN_SECONDS

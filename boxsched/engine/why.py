@@ -1,4 +1,4 @@
-"""Explains a workload's state: the core's reason with names, numbers and times."""
+"""Explain a workload's state: the core's reason with names, numbers and times."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ from boxsched.scheduling.reasons import (
 from boxsched.scheduling.why import why, why_shapes
 from boxsched.states import State
 
-Sentences = Callable[[WorkloadId, State], str | None]  # why a workload in that state waits
+Sentences = Callable[[WorkloadId, State], str | None]  # returns why a workload in this state waits
 
 CODES: dict[type, str] = {
     WaitsForLane: "waits_for_lane",
@@ -50,7 +50,7 @@ CODES: dict[type, str] = {
 class WhyReport:
     """An explanation (docs/scheduling.md, "Reasons"); ``position`` is 1 for the next in the queue.
 
-    ``promised_start`` is the first time that was reserved for it, which may have passed; None: it
+    ``promised_start``: the first start that was reserved for it, which may be in the past; None: it
     was never the head.
     """
 
@@ -63,7 +63,7 @@ class WhyReport:
     position: int | None
     expected_start: float | None
     promised_start: float | None
-    pause: Pause | None = None  # that covers it
+    pause: Pause | None = None  # the pause that covers it
 
 
 def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
@@ -75,7 +75,7 @@ def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
 
 
 def explain_now(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
-    """Explain it without ``expected_start``, which takes long to find."""
+    """Explain it without ``expected_start``, which takes long to compute."""
     core = books.core
     reason = why(core, id_, now)
     if reason is None:
@@ -110,9 +110,9 @@ def explain_now(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
 def sentences(books: Books, now: float) -> Sentences:
     """Return a function that says in one sentence why a workload waits, for the page.
 
-    The function returns None where there is nothing to say, or where the books have the workload
-    in another state than the given one. This call judges all shapes; the function judges them again
-    only for a shape that is new.
+    The function returns None if there is nothing to say, or if the books have the workload in
+    another state. This call judges all shapes; the function judges them again only for a shape that
+    is new.
     """
     absent = absences(books)
     known = books.core.workloads

@@ -76,7 +76,7 @@ async def test_a_heartbeat_at_the_last_moment_counts(harness: EngineHarness) -> 
     build = await begun(harness)
     await harness.later(SILENT_SECONDS)
     (pulse,) = await harness.store.pulses(1)
-    sights = harness.engine._lookout._watch.look(
+    sights = harness.engine._monitor._watch.look(
         [attrs.evolve(pulse, beat=pulse.beat + 1)], harness.clock.time
     )
     assert sights.back == (pulse.worker,)

@@ -53,7 +53,7 @@ async def test_a_connected_worker_that_does_not_run_a_job_loses_it_in_the_end(
     found = await harness.look(id_)
     assert (found.state, found.result) == (State.FINISHED, Result.FAILED)
     what = "time limit of 60 s" if begins else "not begun within its time limit of 60 s"
-    assert found.jobs[0].reason == f"{what}; its worker did not say that it has ended"
+    assert found.jobs[0].reason == f"{what}; its worker did not report its end"
     assert await state(harness) == "disconnected", "it is to connect anew"
     later = await harness.build(branch="x")
     assert (await harness.look(later)).state is State.QUEUED, "and gets nothing until then"

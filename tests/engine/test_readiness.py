@@ -85,7 +85,7 @@ async def test_a_job_that_a_worker_could_not_start_goes_to_another(
     found = await harness.look(id_)
     assert (found.state, found.result, found.reason) == (State.RUNNING, None, None)
     assert "job.unknown" in types(harness) and "worker.cannot_begin" in types(harness)
-    assert "worker w can begin no jobs, and gets none until it can: disk full" in caplog.text
+    assert "worker w cannot begin jobs, and gets none until it can: disk full" in caplog.text
 
 
 async def test_the_boxes_of_such_a_worker_get_nothing_until_it_can_start_jobs(
@@ -249,7 +249,7 @@ async def test_explanations_name_the_worker_and_its_problem(harness: EngineHarne
     assert [one.attempt for one in await on(harness, other)] == [2]
     report = harness.why(waiting)
     assert report is not None
-    assert report.text == "Needs 1 Box; 0 free now. 2 more can begin no jobs: w (disk full)."
+    assert report.text == "Needs 1 Box; 0 free now. 2 more cannot begin jobs: w (disk full)."
     large = await harness.build(branch="y", jobs=3)
     report = harness.why(large)
     assert report is not None

@@ -12,7 +12,7 @@ import pytest
 
 from boxsched.model import JobId, Kind
 from boxsched.states import Result
-from boxsched.worker.agent import forking, lookout
+from boxsched.worker.agent import attempt_watcher, forking
 from boxsched.worker.agent.attempt import LOST, Attempt, Phase
 from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.occupancy import Occupancy
@@ -205,7 +205,7 @@ def test_a_lost_attempt_ends_after_its_start_and_its_end_is_durable(
 async def test_a_job_that_no_spawner_can_start_is_returned(
     make_harness: Callable[..., AgentHarness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookout, "ASK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(attempt_watcher, "ASK_AGAIN_SECONDS", 0.01)
     asked: list[str] = []
     monkeypatch.setattr(forking.Spawner, "ask", lambda spawner, name: asked.append(name))
     harness = make_harness()
@@ -213,7 +213,7 @@ async def test_a_job_that_no_spawner_can_start_is_returned(
     await harness.agent.reconcile([WANTED])
     finished = await harness.end(1)
     assert (finished.not_begun, finished.reason) == (True, "its supervisor could not be started")
-    assert asked == ["w1-1-1"] * lookout.ASK_TIMES
+    assert asked == ["w1-1-1"] * attempt_watcher.ASK_TIMES
 
 
 # --- Supervising ----------------------------------------------------------------------------
@@ -225,7 +225,7 @@ async def test_a_supervisor_may_die_at_each_of_its_changes(
     """Before it has the ticket another one runs the job; from then on the job is lost, and all
     its processes are gone before that is said. It never runs twice."""
     monkeypatch.setattr(forking, "BOOT", crash.BOOT)
-    monkeypatch.setattr(lookout, "ASK_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(attempt_watcher, "ASK_AGAIN_SECONDS", 0.05)
     harness = make_harness()
     await harness.agent.start()
     results: list[Result] = []

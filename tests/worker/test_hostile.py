@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from boxsched.states import Result
-from boxsched.worker.agent import lookout
+from boxsched.worker.agent import attempt_watcher
 from boxsched.worker.agent.attempt import LOST
 from boxsched.worker.supervisor import containment, safe_files, verdict
 from boxsched.worker.supervisor import folder as files
@@ -207,7 +207,7 @@ async def test_the_spawner_that_is_killed_takes_no_job_with_it(
 async def test_a_job_that_freezes_its_supervisor_is_stopped_all_the_same(
     harness: AgentHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookout, "OVERDUE_SECONDS", 0.2)
+    monkeypatch.setattr(attempt_watcher, "OVERDUE_SECONDS", 0.2)
     told = tmp_path / "pid"
     freeze = "kill -STOP $PPID; echo $$ > {}; trap '' TERM; while :; do sleep 1; done"
     wanted = assigned(1, freeze.format(told))
@@ -245,7 +245,7 @@ async def test_hidden_processes_of_a_dead_supervisor_are_killed(
 async def test_a_supervisor_has_the_grace_of_a_stop_before_it_counts_as_overdue(
     harness: AgentHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookout, "OVERDUE_SECONDS", 0.0)
+    monkeypatch.setattr(attempt_watcher, "OVERDUE_SECONDS", 0.0)
     gate = tmp_path / "gate"
     script = f"trap 'until [ -e {gate} ]; do sleep 0.01; done; exit' TERM; echo ready; "
     wanted = assigned(1, f"{script} while :; do sleep 0.05; done")

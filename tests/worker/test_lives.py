@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.inbox import JobFinished
 from boxsched.states import Result
-from boxsched.worker.agent import forking, lookout
+from boxsched.worker.agent import attempt_watcher, forking
 from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.outbox import Report
 from boxsched.worker.agent.site import FolderInUse
@@ -237,7 +237,7 @@ def test_each_job_runs_once_and_its_end_is_known_at_every_point_of_death(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(forking, "BOOT", crash.BOOT)
-    monkeypatch.setattr(lookout, "ASK_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(attempt_watcher, "ASK_AGAIN_SECONDS", 0.05)
     run_state_machine_as_test(
         AgentMachine,
         settings=settings(

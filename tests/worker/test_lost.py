@@ -10,7 +10,7 @@ import pytest
 from boxsched.model import Kind
 from boxsched.protocol import wire
 from boxsched.states import Result
-from boxsched.worker.agent import lookout
+from boxsched.worker.agent import attempt_watcher
 from boxsched.worker.agent import site as agent_site
 from boxsched.worker.agent.forking import Spawner
 from boxsched.worker.remote import connecting, link
@@ -301,7 +301,7 @@ async def test_a_dropped_attempt_is_ended_and_its_output_is_kept(
 async def test_an_attempt_that_is_dropped_early_ends_when_its_supervisor_starts(
     harness: AgentHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookout, "ASK_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(attempt_watcher, "ASK_AGAIN_SECONDS", 0.05)
     real = Spawner.ask
     monkeypatch.setattr(Spawner, "ask", lambda spawner, name: None)
     wanted = assigned(1, f"touch {tmp_path}/ran; {WAIT}")

@@ -105,7 +105,7 @@ class Attempt:
             self.phase = Phase.PREPARED if free else Phase.ASKED
 
     def close(self) -> None:
-        """Close all descriptors. Call ``Lookout.unwatch`` first."""
+        """Close all descriptors. Call ``AttemptWatcher.unwatch`` first."""
         self.spool.close()
         self.folder.close()
         self.forget_process()

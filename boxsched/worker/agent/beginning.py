@@ -8,7 +8,7 @@ from boxsched.protocol.assignments import Assignment
 from boxsched.states import Result
 from boxsched.worker.agent.answers import Answers
 from boxsched.worker.agent.attempt import UNENDED, Attempt
-from boxsched.worker.agent.lookout import Lookout
+from boxsched.worker.agent.attempt_watcher import AttemptWatcher
 from boxsched.worker.agent.occupancy import Occupancy
 from boxsched.worker.agent.plan import Worksite, attempt_name
 from boxsched.worker.agent.preparing import CannotBegin, end_unknown, prepare
@@ -71,7 +71,11 @@ class Beginning:
                 yield wanted
 
     async def begin(
-        self, wanted: Assignment, site: Worksite, lookout: Lookout, lost_after: float | None
+        self,
+        wanted: Assignment,
+        site: Worksite,
+        watcher: AttemptWatcher,
+        lost_after: float | None,
     ) -> Attempt | None:
         """Return the prepared attempt; None if the job was answered or is tried again later."""
         outcome: Attempt | str
@@ -81,7 +85,7 @@ class Beginning:
             else:
                 outcome = await asyncio.to_thread(prepare, wanted, site, lost_after)
         except OSError as error:
-            lookout.trouble(attempt_name(wanted), error)
+            watcher.trouble(attempt_name(wanted), error)
             if self._answers.gives_up(wanted, asyncio.get_running_loop().time()):
                 problem = described(error, "cannot prepare jobs")
                 self._answer(wanted, Result.FAILED, problem, not_begun=True)

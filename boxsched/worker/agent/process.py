@@ -11,9 +11,9 @@ from boxsched.model import JobId
 from boxsched.protocol.assignments import Assignment
 from boxsched.worker.agent.answers import Answers
 from boxsched.worker.agent.attempt import Attempt, Phase
+from boxsched.worker.agent.attempt_watcher import AttemptWatcher
 from boxsched.worker.agent.beginning import Beginning
 from boxsched.worker.agent.forking import Spawner
-from boxsched.worker.agent.lookout import Lookout
 from boxsched.worker.agent.outbox import Outbox
 from boxsched.worker.agent.readiness import Readiness
 from boxsched.worker.agent.reporting import Reporting
@@ -66,7 +66,7 @@ class ProcessDriver:
         self._beginning = Beginning(self._answers, self._woken.set)
         self._open: OpenFolder | None = None
         self._spawner: Spawner | None = None
-        self._lookout: Lookout
+        self._watcher: AttemptWatcher
         self._sweep: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -88,7 +88,7 @@ class ProcessDriver:
             stop_grace=self._stop_grace,
         )
         site = self._open.site
-        self._lookout = Lookout(site.boot, self._clock, ask=self._ask, wake=self._woken.set)
+        self._watcher = AttemptWatcher(site.boot, self._clock, ask=self._ask, wake=self._woken.set)
         adopted, self._beginning.quarantined = await asyncio.to_thread(adopt_all, site)
         self._attempts = {attempt.key: attempt for attempt in adopted}
         for attempt in adopted:
@@ -116,7 +116,7 @@ class ProcessDriver:
         if tasks := [task for task in works if task is not None]:
             await asyncio.wait(tasks)
         for attempt in self._attempts.values():
-            self._lookout.unwatch(attempt)
+            self._watcher.unwatch(attempt)
             attempt.close()
         self._attempts.clear()
         if self._spawner is not None:
@@ -162,7 +162,7 @@ class ProcessDriver:
                 "%s no longer belongs to this worker; it is stopped, its output is kept",
                 attempt.name,
             )
-            with self._lookout.faults_of(attempt):
+            with self._watcher.faults_of(attempt):
                 if attempt.phase in (Phase.ASKED, Phase.RUNNING):
                     attempt.stop(0.0, NOT_HERE)
 
@@ -182,7 +182,7 @@ class ProcessDriver:
             self._beginning.note(desired, self._attempts)
             self._reporting.repeat(desired, self._attempts)
             for key, attempt in list(self._attempts.items()):
-                with self._lookout.faults_of(attempt):
+                with self._watcher.faults_of(attempt):
                     if key not in desired:
                         await self._stop(attempt, NOT_HERE)
                     elif desired[key].stop:
@@ -197,10 +197,10 @@ class ProcessDriver:
 
     async def _begin(self, wanted: Assignment) -> None:
         site = self._folder.site
-        attempt = await self._beginning.begin(wanted, site, self._lookout, self._lost_after)
+        attempt = await self._beginning.begin(wanted, site, self._watcher, self._lost_after)
         if attempt is not None:
             self._attempts[attempt.key] = attempt
-            with self._lookout.faults_of(attempt):
+            with self._watcher.faults_of(attempt):
                 self._ask(attempt)
 
     def _ask(self, attempt: Attempt) -> None:
@@ -234,7 +234,7 @@ class ProcessDriver:
     def _forget(self, attempt: Attempt) -> None:
         self._folder.discard(attempt)
         del self._attempts[attempt.key]
-        self._lookout.forget(attempt.name)
+        self._watcher.forget(attempt.name)
         if self._sweep is None or self._sweep.done():
             self._sweep = asyncio.create_task(asyncio.to_thread(self._folder.empty_trash))
 
@@ -246,24 +246,24 @@ class ProcessDriver:
             if await self._round():
                 continue
             phases = {attempt.phase for attempt in self._attempts.values()}
-            busy = phases & {Phase.ASKED, Phase.RUNNING} or self._lookout.troubled
+            busy = phases & {Phase.ASKED, Phase.RUNNING} or self._watcher.troubled
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TAIL_SECONDS if busy else None):
                     await self._woken.wait()
 
     async def _round(self) -> bool:
         """Look at each attempt, store logs, and report. Return whether there is more to do now."""
-        again, self._lookout.troubled = self._lookout.troubled, False
+        again, self._watcher.troubled = self._watcher.troubled, False
         if self._spawner is not None:
             self._spawner.thaw()
         attempts = list(self._attempts.values())
         for attempt in attempts:
-            await self._lookout.look(attempt)
+            await self._watcher.look(attempt)
         await asyncio.gather(*(self._fix(one) for one in attempts if one.asks_for_commit))
 
         chunks = []
         for attempt in attempts:
-            with self._lookout.faults_of(attempt):
+            with self._watcher.faults_of(attempt):
                 if attempt.phase is not Phase.REPORTED and (chunk := attempt.next_chunk()):
                     chunks.append((attempt, chunk))
         if chunks:
@@ -288,7 +288,7 @@ class ProcessDriver:
         if commit is None:
             self.drop([attempt.key])
             return
-        with self._lookout.faults_of(attempt):
+        with self._watcher.faults_of(attempt):
             attempt.fix(commit)
 
 

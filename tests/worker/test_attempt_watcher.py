@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from boxsched.worker.agent.lookout import in_thread
+from boxsched.worker.agent.attempt_watcher import in_thread
 
 
 async def test_a_cancelled_caller_waits_for_the_thread() -> None:

@@ -36,7 +36,7 @@ async def in_thread(work: Callable[..., T], *arguments: object) -> T:
             task.exception()  # mark it as read: the caller was cancelled
 
 
-class Lookout:
+class AttemptWatcher:
     """Reads an attempt's progress, asks again for its supervisor, and ends a lost attempt."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The engine's looks at its workers: who fell silent, who is back, and who can begin no jobs."""
+"""Monitor the shard's workers: which fell silent, which are back, and which cannot begin jobs."""
 
 from collections.abc import Callable
 
@@ -13,14 +13,15 @@ from boxsched.model import WorkerId
 from boxsched.protocol.shards import ShardState
 from boxsched.store.store import Store
 
-WATCH_SECONDS = 1.0  # between two looks at the workers' beats
-COUNTED_SECONDS = 3.0  # of the time between two looks: the rest was spent waiting for the store
+WATCH_SECONDS = 1.0  # between two checks of the workers' heartbeats
+# limit of the counted time between two checks: the rest was spent waiting for the store
+COUNTED_SECONDS = 3.0
 
 
-class Lookout:
-    """``deadlines`` and the watch count only time in which reports and beats could come.
+class WorkerMonitor:
+    """``deadlines`` and the watch count only time in which reports and heartbeats could arrive.
 
-    ``held_up``: the store could not be read, so that beats and reports may have been held up too.
+    ``held_up``: the store could not be read, so heartbeats and reports may have been delayed too.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Lookout:
         self.held_up = False
 
     def begin(self, state: ShardState, books: Books) -> None:
-        """The shard was loaded: all time counts from now."""
+        """Start counting from now, because the shard was loaded."""
         now = self._clock.monotonic()
         self._deadlines.begin(books, now)
         self._watch.begin(state.pulses, now, books.workers)
@@ -54,8 +55,8 @@ class Lookout:
     async def look(self, books: Books, *, at_once: bool) -> Sights:
         """Return the workers that fell silent or came back; at most once per WATCH_SECONDS.
 
-        ``at_once``: look now. A job is resolved where its worker is away: the node that took the
-        command may have seen that before this engine.
+        ``at_once``: check now. A ``resolve`` requires an absent worker, and the node that accepted
+        it may have noticed the absence before this engine.
         """
         now = self._clock.monotonic()
         if now - self._watched_at < WATCH_SECONDS and not at_once:
@@ -64,7 +65,7 @@ class Lookout:
             await self.let_others_write()
         pulses = await self._store.pulses(self._shard)
         before, self._watched_at = self._watched_at, self._clock.monotonic()
-        if self.held_up:  # the store was away: beats and reports may have been held up, too
+        if self.held_up:  # the store was away: heartbeats and reports may have been delayed too
             self._deadlines.begin(books, self._watched_at)
             self._watch.begin_anew(self._watched_at)
             self.held_up = False
@@ -81,7 +82,6 @@ class Lookout:
     async def let_others_write(self) -> None:
         """Wait until earlier writes of other nodes are visible, also while a standby delays them.
 
-        Called before a worker is taken for silent. The time that it takes is not counted as a
-        worker's silence.
+        Called before a worker counts as silent. The time that this takes does not count as silence.
         """
         await self._store.batch_number(self._shard)
