@@ -120,7 +120,7 @@ def test_numbers_are_those_that_people_write(tmp_path):
             '{"name": "a", "jobs": [\n  {"name": "[,\\"{x", "commands": []},\n'
             '  {"a": {"a": 1}, "n\\u0061me": "u", "commands": ["x"], "name": "v"}\n]}',
             ".json",
-            "line 3, column 57: 'name' occurs twice in one object",
+            "line 3, column 56: 'name' occurs twice in one object",
         ),
         (
             '{"name": "a",\n "max_boxes": NaN}',
