@@ -1,4 +1,4 @@
-"""The commands, options and files in the README exist."""
+"""The commands, options and files in the README and in the pages that it leads to exist."""
 
 import ast
 import contextlib
@@ -22,8 +22,17 @@ from boxsched.client import BlockingClient, Client
 from tests.conftest import PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-SHELL = "\n".join(re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL))
+PAGES = ("backup", "bench", "private-repositories", "projects", "python", "workers")
+GUIDE = README + "".join(
+    (PROJECT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in PAGES
+)
+SHELL = "\n".join(re.findall(r"^ *```sh\n(.*?)^ *```", GUIDE, re.MULTILINE | re.DOTALL))
 COMMANDS = re.findall(r"^boxsched .+", SHELL, re.MULTILINE)
+
+
+def test_it_is_short_enough_to_be_read_first_and_leads_to_every_page():
+    assert len(README.splitlines()) <= 420
+    assert [page for page in PAGES if f"(docs/{page}.md)" not in README] == []
 
 
 def test_there_are_exactly_two_set_up_commands():
@@ -64,7 +73,7 @@ def test_backup_and_restore(tmp_path):
     data.mkdir(parents=True)
     shell(f"boxsched db upgrade --database sqlite:///{database}", tmp_path)
     backup, restore = (
-        block for block in re.findall(r"^```sh\n(.*?)^```", README, re.M | re.S) if "$copy" in block
+        block for block in re.findall(r"^```sh\n(.*?)^```", GUIDE, re.M | re.S) if "$copy" in block
     )
     assert "All invariants hold." in shell(backup, tmp_path)
     with contextlib.closing(sqlite3.connect(database)) as changed:
@@ -96,7 +105,7 @@ def test_every_file_it_names_is_there():
     assert [name for name in named if not (PROJECT / name).exists()] == []
 
 
-PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PYTHON = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("example", PYTHON)

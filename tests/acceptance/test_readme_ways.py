@@ -1,4 +1,4 @@
-"""The README as a person follows it, on a real service: its Python, its backup and restore."""
+"""The guides as a person follows them, on a real service: Python, backup and restore."""
 
 import os
 import re
@@ -14,7 +14,9 @@ from boxsched.client import BlockingClient
 from tests.conftest import PROJECT
 from tests.faults.service import Service
 
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
+GUIDE = "".join(
+    (PROJECT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in ("backup", "python")
+)
 SHOP = {
     "jobs": [{"name": "unit", "commands": ["echo lease $BOXSCHED_LEASE_TOKEN"]}],
     "servers": {"production": {"jobs": [{"name": "ship", "commands": ["true"]}]}},
@@ -22,10 +24,10 @@ SHOP = {
 
 
 def block(language: str, holds: str) -> str:
-    """The one code block of the README in that language that holds this text."""
+    """The one code block of the guides in that language that holds this text."""
     (found,) = (
         text
-        for text in re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+        for text in re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
         if holds in text
     )
     return found

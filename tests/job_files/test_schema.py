@@ -43,7 +43,7 @@ def test_it_is_a_schema_and_closed() -> None:
 
 def test_the_examples_are_taken() -> None:
     texts = [(EXAMPLES / "boxsched.yml").read_text(), *in_pages()]
-    assert len(texts) > 3
+    assert len(texts) >= 3
     for text in texts:
         assert lint_takes(text), text
         VALIDATOR.validate(reading.value(text.encode()))

@@ -1,4 +1,6 @@
-"""Private repositories over HTTPS, as in the README: a credential helper for a job or a machine."""
+"""Private repositories over HTTPS, as docs/private-repositories.md says: a credential helper for a
+job or a machine.
+"""
 
 import base64
 import functools

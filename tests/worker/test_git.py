@@ -213,7 +213,7 @@ def tls(tmp_path: Path) -> ssl.SSLContext:
 async def test_a_credential_helper_is_asked_for_a_repository_over_https(
     harness: AgentHarness, tmp_path: Path, tls: ssl.SSLContext
 ) -> None:
-    """As the README says: named in the job's environment, or for the whole machine."""
+    """As docs/private-repositories.md says: named for a job, or for the whole machine."""
     asked = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
