@@ -11,14 +11,14 @@ from tests.bus.redis_server import Server, served
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """One that the test may treat as it likes."""
+    """A server that the test may kill or freeze."""
     with served(tmp_path) as running:
         yield running
 
 
 @pytest.fixture
 def url(request: pytest.FixtureRequest) -> str:
-    """Of any server: the one of BOXSCHED_TEST_REDIS, else one of its own."""
+    """The URL of any server: that of BOXSCHED_TEST_REDIS, else a new one."""
     given = os.environ.get("BOXSCHED_TEST_REDIS")
     if given:
         return given

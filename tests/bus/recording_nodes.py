@@ -1,4 +1,4 @@
-"""Nodes that write down what they hear, and ways to wait until they have heard it."""
+"""Nodes that record what they receive, and ways to wait for it."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ def new_prefix() -> str:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Returns as soon as it holds."""
+    """Return as soon as it is true."""
     async with asyncio.timeout(UNTIL_SECONDS):
         while not condition():  # noqa: ASYNC110 (some of it is the server's)
             await asyncio.sleep(HEARD_LOOK_SECONDS)
@@ -69,7 +69,7 @@ class RecordingListener:
 
 
 class BusNode:
-    """A bus and what it heard."""
+    """A bus and what it received."""
 
     def __init__(self, url: str, prefix: str, name: str, visibility: float) -> None:
         self.name = name
@@ -78,12 +78,12 @@ class BusNode:
         self.listener = RecordingListener()
 
     async def up_again(self, missed_before: int) -> None:
-        """Another life has begun since."""
+        """Wait until it is connected again."""
         await until(lambda: self.bus.up and self.listener.missed_times > missed_before)
 
 
 class BusCluster:
-    """Nodes of one prefix; all are closed at the end."""
+    """Nodes with one prefix; all are closed at the end."""
 
     def __init__(self, url: str, *, visibility: float = 60.0) -> None:
         self.url = url

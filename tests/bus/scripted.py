@@ -1,4 +1,4 @@
-"""A scripted connection to Redis, and a listener that notes its calls."""
+"""A scripted connection to Redis, and a listener that records its calls."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -28,7 +28,7 @@ KNOWN = [
 
 
 class ScriptEnded(Exception):
-    """The script has no further answer."""
+    """The script has no more answers."""
 
 
 class ScriptedConnection:

@@ -1,4 +1,4 @@
-"""Deadlines that count the server's silence only; a breaker that says each change once."""
+"""Deadlines that count only the server's silence, and a breaker that reports each change once."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from boxsched.cluster.breaker import PROBE_SECONDS, Breaker, deadline
 from boxsched.cluster.redis_connection import NameCheck
 
 
-async def test_a_deadline_ends_what_says_nothing() -> None:
+async def test_a_deadline_ends_a_silent_operation() -> None:
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
         async with deadline(0.1):
@@ -19,7 +19,7 @@ async def test_a_deadline_ends_what_says_nothing() -> None:
     assert time.monotonic() - begun >= 0.09
 
 
-async def test_a_loop_that_stood_still_is_not_the_servers_silence() -> None:
+async def test_a_blocked_loop_is_not_the_servers_silence() -> None:
     async with deadline(0.25):
         asyncio.get_running_loop().call_soon(time.sleep, 0.4)
         await asyncio.sleep(0.01)
@@ -67,19 +67,19 @@ def test_at_rest_nothing_is_sent_and_nothing_is_wrong(caplog: pytest.LogCaptureF
     breaker.trip("it is cold")
     assert breaker.trips == 0, "it was open already"
     breaker.rest()
-    breaker.mend()  # begun again: it is not "back"
+    breaker.mend()  # opened again: it is not "back"
     assert [record.getMessage() for record in caplog.records] == [
         "Redis away: it is cold; nodes poll"
     ]
 
 
-def test_probes_are_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probes_are_spread_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
     for chosen in (min, max):
         monkeypatch.setattr("random.uniform", lambda *ends, chosen=chosen: chosen(ends))
         assert Breaker().pause() == pytest.approx(PROBE_SECONDS * chosen((0.8, 1.2)))
 
 
-async def test_a_name_server_that_does_not_answer_holds_one_thread(
+async def test_a_name_server_that_does_not_answer_uses_one_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     answer, asked = threading.Event(), []

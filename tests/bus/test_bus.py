@@ -1,4 +1,4 @@
-"""What every bus does: hints reach the node that they are for, while all is well."""
+"""What every bus does: hints reach the right node while nothing fails."""
 
 import asyncio
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.bus.redis_server import served
 
 
 @pytest.mark.parametrize("kind", ["none", "redis", "redis that is away"])
-async def test_a_bus_opens_takes_everything_and_closes(kind: str, tmp_path: Path) -> None:
+async def test_a_bus_opens_accepts_everything_and_closes(kind: str, tmp_path: Path) -> None:
     bus: Bus
     if kind == "none":
         bus = NoBus()
@@ -49,7 +49,7 @@ async def _opens_and_closes(bus: Bus, *, up: bool) -> None:
     assert asyncio.all_tasks() == tasks
 
 
-async def test_a_server_that_refuses_connections_keeps_no_node_waiting(
+async def test_a_server_that_refuses_connections_does_not_delay_a_node(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(redis_bus, "OPEN_SECONDS", 1_000.0)
@@ -64,7 +64,7 @@ async def test_a_server_that_refuses_connections_keeps_no_node_waiting(
     await bus.close()
 
 
-async def test_a_wake_up_reaches_the_others_and_not_oneself(url: str) -> None:
+async def test_a_wake_up_reaches_the_other_nodes_only(url: str) -> None:
     async with cluster(url) as nodes:
         a, b, c = await nodes.node("a"), await nodes.node("b"), await nodes.node("c")
         a.bus.wake(3)
@@ -84,7 +84,7 @@ async def test_a_shard_woken_many_times_at_once_is_woken_once(url: str) -> None:
         assert a.bus.counts.sent < 10
 
 
-async def test_the_newest_commit_in_between_is_reported(url: str) -> None:
+async def test_the_newest_of_several_commits_is_reported(url: str) -> None:
     async with cluster(url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         for batch in range(1, 301):
@@ -110,7 +110,7 @@ async def test_one_message_contains_as_many_shards_as_possible(url: str) -> None
         assert (a.bus.counts.dropped, b.bus.counts.heard) == (2, 1)
 
 
-async def test_a_hint_reaches_its_node_alone(url: str) -> None:
+async def test_a_hint_reaches_only_its_node(url: str) -> None:
     async with cluster(url) as nodes:
         a, b, c = await nodes.node("a"), await nodes.node("b"), await nodes.node("c")
         a.bus.hint("b", workers(1, 2))
@@ -119,7 +119,7 @@ async def test_a_hint_reaches_its_node_alone(url: str) -> None:
         assert c.listener.looked == []
 
 
-async def test_many_workers_go_in_several_entries(url: str) -> None:
+async def test_many_workers_are_split_into_several_entries(url: str) -> None:
     async with cluster(url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         a.bus.hint("b", workers(*range(1, 1001)))
@@ -150,7 +150,7 @@ async def test_hints_to_a_node_that_is_not_there_yet_wait_for_it(url: str) -> No
         await until(lambda: b.listener.looked == [5])
 
 
-async def test_two_clusters_on_one_server_do_not_hear_each_other(url: str) -> None:
+async def test_two_clusters_on_one_server_do_not_receive_each_others_hints(url: str) -> None:
     async with cluster(url) as ours, cluster(url) as theirs:
         a, b = await ours.node("a"), await ours.node("b")
         other = await theirs.node("b")
@@ -170,6 +170,6 @@ async def test_two_clusters_on_one_server_do_not_hear_each_other(url: str) -> No
         "",
     ],
 )
-def test_a_url_that_cannot_be_one_is_refused_at_once(wrong: str) -> None:
+def test_an_invalid_url_is_refused_at_once(wrong: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         RedisBus(wrong, prefix="p", node="a")

@@ -29,7 +29,7 @@ from boxsched.model import WorkerId
 GREATEST = 2**63 - 1
 
 
-def test_keys_begin_with_the_prefix_of_the_cluster() -> None:
+def test_keys_start_with_the_prefix_of_the_cluster() -> None:
     names = KeyNames("p")
     assert (names.channel, names.streams, names.stream("a")) == (
         "p:news", "p:streams", "p:hints:a",
@@ -56,8 +56,8 @@ def test_the_commands_of_a_hint() -> None:
     assert entry([b"w", b"\x92\x01\xcd\x01\x2c"]) == [1, 300]
 
 
-def test_the_limits_that_all_nodes_go_by() -> None:
-    """A node drops what is beyond them, so none may raise them alone."""
+def test_the_limits_that_all_nodes_use() -> None:
+    """A node drops larger messages, so no node may raise them alone."""
     assert (MESSAGE_SHARDS, MESSAGE_BYTES) == (1_000, 32 * 1024)
     assert (ENTRY_WORKERS, ENTRY_BYTES, NODE_LENGTH) == (200, 1_816, 200)
     assert (STREAM_ENTRIES, STREAM_SECONDS) == (10_000, 3_600)

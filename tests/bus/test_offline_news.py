@@ -47,7 +47,7 @@ def test_repeated_hints_are_sent_once_with_the_newest_batch() -> None:
     assert counts.dropped == 0
 
 
-def test_either_kind_of_news_is_published() -> None:
+def test_both_kinds_of_news_are_published() -> None:
     for say in (lambda out: out.wake(1), lambda out: out.publish(1, 2)):
         out, _ = outgoing()
         say(out)
@@ -71,7 +71,7 @@ async def test_each_send_wakes_the_sender() -> None:
         assert await out.some(0.0) is False
 
 
-def test_the_buffer_is_bounded_and_counts_what_it_drops() -> None:
+def test_the_buffer_is_limited_and_counts_what_it_drops() -> None:
     out, counts = outgoing()
     for shard in range(MESSAGE_SHARDS):
         out.wake(shard)
@@ -111,7 +111,7 @@ def test_hints_are_split_into_entries() -> None:
     assert known == ("SADD", "p:streams", "there")
 
 
-async def test_a_key_that_is_foreign_is_removed_and_another_error_ends_the_life() -> None:
+async def test_a_foreign_key_is_removed_and_another_error_ends_the_connection() -> None:
     out, counts = outgoing()
     line = ScriptedConnection(["PONG"], ["1-1", FOREIGN, 1], [1], [ResponseError("OOM")])
     sender = Sender(cast(Any, line), out, counts)
@@ -131,7 +131,7 @@ async def _runs_twice(sender: Sender, out: Outgoing) -> None:
     await sender.run()
 
 
-async def test_the_channel_passes_on_what_other_nodes_say() -> None:
+async def test_the_channel_passes_on_messages_of_other_nodes() -> None:
     said = [
         ["message", b"p:news", b"kind is text: no message"],
         [b"message", b"p:news", news("me", [1], {1: 1})],

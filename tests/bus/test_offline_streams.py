@@ -1,4 +1,4 @@
-"""Streams of hints over a scripted connection: which commands go out, what replies mean."""
+"""Streams of hints over a scripted connection: which commands are sent, and what replies mean."""
 
 from typing import Any
 
@@ -67,7 +67,7 @@ async def test_pending_entries_are_read_first_and_acknowledged_with_the_next_rea
 
 
 @pytest.mark.parametrize("reply", [FOREIGN, NO_GROUP, ResponseError("UNBLOCKED the stream")])
-async def test_a_stream_that_is_gone_is_created_again(reply: ResponseError) -> None:
+async def test_a_missing_stream_is_created_again(reply: ResponseError) -> None:
     line = ScriptedConnection([reply], [BUSY_GROUP, 1, 1, 1])
     hearing, counts = CallRecorder(), Counts()
     with pytest.raises(ScriptEnded):
@@ -88,7 +88,7 @@ async def test_foreign_keys_are_removed_before_the_stream_is_created() -> None:
         await OwnStream(*parts(again, CallRecorder(), counts)).begin()
 
 
-async def test_a_stream_that_cannot_be_read_is_removed_after_so_many_attempts() -> None:
+async def test_an_unreadable_stream_is_removed_after_a_number_of_attempts() -> None:
     line, counts = ScriptedConnection(), Counts()
     stream = OwnStream(*parts(line, CallRecorder(), counts))
     for _ in range(ATTEMPTS):
@@ -144,7 +144,7 @@ async def test_hints_of_a_dead_node_are_processed_and_passed_on() -> None:
     assert (counts.claimed, counts.passed_on, counts.refused) == (2, 1, 2)
 
 
-async def test_look_ups_that_failed_stay_pending() -> None:
+async def test_failed_look_ups_stay_pending() -> None:
     left = [b"0-0", [entry_of(b"1-0", 1)], []]
     line, counts = ScriptedConnection(members(b"dead"), [left]), Counts()
     assert await claims(line, CallRecorder(away=1), counts).claim_once() == 0
@@ -173,7 +173,7 @@ async def test_a_foreign_set_of_streams_is_removed() -> None:
     assert counts.refused == 1
 
 
-async def test_another_nodes_stream_that_cannot_be_read_is_removed_after_so_many_attempts() -> None:
+async def test_another_nodes_unreadable_stream_is_removed_after_a_number_of_attempts() -> None:
     line, counts = ScriptedConnection(), Counts()
     claiming = claims(line, CallRecorder(), counts)
     for _ in range(ATTEMPTS):

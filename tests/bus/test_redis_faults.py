@@ -1,4 +1,5 @@
-"""The server goes, freezes, forgets; the bus says so, costs nothing meanwhile, and is back."""
+"""The server dies, freezes or forgets: the bus reports it, costs nothing meanwhile, and
+recovers."""
 
 import asyncio
 import logging
@@ -12,11 +13,11 @@ from boxsched.cluster.redis_connection import TROUBLE, RedisConnection
 from tests.bus.recording_nodes import BusNode, RecordingListener, cluster, until, workers
 from tests.bus.redis_server import Server, served
 
-GENEROUS_SECONDS = 10.0  # what takes one second on a quiet machine
+GENEROUS_SECONDS = 10.0  # what takes 1 s on a quiet machine
 
 
 async def _works(a: BusNode, b: BusNode) -> None:
-    """Everything reaches everybody again."""
+    """Check that every node is reached again."""
     a.listener.shards.clear()
     b.listener.looked.clear()
     b.listener.batches.clear()
@@ -63,7 +64,7 @@ async def test_statements_that_the_server_forgot_are_prepared_again(
         assert a.bus.trips == b.bus.trips == 0
 
 
-async def test_hints_on_their_way_while_the_group_is_gone_arrive(server: Server) -> None:
+async def test_hints_that_are_being_sent_while_the_group_is_gone_arrive(server: Server) -> None:
     async with cluster(server.url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         server.tell("DEL", b.stream)
@@ -72,7 +73,7 @@ async def test_hints_on_their_way_while_the_group_is_gone_arrive(server: Server)
         await _works(a, b)
 
 
-async def test_killed_and_started_again_without_its_data(
+async def test_a_server_that_is_killed_and_started_without_its_data(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -115,7 +116,7 @@ async def test_a_frozen_server_is_noticed_within_a_second_and_costs_nothing(
         assert 10_000 not in b.listener.looked
 
 
-async def test_sends_under_way_into_a_frozen_server_return_at_once(server: Server) -> None:
+async def test_running_sends_to_a_frozen_server_return_at_once(server: Server) -> None:
     async with cluster(server.url) as nodes:
         a = await nodes.node("a")
         server.stop()
@@ -129,7 +130,7 @@ async def test_sends_under_way_into_a_frozen_server_return_at_once(server: Serve
         await a.up_again(1)
 
 
-async def test_opening_and_closing_while_it_is_frozen_does_not_wait_for_it(
+async def test_opening_and_closing_do_not_wait_for_a_frozen_server(
     server: Server,
 ) -> None:
     tasks = asyncio.all_tasks()
@@ -204,12 +205,12 @@ async def test_a_password_is_used_and_never_shown(
             assert "w0rd" not in caplog.text and "-word" not in caplog.text
 
 
-async def test_over_a_socket_in_the_file_system(server: Server) -> None:
+async def test_a_socket_in_the_file_system(server: Server) -> None:
     async with cluster(f"unix://{server.socket}") as nodes:
         await _works(await nodes.node("a"), await nodes.node("b"))
 
 
-async def test_something_else_at_the_port_is_away(caplog: pytest.LogCaptureFixture) -> None:
+async def test_another_program_at_the_port_counts_as_away(caplog: pytest.LogCaptureFixture) -> None:
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(10)
         writer.write(b"*99999999999\r\n$-7\r\nHTTP/1.1 400 Bad Request\r\n\r\n" * 100)

@@ -1,4 +1,4 @@
-"""A hint is acknowledged when its look-up is done, and never before; if need be by another node."""
+"""A hint is acknowledged only after its look-up, by another node if necessary."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ def _pending(server: Server, stream: str) -> int:
     return int(server.tell("XPENDING", stream, "nodes").split(b"\r\n")[1].lstrip(b":"))
 
 
-async def test_acknowledged_only_after_the_look(server: Server) -> None:
+async def test_a_hint_is_acknowledged_only_after_the_look(server: Server) -> None:
     async with cluster(server.url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         b.listener.gate.clear()
@@ -38,7 +38,7 @@ async def test_a_look_is_repeated_if_the_store_was_away(server: Server) -> None:
         assert b.bus.up and b.bus.trips == 0
 
 
-async def test_entries_of_an_earlier_life_are_read_first(server: Server) -> None:
+async def test_entries_of_an_earlier_process_are_read_first(server: Server) -> None:
     async with cluster(server.url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         b.listener.store_away = True
@@ -52,7 +52,7 @@ async def test_entries_of_an_earlier_life_are_read_first(server: Server) -> None
         await until(lambda: again.listener.looked == [1, 2])
 
 
-async def test_another_node_does_what_a_dead_one_read(server: Server) -> None:
+async def test_another_node_handles_what_a_dead_one_had_read(server: Server) -> None:
     async with cluster(server.url, visibility=VISIBILITY_SECONDS) as nodes:
         a, b, c = await nodes.node("a"), await nodes.node("b"), await nodes.node("c")
         a.listener.where = c.listener.where = dict(
@@ -63,7 +63,7 @@ async def test_another_node_does_what_a_dead_one_read(server: Server) -> None:
         await until(lambda: b.listener.begun)
         await b.bus.close()
         assert b.listener.looked == []
-        # One of the two claims it, and tells the other of the worker that is there now.
+        # One of the two claims it, and notifies the other about its connected worker.
         await until(lambda: 3 in c.listener.looked and 1 in a.listener.looked)
         await until(lambda: _pending(server, b.stream) == 0)
         assert a.bus.counts.claimed + c.bus.counts.claimed == 1
@@ -88,12 +88,12 @@ async def test_a_claimed_hint_is_not_acknowledged_while_the_store_is_away(server
         assert a.listener.looked == [1]
 
 
-async def test_a_look_that_takes_long_delays_only_its_own_node(server: Server) -> None:
+async def test_a_slow_look_delays_only_its_own_node(server: Server) -> None:
     async with cluster(server.url, visibility=VISIBILITY_SECONDS) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         b.listener.gate.clear()
         a.bus.hint("b", workers(1))
-        await until(lambda: 1 in a.listener.looked)  # claimed, though its node lives
+        await until(lambda: 1 in a.listener.looked)  # claimed, though its node is alive
         b.bus.wake(1)
         await until(lambda: a.listener.shards == [1])
         b.listener.gate.set()
@@ -101,7 +101,7 @@ async def test_a_look_that_takes_long_delays_only_its_own_node(server: Server) -
         assert a.bus.trips == b.bus.trips == 0
 
 
-async def test_entries_that_were_trimmed_while_pending_are_no_trap(server: Server) -> None:
+async def test_entries_that_were_trimmed_while_pending_do_no_harm(server: Server) -> None:
     async with cluster(server.url, visibility=VISIBILITY_SECONDS) as nodes:
         b = await nodes.node("b")
         a = await nodes.node("a")

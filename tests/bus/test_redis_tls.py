@@ -1,4 +1,4 @@
-"""rediss:// : the server of the tests speaks no TLS, so a proxy before it does."""
+"""rediss://: the server of the tests has no TLS, so a proxy before it adds TLS."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from tests.bus.redis_server import Server
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """For localhost, with its key in the same file; nobody has signed it."""
+    """A self-signed certificate for localhost, with its key in the same file."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl to make a certificate with")
     made = tmp_path / "certificate.pem"
@@ -55,7 +55,7 @@ async def _proxy(server: Server, certificate: Path) -> AsyncIterator[int]:
         await listening.wait_closed()
 
 
-async def test_over_tls(server: Server, certificate: Path) -> None:
+async def test_a_bus_over_tls(server: Server, certificate: Path) -> None:
     async with _proxy(server, certificate) as port:
         url = f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}"
         async with cluster(url) as nodes:

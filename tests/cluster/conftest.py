@@ -1,4 +1,4 @@
-"""A database of its own for each test, on one real PostgreSQL."""
+"""A separate database for each test, on one real PostgreSQL."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ KEYS = LockKeys.of("test", "cluster")
 
 
 class RecordingLockSession:
-    """A lock session, and all that it told; a heart of its own ticks for it."""
+    """A lock session that records its reports; a thread ticks for it."""
 
     def __init__(self, url: str, number: int, keys: LockKeys = KEYS) -> None:
         self.number = number

@@ -1,7 +1,7 @@
-"""PostgreSQL's advisory locks in memory, on a clock that the test holds, and nodes that use them.
+"""PostgreSQL's advisory locks in memory, on a held clock, and nodes that use them.
 
-The server keeps what the lock session relies on: a lock belongs to a session and counts how often
-it was taken; a session that ends, or that is silent for SESSION_SECONDS, loses all of its locks.
+The server does what the lock session relies on: a lock belongs to a session and counts how often it
+was taken; a session that ends, or is silent for SESSION_SECONDS, loses all of its locks.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class LockServer:
         self.sessions = [session for session in self.sessions if session.alive]
 
     def connect(self, node: int) -> ServerSession | None:
-        """None while another session has the lock of this node's number."""
+        """Return None while another session has the lock of this node's number."""
         if any(one.node == node for one in self.sessions):
             return None
         self.sessions.append(ServerSession(node, self.now))
@@ -58,7 +58,7 @@ class LockServer:
 
 
 class FakeLocks:
-    """In place of ``Locks``; ``before`` and ``after`` are the seconds that a ping is on its way."""
+    """In place of ``Locks``; ``before`` and ``after`` are the seconds a ping takes each way."""
 
     def __init__(self, server: LockServer, session: ServerSession) -> None:
         self.server = server
@@ -73,7 +73,7 @@ class FakeLocks:
     def unlock(self, shards: Collection[int]) -> None:
         self._arrive()
         for shard in shards:
-            if self.session.shards.get(shard):  # else PostgreSQL warns, and that is all
+            if self.session.shards.get(shard):  # otherwise PostgreSQL only warns
                 self.session.shards[shard] -= 1
 
     def ping(self, wanted: Collection[int]) -> View:
@@ -94,7 +94,7 @@ class FakeLocks:
 
 
 class FakeEngine:
-    """Raises the epoch, and goes on while it may lead; ``busy`` is a turn that does not end."""
+    """Raises the epoch and runs while it may lead; ``busy`` is a turn that does not end."""
 
     def __init__(self, server: LockServer, shard: int, may_lead: Callable[[], bool]) -> None:
         self.server, self.shard, self.may_lead = server, shard, may_lead
@@ -129,7 +129,7 @@ class ShardHead:
 
 @attrs.define(slots=False)
 class FakeShards:
-    """In place of the store: the shards that there are."""
+    """In place of the store: the existing shards."""
 
     ids: tuple[int, ...]
 
@@ -170,7 +170,7 @@ class HeldNode:
     # --- The thread's steps -----------------------------------------------------------------
 
     def ping(self, before: float = 0.0, after: float = 0.0) -> None:
-        """One round of the thread: connect where there is no session, else one ping."""
+        """One round of the thread: connect if there is no session, else ping once."""
         if self.locks is None:
             session = self.server.connect(self.number)
             if session is None:
@@ -186,7 +186,7 @@ class HeldNode:
             self.lose(str(error))
 
     def lose(self, why: str, *, server_hears: bool = True) -> None:
-        """The thread gives its session up; the server may hear of it only by the silence."""
+        """The thread drops its session; the server may notice only by the silence."""
         assert self.locks is not None
         if server_hears:
             self.server.end(self.locks.session)
@@ -203,7 +203,7 @@ class HeldNode:
     # --- The loop's step --------------------------------------------------------------------
 
     async def step(self, *, reads_mail: bool = True) -> None:
-        """What the thread has told, one look, and whatever of the engines' work is due."""
+        """Read the thread's messages, look once, and do the engines' work that is due."""
         self.session.tick()
         mail, self.mail = (self.mail, []) if reads_mail else ([], self.mail)
         for told, what in mail:

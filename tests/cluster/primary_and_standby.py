@@ -1,4 +1,4 @@
-"""A primary and its standby, each to be killed, promoted and brought back; one URL for both."""
+"""A primary and its standby, which can be killed, promoted and restarted; one URL for both."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from tests.contract.postgres_server import PostgresServer, execute
 
 
 class PrimaryAndStandby:
-    """``first`` begins as the primary; ``url`` names both, the first one first."""
+    """``first`` starts as the primary; ``url`` names both, the first one first."""
 
     def __init__(self, first: PostgresServer, second: PostgresServer) -> None:
         self.first = first
@@ -23,11 +23,11 @@ class PrimaryAndStandby:
         self.url = both_urls(first, second)
 
     def promote(self) -> None:
-        """The second takes writes when this returns."""
+        """Promote the second; return once it accepts writes."""
         execute(self.second.url("postgres"), "SELECT pg_promote()")
 
     def caught_up(self) -> None:
-        """The second has all that the first has committed so far."""
+        """Wait until the second has everything that the first has committed."""
         ((there,),) = self.asked(self.first, "SELECT pg_current_wal_lsn()")
         until = time.monotonic() + 20
         while not self.asked(self.second, f"SELECT pg_last_wal_replay_lsn() >= '{there}'")[0][0]:
@@ -35,12 +35,12 @@ class PrimaryAndStandby:
             time.sleep(0.02)
 
     def come_back(self) -> None:
-        """The first, as it was killed: it takes writes, and waits for nobody."""
+        """Start the first again as it was killed: it accepts writes and waits for no standby."""
         self.first.settings["synchronous_standby_names"] = ""
         self.first.start()
 
     def asked(self, server: PostgresServer, statement: str, *values: object) -> list[tuple]:
-        """Of one server, past all that the nodes believe."""
+        """Query one server directly, whichever the nodes use."""
         connection = psycopg2.connect(server.url("postgres"))
         try:
             connection.autocommit = True
@@ -53,7 +53,7 @@ class PrimaryAndStandby:
     # --- With the second as a synchronous standby -------------------------------------------
 
     def wait_for_second(self, how: str = "remote_apply") -> None:
-        """Commits on the first wait for the second from now on."""
+        """From now on commits on the first wait for the second."""
         execute(self.first.url("postgres"), "ALTER SYSTEM SET synchronous_standby_names = '*'")
         execute(self.first.url("postgres"), f"ALTER SYSTEM SET synchronous_commit = {how}")
         execute(self.first.url("postgres"), "SELECT pg_reload_conf()")
@@ -62,11 +62,12 @@ class PrimaryAndStandby:
         while self.asked(self.first, states) != [("sync",)]:
             assert time.monotonic() < until, "the standby is not synchronous"
             time.sleep(0.02)
-        # Commits wait once the checkpointer has read the setting: it does so before a checkpoint.
+        # Commits wait once the checkpointer has read the setting, which it does before a
+        # checkpoint.
         execute(self.first.url("postgres"), "CHECKPOINT")
 
     def that_wait_for_second(self) -> list[int]:
-        """The first's processes whose commit waits for the second; at least one."""
+        """Return the first's processes whose commit waits for the second; at least one."""
         waits = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
         until = time.monotonic() + 20
         while not (found := self.asked(self.first, waits)):
@@ -75,7 +76,7 @@ class PrimaryAndStandby:
         return [pid for (pid,) in found]
 
     def lag(self, seconds: float) -> None:
-        """What the second replays comes so much later."""
+        """Delay the second's replay by this time."""
         for said in (
             f"ALTER SYSTEM SET recovery_min_apply_delay = '{int(seconds * 1000)}ms'",
             "SELECT pg_reload_conf()",
@@ -83,7 +84,7 @@ class PrimaryAndStandby:
             execute(self.second.url("postgres"), said)
 
     def hold(self) -> None:
-        """The second receives nothing any more, and nobody is told."""
+        """The second receives nothing any more, without an error on either side."""
         (pid,) = self.asked(self.second, "SELECT pid FROM pg_stat_wal_receiver")[0]
         self._held = pid
         os.kill(pid, signal.SIGSTOP)
@@ -101,7 +102,7 @@ def both_urls(*servers: PostgresServer) -> str:
 def standby_of(
     primary: PostgresServer, port: int | None = None, **settings: str
 ) -> Iterator[PostgresServer]:
-    """``port``: of a server that is gone, whose place it takes."""
+    """``port``: of a server that is gone, to take over its address."""
     folder = Path(tempfile.mkdtemp(prefix="boxsched-standby-"))
     server = PostgresServer(folder)
     server.port = port or server.port

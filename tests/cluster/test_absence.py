@@ -1,4 +1,4 @@
-"""What a lock session does while it is refused, or its database is away; the clock is held."""
+"""A lock session that is refused, or whose database is away; the clock is held."""
 
 import contextlib
 import threading
@@ -19,7 +19,7 @@ Attempt = Exception | str
 
 
 class Pauses(threading.Event):
-    """Stands in for the event that ends a session: waits on the held clock."""
+    """In place of the event that ends a session: waits on the held clock."""
 
     def __init__(self, script: "Script") -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Pauses(threading.Event):
 
 
 class Script:
-    """Runs a lock session whose attempts to get a session end as they are told to."""
+    """Runs a lock session whose attempts to connect end as scripted."""
 
     def __init__(self, attempts: Sequence[Attempt], took: float) -> None:
         self.attempts = list(attempts)
@@ -81,10 +81,10 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def test_a_short_absence_is_noticed_to_be_over_at_once_and_a_long_one_costs_little(
+def test_the_end_of_a_short_absence_is_noticed_at_once_and_a_long_one_costs_little(
     script: Any,
 ) -> None:
-    """A tenth of the absence; at least 0.1 s, and at most the interval that was asked for."""
+    """A tenth of the absence; at least 0.1 s, and at most the requested interval."""
     found = script(LEADS, *[AWAY] * 60)
     assert found.pauses[:11] == [0.1] * 11
     assert found.pauses[12] > found.pauses[11] > 0.1
@@ -93,7 +93,7 @@ def test_a_short_absence_is_noticed_to_be_over_at_once_and_a_long_one_costs_litt
     assert found.pauses == [0.1, 0.21, 0.431]
 
 
-def test_an_absence_is_told_of_once_and_the_next_one_again(script: Any) -> None:
+def test_an_absence_is_reported_once_and_the_next_one_again(script: Any) -> None:
     found = script(LEADS, AWAY, AWAY, LEADS, AWAY)
     assert found.lost == ["the session broke", "the session broke"]
     assert script(AWAY, AWAY).lost == ["connection refused"]
@@ -105,14 +105,16 @@ def test_after_an_absence_the_pauses_are_short_again(script: Any) -> None:
 
 
 @pytest.mark.parametrize("error", [NameTaken("n"), OtherCluster(), OtherLockKey()])
-def test_what_waiting_does_not_mend_ends_a_node_at_its_start(script: Any, error: Exception) -> None:
+def test_an_error_that_waiting_does_not_fix_ends_a_node_at_its_start(
+    script: Any, error: Exception
+) -> None:
     found = script(AWAY, error, LEADS)
     assert found.failed == [error]
     assert len(found.attempts) == 1, "it is not tried again"
 
 
 @pytest.mark.parametrize("error", [OtherCluster(), OtherLockKey()])
-def test_another_that_came_while_the_database_was_away_is_waited_for(
+def test_a_node_waits_for_another_cluster_that_came_while_the_database_was_away(
     script: Any, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     found = script(LEADS, AWAY, error, error, LEADS, error)
@@ -121,7 +123,7 @@ def test_another_that_came_while_the_database_was_away_is_waited_for(
     assert len(said) == 2, "once for each time"
 
 
-def test_a_mistake_of_ours_ends_the_node(script: Any) -> None:
+def test_an_internal_error_ends_the_node(script: Any) -> None:
     found = script(LEADS, error := ZeroDivisionError())
     assert found.failed == [error]
 

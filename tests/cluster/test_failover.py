@@ -1,4 +1,4 @@
-"""Failovers between a real primary and its standby: which server is used, and what goes on."""
+"""Failovers between a real primary and its standby: which server is used, and what continues."""
 
 import asyncio
 import logging
@@ -50,7 +50,7 @@ def session_of(store: Store) -> RecordingLockSession:
 
 
 async def insisting(call, *arguments):
-    """Until the store is back."""
+    """Wait until the store is back."""
     async with asyncio.timeout(20):
         while True:
             try:
@@ -60,16 +60,14 @@ async def insisting(call, *arguments):
 
 
 async def fail_over(two: PrimaryAndStandby) -> None:
-    """To the second, with all that was committed; the first comes back, and takes writes."""
+    """Fail over to the second with everything committed; the first returns and accepts writes."""
     await asyncio.to_thread(two.caught_up)
     two.first.kill()
     await asyncio.to_thread(two.promote)
     await asyncio.to_thread(two.come_back)
 
 
-async def test_an_old_primary_that_comes_back_is_not_used(
-    two: PrimaryAndStandby, tmp_path: Path
-) -> None:
+async def test_a_returning_old_primary_is_not_used(two: PrimaryAndStandby, tmp_path: Path) -> None:
     """All sessions of a node use the newer server, even if the node has just started."""
     store = open_store(two.url, tmp_path)
     await store.open()
@@ -99,7 +97,7 @@ async def test_an_old_primary_that_comes_back_is_not_used(
     assert two.asked(two.second, stored) == [(20,)]
 
 
-async def test_alone_an_old_primary_is_refused_until_an_operator_says_otherwise(
+async def test_an_old_primary_alone_is_refused_until_an_operator_allows_it(
     two: PrimaryAndStandby, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = open_store(two.url, tmp_path)
@@ -128,7 +126,7 @@ async def test_alone_an_old_primary_is_refused_until_an_operator_says_otherwise(
     await again.close()
     again = open_store(two.url, tmp_path)
     await asyncio.to_thread(two.second.start)
-    await again.open()  # and the other is the old one now
+    await again.open()  # and the other is now the old one
     assert (await again.batch_number(SHARD))[0] == epoch
     await again.close()
 
@@ -136,7 +134,7 @@ async def test_alone_an_old_primary_is_refused_until_an_operator_says_otherwise(
 async def test_a_promoted_standby_is_found_while_the_old_primary_answers(
     two: PrimaryAndStandby, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody cut the old one off: the nodes leave it by themselves, the lock session too."""
+    """The old one is not cut off: the nodes leave it by themselves, the lock session too."""
     monkeypatch.setattr("boxsched.store.postgres.servers.SERVERS_LOOK_SECONDS", 0.2)
     store = open_store(two.url, tmp_path)
     await store.open()
@@ -157,7 +155,7 @@ async def test_a_promoted_standby_is_found_while_the_old_primary_answers(
 async def test_lease_tokens_from_before_a_failover_are_invalid(
     two: PrimaryAndStandby, tmp_path: Path
 ) -> None:
-    """An asynchronous standby lost the last commits: nothing is given twice behind them."""
+    """An asynchronous standby lost the last commits: nothing is given twice after them."""
     store = open_store(two.url, tmp_path)
     await store.open()
     old = await Leader(store).lead()
@@ -213,10 +211,11 @@ async def test_a_lock_session_alone_finds_the_newer_server(
     await asyncio.to_thread(session.end)
 
 
-async def test_two_looks_at_once_find_nothing_behind(
+async def test_two_concurrent_checks_find_no_server_behind(
     two: PrimaryAndStandby, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lock session looks, and what it has read is old when another look notes newer batches."""
+    """The lock session checks, and its data is outdated when another check records newer
+    batches."""
     store = open_store(two.url, tmp_path)
     await store.open()
     leader = await Leader(store).lead()
@@ -244,10 +243,10 @@ async def test_two_looks_at_once_find_nothing_behind(
     await store.close()
 
 
-async def test_a_commit_that_a_vanished_primary_owes_is_not_waited_for(
+async def test_a_commit_that_waits_for_a_vanished_primary_is_given_up(
     two: PrimaryAndStandby, tmp_path: Path
 ) -> None:
-    """Its session is silent, as when the machine is gone; the new primary answers all the time.
+    """Its session is silent, as if the machine were gone; the new primary answers.
 
     A slow commit may take a minute while its own server answers. This one's server does not.
     """

@@ -1,4 +1,4 @@
-"""Leadership of two shards by up to three nodes, step by step in any order, on a held clock."""
+"""Leadership of two shards by up to three nodes, step by step in any order, with a held clock."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ SETTLED_ROUNDS = 180  # of 0.1 s
 
 
 class HandOver(RuleBasedStateMachine):
-    """A node is late, frozen or cut off where its steps do not come, or its mail is not read."""
+    """A node is late, frozen or cut off when its steps are not run or its messages not read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class HandOver(RuleBasedStateMachine):
     def another_shard(self) -> None:
         self.heads.ids = SHARDS
 
-    # --- Trouble ----------------------------------------------------------------------------
+    # --- Faults -----------------------------------------------------------------------------
 
     @rule(name=names)
     def the_server_kills_a_session(self, name: str) -> None:
@@ -110,11 +110,11 @@ class HandOver(RuleBasedStateMachine):
         engine = data.draw(st.sampled_from(engines))
         engine.busy = not engine.busy
 
-    # --- What always holds ------------------------------------------------------------------
+    # --- Invariants -------------------------------------------------------------------------
 
     @invariant()
     def nobody_trusts_beside_another(self) -> None:
-        """But where a session was killed: then the fence refuses what the former leader writes."""
+        """Except where a session was killed: then the fence refuses the former leader's writes."""
         for shard in SHARDS:
             trusting = [node for node in self.nodes.values() if node.trusts(shard)]
             if len(trusting) > 1:
@@ -137,7 +137,7 @@ class HandOver(RuleBasedStateMachine):
     def _holds(self, node: HeldNode, shard: int) -> bool:
         return node.locks is not None and self.server.holder(shard) is node.locks.session
 
-    # --- What comes in the end --------------------------------------------------------------
+    # --- In the end -------------------------------------------------------------------------
 
     def teardown(self) -> None:
         try:
@@ -151,7 +151,7 @@ class HandOver(RuleBasedStateMachine):
             self.patch.undo()
 
     def _settles(self) -> None:
-        """When all is well every shard is led again, in fair shares, and stays where it is."""
+        """Without faults every shard is led again, in fair shares, and stays with its node."""
         self.another_shard()
         for node in self.nodes.values():
             for engine in node.engines.values():

@@ -1,4 +1,4 @@
-"""Whole shards changing hands: the leadership against a lock session that is held by hand."""
+"""Shards that change hands: the leadership with a scripted lock session."""
 
 import asyncio
 import itertools
@@ -79,7 +79,7 @@ class Engine:
                     await self.awake.wait()
             except TimeoutError:
                 pass
-        await asyncio.sleep(self.slow)  # the turn under way
+        await asyncio.sleep(self.slow)  # the running turn
 
 
 @pytest.fixture
@@ -103,8 +103,8 @@ def lead(monkeypatch):
     return make
 
 
-async def test_a_view_from_before_a_release_begins_nothing(lead) -> None:
-    """The ping was answered before the release reached the thread; it is told after it."""
+async def test_a_view_from_before_a_release_starts_nothing(lead) -> None:
+    """The ping was answered before the release reached the thread, and is reported after it."""
     one = lead(FakeShards())
     await one.start()
     session = one._session
@@ -117,7 +117,7 @@ async def test_a_view_from_before_a_release_begins_nothing(lead) -> None:
     late = PingResult(clock(), View(ME, frozenset({ME, 8}), {1: ME}))  # the ping's answer
     async with asyncio.timeout(2):
         await session.let_go.wait()
-    session.seen(late)  # the lock is going to be unlocked, another node takes it
+    session.seen(late)  # the lock is about to be unlocked, and another node takes it
     await asyncio.sleep(0.05)
     running.cancel()
     assert len(one.made) == 1, "a second engine was begun for a lock that is being let go"
@@ -142,8 +142,8 @@ async def test_a_slow_look_for_shards_does_not_stop_the_ticks(lead, monkeypatch)
     assert longest < STALL_SECONDS, f"no tick for {longest:.1f} s: the thread ends the session"
 
 
-async def test_leave_that_takes_too_long(lead) -> None:
-    """service._leave gives up waiting: what then of the turn, the ticks and the locks?"""
+async def test_a_slow_stop_still_releases_everything(lead) -> None:
+    """service._leave stops waiting; the turn, the ticks and the locks must still end."""
     one = lead(FakeShards(), slow=1.0)
     await one.start()
     running = asyncio.create_task(one.run())
@@ -160,8 +160,8 @@ async def test_leave_that_takes_too_long(lead) -> None:
     assert not left, "ticks for ever: the thread never ends the session by itself"
 
 
-async def test_ticks_from_the_claim_to_the_run(lead) -> None:
-    """worker.start() adopts, Redis is waited for: seconds, in which nobody ticks."""
+async def test_ticks_continue_from_the_claim_to_the_run(lead) -> None:
+    """worker.start() adopts jobs and Redis is waited for; ticks must continue meanwhile."""
     one = lead(FakeShards())
     claiming = asyncio.create_task(one.claim())
     await asyncio.sleep(0.05)
@@ -169,7 +169,7 @@ async def test_ticks_from_the_claim_to_the_run(lead) -> None:
     await claiming
     await one.start()
     before = len(one._session.ticks)
-    await asyncio.sleep(STALL_SECONDS)  # Node.start goes on with other things
+    await asyncio.sleep(STALL_SECONDS)  # Node.start continues with other work
     assert len(one._session.ticks) > before, "the thread has ended the session by now"
 
 
@@ -181,7 +181,7 @@ async def test_without_a_session_a_claim_ends_in_time_and_may_be_made_again(
         await lead(FakeShards()).claim()
 
 
-async def test_a_claim_that_is_refused_says_why_and_so_does_the_run(lead) -> None:
+async def test_a_refused_claim_gives_the_reason_and_so_does_the_run(lead) -> None:
     one = lead(FakeShards())
     claiming = asyncio.create_task(one.claim())
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Lock sessions on a real PostgreSQL: who gets a lock, and who loses it."""
+"""Lock sessions on a real PostgreSQL: which session gets a lock, and which loses it."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -57,7 +57,9 @@ def test_a_released_lock_goes_to_the_other_node(node: Callable[..., RecordingLoc
     first.until(lambda n: n.mine == {1})
 
 
-def test_an_ended_session_lets_go_of_all_at_once(node: Callable[..., RecordingLockSession]) -> None:
+def test_an_ended_session_releases_everything_at_once(
+    node: Callable[..., RecordingLockSession],
+) -> None:
     first = node(1, 1)
     first.until(lambda n: n.mine == {1})
     second = node(2, 1)
@@ -76,13 +78,13 @@ def test_a_lock_is_never_nested(node: Callable[..., RecordingLockSession], url: 
 
 
 class OnlyNudged(threading.Event):
-    """Waits until it is set, whatever time was asked for."""
+    """Waits until it is set, without a time limit."""
 
     def wait(self, timeout: float | None = None) -> bool:
         return super().wait(2 * PATIENCE_SECONDS)
 
 
-def test_what_is_wanted_released_or_ended_does_not_wait_for_the_next_ping(url: str) -> None:
+def test_a_want_a_release_and_an_end_do_not_wait_for_the_next_ping(url: str) -> None:
     one = RecordingLockSession(url, 1)
     one.session._nudged = OnlyNudged()
     one.start(1)
@@ -98,8 +100,8 @@ def test_what_is_wanted_released_or_ended_does_not_wait_for_the_next_ping(url: s
     assert not one.session._thread.is_alive()
 
 
-def test_a_loop_that_stands_still_leads_nothing(node: Callable[..., RecordingLockSession]) -> None:
-    """The thread would go on pinging: a leader that decides nothing, and lets nobody else."""
+def test_a_blocked_loop_leads_nothing(node: Callable[..., RecordingLockSession]) -> None:
+    """The thread would keep pinging for a leader that decides nothing and blocks all others."""
     first = node(1, 1)
     first.until(lambda n: n.mine == {1})
     second = node(2, 1)
@@ -109,11 +111,11 @@ def test_a_loop_that_stands_still_leads_nothing(node: Callable[..., RecordingLoc
     second.until(lambda n: n.mine == {1})
     first.beating = True
     seen = len(first.views)
-    first.until(lambda n: len(n.views) > seen)  # it is back, and leads nothing
+    first.until(lambda n: len(n.views) > seen)  # it runs again, and leads nothing
     assert first.mine == frozenset()
 
 
-def test_a_killed_backend_is_noticed_and_the_session_is_back(
+def test_a_killed_backend_is_noticed_and_the_session_reconnects(
     node: Callable[..., RecordingLockSession], url: str
 ) -> None:
     first = node(1, 1)
@@ -127,7 +129,7 @@ def test_a_killed_backend_is_noticed_and_the_session_is_back(
 def test_a_silent_session_is_ended_by_the_server(
     node: Callable[..., RecordingLockSession], url: str
 ) -> None:
-    """As where its process is frozen: only the server can tell, and TCP would not for hours."""
+    """As for a frozen process: only the server notices quickly, and TCP would take hours."""
     silent = psycopg2.connect(url)
     silent.autocommit = True
     with silent.cursor() as cursor:
@@ -184,7 +186,7 @@ def test_two_clusters_under_two_lock_keys_live_side_by_side(
     first.until(lambda n: n.mine == {1})
 
 
-def test_another_cluster_that_came_meanwhile_is_waited_out(
+def test_a_node_waits_out_another_cluster_that_came_meanwhile(
     node: Callable[..., RecordingLockSession],
     url: str,
     caplog: pytest.LogCaptureFixture,

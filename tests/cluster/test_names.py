@@ -1,4 +1,4 @@
-"""What a node is called, and which nodes are shown as alive: no server is needed."""
+"""Names of nodes, and which nodes are shown as alive, without a server."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from boxsched.store.records import NodeInfo
 # --- Names --------------------------------------------------------------------------------------
 
 
-def test_a_name_is_made_once_and_kept_in_the_data_folder(tmp_path: Path) -> None:
+def test_a_name_is_created_once_and_kept_in_the_data_folder(tmp_path: Path) -> None:
     made = node_name(None, tmp_path)
     assert node_name(None, tmp_path) == made
     assert (tmp_path / FILE).read_text() == f"{made}\n"
@@ -38,7 +38,7 @@ def test_two_data_folders_give_two_names(tmp_path: Path) -> None:
         ("h" * 80, "h" * 50 + "-"),
     ],
 )
-def test_a_made_name_begins_with_the_hosts(
+def test_a_generated_name_starts_with_the_hosts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, start: str
 ) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: host)
@@ -46,7 +46,7 @@ def test_a_made_name_begins_with_the_hosts(
     assert made.startswith(start) and len(made) == len(start) + 6
 
 
-def test_a_name_that_is_given_counts_and_is_not_kept(tmp_path: Path) -> None:
+def test_an_explicit_name_is_used_and_not_stored(tmp_path: Path) -> None:
     kept = node_name(None, tmp_path)
     assert node_name("given", tmp_path) == "given"
     assert node_name(None, tmp_path) == kept
@@ -66,7 +66,7 @@ def test_bad_names_are_refused_also_where_the_folder_has_them(tmp_path: Path, na
         node_name(None, tmp_path)
 
 
-# --- Which are alive, and what they lead --------------------------------------------------------
+# --- Which nodes are alive, and what they lead -------------------------------------------------
 
 A, B, C = (node_number(name) for name in "abc")
 
@@ -87,7 +87,7 @@ def test_the_locks_show_which_nodes_are_alive_and_what_they_lead() -> None:
     ]
 
 
-def test_a_node_that_sees_no_locks_knows_only_that_it_lives_itself() -> None:
+def test_a_node_that_sees_no_locks_knows_only_itself() -> None:
     found = standing(nodes(), None, "b")
     assert [(one.name, one.alive, one.me, one.shards) for one in found] == [
         ("a", False, False, ()),

@@ -1,5 +1,5 @@
-"""Servers that take no writes: of a primary and its standby, lock session and store find the one
-that does, and go over to the other when that takes over."""
+"""Servers that accept no writes: lock session and store find the server of the pair that does, and
+follow a promotion."""
 
 import shutil
 import tempfile
@@ -34,7 +34,7 @@ def standby(primary: PostgresServer) -> Iterator[PostgresServer]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def test_a_standby_is_passed_over_until_it_takes_over(
+async def test_a_standby_is_skipped_until_it_is_promoted(
     primary: PostgresServer, standby: PostgresServer, tmp_path: Path
 ) -> None:
     hosts = ",".join(f"127.0.0.1:{server.port}" for server in (standby, primary))
@@ -50,7 +50,7 @@ async def test_a_standby_is_passed_over_until_it_takes_over(
     seen = len(session.views)
     with pytest.raises(StoreAway):
         await store.set_organization(await store.organization())
-    assert len(session.views) == seen  # the standby is there, and is no place to lead
+    assert len(session.views) == seen  # the standby is running, but cannot be led from
 
     execute(standby.url("postgres"), "SELECT pg_promote()")
     session.until(lambda s: len(s.views) > seen and s.mine == {1})
@@ -77,7 +77,7 @@ async def test_a_server_that_becomes_read_only_is_not_used_until_it_accepts_writ
         with pytest.raises(StoreAway, match="accepts no writes"):
             await store.set_organization(known)
         with pytest.raises(StoreAway, match="read-only"):
-            await store.ping()  # what only reads is not left behind on it
+            await store.ping()  # read connections move to the new server, too
 
         seen = len(session.views)
         execute(writable, "ALTER SYSTEM RESET default_transaction_read_only")

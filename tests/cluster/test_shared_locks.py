@@ -1,4 +1,4 @@
-"""Two clusters that come at once, in every order of their looks and locks: one is let in."""
+"""Two clusters that start at once, in every order of their looks and locks: one is accepted."""
 
 import itertools
 import threading
@@ -16,7 +16,7 @@ ORDERS = sorted(set(itertools.permutations("ab" * 3)))  # each looks, locks, loo
 
 
 class TurnOrder:
-    """Who has the next word; behind the end of the order anybody."""
+    """Gives turns in an order; after its end anybody may proceed."""
 
     def __init__(self, order: tuple[str, ...]) -> None:
         self._left = list(order)
@@ -39,7 +39,7 @@ class TurnOrder:
 
 
 class Newcomer(threading.Thread):
-    """A session of its own, that ends where it is refused."""
+    """A node's session, which ends if it is refused."""
 
     def __init__(self, url: str, name: str, number: int, order: TurnOrder) -> None:
         super().__init__(name=name)
@@ -78,7 +78,7 @@ class Newcomer(threading.Thread):
 
 
 @pytest.mark.parametrize("numbers", [(5, 10), (10, 5)])
-def test_one_of_two_newcomers_is_let_in(url: str, numbers: tuple[int, int]) -> None:
+def test_one_of_two_newcomers_is_accepted(url: str, numbers: tuple[int, int]) -> None:
     for each in ORDERS:
         order = TurnOrder(each)
         both = [Newcomer(url, n, number, order) for n, number in zip("ab", numbers, strict=True)]
@@ -91,7 +91,7 @@ def test_one_of_two_newcomers_is_let_in(url: str, numbers: tuple[int, int]) -> N
             one.end()
 
 
-def test_any_number_of_the_same_is_let_in(url: str) -> None:
+def test_any_number_of_nodes_of_one_cluster_is_accepted(url: str) -> None:
     order = TurnOrder(())
     several = [Newcomer(url, name, 7, order) for name in "abc"]
     for one in several:

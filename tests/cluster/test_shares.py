@@ -1,4 +1,4 @@
-"""Fair shares of the shards, and that everybody giving by the rule comes to rest there."""
+"""Fair shares of the shards, and that the rule reaches them."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,11 +14,11 @@ def test_a_node_alone_keeps_all() -> None:
     assert to_hand_over(view(1, {1: 1, 2: 1, 3: 1}, {1}), (1, 2, 3)) is None
 
 
-def test_a_node_that_comes_is_given_the_last_one() -> None:
+def test_a_new_node_is_given_the_last_one() -> None:
     assert to_hand_over(view(1, {1: 1, 2: 1, 3: 1}, {1, 2}), (1, 2, 3)) == 3
 
 
-def test_one_more_than_another_is_fair() -> None:
+def test_a_difference_of_one_is_fair() -> None:
     assert to_hand_over(view(1, {1: 1, 2: 1, 3: 2}, {1, 2}), (1, 2, 3)) is None
 
 
@@ -26,8 +26,8 @@ def test_no_share_moves_while_a_shard_has_no_leader() -> None:
     assert to_hand_over(view(1, {1: 1, 2: 1}, {1, 2}), (1, 2, 3)) is None
 
 
-def test_a_leader_that_is_dead_counts_for_nothing() -> None:
-    """Its session ends in a moment; until then its lock is held by a node that is not alive."""
+def test_a_dead_leader_is_not_counted() -> None:
+    """Its session ends in a moment; until then a node that is not alive holds its lock."""
     leaders = {1: 1, 2: 1, 3: 9}
     assert to_hand_over(view(1, leaders, {1, 2}), tuple(leaders)) == 2
 
@@ -38,13 +38,13 @@ def test_the_node_with_most_shards_gives_one_up_first() -> None:
     assert to_hand_over(view(2, leaders, {1, 2, 3}), tuple(leaders)) == 5
 
 
-@settings(deadline=None)  # a busy machine is slow
+@settings(deadline=None)  # for a busy machine
 @given(
     nodes=st.integers(1, 6),
     owners=st.lists(st.integers(1, 6), min_size=1, max_size=24),
     chance=st.randoms(use_true_random=False),
 )
-def test_it_comes_to_rest_where_shares_are_fair(nodes, owners, chance) -> None:
+def test_shares_become_fair_and_then_stay(nodes, owners, chance) -> None:
     leaders = {shard: 1 + owner % nodes for shard, owner in enumerate(owners, 1)}
     alive = set(range(1, nodes + 1))
     for _ in range(200 * len(leaders)):
@@ -52,7 +52,7 @@ def test_it_comes_to_rest_where_shares_are_fair(nodes, owners, chance) -> None:
         shards = [shard for shard in giving.values() if shard is not None]
         if not shards:
             break
-        # Whoever sees it first takes it: the giver alone leaves it alone.
+        # The first to see it takes it; only the giver does not.
         shard = chance.choice(shards)
         leaders[shard] = chance.choice(sorted(alive - {leaders[shard]}))
     counts = [sum(leader == n for leader in leaders.values()) for n in alive]

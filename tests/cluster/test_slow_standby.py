@@ -1,4 +1,4 @@
-"""A synchronous standby that lags: commits take seconds, and what is answered waits for them."""
+"""A synchronous standby that lags: commits take seconds, and answers wait for them."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ def two() -> Iterator[PrimaryAndStandby]:
         yield two
 
 
-async def test_a_commit_is_waited_for_while_the_server_answers_others(
+async def test_a_commit_waits_while_the_server_answers_others(
     two: PrimaryAndStandby, tmp_path: Path
 ) -> None:
     store = open_store(two.url, tmp_path)
@@ -68,7 +68,8 @@ async def test_a_commit_without_any_answer_is_given_up(
 async def test_a_repeated_key_is_answered_from_what_the_standby_has(
     two: PrimaryAndStandby, tmp_path: Path
 ) -> None:
-    """The server committed, and was restarted before the standby had it: all see it there."""
+    """The server committed and was restarted before the standby had it: everyone sees the standby's
+    state."""
     store = open_store(two.url, tmp_path)
     await store.open()
     leader = await Leader(store).lead()
@@ -115,10 +116,10 @@ def killed(two: PrimaryAndStandby) -> None:
 
 
 @pytest.mark.parametrize("ends", [canceled, terminated, killed])
-async def test_a_wait_for_the_standby_that_is_cut_short_is_not_an_answer(
+async def test_an_interrupted_wait_for_the_standby_is_not_an_answer(
     two: PrimaryAndStandby, tmp_path: Path, ends: Callable[[PrimaryAndStandby], None]
 ) -> None:
-    """The server has committed, or will say so; the same key says later what came of it."""
+    """The server has committed, or will say so; the same key gives the outcome later."""
     store = open_store(two.url, tmp_path)
     await store.open()
     leader = await Leader(store).lead()
@@ -151,16 +152,16 @@ def crash(two: PrimaryAndStandby) -> None:
 
 
 def crash_of_a_backend(two: PrimaryAndStandby) -> None:
-    """A crash, as when memory runs out: the server ends all sessions and keeps its start time."""
+    """Crash the server, as when memory runs out: it ends all sessions and keeps its start time."""
     ((pid,), *_) = two.asked(two.first, WAITS)
     os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("crash", [crash, crash_of_a_backend])
-async def test_nothing_is_read_that_the_standby_has_not(
+async def test_only_data_that_the_standby_has_is_read(
     two: PrimaryAndStandby, tmp_path: Path, crash: Callable[[PrimaryAndStandby], None]
 ) -> None:
-    """Behind a crash the server shows its whole log; a second one may lose the end of it."""
+    """After a crash the server shows its whole log; a second crash may lose the end of it."""
     store = open_store(two.url, tmp_path)
     await store.open()
     leader = await Leader(store).lead()
@@ -205,7 +206,7 @@ async def test_nothing_is_read_that_the_standby_has_not(
 async def test_a_restarted_server_is_waited_for_however_long_its_standby_lags(
     two: PrimaryAndStandby, tmp_path: Path
 ) -> None:
-    """Longer than anybody waits for a connection."""
+    """Longer than any caller waits for a connection."""
     store = open_store(two.url, tmp_path)
     await store.open()
     await Leader(store).lead()

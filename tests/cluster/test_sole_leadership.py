@@ -1,4 +1,4 @@
-"""The leadership of a node that is alone: its engine runs until the node stops, and no longer."""
+"""The leadership of a single node: its engine runs until the node stops, and no longer."""
 
 import asyncio
 from collections.abc import Callable
@@ -56,7 +56,7 @@ async def test_it_closes_when_its_engine_has_ended() -> None:
         await running
 
 
-async def test_it_closes_at_once_when_it_never_ran_or_was_cancelled() -> None:
+async def test_it_closes_at_once_if_it_never_ran_or_was_cancelled() -> None:
     leadership = SoleLeadership(cast(Any, Engine), 1, "node-1")
     engine = cast(Engine, leadership.engines[1])
     async with asyncio.timeout(PATIENCE_SECONDS):

@@ -1,4 +1,4 @@
-"""How long a node trusts its locks; on a held clock, over a lock server in memory."""
+"""How long a node trusts its locks, with a held clock and a lock server in memory."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ def begin(server: LockServer) -> Callable[..., HeldNode]:
 
 
 async def leading(node: HeldNode) -> HeldNode:
-    """The node, once it leads all shards that are free."""
+    """Start the node, and let it lead all free shards."""
     await node.leadership.start()
     node.ping()  # connects
     node.ping()
@@ -80,7 +80,7 @@ async def test_a_node_that_slept_trusts_nothing_until_a_new_ping(begin, server) 
     assert not node.leadership.trusted and not node.engines, "an answer from before the sleep"
 
 
-async def test_an_answer_that_is_read_too_late_begins_nothing(begin, server) -> None:
+async def test_an_answer_that_is_read_too_late_starts_nothing(begin, server) -> None:
     node = begin("a")
     await node.leadership.start()
     node.ping()
@@ -91,7 +91,7 @@ async def test_an_answer_that_is_read_too_late_begins_nothing(begin, server) -> 
     assert server.epochs == {}
 
 
-async def test_an_older_answer_takes_no_trust_back(begin, server) -> None:
+async def test_an_older_answer_does_not_shorten_trust(begin, server) -> None:
     node = await leading(begin("a"))
     old = node.leadership._trusted_until
     server.pass_time(1.0)
@@ -116,7 +116,7 @@ async def test_a_lost_session_ends_trust_at_once(begin, server) -> None:
     assert node.leadership.view is None and node.leadership.led == frozenset()
 
 
-async def test_a_session_that_is_back_starts_another_engine_with_a_higher_epoch(
+async def test_a_session_that_returns_starts_another_engine_with_a_higher_epoch(
     begin, server
 ) -> None:
     node = await leading(begin("a"))
@@ -135,7 +135,7 @@ async def test_a_session_that_is_back_starts_another_engine_with_a_higher_epoch(
 
 
 async def test_a_busy_engine_keeps_its_lock_until_its_turn_ends(begin, server) -> None:
-    """Also where trust is back meanwhile: what has begun to end, ends."""
+    """Also if trust is back meanwhile: an engine that has begun to end, ends."""
     first, second = await leading(begin("a")), begin("b")
     engine = first.engines[1]
     engine.busy = True
@@ -159,7 +159,7 @@ async def test_a_busy_engine_keeps_its_lock_until_its_turn_ends(begin, server) -
     assert second.leadership.led == {1} and not first.engines
 
 
-async def test_a_loop_that_stood_still_loses_the_session(begin, server) -> None:
+async def test_a_blocked_loop_loses_the_session(begin, server) -> None:
     node = await leading(begin("a"))
     server.pass_time(STALL_SECONDS)
     node.ping()
@@ -171,7 +171,7 @@ async def test_a_loop_that_stood_still_loses_the_session(begin, server) -> None:
 
 
 async def test_a_shard_that_was_handed_over_is_left_alone(begin, server) -> None:
-    """Else the giver, which sees the free lock first, would take it again."""
+    """Otherwise the giver, which sees the free lock first, would take it again."""
     first = await leading(begin("a", 1, 2))
     assert first.leadership.led == {1, 2}
     second = begin("b", 1, 2)
@@ -235,8 +235,8 @@ async def test_an_answer_from_before_a_release_hands_nothing_over(begin, server)
     assert (first.leadership.led, second.leadership.led) == ({1}, {2})
 
 
-async def test_an_answer_from_before_a_release_begins_no_second_engine(begin, server) -> None:
-    """Also one that was asked for in the same instant: the lock is going to be unlocked."""
+async def test_an_answer_from_before_a_release_starts_no_second_engine(begin, server) -> None:
+    """Also one requested at the same instant: the lock is about to be unlocked."""
     node = await leading(begin("a"))
     first = node.engines[1]
     node.ping()  # shows the lock as ours; read after the release
@@ -253,7 +253,7 @@ async def test_an_answer_from_before_a_release_begins_no_second_engine(begin, se
 
 
 async def test_a_lock_that_is_seen_to_be_gone_ends_its_engine(begin, server) -> None:
-    """An operator has unlocked it, say: another node may lead already."""
+    """For example, an operator has unlocked it, and another node may lead already."""
     node = await leading(begin("a"))
     engine = node.engines[1]
     node.locks.session.shards[1] = 0
@@ -264,7 +264,7 @@ async def test_a_lock_that_is_seen_to_be_gone_ends_its_engine(begin, server) -> 
     assert not engine.may_lead() and node.leadership.led == frozenset()
 
 
-async def test_a_node_that_stops_begins_no_engine(begin, server) -> None:
+async def test_a_node_that_stops_starts_no_engine(begin, server) -> None:
     """A lock that it was given in its last moment is released."""
     node = await leading(HeldNode("a", server, heads := FakeShards((1,))))
     node.engines[1].busy = True
@@ -287,7 +287,7 @@ async def test_a_node_that_stops_begins_no_engine(begin, server) -> None:
     assert not server.sessions
 
 
-async def test_an_engine_that_ends_by_a_mistake_ends_the_leadership(begin, server) -> None:
+async def test_an_engine_that_ends_by_an_error_ends_the_leadership(begin, server) -> None:
     node = await leading(begin("a"))
     tenure = node.leadership._tenures[1]
 
@@ -328,7 +328,7 @@ async def test_shards_are_looked_for_again_after_five_seconds(begin, server) -> 
         assert server.now < 1000.0 + elected.SHARDS_SECONDS + 3.0
 
 
-async def test_a_look_for_shards_while_the_store_is_away_is_made_later(begin, server) -> None:
+async def test_a_look_for_shards_while_the_store_is_away_is_repeated_later(begin, server) -> None:
     node = await leading(begin("a"))
     looks: list[float] = []
 
@@ -345,7 +345,7 @@ async def test_a_look_for_shards_while_the_store_is_away_is_made_later(begin, se
 
 
 async def test_an_unknown_shard_is_released(begin, server) -> None:
-    """An earlier version's, say, or one that another node has made in this moment."""
+    """From an earlier version, for example, or just created by another node."""
     node = await leading(begin("a"))
     node.locks.session.shards[9] = 1
     node.ping()

@@ -1,6 +1,6 @@
-"""An agent in a process of its own, to be killed: arguments FOLDER SPOOL SCRIPT.
+"""An agent in its own process, which tests kill: arguments FOLDER SPOOL SCRIPT.
 
-It writes down each thing that it told its store, as soon as that is durable.
+It records each report to its store as soon as the report is durable.
 """
 
 import asyncio

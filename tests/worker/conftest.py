@@ -14,7 +14,7 @@ if sys.platform != "linux":
 
 @pytest.fixture
 async def harness(tmp_path: Path) -> AsyncIterator[AgentHarness]:
-    """A started agent with the process driver. What it still runs is ended afterwards."""
+    """A started agent with the process driver. Jobs that still run are ended afterwards."""
     harness = AgentHarness(tmp_path / "worker")
     await harness.agent.start()
     yield harness
@@ -35,7 +35,7 @@ async def make_harness(tmp_path: Path) -> AsyncIterator[Callable[..., AgentHarne
 
 
 async def _end(harness: AgentHarness) -> None:
-    """Nothing of a test goes on behind it."""
+    """End everything that the test started."""
     if harness.options["driver"] == "process" and harness.folder.is_dir():
         harness.store.away = None
         harness.agent._driver.__dict__["_stop_grace"] = 0.0
@@ -46,7 +46,7 @@ async def _end(harness: AgentHarness) -> None:
 
 @pytest.fixture(params=["cgroup", "descent"])
 def containment_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """With a cgroup for each job, and on a machine where none can be made."""
+    """Run with a cgroup for each job, and as on a machine without cgroups."""
     if request.param == "descent":
         monkeypatch.setattr(containment, "cgroup_base", lambda: None)
     elif containment.cgroup_base() is None:

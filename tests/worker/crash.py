@@ -1,6 +1,6 @@
 """A process that dies just before its n-th change of a file.
 
-Only calls made by ``boxsched.worker`` are counted. Standard library only: a spawner imports it.
+Only calls by ``boxsched.worker`` are counted. Standard library only, because a spawner imports it.
 """
 
 import os
@@ -18,7 +18,7 @@ BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from tests.worker.crash import spawner; spawner(sys.argv[2], int(sys.argv[3]))"
 )
-ORDER = "crash"  # beside the agent's folder: at which change the next supervisor dies
+ORDER = "crash"  # beside the agent's folder: before which change the next supervisor dies
 
 
 class Crashed(Exception):
@@ -26,7 +26,7 @@ class Crashed(Exception):
 
 
 class Crash:
-    """``at``: the change before which the process dies; None: it lives and its changes count."""
+    """``at``: the change before which the process dies, or None to only count the changes."""
 
     def __init__(self, at: int | None = None) -> None:
         self.at = at
@@ -36,7 +36,7 @@ class Crash:
 
     def before(self, change: str) -> None:
         if os.getpid() != self._pid:
-            return  # a child, which is not to die
+            return  # a child, which must not die
         if self.dead or (self.at is not None and len(self.done) + 1 >= self.at):
             self.dead = True
             self.die(change)
@@ -67,14 +67,14 @@ class Crash:
 
 
 class Killed(Crash):
-    """As a crash of the machine's making: nothing of the process runs on."""
+    """End like a crashed machine: nothing of the process runs any more."""
 
     def die(self, change: str) -> None:
         os.kill(self._pid, signal.SIGKILL)
 
 
 def spawner(folder: str, descriptors: int) -> None:
-    """The spawner, whose next supervisor dies as ORDER says; the order is carried out once."""
+    """Run the spawner; its next supervisor dies as ORDER says. The order is used once."""
     from boxsched.worker.supervisor import spawner as real
 
     order = os.path.join(os.path.dirname(folder), ORDER)

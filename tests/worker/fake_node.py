@@ -1,4 +1,4 @@
-"""A node as a worker of its own sees it: the other end of ``boxsched.protocol.wire``, for tests."""
+"""A fake node for external workers: the other end of ``boxsched.protocol.wire``."""
 
 import asyncio
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class FakeNodeConnection:
 
 @attrs.define(eq=False)
 class FakeNode:
-    """``store`` may be that of several nodes; so may ``desired``, the level of every worker."""
+    """Several nodes may share ``store`` and ``desired``, the level of every worker."""
 
     store: StoreDouble = attrs.field(factory=StoreDouble)
     desired: list[Assignment] = attrs.field(factory=list)
@@ -49,7 +49,7 @@ class FakeNode:
     prefix: str = ""  # of its paths
     refusal: wire.Refused | None = None
     status: int | None = None  # instead of a WebSocket
-    code: str = "unauthorized"  # and why; "" is none of a node's
+    code: str = "unauthorized"  # and the reason; "" is not a reason of a node
     fixes_commits: bool = True
     acks_beats: bool = True
     acks_said: bool = True
@@ -57,10 +57,10 @@ class FakeNode:
     stale: set[tuple[int, int]] = attrs.field(factory=set)
     before_answer: Callable[[wire.FromWorker], None] = lambda said: None
 
-    connections: list[FakeNodeConnection] = attrs.field(factory=list)  # those that are open
+    connections: list[FakeNodeConnection] = attrs.field(factory=list)  # open connections
     hellos: list[wire.Hello] = attrs.field(factory=list)
     heard: list[wire.FromWorker] = attrs.field(factory=list)
-    asked: int = 0  # connections that were tried
+    asked: int = 0  # attempted connections
     port: int = 0
     _runner: web.AppRunner | None = None
     _news: asyncio.Condition = attrs.field(factory=asyncio.Condition)
@@ -80,7 +80,7 @@ class FakeNode:
         return self
 
     async def stop(self) -> None:
-        """As if killed."""
+        """Stop as if killed."""
         for connection in self.connections:
             connection.cut()
         if self._runner is not None:
@@ -92,7 +92,7 @@ class FakeNode:
             await connection.say(wire.Leave())
 
     async def want(self, *assignments: Assignment) -> None:
-        """Another level, for all that are connected here and that come."""
+        """Set another level for all workers, connected now or later."""
         self.desired[:] = assignments
         for connection in self.connections:
             await self._level(connection)
@@ -105,7 +105,7 @@ class FakeNode:
         await self.until(lambda: self.connections)
         return self.connections[-1]
 
-    # --- Its side of the wire ---------------------------------------------------------------
+    # --- The node's side of the wire --------------------------------------------------------
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         self.asked += 1

@@ -1,4 +1,4 @@
-"""An agent with a store beside it that remembers what it is told, for tests."""
+"""An agent with a store that records what it receives."""
 
 import asyncio
 import functools
@@ -19,7 +19,7 @@ LIMIT_SECONDS = 60.0  # for what should take moments
 
 @functools.cache
 def at(folder: Path) -> int:
-    """A descriptor of the folder, for the rest of the run."""
+    """Open the folder until the process ends."""
     return safe_files.open_folder(str(folder))
 
 
@@ -28,7 +28,7 @@ def job(number: int) -> JobId:
 
 
 def assigned(number: int, *commands: str, **other: Any) -> Assignment:
-    """The first job of workload ``number``; its lease token is the workload's number."""
+    """Return the first job of workload ``number``, with the workload's number as lease token."""
     values: dict[str, Any] = {
         "job": job(number),
         "attempt": 1,
@@ -55,7 +55,7 @@ def assigned(number: int, *commands: str, **other: Any) -> Assignment:
 
 
 class StoreDouble:
-    """Takes reports and logs as the store does: a chunk at an offset already there is dropped."""
+    """Accepts reports and logs as the store does: a chunk at an existing offset is dropped."""
 
     def __init__(self) -> None:
         self.reports: list[Report] = []
@@ -66,7 +66,7 @@ class StoreDouble:
         self.commits: dict[WorkloadId, str] = {}
         self.stale: set[tuple[JobId, int]] = set()
         self.away: Exception | None = None
-        self.problems: list[str | None] = []  # that it was told of
+        self.problems: list[str | None] = []  # the reported problems
         self._news = asyncio.Condition()
 
     async def report(self, reports: Sequence[Report]) -> None:
@@ -113,7 +113,7 @@ class StoreDouble:
             await self._news.wait_for(told)
 
     def log_of(self, job: JobId) -> bytes:
-        """The whole log; fails where it has a gap."""
+        """Return the whole log; fail if it has a gap."""
         whole = b""
         for offset, data in sorted(self.chunks[job].items()):
             assert offset == len(whole)
@@ -161,7 +161,7 @@ class AgentHarness:
         return await self.end(1)
 
     async def run_also(self, number: int, *commands: str) -> JobFinished:
-        """Run another job to its end, beside those that run."""
+        """Run another job to its end, beside the running ones."""
         desired = self.agent._driver.__dict__["_desired"]
         await self.agent.reconcile([*desired.values(), assigned(number, *commands)])
         return await self.end(number)
@@ -180,7 +180,7 @@ class AgentHarness:
 
 
 async def eventually(what: Callable[[], object]) -> None:
-    """Look until it is so: for what nobody tells us about (another process, a file)."""
+    """Poll until it is true, for changes without a notification (another process, a file)."""
     async with asyncio.timeout(LIMIT_SECONDS):
         while not what():  # noqa: ASYNC110 -- nobody sets an event for it
             await asyncio.sleep(0.01)

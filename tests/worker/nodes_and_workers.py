@@ -1,4 +1,4 @@
-"""Nodes, and workers of their own that connect to them, in one event loop."""
+"""Fake nodes and external workers that connect to them, in one event loop."""
 
 import asyncio
 import random
@@ -48,7 +48,7 @@ class TaskWorker:
         self.task = asyncio.create_task(self.remote.run())
 
     async def end(self) -> None:
-        """Raises what it ended with."""
+        """Stop it; raise the error that it ended with."""
         self.remote.stop()
         await self.ended()
 
@@ -76,7 +76,7 @@ class NodesAndWorkers:
         return worker
 
     async def close(self) -> None:
-        """Nothing of a test goes on behind it."""
+        """End everything that the test started."""
         for worker in self.workers:
             worker.task.cancel()
         await asyncio.gather(*(worker.task for worker in self.workers), return_exceptions=True)
@@ -87,14 +87,14 @@ class NodesAndWorkers:
 
 
 async def end_jobs(data: Path) -> None:
-    """Of a worker that is gone."""
+    """End the jobs of a worker that is gone."""
     folder = data / "worker"
     if not list(folder.glob("w*-*-*")):
         return
     cluster = (data / "cluster").read_text().strip()
 
     async def taken(said: object) -> None:
-        """Whatever it is."""
+        """Accept anything."""
 
     agent = Agent(
         folder=folder,

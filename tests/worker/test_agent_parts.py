@@ -1,4 +1,4 @@
-"""Parts of the agent by themselves: Boxes held up, answers, notes, and what is sent of a log."""
+"""Parts of the agent by themselves: waiting Boxes, answers, notes, and reading logs for sending."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def test_a_box_waits_for_running_attempts_and_for_attempts_on_unknown_boxes() ->
     assert occupancy.held_up(new, [(JobId(99), 1)]), "it may be on any Box"
 
 
-def test_the_box_of_what_is_desired_no_more_is_known_while_it_is_here() -> None:
+def test_the_box_of_a_job_that_is_no_longer_desired_is_known_while_the_job_is_here() -> None:
     occupancy = Occupancy()
     old, new = wanted(1, ordinal=2), wanted(2, ordinal=1)
     occupancy.note({key(old): old}, [])
@@ -70,7 +70,7 @@ def test_the_box_of_what_is_desired_no_more_is_known_while_it_is_here() -> None:
 
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Sets the monotonic clock that answers look at."""
+    """Set the monotonic clock that answers use."""
     clock = [100.0]
     monkeypatch.setattr(answers.time, "monotonic", lambda: clock[0])
 
@@ -117,7 +117,7 @@ def test_answers_and_patience_are_forgotten_with_their_jobs() -> None:
     assert [one.job for one in given.unreported] == [2]
 
 
-def test_an_end_is_reported_again_only_while_it_is_desired_and_not_at_once(
+def test_an_end_is_reported_again_only_while_the_job_is_desired_and_not_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reporting.time, "monotonic", lambda: 1_000.0)
@@ -144,7 +144,7 @@ def test_an_end_is_reported_again_only_while_it_is_desired_and_not_at_once(
 
 
 class Told:
-    """Stands in for the agent's readiness, and for its way to the nodes."""
+    """Stands in for the agent's readiness, and for its connection to the nodes."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -185,10 +185,10 @@ NOT_BEGUN = PASSED._replace(result="failed", reason="no git", not_begun=True)
         ),
     ],
 )
-async def test_what_ends_of_jobs_say_about_the_machine(
+async def test_the_ends_of_jobs_show_problems_of_the_machine(
     ended: tuple[Ended, ...], said: list[str]
 ) -> None:
-    """A problem is with the nodes before the jobs that could not begin because of it."""
+    """A node knows of a problem before the jobs that could not start because of it."""
     attempts: list[Any] = [
         SimpleNamespace(
             key=(JobId(n), 1), ended=one, phase=Phase.ENDED, running=None, start_reported=False,
@@ -252,13 +252,13 @@ def test_a_note_is_read_as_it_was_written(folder: int, tmp_path: Path, said: Not
         ENDED._replace(result="odd"),  # type: ignore[arg-type]
     ],
 )
-def test_a_note_that_cannot_be_true_is_damage(folder: int, tmp_path: Path, said: Note) -> None:
+def test_an_impossible_note_is_damage(folder: int, tmp_path: Path, said: Note) -> None:
     (tmp_path / "x").write_text(json.dumps(said))
     with pytest.raises(Damaged, match=r"^x "):
         note(folder, "x", type(said))
 
 
-# --- What is sent of a log --------------------------------------------------------------------
+# --- Sending a log --------------------------------------------------------------------------
 
 
 class Log:
@@ -273,7 +273,7 @@ class Log:
         self.opened: list[Spool] = []
 
     def spool(self) -> Spool:
-        """Of an agent that goes on where an earlier one was."""
+        """A reader of an agent that continues the work of an earlier one."""
         spool = Spool(self.folder, self.limit)
         self.opened.append(spool)
         spool.open()
@@ -315,7 +315,7 @@ def test_a_log_is_read_in_parts_and_each_part_repeats_until_it_is_stored(log: Lo
     assert (spool.next(), spool.all_stored) == (None, True)
 
 
-def test_an_agent_that_comes_after_sends_the_same_part_again(log: Log) -> None:
+def test_a_later_agent_sends_the_same_part_again(log: Log) -> None:
     log.file.write_bytes(b"abc")
     assert log.spool().next() == (0, b"abc")
     with log.file.open("ab") as file:
@@ -364,7 +364,7 @@ def test_no_more_than_the_limit_and_its_marks_is_sent(tmp_path: Path) -> None:
     os.close(log.site)
 
 
-def test_a_log_that_its_job_cut_has_nothing_new(log: Log) -> None:
+def test_a_log_that_its_job_cut_has_no_new_output(log: Log) -> None:
     log.file.write_bytes(b"abc")
     spool = log.spool()
     assert spool.next() == (0, b"abc")
@@ -374,7 +374,7 @@ def test_a_log_that_its_job_cut_has_nothing_new(log: Log) -> None:
     assert spool.next() == (0, b"new")
 
 
-def test_a_log_that_is_gone_has_all_been_stored_once_it_is_looked_for(log: Log) -> None:
+def test_a_removed_log_counts_as_stored_at_the_next_read(log: Log) -> None:
     spool = log.spool()
     log.file.write_bytes(b"abc")
     spool.close()

@@ -1,4 +1,4 @@
-"""What the agent does in threads with the files of attempts."""
+"""The agent's work in threads with the files of attempts."""
 
 import asyncio
 import threading
@@ -30,7 +30,7 @@ async def test_a_cancelled_caller_waits_for_the_thread() -> None:
     assert ended.is_set()
 
 
-async def test_its_value_and_its_error_are_the_callers() -> None:
+async def test_value_and_error_of_the_thread_go_to_the_caller() -> None:
     assert await in_thread(max, 1, 2) == 2
     with pytest.raises(ValueError, match="invalid literal"):
         await in_thread(int, "x")

@@ -1,4 +1,4 @@
-"""How a project wants its repository cloned: a history of a certain depth, and submodules."""
+"""How a project's repository is cloned: the depth of the history, and submodules."""
 
 from pathlib import Path
 
@@ -16,7 +16,9 @@ SHALLOW = CloneOptions(depth=1)
 DEEP = CloneOptions(submodules=True)
 
 
-async def test_without_a_depth_all_of_the_history(harness: AgentHarness, repository: Path) -> None:
+async def test_without_a_depth_the_whole_history_is_cloned(
+    harness: AgentHarness, repository: Path
+) -> None:
     await harness.run(COUNT, repository=str(repository), branch="feature/x")
     assert harness.log() == b"3\nthird\n"
 
@@ -34,7 +36,7 @@ async def test_a_depth_limits_the_history(
     harness: AgentHarness, repository: Path, depth: int, what: dict[str, str], text: bytes
 ) -> None:
     git(repository, "tag", "-a", "-m", "annotated", "v1.1", "feature/x")
-    git(repository, "branch", "v1.1", "v1")  # a branch of the same name is another thing
+    git(repository, "branch", "v1.1", "v1")  # a branch of the same name is something else
     wants = CloneOptions(depth=depth)
     await harness.run(f"{COUNT}; git tag", repository=str(repository), clone=wants, **what)
     tags = b"v1.1\n" if what.get("tag") else b""
@@ -42,16 +44,16 @@ async def test_a_depth_limits_the_history(
 
 
 @pytest.mark.parametrize(("digits", "commits"), [(40, b"1"), (9, b"2")])
-async def test_a_commit_is_found_wherever_it_is(
+async def test_a_commit_is_found_at_any_depth(
     harness: AgentHarness, repository: Path, digits: int, commits: bytes
 ) -> None:
-    """The beginning of a hash needs the whole history."""
+    """The prefix of a hash needs the whole history."""
     second = git(repository, "rev-parse", "main")[:digits].upper()
     await harness.run(COUNT, repository=str(repository), clone=SHALLOW, commit=second)
     assert harness.log() == commits + b"\nsecond\n"
 
 
-async def test_a_commit_that_no_branch_holds_is_fetched_alone(
+async def test_a_commit_that_no_branch_holds_is_fetched_by_itself(
     harness: AgentHarness, repository: Path
 ) -> None:
     git(repository, "checkout", "--detach")
@@ -63,7 +65,7 @@ async def test_a_commit_that_no_branch_holds_is_fetched_alone(
     assert harness.log() == b"1\nproposed\n"
 
 
-async def test_a_server_that_gives_out_no_single_commits(
+async def test_a_server_that_does_not_serve_single_commits(
     harness: AgentHarness, repository: Path
 ) -> None:
     first = git(repository, "rev-parse", "v1")
@@ -96,7 +98,7 @@ async def test_missing_branches_tags_and_commits(
     assert (finished.reason or "").startswith(reason), harness.log()
 
 
-async def test_a_repository_that_is_not_there(harness: AgentHarness, tmp_path: Path) -> None:
+async def test_a_missing_repository(harness: AgentHarness, tmp_path: Path) -> None:
     finished = await harness.run("true", repository=str(tmp_path / "none"), clone=SHALLOW)
     assert finished.reason == "git fetch failed with exit status 1"
     assert b"does not appear to be a git repository" in harness.log()
@@ -130,7 +132,7 @@ async def test_hostile_branches(
 
 
 def with_submodule(repository: Path, url: str, *more: str) -> None:
-    """A commit whose ``.gitmodules`` has these lines; git itself may refuse to make it."""
+    """Commit these lines as ``.gitmodules``; git itself may refuse to write them."""
     lines = ['[submodule "lib"]', "path = lib", f"url = {url}", *more]
     (repository / ".gitmodules").write_text("\n".join(lines) + "\n")
     head = git(repository, "rev-parse", "HEAD")
@@ -141,7 +143,7 @@ def with_submodule(repository: Path, url: str, *more: str) -> None:
 
 
 @pytest.mark.parametrize("clone", [None, SHALLOW])
-async def test_submodules_are_left_alone_unless_they_are_wanted(
+async def test_submodules_are_cloned_only_if_requested(
     harness: AgentHarness, repository: Path, clone: CloneOptions | None
 ) -> None:
     with_submodule(repository, "ext::false")

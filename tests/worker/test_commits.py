@@ -1,4 +1,4 @@
-"""All jobs and attempts of a workload run one commit: the one that the first of them found."""
+"""All jobs and attempts of a workload run one commit: the first that any of them found."""
 
 import subprocess
 from pathlib import Path
@@ -30,7 +30,7 @@ def ran(hash_: str, text: str) -> bytes:
 
 
 async def second_attempt(harness: AgentHarness, *commands: str, **other: object) -> JobFinished:
-    """As another worker runs it, which was assigned it before the first one had an answer."""
+    """Run a job as another worker that was assigned it before the first one had an answer."""
     harness.store.reports.clear()
     harness.store.chunks.clear()
     await harness.agent.reconcile([assigned(1, *commands, attempt=2, lease_token=2, **other)])
@@ -49,10 +49,10 @@ async def test_a_second_attempt_runs_the_commit_of_the_first(
     assert harness.log() == ran(first, "first")
 
 
-async def test_two_at_once_agree_before_their_commands_begin(
+async def test_two_concurrent_jobs_agree_before_their_commands_start(
     harness: AgentHarness, repository: Path, tmp_path: Path
 ) -> None:
-    """Both have found a commit, each another one, before either is answered."""
+    """Both have found different commits before either is answered."""
     harness.store.away = StoreAway("away")
     first = git(repository, "rev-parse", "HEAD")
     jobs = [assigned(n, f"touch {tmp_path}/ran", RAN, repository=str(repository)) for n in (1, 2)]
@@ -62,14 +62,15 @@ async def test_two_at_once_agree_before_their_commands_begin(
     await harness.agent.reconcile(jobs)
     await eventually((harness.folder / "w2-1-1/found").exists)
     assert not (tmp_path / "ran").exists()
-    harness.store.commits = {WorkloadId(1): second, WorkloadId(2): first}  # as others were faster
+    # because others were faster
+    harness.store.commits = {WorkloadId(1): second, WorkloadId(2): first}
     harness.store.away = None
     assert (await harness.end(1)).commit == second
     assert (await harness.end(2)).commit == first
     assert (harness.log(1), harness.log(2)) == (ran(second, "second"), ran(first, "first"))
 
 
-async def test_a_commit_that_left_its_branch_is_run_all_the_same(
+async def test_a_commit_that_left_its_branch_still_runs(
     harness: AgentHarness, repository: Path
 ) -> None:
     first = git(repository, "rev-parse", "HEAD")
@@ -80,9 +81,7 @@ async def test_a_commit_that_left_its_branch_is_run_all_the_same(
     assert harness.log() == ran(first, "first")
 
 
-async def test_a_commit_that_is_nowhere_fails_the_job(
-    harness: AgentHarness, repository: Path
-) -> None:
+async def test_a_missing_commit_fails_the_job(harness: AgentHarness, repository: Path) -> None:
     harness.store.commits[WorkloadId(1)] = "0" * 40
     finished = await harness.run("echo unreached", repository=str(repository))
     assert (finished.result, finished.exit_status) == (Result.FAILED, None)
@@ -113,7 +112,7 @@ async def test_the_store_is_away_while_a_job_asks(
     assert harness.log() == b"first\nfirst\n"
 
 
-async def test_an_attempt_whose_lease_is_over_never_begins(
+async def test_an_attempt_whose_lease_is_over_never_starts(
     harness: AgentHarness, repository: Path
 ) -> None:
     harness.store.stale.add((job(1), 1))
@@ -167,7 +166,7 @@ async def test_a_branch_is_not_a_tag(harness: AgentHarness, repository: Path) ->
 
 
 @pytest.mark.parametrize("what", ["HEAD:file", "HEAD^{tree}"])
-async def test_a_tag_that_is_not_of_a_commit(
+async def test_a_tag_that_is_not_a_commit(
     harness: AgentHarness, repository: Path, what: str
 ) -> None:
     git(repository, "tag", "odd", what)
@@ -253,7 +252,7 @@ async def test_a_repository_of_sha256(harness: AgentHarness, tmp_path: Path, dig
     assert (finished.commit, harness.log()) == (first, ran(first, "first"))
 
 
-async def test_a_job_with_a_path_of_its_own(harness: AgentHarness, repository: Path) -> None:
+async def test_a_job_with_its_own_path(harness: AgentHarness, repository: Path) -> None:
     first = git(repository, "rev-parse", "HEAD")
     path = {"PATH": "/nowhere", "BASH_ENV": "/nowhere/either"}
     await harness.run(

@@ -1,4 +1,4 @@
-"""What holds a job's processes together, by itself: cgroups as files, and processes as they are."""
+"""Containment of a job's processes by itself: cgroups as files, and real processes."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts a process of its own session that runs this Python, and says its first line."""
+    """Start a process in its own session that runs this Python; return its first line."""
     started: list[subprocess.Popen[str]] = []
 
     def begin(code: str = "", *arguments: str, **options: object) -> subprocess.Popen[str]:
@@ -40,10 +40,10 @@ def said(process: subprocess.Popen[str], lines: int = 1) -> list[int]:
     return [int(process.stdout.readline()) for _ in range(lines)]
 
 
-# --- cgroups: their files, in an ordinary folder ----------------------------------------------
+# --- cgroups, as files in an ordinary folder -------------------------------------------------
 
 
-def test_a_cgroup_that_is_there_already_is_emptied_first(tmp_path: Path) -> None:
+def test_an_existing_cgroup_is_emptied_first(tmp_path: Path) -> None:
     new, old = tmp_path / "new", tmp_path / "old"
     assert containment.make_cgroup(str(new))
     assert new.is_dir()
@@ -54,7 +54,7 @@ def test_a_cgroup_that_is_there_already_is_emptied_first(tmp_path: Path) -> None
     assert not containment.make_cgroup(str(tmp_path / "nowhere" / "new"))
 
 
-def test_a_cgroup_is_in_use_while_it_says_so(tmp_path: Path) -> None:
+def test_a_cgroup_is_in_use_while_it_is_populated(tmp_path: Path) -> None:
     assert not containment.in_use(str(tmp_path / "nowhere"))
     for text, in_use in (
         ("populated 1\nfrozen 0\n", True),
@@ -66,7 +66,7 @@ def test_a_cgroup_is_in_use_while_it_says_so(tmp_path: Path) -> None:
         assert containment.in_use(str(tmp_path)) is in_use
 
 
-def test_a_cgroup_goes_with_those_in_it_unless_something_is_left(tmp_path: Path) -> None:
+def test_a_cgroup_is_removed_with_its_processes_unless_some_remain(tmp_path: Path) -> None:
     group = tmp_path / "group"
     (group / "a" / "b").mkdir(parents=True)
     (group / "c").mkdir()
@@ -84,7 +84,7 @@ def test_a_cgroup_goes_with_those_in_it_unless_something_is_left(tmp_path: Path)
 # --- Processes ------------------------------------------------------------------------------
 
 
-def test_descendants_are_found_however_deep_and_the_unknown_without_those_known(
+def test_descendants_are_found_at_any_depth_and_unknown_ones_are_told_apart(
     start: Start,
 ) -> None:
     fork = "print(os.getpid(), flush=True)\nif os.fork(): time.sleep(600)\n"
@@ -109,7 +109,7 @@ def test_a_process_is_distinguished_from_a_later_one_by_its_start_time(start: St
     process.kill()
     process.communicate(timeout=30)
     assert containment.start_time(process.pid) is None
-    containment.send([process.pid], signal.SIGTERM)  # nobody is there: no error
+    containment.send([process.pid], signal.SIGTERM)  # no such process: no error
 
 
 def test_a_stopped_process_is_frozen_until_it_continues(start: Start) -> None:
@@ -127,7 +127,9 @@ def test_a_stopped_process_is_frozen_until_it_continues(start: Start) -> None:
     assert not containment.is_frozen(process.pid)
 
 
-def test_supervisors_are_known_by_their_name_and_their_folder(start: Start, tmp_path: Path) -> None:
+def test_supervisors_are_recognized_by_their_name_and_their_folder(
+    start: Start, tmp_path: Path
+) -> None:
     named = f"open('/proc/self/comm', 'w').write({containment.title('w1-1-1')!r})"
     folder = str(tmp_path)
     supervisor, other, elsewhere = start(named, folder), start("", folder), start(named, "/")
@@ -141,7 +143,7 @@ def test_supervisors_are_known_by_their_name_and_their_folder(start: Start, tmp_
     assert containment.supervisors("w1-1-1", folder) == [], "it is dead, and not yet buried"
 
 
-def test_the_name_of_a_supervisor_fits_into_what_the_kernel_keeps() -> None:
+def test_the_name_of_a_supervisor_fits_into_the_kernels_limit() -> None:
     assert containment.title("w1-1-1") == "job w1-1-1"
     assert containment.title("w123456789-1-1") == "job w123456789-"
 

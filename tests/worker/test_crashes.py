@@ -1,4 +1,5 @@
-"""Death just before each change of a file: of an agent that prepares a job, of a supervisor."""
+"""Crashes just before each change of a file: of an agent that prepares a job, and of a
+supervisor."""
 
 import errno
 import os
@@ -48,7 +49,7 @@ def prepared(site: Worksite) -> Attempt:
 
 
 def test_an_agent_may_die_at_each_change_of_preparing_a_job(tmp_path: Path) -> None:
-    """The next one finds nothing, or an attempt that can be started; it never finds damage."""
+    """The next agent finds nothing, or an attempt that can be started; never damage."""
     whole = worksite(tmp_path / "whole")
     with Crash().armed() as counting:
         prepared(whole).close()
@@ -71,10 +72,10 @@ def test_an_agent_may_die_at_each_change_of_preparing_a_job(tmp_path: Path) -> N
         adopted[0].close()
 
 
-def test_a_record_is_durable_before_it_has_its_name_and_before_anybody_is_asked(
+def test_a_record_is_durable_before_it_has_its_name_and_before_anything_is_requested(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a power cut leaves is what was synced: the record, its name, and its folder's name."""
+    """A power failure leaves what was synced: the record, its name, and its folder's name."""
     site = worksite(tmp_path / "site")
     synced: list[tuple[str, bool]] = []
     real = os.fsync
@@ -91,7 +92,7 @@ def test_a_record_is_durable_before_it_has_its_name_and_before_anybody_is_asked(
 
 
 def test_an_incomplete_folder_does_no_harm(tmp_path: Path) -> None:
-    """It was left where descriptors ran out."""
+    """It was left behind when there were no free descriptors."""
     site = worksite(tmp_path / "site")
     (Path(site.folder) / "w1-1-1").mkdir()
     (Path(site.folder) / "w1-1-1" / files.SCRIPT).touch()
@@ -100,7 +101,9 @@ def test_an_incomplete_folder_does_no_harm(tmp_path: Path) -> None:
     attempt.close()
 
 
-def test_a_log_is_sent_again_within_the_bounds_in_which_it_was_under_way(tmp_path: Path) -> None:
+def test_a_log_is_sent_again_with_the_chunk_borders_of_the_interrupted_sending(
+    tmp_path: Path,
+) -> None:
     attempt = prepared(worksite(tmp_path / "site"))
     with open(f"{attempt.folder.path}/{files.LOG}", "wb") as log:
         log.write(b"sent, under way, new")
@@ -116,8 +119,8 @@ def test_a_log_is_sent_again_within_the_bounds_in_which_it_was_under_way(tmp_pat
     attempt.close()
 
 
-def test_a_box_that_is_not_known_may_be_any_box() -> None:
-    """Nobody said on which Box an adopted attempt runs."""
+def test_an_unknown_box_may_be_any_box() -> None:
+    """Nothing says on which Box an adopted attempt runs."""
     occupancy = Occupancy()
     other = assigned(2, ordinal=2)
     occupancy.note({(other.job, 2): other}, [])
@@ -134,14 +137,14 @@ def test_a_deploy_gets_neither_branch_nor_tag() -> None:
     assert job_environment(assigned(1, branch=None, tag="v1"), "/w")["BOXSCHED_TAG"] == "v1"
 
 
-# --- A spawn after a void -------------------------------------------------------------------
+# --- A start after a cancellation ---------------------------------------------------------------
 
 
 def voided(attempt: Attempt) -> bool:
     return attempt.void(files.Ended("stopped", None, None, False, "stopped", None, 1.5))
 
 
-def test_a_spawn_that_comes_after_a_void_runs_nothing(tmp_path: Path) -> None:
+def test_a_start_after_the_cancellation_runs_nothing(tmp_path: Path) -> None:
     site = worksite(tmp_path / "site")
     attempt = prepared(site)
     assert voided(attempt)
@@ -157,7 +160,7 @@ def test_a_spawn_that_comes_after_a_void_runs_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("taken", ["lock", "ticket"])
-def test_a_void_that_comes_after_a_spawn_changes_nothing(tmp_path: Path, taken: str) -> None:
+def test_a_cancellation_after_the_start_changes_nothing(tmp_path: Path, taken: str) -> None:
     attempt = prepared(worksite(tmp_path / "site"))
     held = safe_files.try_lock(attempt.folder.at, files.LOCK)
     assert held is not None
@@ -173,14 +176,14 @@ def test_a_void_that_comes_after_a_spawn_changes_nothing(tmp_path: Path, taken: 
     attempt.close()
 
 
-# --- What has lost its supervisor ------------------------------------------------------------
+# --- Attempts that lost their supervisor --------------------------------------------------------
 
 
 @pytest.mark.parametrize("began_at", [None, 5e9])
 def test_a_lost_attempt_ends_after_its_start_and_its_end_is_durable(
     tmp_path: Path, began_at: float | None
 ) -> None:
-    """Where its commands never began, a build may have another try. The clock was set back."""
+    """If its commands never started, a build may have another try. The clock was set back."""
     site = worksite(tmp_path / "site")
     first = prepared(site)
     files.put(first.folder.at, files.TICKET, files.STARTED, files.Started(1 << 30, 1))
@@ -222,8 +225,8 @@ async def test_a_job_that_no_spawner_can_start_is_returned(
 async def test_a_supervisor_may_die_at_each_of_its_changes(
     make_harness: Callable[..., AgentHarness], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before it has the ticket another one runs the job; from then on the job is lost, and all
-    its processes are gone before that is said. It never runs twice."""
+    """Before it has the ticket, another supervisor runs the job. After that the job is lost, and
+    all its processes are gone before that is reported. It never runs twice."""
     monkeypatch.setattr(forking, "BOOT", crash.BOOT)
     monkeypatch.setattr(attempt_watcher, "ASK_AGAIN_SECONDS", 0.05)
     harness = make_harness()
@@ -282,20 +285,20 @@ os.wait()
 
 
 def supervised(site: Worksite, *options: str) -> list[str]:
-    """What was synced, and whether the result had its name by then."""
+    """Return what was synced, and whether the result had its name by then."""
     command = [sys.executable, "-c", _TRACED, site.folder, "w1-1-1", *options]
     done = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True)
     return done.stdout.splitlines()
 
 
-def test_log_and_result_are_durable_before_the_end_is_seen(tmp_path: Path) -> None:
+def test_log_and_result_are_durable_before_the_end_is_visible(tmp_path: Path) -> None:
     site = worksite(tmp_path / "site")
     prepared(site).close()
     assert supervised(site) == ["log False", "result.reserved False", "w1-1-1 True"]
 
 
 @pytest.mark.parametrize("repository", [None, "/nowhere"])
-def test_a_disk_that_is_full_before_the_script_is_not_the_jobs_failure(
+def test_a_full_disk_before_the_script_is_not_the_jobs_failure(
     tmp_path: Path, repository: str | None
 ) -> None:
     site = worksite(tmp_path / "site")
@@ -309,7 +312,7 @@ def test_a_disk_that_is_full_before_the_script_is_not_the_jobs_failure(
     attempt.close()
 
 
-def test_of_what_is_printed_no_more_is_kept_than_was_asked_for(tmp_path: Path) -> None:
+def test_no_more_output_is_kept_than_the_limit(tmp_path: Path) -> None:
     safe_files.write_file(at(tmp_path), files.LOG, b"")
     output = Output(at(tmp_path), 1 << 20, Masks([]))
     output.keep_tail(4)
@@ -323,7 +326,7 @@ def test_of_what_is_printed_no_more_is_kept_than_was_asked_for(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_ends_the_writing_of_a_log_and_not_its_supervisor(
+def test_a_full_disk_ends_the_writing_of_a_log_but_not_its_supervisor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     output = failing(tmp_path, monkeypatch, number)
@@ -334,7 +337,7 @@ def test_a_full_disk_ends_the_writing_of_a_log_and_not_its_supervisor(
     output.finish()
 
 
-def test_another_error_of_a_log_is_no_full_disk(
+def test_another_error_of_a_log_is_not_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = failing(tmp_path, monkeypatch, errno.EIO)

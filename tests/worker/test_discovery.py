@@ -1,4 +1,4 @@
-"""Tests of discovery: URLs, addresses of names, SRV records, and which node is next."""
+"""Discovery of nodes: URLs, addresses of names, SRV records, and which node is tried next."""
 
 import asyncio
 import random
@@ -30,7 +30,7 @@ from tests.worker.nodes_and_workers import NodesAndWorkers
 
 
 class Zone(asyncio.DatagramProtocol):
-    """A DNS server: names in ``records`` are (type, text) pairs; it answers nothing while away."""
+    """A DNS server: ``records`` maps names to (type, text) pairs; it answers nothing while away."""
 
     def __init__(self, records: dict[str, list[tuple[str, str]]]) -> None:
         self.records = records
@@ -74,7 +74,7 @@ async def zone() -> AsyncIterator[Zone]:
 
 
 class FakeDns:
-    """Names that are written down."""
+    """A name server with fixed names."""
 
     def __init__(self, **hosts: list[str]) -> None:
         self.hosts = hosts
@@ -95,7 +95,7 @@ def texts(discovery: Discovery) -> set[str]:
 # --- URLs -----------------------------------------------------------------------------------
 
 
-def test_urls() -> None:
+def test_valid_urls() -> None:
     assert str(parse_source("https://ci.example.org:8443/boxsched/")) == (
         "https://ci.example.org:8443/boxsched"
     )
@@ -134,12 +134,12 @@ async def test_each_address_of_a_name_is_a_node() -> None:
     await discovery.refresh()
     assert len(discovery.nodes) == 4
     book.hosts["nodes"] = ["10.0.0.9"]
-    del book.hosts["other"]  # no answer: the last one stands
+    del book.hosts["other"]  # no answer: the last one stays
     await discovery.refresh()
     assert {node.ip for node in discovery.nodes} == {"10.0.0.9", "10.0.0.3"}
 
 
-async def test_names_are_asked_about_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_names_are_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(discovering, "ASK_AGAIN_SECONDS", 0.001)
     book = FakeDns()
     discovery = Discovery([parse_source("http://nodes")], book)
@@ -220,7 +220,7 @@ async def test_a_worker_waits_for_a_name(cluster: NodesAndWorkers) -> None:
     await node.connected()
 
 
-# --- Whom to try next -----------------------------------------------------------------------
+# --- Which node is tried next --------------------------------------------------------------------
 
 
 def nodes(*weights: int, priority: int = 0) -> list[NodeAddress]:
@@ -230,7 +230,7 @@ def nodes(*weights: int, priority: int = 0) -> list[NodeAddress]:
     ]
 
 
-def test_each_is_tried_once_a_round_and_the_last_one_not_first() -> None:
+def test_each_node_is_tried_once_a_round_and_the_last_one_not_first() -> None:
     choice, known = Choice(random.Random(1)), nodes(1, 1, 1)
     last = None
     for _ in range(50):
@@ -241,12 +241,12 @@ def test_each_is_tried_once_a_round_and_the_last_one_not_first() -> None:
         assert len(set(tried)) == len(tried)
 
 
-def test_one_that_is_alone_is_tried_again() -> None:
+def test_a_single_node_is_tried_again() -> None:
     choice, known = Choice(random.Random(1)), nodes(1)
     assert [choice.next(known, known[0]) for _ in range(3)] == known * 3
 
 
-def test_all_are_chosen_alike_and_by_weight() -> None:
+def test_nodes_are_chosen_evenly_and_by_weight() -> None:
     chance = random.Random(1)
     alike = Counter(Choice(chance).next(nodes(1, 1, 1), None) for _ in range(3_000))
     assert all(800 < count < 1_200 for count in alike.values())
@@ -255,7 +255,7 @@ def test_all_are_chosen_alike_and_by_weight() -> None:
     assert weighed[0] < 100
 
 
-def test_a_lower_priority_goes_first() -> None:
+def test_a_lower_priority_value_goes_first() -> None:
     known = [*nodes(9, priority=2), *nodes(1, 1, priority=1)]
     choice = Choice(random.Random(1))
     last = None
@@ -266,7 +266,7 @@ def test_a_lower_priority_goes_first() -> None:
     assert order == [1, 1, 2]
 
 
-def test_one_that_is_known_no_more_is_not_tried() -> None:
+def test_a_node_that_is_no_longer_known_is_not_tried() -> None:
     choice, known = Choice(random.Random(1)), nodes(1, 1, 1)
     first = choice.next(known, None)
     left = [node for node in known if node is not first][:1]

@@ -1,4 +1,4 @@
-"""Whatever happens to one job's folder, or runs out, neither stops the agent nor the others."""
+"""Damaged folders and exhausted resources of one job stop neither the agent nor other jobs."""
 
 import errno
 import os
@@ -68,7 +68,7 @@ async def test_a_log_that_was_cut_ends_where_it_was(harness: AgentHarness) -> No
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_a_note_that_is_not_a_file_of_ours_is_damaged(tmp_path: Path, kind: str) -> None:
+def test_a_note_that_is_not_a_regular_file_is_damaged(tmp_path: Path, kind: str) -> None:
     if kind == "device" and os.geteuid() != 0:
         pytest.skip("only root makes devices")
     put_odd(tmp_path / files.RESULT, kind)
@@ -78,7 +78,7 @@ def test_a_note_that_is_not_a_file_of_ours_is_damaged(tmp_path: Path, kind: str)
 
 @pytest.mark.parametrize("kind", ODD)
 @pytest.mark.parametrize("name", [files.RESULT, files.RUNNING, files.STARTED])
-async def test_a_job_that_puts_something_odd_harms_itself_at_most(
+async def test_a_job_that_writes_odd_files_harms_only_itself(
     harness: AgentHarness, tmp_path: Path, name: str, kind: str
 ) -> None:
     if kind == "device" and os.geteuid() != 0:
@@ -87,7 +87,7 @@ async def test_a_job_that_puts_something_odd_harms_itself_at_most(
     await harness.agent.reconcile([bad])
     await harness.said(1, b"ready")
     if name == files.STARTED:
-        await harness.agent.close()  # else it has been read
+        await harness.agent.close()  # otherwise it has been read
     put_odd(harness.folder / "w1-1-1" / name, kind)
     if name == files.STARTED:
         harness.agent = harness._agent()
@@ -99,7 +99,7 @@ async def test_a_job_that_puts_something_odd_harms_itself_at_most(
     await harness.agent.reconcile([attrs.evolve(bad, stop=True)])
     finished = await harness.end(1)
     assert not alive(pid_in(tmp_path / "pid"))
-    if name == files.RESULT and kind == "folder":  # nothing takes its place
+    if name == files.RESULT and kind == "folder":  # nothing replaces it
         assert (finished.result, finished.reason) == (Result.FAILED, LOST)
     else:
         assert finished.result is Result.STOPPED
@@ -130,7 +130,7 @@ async def test_a_stop_that_cannot_be_written_loses_the_job(
     assert not alive(pid_in(tmp_path / "pid"))
 
 
-# --- Folders that are gone ------------------------------------------------------------------
+# --- Removed folders ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stop", [False, True])
@@ -146,7 +146,7 @@ async def test_a_started_attempt_is_not_started_again(
     assert not (tmp_path / "ran").exists()
 
 
-async def test_a_folder_removed_while_no_agent_looked(
+async def test_a_folder_removed_while_no_agent_was_running(
     harness: AgentHarness, tmp_path: Path
 ) -> None:
     script = f"echo $$ > {tmp_path}/pid; {WAIT}"
@@ -185,11 +185,11 @@ async def test_a_folder_removed_after_the_end(harness: AgentHarness) -> None:
     assert (await harness.end(2)).result is Result.PASSED
 
 
-# --- What runs out --------------------------------------------------------------------------
+# --- Exhausted resources ------------------------------------------------------------------------
 
 
 class Failing:
-    """Raises ``number`` in place of a method, as often as told."""
+    """Raise ``number`` in place of a method, this many times."""
 
     def __init__(self, patch: pytest.MonkeyPatch, owner: type, name: str, number: int) -> None:
         self.left = 3
@@ -223,7 +223,7 @@ async def test_jobs_are_retried_when_resources_ran_out(
     assert len([1 for record in caplog.records if "trying again" in record.message]) == 1
 
 
-async def test_no_descriptor_for_a_new_job_is_not_a_failure_of_the_job(
+async def test_a_lack_of_descriptors_for_a_new_job_is_not_the_jobs_failure(
     harness: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing = Failing(monkeypatch, Spool, "open", errno.EMFILE)
@@ -242,7 +242,7 @@ async def test_a_stop_is_tried_again(
     assert failing.left == 0
 
 
-async def test_no_descriptor_at_a_restart_kills_nothing(
+async def test_a_lack_of_descriptors_at_a_restart_kills_nothing(
     harness: AgentHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.agent.reconcile([assigned(1, f"echo $$ > {tmp_path}/pid", WAIT)])
@@ -254,7 +254,7 @@ async def test_no_descriptor_at_a_restart_kills_nothing(
         await harness.agent.start()
     failing.left = 0
     assert alive(pid_in(tmp_path / "pid"))
-    await harness.agent.start()  # what the failed one took is free
+    await harness.agent.start()  # the descriptors of the failed agent are free
     assert alive(pid_in(tmp_path / "pid"))
 
 
@@ -269,7 +269,7 @@ def low_limit() -> Iterator[int]:
     descriptors.raise_limit.cache_clear()
 
 
-async def test_the_agent_takes_all_descriptors_and_its_jobs_as_many_as_before(
+async def test_the_agent_uses_all_descriptors_and_its_jobs_the_usual_number(
     low_limit: int, make_harness: Callable[..., AgentHarness]
 ) -> None:
     harness = make_harness()
@@ -283,11 +283,11 @@ async def test_the_agent_takes_all_descriptors_and_its_jobs_as_many_as_before(
 # --- Starts that fail, and the other driver -------------------------------------------------
 
 
-async def test_closing_what_never_started(tmp_path: Path) -> None:
+async def test_an_agent_that_never_started_can_be_closed(tmp_path: Path) -> None:
     await AgentHarness(tmp_path / "worker").agent.close()
 
 
-async def test_closing_what_could_not_start(harness: AgentHarness) -> None:
+async def test_an_agent_that_could_not_start_can_be_closed(harness: AgentHarness) -> None:
     other = harness._agent()
     with pytest.raises(FolderInUse):
         await other.start()
@@ -295,7 +295,7 @@ async def test_closing_what_could_not_start(harness: AgentHarness) -> None:
     assert (await harness.run("true")).result is Result.PASSED
 
 
-async def test_a_failed_start_releases_what_it_took(
+async def test_a_failed_start_releases_its_resources(
     make_harness: Callable[..., AgentHarness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness = make_harness()
@@ -309,7 +309,9 @@ async def test_a_failed_start_releases_what_it_took(
     assert (await harness.run("true")).result is Result.PASSED
 
 
-async def test_none_refuses_a_folder_with_jobs(make_harness: Callable[..., AgentHarness]) -> None:
+async def test_the_driver_none_refuses_a_folder_with_jobs(
+    make_harness: Callable[..., AgentHarness],
+) -> None:
     harness = make_harness(cluster="ours")
     await harness.agent.start()
     await harness.agent.reconcile([assigned(1, WAIT)])
@@ -326,7 +328,7 @@ async def test_none_refuses_a_folder_with_jobs(make_harness: Callable[..., Agent
     await none.agent.start()
 
 
-async def test_none_minds_no_other_installations_jobs(
+async def test_the_driver_none_ignores_jobs_of_other_installations(
     make_harness: Callable[..., AgentHarness],
 ) -> None:
     harness = make_harness(driver="none", cluster="ours")
@@ -350,7 +352,7 @@ os.wait()  # for the child that removes the job's files
 """
 
 
-def test_a_clock_that_is_set_does_not_change_a_duration(
+def test_a_changed_clock_does_not_change_a_duration(
     make_harness: Callable[..., AgentHarness],
 ) -> None:
     folder = prepared(make_harness(), "sleep 0.3")

@@ -34,7 +34,7 @@ def test_every_shortened_record_is_damaged(tmp_path: Path) -> None:
             files.read_record(at(tmp_path))
 
 
-def test_a_note_appears_whole_and_in_the_reserved_place(tmp_path: Path) -> None:
+def test_a_note_appears_complete_and_in_its_reserved_file(tmp_path: Path) -> None:
     ended = Ended("failed", None, 9, True, "time limit of 1 s", 1.5, 2.5)
     files.reserve(at(tmp_path), "place")
     inode = (tmp_path / "place").stat().st_ino
@@ -45,13 +45,13 @@ def test_a_note_appears_whole_and_in_the_reserved_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b'["ran",null]', b'["won",0,null,false,null,1,2]'])
-def test_a_note_that_we_did_not_write_is_damaged(tmp_path: Path, text: bytes) -> None:
+def test_a_note_of_another_program_is_damaged(tmp_path: Path, text: bytes) -> None:
     (tmp_path / files.RESULT).write_bytes(text)
     with pytest.raises(Damaged):
         note(at(tmp_path), files.RESULT, Ended)
 
 
-def test_a_tree_goes_however_deep_and_read_only(tmp_path: Path) -> None:
+def test_a_tree_is_removed_at_any_depth_and_if_read_only(tmp_path: Path) -> None:
     top, kept = tmp_path / "top", tmp_path / "kept"
     kept.mkdir()
     (kept / "file").touch()
@@ -70,18 +70,18 @@ def test_a_tree_goes_however_deep_and_read_only(tmp_path: Path) -> None:
     assert list(kept.iterdir()) == [kept / "file"]
 
 
-def test_removing_nothing_is_well(tmp_path: Path) -> None:
+def test_removing_nothing_is_fine(tmp_path: Path) -> None:
     safe_files.remove_tree(at(tmp_path), "nothing")
 
 
-def test_ringing_without_an_agent_is_well(tmp_path: Path) -> None:
+def test_ringing_without_an_agent_is_fine(tmp_path: Path) -> None:
     files.ring(at(tmp_path))
     os.mkfifo(tmp_path / files.BELL)
     files.ring(at(tmp_path))
 
 
 def test_a_bell_that_is_a_file_or_a_link_is_not_rung(tmp_path: Path) -> None:
-    """It would be a byte into whatever file the link names."""
+    """That would write a byte into the file that the link names."""
     (tmp_path / "database").write_bytes(b"SQLite")
     (tmp_path / files.BELL).symlink_to(tmp_path / "database")
     files.ring(at(tmp_path))
@@ -95,7 +95,7 @@ def test_a_bell_that_is_a_file_or_a_link_is_not_rung(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_removed_for_a_moment_is_not_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that is just ending writes once more into a folder that is being removed."""
+    """An ending process writes once more into a folder that is being removed."""
     (tmp_path / "trash/job").mkdir(parents=True)
     remove = safe_files.remove_tree
     tried: list[str] = []
@@ -138,7 +138,7 @@ def test_a_shelf_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "precious").iterdir()] == ["file"]
 
 
-def test_a_link_to_a_tree_goes_and_the_tree_stays(tmp_path: Path) -> None:
+def test_a_link_to_a_tree_is_removed_and_the_tree_stays(tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious/file").touch()
     (tmp_path / "box").symlink_to("precious")

@@ -1,4 +1,4 @@
-"""The repository is cloned as part of the job; no name from outside is ever more than a name."""
+"""The repository is cloned as part of the job; names from outside are never options or commands."""
 
 import asyncio
 import base64
@@ -47,20 +47,20 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
-async def test_a_branch(harness: AgentHarness, repository: Path) -> None:
+async def test_a_branch_is_cloned(harness: AgentHarness, repository: Path) -> None:
     finished = await harness.run(SHOW, repository=str(repository), branch="feature/x")
     assert finished.result is Result.PASSED
     assert harness.log() == b"third\nthird\n"
 
 
-async def test_a_tag(harness: AgentHarness, repository: Path) -> None:
-    git(repository, "branch", "v1")  # a branch of the same name is another thing
+async def test_a_tag_is_cloned(harness: AgentHarness, repository: Path) -> None:
+    git(repository, "branch", "v1")  # a branch of the same name is something else
     await harness.run(SHOW, repository=str(repository), branch=None, tag="v1")
     assert harness.log() == b"first\nfirst\n"
 
 
 @pytest.mark.parametrize("digits", [40, 10])
-async def test_a_commit(harness: AgentHarness, repository: Path, digits: int) -> None:
+async def test_a_commit_is_cloned(harness: AgentHarness, repository: Path, digits: int) -> None:
     first = git(repository, "rev-parse", "v1")
     await harness.run(SHOW, repository=f"file://{repository}", commit=first[:digits])
     assert harness.log() == b"first\nfirst\n"
@@ -75,7 +75,7 @@ async def test_a_commit_that_no_branch_holds(harness: AgentHarness, repository: 
     assert harness.log() == b"proposed\nproposed\n"
 
 
-async def test_without_branch_tag_or_commit_the_default_branch(
+async def test_without_branch_tag_or_commit_the_default_branch_is_cloned(
     harness: AgentHarness, repository: Path
 ) -> None:
     await harness.run(SHOW, repository=str(repository), branch=None, server="production")
@@ -109,7 +109,7 @@ async def test_hostile_branches(
     assert b"unreached" not in harness.log()
 
 
-async def test_a_branch_whose_name_is_an_option_or_a_command(
+async def test_a_branch_whose_name_looks_like_an_option_or_a_command(
     harness: AgentHarness, repository: Path, tmp_path: Path
 ) -> None:
     for number, name in enumerate(("$(touch${IFS}HIT)", "--no-checkout", "-q"), start=1):
@@ -139,7 +139,9 @@ async def test_a_commit_is_only_a_hash(harness: AgentHarness, repository: Path, 
     )
 
 
-async def test_the_clone_counts_to_the_time_limit(harness: AgentHarness, tmp_path: Path) -> None:
+async def test_the_clone_counts_toward_the_time_limit(
+    harness: AgentHarness, tmp_path: Path
+) -> None:
     slow = tmp_path / "slow"
     slow.write_text("#!/bin/sh\nsleep 1000\n")
     slow.chmod(0o755)
@@ -162,7 +164,7 @@ async def test_a_deploy_of_a_branch(harness: AgentHarness, repository: Path) -> 
 async def test_the_commit_that_ran_is_reported(
     harness: AgentHarness, repository: Path, what: dict[str, str | None]
 ) -> None:
-    # The branch goes on while the job runs, and the job itself changes what is checked out.
+    # The branch moves on while the job runs, and the job itself changes what is checked out.
     script = "git checkout --quiet --detach origin/main; rm -f ../commit; echo f00 > ../commit"
     finished = await harness.run(script, repository=str(repository), **what)
     assert finished.commit == git(repository, "rev-parse", what.get("tag") or "feature/x")
@@ -178,7 +180,7 @@ async def test_without_a_commit_none_is_reported(harness: AgentHarness, tmp_path
 
 
 async def test_an_invalid_commit_is_not_passed_on(harness: AgentHarness, tmp_path: Path) -> None:
-    """While no agent looks, a job may still end as it likes to be told."""
+    """While no agent runs, a job may still write any end that it likes."""
     forged = '["passed",0,null,false,null,1.0,2.0,"$(id)"]'
     gate, supervisor = tmp_path / "gate", tmp_path / "supervisor"
     wait = f"echo $PPID > {supervisor}; echo ready; until [ -e {gate} ]; do sleep 0.02; done"
@@ -240,6 +242,6 @@ async def test_a_credential_helper_is_asked_for_a_repository_over_https(
                 "GIT_CONFIG_VALUE_0": f"store --file={tmp_path / 'credentials'}",
             },
         )
-    assert finished.result is Result.FAILED  # the server takes none
+    assert finished.result is Result.FAILED  # the server accepts none
     credential = base64.b64encode(b"builder:s3cret").decode()
     assert asked == [f"Authorization: Basic {credential}"]

@@ -1,4 +1,4 @@
-"""What a job does to its own folder, supervisor and traces: its Box is kept until it has ended."""
+"""Jobs that attack their folder, supervisor and traces: the Box is kept until the job has ended."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ FORGED = """printf '["passed", 0, null, false, null, 1.0, 2.0]' > ../../forged
 mv ../../forged ../../result
 """
 WAIT = "echo ready; until [ -e {} ]; do sleep 0.02; done"
-# Away from its session, its parent, its environment and its folder.
+# A process that leaves its session, parent, environment and folder.
 ESCAPE = "(cd /; setsid env -i /bin/bash -c 'echo $$ > {}; exec sleep 300' &) >/dev/null 2>&1"
 
 
@@ -28,12 +28,12 @@ ESCAPE = "(cd /; setsid env -i /bin/bash -c 'echo $$ > {}; exec sleep 300' &) >/
 async def test_a_result_that_a_job_writes_does_not_count(
     harness: AgentHarness, tmp_path: Path, lock: str
 ) -> None:
-    """The next deploy would begin while it still runs."""
+    """Otherwise the next deploy would start while this one still runs."""
     gate = tmp_path / "gate"
     wanted = assigned(1, f"{lock}{FORGED}", WAIT.format(gate), "exit 7")
     await harness.agent.reconcile([wanted])
     await harness.said(1, b"ready")
-    await harness.run_also(2, "true")  # rounds go by
+    await harness.run_also(2, "true")  # rounds pass
     assert harness.store.finished(1) is None
     gate.touch()
     finished = await harness.end(1)
@@ -41,7 +41,7 @@ async def test_a_result_that_a_job_writes_does_not_count(
 
 
 @pytest.mark.parametrize("lock", ["", "rm ../../lock; touch ../../lock; "])
-async def test_nor_does_it_for_an_agent_that_comes_after(
+async def test_a_result_that_a_job_writes_does_not_count_for_a_later_agent_either(
     harness: AgentHarness, tmp_path: Path, lock: str
 ) -> None:
     gate = tmp_path / "gate"
@@ -57,8 +57,10 @@ async def test_nor_does_it_for_an_agent_that_comes_after(
     assert (finished.result, finished.exit_status) == (Result.FAILED, 7)
 
 
-async def test_nor_does_it_where_the_supervisor_cannot_write_its_own(harness: AgentHarness) -> None:
-    """That the job never began, say: its worker would get no more jobs."""
+async def test_a_result_that_a_job_writes_does_not_count_if_the_supervisor_cannot_write_its_own(
+    harness: AgentHarness,
+) -> None:
+    """If it said that the job never started, its worker would get no more jobs."""
     forged = '["failed", null, null, false, "no git", 1.0, 2.0, null, true, null, true]'
     finished = await harness.run(
         f"printf '{forged}' > ../../forged; mv ../../forged ../../result",
@@ -71,7 +73,7 @@ async def test_nor_does_it_where_the_supervisor_cannot_write_its_own(harness: Ag
 async def test_a_job_that_kills_its_supervisor_cannot_say_that_it_never_began(
     harness: AgentHarness, tmp_path: Path
 ) -> None:
-    """No agent looks meanwhile, so the next one finds only what the job left."""
+    """No agent runs meanwhile, so the next one finds only what the job left."""
     gate = tmp_path / "gate"
     forged = '["failed", null, null, false, "no git", 1.0, 2.0, null, true, null, true]'
     plant = f"printf '{forged}' > ../../forged; mv ../../forged ../../result"
@@ -90,10 +92,10 @@ async def test_a_job_that_kills_its_supervisor_cannot_say_that_it_never_began(
     assert not finished.not_begun and harness.agent.problem is None
 
 
-async def test_a_job_that_kills_its_supervisor_and_escapes_is_lost_whole(
+async def test_a_job_that_kills_its_supervisor_and_escapes_is_lost_completely(
     harness: AgentHarness, tmp_path: Path, containment_kind: str
 ) -> None:
-    """Its result is not its own word, and nothing of it runs when it is reported."""
+    """Its own result does not count, and nothing of it runs when it is reported."""
     pid = tmp_path / "pid"
     escape = f"{ESCAPE.format(pid)}; until [ -s {pid} ]; do sleep 0.01; done"
     leave = f"for g in /sys/fs/cgroup/cgroup.procs; do cat {pid} > $g || true; done 2>/dev/null"
@@ -117,7 +119,7 @@ async def test_a_folder_in_the_place_of_a_file_keeps_no_agent_from_starting(
 async def test_another_jobs_supervisor_is_not_killed_as_an_orphan(
     harness: AgentHarness, tmp_path: Path
 ) -> None:
-    """What is killed behind a dead supervisor is not the others'."""
+    """Only processes of the dead supervisor are killed."""
     gate = tmp_path / "gate"
     other = assigned(2, WAIT.format(gate))
     await harness.agent.reconcile([other])
@@ -144,7 +146,7 @@ async def test_a_box_that_became_a_link_is_removed_and_not_followed(
 async def test_an_attempts_folder_that_became_a_link_is_not_followed(
     harness: AgentHarness, tmp_path: Path
 ) -> None:
-    """Not for the notes of its supervisor, nor when it goes."""
+    """Neither for its supervisor's notes, nor at removal."""
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / files.RESULT).write_text("kept")
@@ -191,9 +193,7 @@ async def test_a_record_that_names_another_job_or_cgroup_is_not_believed(
     assert (harness.folder / "quarantine/w2-1-1").is_dir()
 
 
-async def test_the_spawner_that_is_killed_takes_no_job_with_it(
-    harness: AgentHarness, tmp_path: Path
-) -> None:
+async def test_a_killed_spawner_takes_no_job_with_it(harness: AgentHarness, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     wanted = assigned(1, WAIT.format(gate), "exit 3")
     await harness.agent.reconcile([wanted])
@@ -204,7 +204,7 @@ async def test_the_spawner_that_is_killed_takes_no_job_with_it(
     assert (await harness.end(1)).exit_status == 3
 
 
-async def test_a_job_that_freezes_its_supervisor_is_stopped_all_the_same(
+async def test_a_job_that_freezes_its_supervisor_can_still_be_stopped(
     harness: AgentHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempt_watcher, "OVERDUE_SECONDS", 0.2)
@@ -219,7 +219,7 @@ async def test_a_job_that_freezes_its_supervisor_is_stopped_all_the_same(
     assert not alive(pid)
 
 
-async def test_a_job_that_freezes_the_spawner_keeps_no_other_from_beginning(
+async def test_a_job_that_freezes_the_spawner_does_not_block_the_start_of_others(
     harness: AgentHarness,
 ) -> None:
     freeze = "kill -STOP $(sed -n 's/^PPid:\\t//p' /proc/$PPID/status)"
@@ -230,7 +230,7 @@ async def test_a_job_that_freezes_the_spawner_keeps_no_other_from_beginning(
 async def test_hidden_processes_of_a_dead_supervisor_are_killed(
     make_harness: Callable[..., AgentHarness], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has no cgroup, nothing of its environment, a session and a folder of its own."""
+    """It has no cgroup, no job environment, and its own session and folder."""
     monkeypatch.setattr(containment, "cgroup_base", lambda: None)
     harness = make_harness()
     await harness.agent.start()
@@ -252,7 +252,7 @@ async def test_a_supervisor_has_the_grace_of_a_stop_before_it_counts_as_overdue(
     await harness.agent.reconcile([wanted])
     await harness.said(1, b"ready")
     await harness.agent.reconcile([attrs.evolve(wanted, stop=True)])
-    for number in (2, 3):  # each of them has the first looked at again
+    for number in (2, 3):  # each of them has the first checked again
         others = [assigned(n, "true", ordinal=n) for n in range(2, number + 1)]
         await harness.agent.reconcile([attrs.evolve(wanted, stop=True), *others])
         await harness.end(number)
@@ -260,7 +260,7 @@ async def test_a_supervisor_has_the_grace_of_a_stop_before_it_counts_as_overdue(
     assert (await harness.end(1)).result is Result.STOPPED
 
 
-async def test_a_stop_that_a_job_wrote_itself_does_not_outlast_its_time_limit(
+async def test_a_stop_note_that_a_job_wrote_itself_does_not_extend_its_time_limit(
     make_harness: Callable[..., AgentHarness],
 ) -> None:
     harness = make_harness(stop_grace=0.2)
@@ -283,7 +283,7 @@ async def test_a_stop_that_a_job_wrote_itself_does_not_outlast_its_time_limit(
         (b"x" * 70_000, 0.0),
     ],
 )
-def test_a_stop_that_a_job_wrote_itself_ends_it_at_once(
+def test_a_stop_note_that_a_job_wrote_itself_ends_it_at_once(
     tmp_path: Path, text: bytes | None, grace: float | None
 ) -> None:
     if text is not None:

@@ -24,10 +24,10 @@ async def test_a_job_passes(harness: AgentHarness) -> None:
     assert started.at <= ended.at
 
 
-async def test_where_no_job_was_expected_one_runs(
+async def test_a_worker_that_expects_no_jobs_runs_one(
     make_harness: Callable[..., AgentHarness],
 ) -> None:
-    """Of a node's life with Boxes there may be one left."""
+    """A job may remain from a time when the node had Boxes."""
     harness = make_harness(expects_jobs=False)
     await harness.agent.start()
     assert (await harness.run("true")).result is Result.PASSED
@@ -51,7 +51,7 @@ async def test_the_log_is_stored_before_the_end_is_reported(harness: AgentHarnes
     assert len(harness.store.log_when_finished[job(1)]) == 1_000_000 + 1_000_000 // 99
 
 
-async def test_the_environment_is_the_contracts_and_nothing_else(
+async def test_the_environment_is_as_the_contract_says_and_nothing_else(
     harness: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BOXSCHED_DATABASE", "postgresql://user:secret@host/db")
@@ -91,7 +91,9 @@ async def test_nothing_of_the_service_is_in_its_helpers_environment(
     assert b"canary" not in harness.log()
 
 
-async def test_a_job_may_set_what_has_a_default(harness: AgentHarness, tmp_path: Path) -> None:
+async def test_a_job_may_set_variables_that_have_a_default(
+    harness: AgentHarness, tmp_path: Path
+) -> None:
     home, tmp = f"{tmp_path}/home", f"{tmp_path}/tmp"
     await harness.run("echo $HOME $TMPDIR $LANG", environment={"HOME": home, "TMPDIR": tmp})
     assert harness.log().decode().split() == [home, tmp, "C.UTF-8"]
@@ -112,17 +114,17 @@ async def test_a_deploy_knows_its_server(harness: AgentHarness) -> None:
 
 
 async def test_a_job_has_three_descriptors_and_no_input(harness: AgentHarness) -> None:
-    # Through a file: while bash sets a pipe up it has the pipe's descriptors itself.
+    # Through a file: while bash sets up a pipe it holds the pipe's descriptors itself.
     listed = "ls /proc/$$/fd > fds; sort -n fds | tr '\\n' ' '"
     await harness.run("cat", "readlink /proc/self/fd/0", listed)
     assert harness.log() == b"/dev/null\n0 1 2 255 "  # 255: bash's own, the script
 
 
-async def test_signals_are_as_a_program_expects_them(harness: AgentHarness) -> None:
+async def test_signals_have_their_default_behaviour(harness: AgentHarness) -> None:
     await harness.run("grep -E '^Sig(Ign|Blk)|NoNewPrivs' /proc/self/status", "ulimit -c", "umask")
     signals, others = harness.log().decode().split("NoNewPrivs:")
     blocked, ignored = (int(mask, 16) for mask in signals.split()[1::2])
-    # 32 and 33 are the C library's own: its posix_spawn ignores one, and no program may set them.
+    # 32 and 33 belong to the C library: its posix_spawn ignores one, and no program may set them.
     assert (blocked, ignored & ~(0b11 << 31)) == (0, 0)
     assert others.split() == ["1", "0", "0022"]
 
@@ -138,7 +140,7 @@ async def test_the_workspace_is_fresh_and_removed(harness: AgentHarness) -> None
     await eventually(lambda: not box.exists())
 
 
-async def test_a_finished_job_is_remembered_until_it_is_desired_no_more(
+async def test_a_finished_job_is_remembered_until_it_is_no_longer_desired(
     harness: AgentHarness, tmp_path: Path
 ) -> None:
     desired = [assigned(1, f"echo ran >> {tmp_path}/ledger")]

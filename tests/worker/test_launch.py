@@ -1,4 +1,4 @@
-"""A program of a job is started, or its error is the caller's."""
+"""A program of a job is started, or the caller gets its error."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -14,7 +14,8 @@ Run = Callable[..., tuple[int, bytes, bool]]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
-    """Runs a program to its end: its exit status, what it wrote, and whether it was contained."""
+    """Run a program to its end; return its exit status, its output, and whether it was
+    contained."""
     workspace = os.open(tmp_path, os.O_RDONLY)
 
     def run(*argv: str, cgroup: str | None = None, **environment: str) -> tuple[int, bytes, bool]:
@@ -34,7 +35,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
     os.close(workspace)
 
 
-def test_a_program_runs_in_its_workspace_with_its_environment_alone(
+def test_a_program_runs_in_its_workspace_with_only_its_environment(
     run: Run, tmp_path: Path
 ) -> None:
     script = "pwd; echo $WHAT; echo gone wrong >&2; env; exit 7"
@@ -46,7 +47,7 @@ def test_a_program_runs_in_its_workspace_with_its_environment_alone(
     assert names <= {"PATH", "WHAT", "PWD", "OLDPWD", "SHLVL", "_"}
 
 
-def test_a_program_that_cannot_be_started_is_an_error_and_no_child(run: Run) -> None:
+def test_a_program_that_cannot_be_started_is_an_error_and_leaves_no_child(run: Run) -> None:
     before = children(os.getpid())
     for argv, error in (
         (("/nowhere/program",), FileNotFoundError),
@@ -58,8 +59,9 @@ def test_a_program_that_cannot_be_started_is_an_error_and_no_child(run: Run) -> 
     assert not {*children(os.getpid())} - {*before}
 
 
-def test_a_program_is_put_into_its_cgroup_or_runs_without(run: Run, tmp_path: Path) -> None:
-    """In an ordinary folder: the kernel would take the number that is written there."""
+def test_a_program_is_put_into_its_cgroup_or_runs_without_one(run: Run, tmp_path: Path) -> None:
+    """In an ordinary folder; in a real cgroup the kernel would take the number that is written
+    there."""
     group = tmp_path / "group"
     group.mkdir()
     (group / "cgroup.procs").touch()

@@ -1,4 +1,4 @@
-"""A worker's side of one connection, over a socket that is played."""
+"""A worker's side of one connection, over a fake socket."""
 
 import asyncio
 import random
@@ -21,14 +21,14 @@ QUIET = Pace(beat=3_600.0)  # no heartbeat is sent
 
 
 class LongestWaits(random.Random):
-    """No chance: what is spread by it comes at the latest."""
+    """Not random: every random pause has its longest value."""
 
     def random(self) -> float:
         return 1.0
 
 
 class Socket:
-    """``says`` makes the node say something; ``sent`` is what the worker said."""
+    """``says`` makes the node send a message; ``sent`` is what the worker sent."""
 
     def __init__(self) -> None:
         self.sent: list[wire.FromWorker] = []
@@ -117,7 +117,7 @@ def said(number: int) -> wire.Said:
 # --- The Hello ------------------------------------------------------------------------------
 
 
-async def test_a_node_that_takes_the_worker_sets_its_pace(socket: Socket) -> None:
+async def test_a_node_that_accepts_the_worker_sets_its_heartbeat_interval(socket: Socket) -> None:
     link = link_over(socket)
     assert not link.fixes_commits
     short = msgspec.structs.replace(WELCOME, lost_after=3.0)
@@ -128,7 +128,7 @@ async def test_a_node_that_takes_the_worker_sets_its_pace(socket: Socket) -> Non
 
 
 @pytest.mark.parametrize(("again", "error"), [(True, Lost), (False, RefusedByNode)])
-async def test_a_refusal_is_shown_in_print_and_says_whether_to_try_again(
+async def test_a_refusal_is_shown_as_printable_text_and_says_whether_to_try_again(
     socket: Socket, again: bool, error: type[Exception]
 ) -> None:
     socket.says(wire.Refused("taken", "no\nroom", again))
@@ -184,7 +184,7 @@ async def test_an_error_of_the_connection_and_an_invalid_message_end_it(socket: 
         await link_over(socket).greet(HELLO)
 
 
-# --- While it is served -----------------------------------------------------------------------
+# --- While it is connected ------------------------------------------------------------------------
 
 
 async def test_levels_are_passed_on_until_the_node_says_leave(
@@ -218,7 +218,7 @@ async def test_a_node_that_is_silent_is_given_up_and_each_message_counts(socket:
     assert len(served.listener.heard) == 3
 
 
-# --- What the worker says -----------------------------------------------------------------------
+# --- Messages of the worker -------------------------------------------------------------------
 
 
 async def test_each_message_gets_its_own_answer_in_any_order(
@@ -275,7 +275,7 @@ async def test_an_answered_heartbeat_counts_from_when_it_was_sent(socket: Socket
     assert len(socket.sent) == count, "none is sent behind the end"
 
 
-async def test_only_so_many_heartbeats_are_remembered(socket: Socket) -> None:
+async def test_a_limited_number_of_heartbeats_is_remembered(socket: Socket) -> None:
     served = Served(socket, Pace(beat=0.0))
     await socket.until(MAX_UNANSWERED_BEATS)
     assert min(served.link._beats) <= 2

@@ -1,8 +1,8 @@
 """Agent, supervisors and spawner die at random changes of files; nothing is lost or runs twice.
 
-Everything is real but the store: processes, files, locks. The crash of the agent is an exception in
-place of its n-th change of a file and of every later one; after it all that the agent had open is
-closed, as the system does for a dead process. ``BOXSCHED_LIVES=200`` runs so many examples.
+Everything except the store is real: processes, files, locks. A crash of the agent is an exception
+at its n-th change of a file and at every later one; then everything it had open is closed, as the
+system does for a dead process. ``BOXSCHED_LIVES=200`` runs that many examples.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ JOBS = range(1, 5)
 
 
 class WatchedStore(StoreDouble):
-    """Looks at the machine when an end is said."""
+    """Checks the machine when an end is reported."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class AgentMachine(RuleBasedStateMachine):
         self.loop.run_until_complete(self._new_life())
 
     async def _new_life(self) -> None:
-        """Until one lives: a crash that is due may come while it starts."""
+        """Start agents until one survives: a planned crash may come during the start."""
         self.harness.agent = self.harness._agent()
         self.armed.enter_context(self.crash.armed())
         try:
@@ -116,7 +116,8 @@ class AgentMachine(RuleBasedStateMachine):
         await self._new_life()
 
     def _level(self) -> list[Assignment]:
-        """As the engine gives it: without what has ended, and it knows what has begun."""
+        """Return the level as the engine gives it: without ended jobs, and it knows which have
+        started."""
         store = self.harness.store
         return [
             attrs.evolve(wanted, started=bool(store.started(number)))
@@ -131,14 +132,14 @@ class AgentMachine(RuleBasedStateMachine):
             await self._end_life()
 
     async def _until(self, what: Callable[[], bool]) -> None:
-        """Live on, from crash to crash, until ``what()``."""
+        """Keep running, from crash to crash, until ``what()`` is true."""
         async with asyncio.timeout(LIMIT_SECONDS):
             while not what():
                 if self.crash.dead:
                     await self._end_life()
                 await asyncio.sleep(0.005)
 
-    # --- What happens -----------------------------------------------------------------------
+    # --- Steps ------------------------------------------------------------------------------
 
     @precondition(lambda self: len(self.ever) < len(JOBS))
     @rule()
@@ -197,7 +198,7 @@ class AgentMachine(RuleBasedStateMachine):
         self.loop.run_until_complete(self._until(lambda: all(map(begun, self.wanted))))
         self.loop.run_until_complete(self._tell())
 
-    # --- What always holds ------------------------------------------------------------------
+    # --- Invariants -------------------------------------------------------------------------
 
     @invariant()
     def each_has_begun_once_at_most(self) -> None:

@@ -1,4 +1,4 @@
-"""A build's job ends with its worker's lease; what its agent does meanwhile does not matter."""
+"""A build's job ends with its worker's lease, whatever its agent does meanwhile."""
 
 import os
 from collections.abc import Callable
@@ -48,11 +48,11 @@ def test_the_last_heartbeat_is_read_back_and_the_file_keeps_its_size(tmp_path: P
         assert read_last_heartbeat(at(tmp_path)) == heard
     assert os.fstat(file).st_size == size
     os.close(file)
-    os.close(open_last_heartbeat(at(tmp_path)))  # an agent that comes after leaves it as it was
+    os.close(open_last_heartbeat(at(tmp_path)))  # a later agent left it as it was
     assert read_last_heartbeat(at(tmp_path)) == LastHeartbeat("b", 1.0, 2.0, 1.0)
 
 
-def test_half_a_writing_says_nothing(tmp_path: Path) -> None:
+def test_a_half_written_record_says_nothing(tmp_path: Path) -> None:
     file = open_last_heartbeat(at(tmp_path))
     write_last_heartbeat(file, LastHeartbeat("boot", 1.0, 2.0, 1.0))
     old = (tmp_path / last_heartbeat.FILE_NAME).read_bytes()
@@ -81,14 +81,14 @@ def test_a_deadline_uses_only_heartbeats_of_this_boot(tmp_path: Path) -> None:
     assert deadline.lost_after == 60.0
     (tmp_path / last_heartbeat.FILE_NAME).write_bytes(
         b"\xff" * 256
-    )  # the last that was read stands
+    )  # the last one that was read stays
     assert not deadline.passed(begun + 109)
     os.close(file)
     assert not Deadline(at(tmp_path), RECORD).passed(float("inf"))
 
 
 def test_a_heartbeat_that_comes_too_late_renews_nothing(tmp_path: Path) -> None:
-    """As when the machine slept: the job has been given again by now."""
+    """As after the machine slept: the job has been given again by now."""
     first = next_heartbeat(None, "boot", 10.0, 120.0)
     assert first == LastHeartbeat("boot", 10.0, 120.0, 10.0)
     in_time = next_heartbeat(first, "boot", 130.0, 120.0)
@@ -108,7 +108,7 @@ def test_a_heartbeat_that_comes_too_late_renews_nothing(tmp_path: Path) -> None:
 
 
 def test_an_unseen_shorter_promise_counts(tmp_path: Path) -> None:
-    """The supervisor was stopped when it was made, and when it ran out."""
+    """The supervisor was frozen when the promise was made and when it ended."""
     record = RECORD._replace(lost_after=600.0)
     deadline = Deadline(at(tmp_path), record)
     begun = boottime()
@@ -197,7 +197,7 @@ async def test_a_long_grace_does_not_outlive_the_lease(
     harness = make_harness(lost_after=60.0, stop_grace=3_600.0)
     await harness.agent.start()
     harness.agent.heartbeat_answered(boottime(), 60.0)
-    # Its first process ends at once; what is left ignores the stop.
+    # Its first process ends at once; the others ignore the stop.
     script = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
     stubborn = f"bash -c \"{script}\" & trap 'exit 0' TERM; while :; do sleep 0.05; done"
     await harness.agent.reconcile([assigned(1, stubborn)])
@@ -214,10 +214,10 @@ async def test_the_worker_of_a_node_that_is_alone_has_no_deadline(harness: Agent
     assert read_last_heartbeat(at(harness.folder)) is None
 
 
-async def test_a_lease_counts_from_the_sending_of_what_was_answered(
+async def test_a_lease_counts_from_the_sending_of_the_answered_heartbeat(
     cluster: NodesAndWorkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer may be long under way: the node counts from what it has heard."""
+    """An answer may take long: the node counts from what it received."""
     now = [1_000.0]
     for module in (link, connecting):
         monkeypatch.setattr(module, "boottime", lambda: now[0])
@@ -261,7 +261,7 @@ def heard_at(folder: Path) -> float:
     return 0.0 if heard is None else heard.at
 
 
-async def test_an_answer_that_comes_after_a_later_one_takes_nothing_back(
+async def test_an_answer_that_comes_after_a_later_one_does_not_shorten_the_lease(
     make_harness: Callable[..., AgentHarness],
 ) -> None:
     harness = make_harness(lost_after=60.0)
@@ -274,7 +274,7 @@ async def test_an_answer_that_comes_after_a_later_one_takes_nothing_back(
     assert heard == LastHeartbeat(agent_site.boot_id(), now + 1, 61.0, now)
 
 
-# --- Dropped --------------------------------------------------------------------------------
+# --- Dropped attempts -----------------------------------------------------------------------
 
 
 async def test_a_dropped_attempt_is_ended_and_its_output_is_kept(
@@ -312,7 +312,7 @@ async def test_an_attempt_that_is_dropped_early_ends_when_its_supervisor_starts(
     assert not (tmp_path / "ran").exists()
 
 
-async def test_of_what_was_dropped_the_newest_are_kept(
+async def test_only_the_newest_dropped_attempts_are_kept(
     harness: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(agent_site, "KEPT_STALE", 2)

@@ -25,7 +25,7 @@ def once(text: str | bytes, *values: str) -> bytes:
     return masked([text.encode() if isinstance(text, str) else text], *values)
 
 
-def test_a_value_is_shown_as_stars_and_the_rest_as_it_is() -> None:
+def test_a_value_is_shown_as_stars_and_the_rest_is_unchanged() -> None:
     assert once(f"a {VALUE} b{VALUE}c\n", VALUE) == b"a *** b***c\n"
     assert once(f"{VALUE}{VALUE}", VALUE) == b"***"
     assert once("nothing here\n", VALUE) == b"nothing here\n"
@@ -33,7 +33,7 @@ def test_a_value_is_shown_as_stars_and_the_rest_as_it_is() -> None:
 
 @pytest.mark.parametrize("before", ["", "u", "us", "user:", "user::"])
 @pytest.mark.parametrize("behind", ["", "\n", "!!", "and more"])
-def test_base64_in_every_alignment(before: str, behind: str) -> None:
+def test_base64_at_every_alignment_is_masked(before: str, behind: str) -> None:
     data = (before + VALUE + behind).encode()
     for text in (base64.b64encode(data), base64.urlsafe_b64encode(data)):
         shown = once(b"<" + text + b">", VALUE)
@@ -57,7 +57,7 @@ def test_base64_in_every_alignment(before: str, behind: str) -> None:
         "\r\n".join([VALUE[:4], VALUE[4:]]),
     ],
 )
-def test_other_forms(text: str) -> None:
+def test_other_encodings_are_masked(text: str) -> None:
     assert set(once(text, VALUE).split()) == {MASK}
 
 
@@ -69,7 +69,7 @@ def test_a_wrapped_base64_text_is_hidden_line_by_line() -> None:
     assert sum(map(len, lines)) < 80
 
 
-def test_each_line_of_a_value_is_hidden_also_with_something_before_it() -> None:
+def test_each_line_of_a_value_is_masked_also_with_something_before_it() -> None:
     shown = once("".join(f"> {line}\r\n" for line in KEY.splitlines()), KEY)
     assert shown == b"> ***\r\n" * 4
 
@@ -80,11 +80,11 @@ def test_short_values_are_not_masked() -> None:
     assert once("abcd", "abcd") == MASK
 
 
-def test_values_that_overlap_leave_nothing_of_either() -> None:
+def test_overlapping_values_leave_nothing_of_either() -> None:
     assert once("<abcdefghi>", "abcdef", "defghi") == b"<***>"
 
 
-def test_a_long_value_is_hidden_whole_and_in_part() -> None:
+def test_a_long_value_is_masked_as_a_whole_and_in_part() -> None:
     value = "".join(chr(33 + n * 7 % 90) for n in range(1_000))
     assert once(f"<{value}>", value) == b"<***>"
     assert MASK in once(value[: 3 * BLOCK_BYTES], value)
@@ -97,7 +97,7 @@ def test_output_that_cannot_be_a_secret_is_written_at_once() -> None:
     assert masker.feed(b"nt") == b"s3nt"
 
 
-def test_line_ends_are_held_back_only_so_long() -> None:
+def test_line_ends_are_held_back_only_for_a_limited_time() -> None:
     masker = Masker(Masks([VALUE]))
     given = b"".join(masker.feed(b"\n" * 100) for _ in range(100))
     assert len(given) == 10_000
@@ -116,7 +116,9 @@ _values = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(values=_values, data=st.data())
-def test_every_division_into_chunks_gives_the_same(values: list[str], data: st.DataObject) -> None:
+def test_every_division_into_chunks_gives_the_same_result(
+    values: list[str], data: st.DataObject
+) -> None:
     pieces = st.sampled_from(values) | st.text(st.sampled_from("ab\n\r+/é"), max_size=6)
     text = "".join(data.draw(st.lists(pieces, max_size=8))).encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=12)))
@@ -133,8 +135,8 @@ def test_every_division_into_chunks_gives_the_same(values: list[str], data: st.D
     assert line_ends == (text.count(b"\n"), text.count(b"\r"))
 
 
-def test_the_time_grows_with_the_output_and_not_faster() -> None:
-    """The worst output for the worst value: each byte may begin it."""
+def test_the_time_grows_linearly_with_the_output() -> None:
+    """The worst output for the worst value: each byte may be its start."""
     masks = Masks(["a" * 60_000 + "b", "a" * 63 + "c", *("a" * n + "c" for n in range(4, 60))])
 
     def seconds(size: int) -> float:

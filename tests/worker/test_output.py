@@ -1,4 +1,4 @@
-"""Whatever a job prints: bounded, marked where something is missing, unchanged otherwise."""
+"""A job's output: limited, marked where something is missing, otherwise unchanged."""
 
 import contextlib
 import os
@@ -75,7 +75,7 @@ def fill(path: Path) -> None:
             pass
 
 
-async def test_a_full_disk_fails_the_job_and_not_the_agent(small_disk: Path) -> None:
+async def test_a_full_disk_fails_the_job_but_not_the_agent(small_disk: Path) -> None:
     harness = AgentHarness(small_disk / "worker")
     await harness.agent.start()
     one = assigned(1, "yes | head -c 5M", "echo unreached")
@@ -97,7 +97,7 @@ async def test_a_full_disk_fails_the_job_and_not_the_agent(small_disk: Path) -> 
     await harness.agent.close()
 
 
-# --- The bounds alone -----------------------------------------------------------------------
+# --- The limits by themselves -------------------------------------------------------------------
 
 
 def written(tmp_path: Path, chunks: list[bytes], limit: int = 64 * MIB) -> bytes:
@@ -111,7 +111,7 @@ def written(tmp_path: Path, chunks: list[bytes], limit: int = 64 * MIB) -> bytes
     return path.read_bytes()
 
 
-def test_lines_are_cut_however_they_are_chunked(tmp_path: Path) -> None:
+def test_lines_are_cut_at_any_chunk_borders(tmp_path: Path) -> None:
     text = b"short\n" + b"y" * (LINE_LIMIT_BYTES + 5) + b"\n\nend\n" + b"z" * (LINE_LIMIT_BYTES * 2)
     chance = random.Random(2)
     outcomes = set()
@@ -147,7 +147,7 @@ def test_a_long_line_that_a_carriage_return_ends(tmp_path: Path) -> None:
     )
 
 
-def test_a_note_stands_after_the_limit_too(tmp_path: Path) -> None:
+def test_a_note_is_written_after_the_limit_too(tmp_path: Path) -> None:
     path = tmp_path / "log"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     log = BoundedLog(descriptor, 3)
@@ -162,13 +162,13 @@ def test_a_note_stands_after_the_limit_too(tmp_path: Path) -> None:
     ]
 
 
-def test_a_line_of_just_the_limit_is_whole(tmp_path: Path) -> None:
+def test_a_line_of_exactly_the_limit_is_complete(tmp_path: Path) -> None:
     text = b"y" * LINE_LIMIT_BYTES + b"\n"
     chunks = [text[i : i + READ_BYTES] for i in range(0, len(text), READ_BYTES)]
     assert written(tmp_path, chunks) == text
 
 
-def test_the_mark_begins_a_line_of_its_own(tmp_path: Path) -> None:
+def test_the_mark_starts_its_own_line(tmp_path: Path) -> None:
     assert written(tmp_path, [b"ab\ncd"], limit=3).splitlines()[1:] == [
         b"[boxsched: the log's limit of 3 bytes is reached: 2 bytes more were cut]"
     ]

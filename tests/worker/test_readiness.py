@@ -1,4 +1,4 @@
-"""What a worker cannot begin for a cause of its own is not the build's failure."""
+"""Problems of a worker that keep it from starting jobs are not the build's failure."""
 
 import asyncio
 import contextlib
@@ -47,7 +47,7 @@ async def small_harness(small_disk: Path) -> AsyncIterator[AgentHarness]:
 
 
 def fill(disk: Path) -> Path:
-    """A file that takes all there is."""
+    """A file that fills the disk."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
@@ -62,7 +62,7 @@ async def not_begun(harness: AgentHarness, number: int = 1) -> JobFinished:
 
 
 def fake_git(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs find this in place of git."""
+    """Put a fake git in front of the real one for jobs."""
     path = folder / "git"
     path.write_text(f"#!/bin/bash\n{script}\n")
     path.chmod(0o755)
@@ -96,7 +96,7 @@ async def test_a_full_disk_fails_no_build_and_is_reported_first(
 async def test_a_nearly_full_disk_counts_as_full(
     small_harness: AgentHarness, small_disk: Path
 ) -> None:
-    """Else a script would begin, and not even its output would find a place."""
+    """Otherwise a script would start and have no space for its output."""
     ballast = fill(small_disk)
     with ballast.open("r+b") as file:
         file.truncate(ballast.stat().st_size - 32_768)
@@ -112,7 +112,7 @@ async def test_a_limit_that_a_job_itself_exceeds_is_its_own_failure(
     await small_harness.agent.reconcile([])
 
 
-def test_how_much_room_is_enough(small_disk: Path) -> None:
+def test_how_much_disk_space_is_enough(small_disk: Path) -> None:
     assert not has_no_room(str(small_disk))
     assert check(str(small_disk), ["/bin/bash"]) is None
     fill(small_disk)
@@ -143,7 +143,8 @@ async def test_a_worker_without_git(
 def test_a_file_that_a_job_puts_in_place_of_the_probe_is_removed(
     tmp_path: Path, there: str
 ) -> None:
-    """Through a link a file of another folder would go, and the worker would never be ready."""
+    """Following a link would remove a file of another folder, and the worker would never be
+    ready."""
     folder, other = tmp_path / "worker", tmp_path / "other"
     for made in (folder, other):
         made.mkdir()
@@ -168,7 +169,7 @@ def test_a_file_that_a_job_puts_in_place_of_the_probe_is_removed(
         ("kill -KILL $$", "git check-ref-format was killed, perhaps because memory ran out"),
     ],
 )
-async def test_git_errors_that_concern_the_machine(
+async def test_git_errors_of_the_machine_are_the_workers_problem(
     harness: AgentHarness,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -210,7 +211,7 @@ async def test_a_stop_while_git_runs_is_a_stop(
     assert (finished.result, finished.not_begun) == (Result.STOPPED, False)
 
 
-async def test_a_job_that_no_worker_could_begin_is_the_builds_failure(
+async def test_a_job_that_no_worker_could_start_is_the_builds_failure(
     harness: AgentHarness,
 ) -> None:
     finished = await harness.run("true", environment={"LARGE": "x" * (1 << 20)})
@@ -222,7 +223,7 @@ async def test_a_job_that_no_worker_could_begin_is_the_builds_failure(
 
 
 class Worker:
-    """What is wrong, and what was said of it."""
+    """The problem, and what was reported of it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(readiness, "check", self._check)
@@ -256,7 +257,7 @@ async def worker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Worker]:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_it_is_over_when_a_look_finds_nothing(worker: Worker) -> None:
+async def test_an_episode_is_over_when_a_check_finds_nothing(worker: Worker) -> None:
     worker.wrong = "disk full"
     worker.readiness.found("disk full")
     await worker.until(lambda: worker.said == ["disk full"])
@@ -265,7 +266,7 @@ async def test_it_is_over_when_a_look_finds_nothing(worker: Worker) -> None:
     assert worker.readiness.problem is None
 
 
-async def test_a_suspicion_that_is_not_confirmed_says_nothing(worker: Worker) -> None:
+async def test_an_unconfirmed_suspicion_is_not_reported(worker: Worker) -> None:
     worker.readiness.suspected()
     async with asyncio.timeout(LIMIT_SECONDS):
         while not worker.checks:  # noqa: ASYNC110 -- a thread does it
@@ -275,11 +276,11 @@ async def test_a_suspicion_that_is_not_confirmed_says_nothing(worker: Worker) ->
     await worker.until(lambda: worker.said == ["no memory"])
 
 
-async def test_each_episode_lasts_longer_until_a_job_begins(worker: Worker) -> None:
+async def test_each_episode_lasts_longer_until_a_job_starts(worker: Worker) -> None:
     now = time.monotonic()
 
     def episode() -> float:
-        """Begin one; seconds that it lasts at least."""
+        """Start an episode; return its shortest duration in seconds."""
         with pytest.MonkeyPatch.context() as held:
             held.setattr(readiness.time, "monotonic", lambda: now)
             worker.readiness.found("disk full")

@@ -1,4 +1,4 @@
-"""What is desired is a level; what is said is said until it is durable."""
+"""The desired jobs are a level; a report is repeated until it is durable."""
 
 import asyncio
 from collections.abc import Callable
@@ -49,10 +49,10 @@ async def test_a_job_can_be_stopped_while_the_store_is_away(harness: AgentHarnes
     assert (await harness.end(1)).result is Result.STOPPED
 
 
-async def test_an_attempt_begins_once_the_earlier_one_of_its_job_has_ended(
+async def test_an_attempt_starts_once_the_earlier_one_of_its_job_has_ended(
     harness: AgentHarness,
 ) -> None:
-    """A person has asked for it while the worker was away."""
+    """A person asked for it while the worker was away."""
     stubborn = "trap 'sleep 0.3; exit 1' TERM; echo ready; while :; do sleep 0.05; done"
     await harness.agent.reconcile([assigned(1, stubborn)])
     await harness.said(1, b"ready")
@@ -69,7 +69,7 @@ async def test_an_attempt_begins_once_the_earlier_one_of_its_job_has_ended(
     assert began == [JobStarted, JobFinished, JobStarted, JobFinished]
 
 
-async def test_a_mistake_of_ours_is_raised_and_not_hidden(
+async def test_an_internal_error_is_raised_and_not_hidden(
     make_harness: Callable[..., AgentHarness],
 ) -> None:
     harness = make_harness()
@@ -87,7 +87,7 @@ async def test_a_mistake_of_ours_is_raised_and_not_hidden(
 # --- The driver that runs nothing -----------------------------------------------------------
 
 
-async def test_none_passes_everything_in_one_call(
+async def test_the_driver_none_passes_everything_in_one_call(
     make_harness: Callable[..., AgentHarness],
 ) -> None:
     harness = make_harness(driver="none")
@@ -108,7 +108,9 @@ async def test_none_passes_everything_in_one_call(
     assert not harness.folder.exists()
 
 
-async def test_none_waits_for_an_away_store(make_harness: Callable[..., AgentHarness]) -> None:
+async def test_the_driver_none_waits_for_an_away_store(
+    make_harness: Callable[..., AgentHarness],
+) -> None:
     harness = make_harness(driver="none")
     await harness.agent.start()
     harness.store.away = StoreAway("away")
@@ -119,7 +121,7 @@ async def test_none_waits_for_an_away_store(make_harness: Callable[..., AgentHar
     assert harness.store.finished(1)
 
 
-def test_a_driver_that_there_is_not(make_harness: Callable[..., AgentHarness]) -> None:
+def test_an_unknown_driver_is_refused(make_harness: Callable[..., AgentHarness]) -> None:
     with pytest.raises(ValueError, match="teapot"):
         make_harness(driver="teapot")
 
@@ -129,7 +131,7 @@ def ends(harness: AgentHarness, number: int) -> list[JobFinished]:
     return [one for one in said if one.job == job(number)]
 
 
-async def test_a_result_is_reported_again_while_it_is_asked_for(
+async def test_a_result_is_reported_again_while_its_job_is_desired(
     harness: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was acknowledged, and the database lost it in a failover."""
@@ -150,7 +152,7 @@ async def test_a_result_is_reported_again_while_it_is_asked_for(
 
 
 async def test_a_box_has_one_attempt_at_a_time(harness: AgentHarness) -> None:
-    """The database gave the Box to another job: it knows nothing of the one that runs there."""
+    """The database gave the Box to another job, because it does not know of the running one."""
     stubborn = ("trap 'sleep 1; exit' TERM", "echo runs", "sleep 60 & wait")
     await harness.agent.reconcile([assigned(1, *stubborn)])
     await harness.said(1, b"runs")

@@ -1,4 +1,4 @@
-"""A worker of its own: what it is told, what it says, and what it does when nodes come and go."""
+"""An external worker: its level, its reports, and what it does when nodes leave and return."""
 
 import asyncio
 from pathlib import Path
@@ -31,7 +31,7 @@ def ended(node: FakeNode, number: int) -> Result:
 # --- A connection ---------------------------------------------------------------------------
 
 
-async def test_it_connects_runs_and_reports(cluster: NodesAndWorkers) -> None:
+async def test_a_worker_connects_runs_and_reports(cluster: NodesAndWorkers) -> None:
     node = await cluster.node()
     await node.want(assigned(1, "seq 30000"), assigned(2, "exit 3"))
     worker = cluster.worker(node, boxes=3, box_type="linux")
@@ -52,7 +52,7 @@ async def test_it_connects_runs_and_reports(cluster: NodesAndWorkers) -> None:
 async def test_a_node_says_which_commit_a_job_runs(
     cluster: NodesAndWorkers, tmp_path: Path, fixes_commits: bool
 ) -> None:
-    """One of an earlier version does not: then the job runs what it found."""
+    """A node of an earlier version does not; then the job runs the commit that it found."""
     repository = tmp_path / "repository"
     repository.mkdir()
     git(repository, "init")
@@ -86,7 +86,7 @@ async def test_only_the_newest_level_counts(cluster: NodesAndWorkers) -> None:
     node = await cluster.node()
     cluster.worker(node, box_driver="none")
     await node.connected()
-    node.acks_said = False  # so the first level is under way until then
+    node.acks_said = False  # so the first level is being handled until then
     await node.want(assigned(1))
     await node.until(lambda: any(isinstance(said, wire.Said) for said in node.heard))
     await node.want(assigned(2))
@@ -98,7 +98,9 @@ async def test_only_the_newest_level_counts(cluster: NodesAndWorkers) -> None:
     assert node.store.finished(2) is None
 
 
-async def test_a_level_without_a_job_ends_it(cluster: NodesAndWorkers, tmp_path: Path) -> None:
+async def test_a_job_that_is_missing_in_the_level_is_ended(
+    cluster: NodesAndWorkers, tmp_path: Path
+) -> None:
     node = await cluster.node()
     cluster.worker(node)
     await node.want(assigned(1, f"echo $$ > {tmp_path}/pid; {WAIT}"))
@@ -120,19 +122,19 @@ async def test_stale_attempts_are_ended_and_their_folders_kept(cluster: NodesAnd
     assert node.store.started(1) == []
 
 
-async def test_output_goes_in_messages_that_a_node_takes(cluster: NodesAndWorkers) -> None:
+async def test_output_is_sent_in_messages_of_the_nodes_size(cluster: NodesAndWorkers) -> None:
     node = await cluster.node()
     await node.want(*(assigned(i, "head -c 300000 /dev/zero | tr '\\0' x") for i in range(1, 25)))
-    cluster.worker(node, boxes=24)  # the node cuts what is larger than it takes
+    cluster.worker(node, boxes=24)  # the node cuts larger ones
     await node.store.until(lambda: all(node.store.finished(i) for i in range(1, 25)))
     assert all(len(node.store.log_of(job(i))) == 300_000 for i in range(1, 25))
     assert len(node.hellos) == 1
 
 
-# --- Nodes come and go ----------------------------------------------------------------------
+# --- Nodes that leave and return --------------------------------------------------------------
 
 
-async def test_another_node_when_one_goes(cluster: NodesAndWorkers) -> None:
+async def test_a_worker_goes_to_another_node_when_one_is_gone(cluster: NodesAndWorkers) -> None:
     one = await cluster.node()
     two = await cluster.node(store=one.store, desired=one.desired)
     await one.want(assigned(1, f"trap 'echo well; exit 0' TERM; {WAIT}"))
@@ -146,10 +148,10 @@ async def test_another_node_when_one_goes(cluster: NodesAndWorkers) -> None:
     await other.want(attrs.evolve(other.desired[0], stop=True))
     await one.store.until(lambda: one.store.finished(1))
     assert one.store.log_when_finished[job(1)].endswith(b"well\n")
-    assert len({said.at for said in one.store.started(1)}) == 1  # said again, maybe
+    assert len({said.at for said in one.store.started(1)}) == 1  # repeated, perhaps
 
 
-async def test_the_same_node_when_it_is_back(cluster: NodesAndWorkers) -> None:
+async def test_a_worker_returns_to_the_same_node(cluster: NodesAndWorkers) -> None:
     node = await cluster.node()
     cluster.worker(node)
     await node.connected()
@@ -159,7 +161,7 @@ async def test_the_same_node_when_it_is_back(cluster: NodesAndWorkers) -> None:
     assert len(node.hellos) == 2
 
 
-async def test_a_node_that_leaves_is_left_at_once(cluster: NodesAndWorkers) -> None:
+async def test_a_worker_leaves_a_stopping_node_at_once(cluster: NodesAndWorkers) -> None:
     one = await cluster.node()
     two = await cluster.node()
     cluster.worker(one, two, pace=attrs.evolve(QUICK, first_wait=60.0, longest_wait=60.0))
@@ -169,7 +171,7 @@ async def test_a_node_that_leaves_is_left_at_once(cluster: NodesAndWorkers) -> N
     await other.connected()
 
 
-async def test_a_silent_node_is_left(cluster: NodesAndWorkers) -> None:
+async def test_a_worker_leaves_a_silent_node(cluster: NodesAndWorkers) -> None:
     one = await cluster.node()
     two = await cluster.node()
     cluster.worker(one, two, pace=attrs.evolve(QUICK, silence=0.2, beat=0.02))
@@ -194,7 +196,7 @@ async def test_unacknowledged_messages_are_repeated_unchanged(cluster: NodesAndW
     assert other.store.reports[:2] == first.store.reports
 
 
-async def test_output_that_was_not_acknowledged_has_the_same_bounds(
+async def test_unacknowledged_output_is_repeated_with_the_same_chunk_borders(
     cluster: NodesAndWorkers,
 ) -> None:
     one = await cluster.node(acks_output=False)
@@ -209,7 +211,7 @@ async def test_output_that_was_not_acknowledged_has_the_same_bounds(
     assert one.store.log_of(job(1)) == b"some\n" + b"".join(b"%d\n" % i for i in range(1, 20_001))
 
 
-async def test_a_level_that_was_not_begun_goes_with_its_connection(
+async def test_a_level_that_was_not_started_is_dropped_with_its_connection(
     cluster: NodesAndWorkers,
 ) -> None:
     node = await cluster.node(acks_said=False)
@@ -252,7 +254,7 @@ async def test_a_level_that_was_not_begun_goes_with_its_connection(
         ),
     ],
 )
-async def test_a_refusal_that_only_a_person_mends_ends_it_at_the_first_connect(
+async def test_a_refusal_that_only_a_person_can_fix_ends_a_worker_at_the_first_connect(
     cluster: NodesAndWorkers, status: int, code: str, prefix: str, said: str
 ) -> None:
     node = await cluster.node(status=status, code=code, prefix=prefix)
@@ -260,7 +262,7 @@ async def test_a_refusal_that_only_a_person_mends_ends_it_at_the_first_connect(
         await cluster.worker(node.url + prefix).ended()
 
 
-async def test_below_a_path(cluster: NodesAndWorkers) -> None:
+async def test_a_node_below_a_path(cluster: NodesAndWorkers) -> None:
     node = await cluster.node(prefix="/ci")
     cluster.worker(f"{node.url}/ci/")
     await node.connected()
@@ -281,13 +283,15 @@ async def test_temporary_errors_are_retried(
     await node.connected()
 
 
-async def test_a_refusal_for_good_ends_it_at_the_first_connect(cluster: NodesAndWorkers) -> None:
+async def test_a_permanent_refusal_ends_a_worker_at_the_first_connect(
+    cluster: NodesAndWorkers,
+) -> None:
     node = await cluster.node(refusal=wire.Refused("version", "upgrade\nthe worker", False))
     with pytest.raises(RefusedByNode, match=r"upgrade\?the worker"):
         await cluster.worker(node).ended()
 
 
-async def test_later_it_keeps_trying(cluster: NodesAndWorkers) -> None:
+async def test_after_the_first_connect_a_worker_keeps_trying(cluster: NodesAndWorkers) -> None:
     node = await cluster.node()
     cluster.worker(node)
     await node.connected()
@@ -298,8 +302,8 @@ async def test_later_it_keeps_trying(cluster: NodesAndWorkers) -> None:
     await node.connected()
 
 
-async def test_another_token_is_tried_at_once(cluster: NodesAndWorkers) -> None:
-    """Long before the time after which the same one would be tried again."""
+async def test_a_changed_token_is_tried_at_once(cluster: NodesAndWorkers) -> None:
+    """Long before the time after which the same token would be tried again."""
     token = [TOKEN]
     node = await cluster.node()
     pace = attrs.evolve(QUICK, refused=3_600.0, look=0.01)
@@ -312,7 +316,7 @@ async def test_another_token_is_tried_at_once(cluster: NodesAndWorkers) -> None:
     await node.connected()
 
 
-async def test_a_refusal_for_now_sends_it_on(
+async def test_a_temporary_refusal_sends_the_worker_to_another_node(
     cluster: NodesAndWorkers, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = await cluster.node(refusal=wire.Refused("leaving", "this node is stopping", True))
@@ -323,10 +327,10 @@ async def test_a_refusal_for_now_sends_it_on(
     assert "trying again" not in caplog.text
 
 
-# --- Who it is ------------------------------------------------------------------------------
+# --- Identity -------------------------------------------------------------------------------
 
 
-async def test_it_is_the_same_worker_after_a_restart_and_adopts_its_jobs(
+async def test_a_restarted_worker_is_the_same_worker_and_adopts_its_jobs(
     cluster: NodesAndWorkers, tmp_path: Path
 ) -> None:
     node = await cluster.node()
@@ -345,7 +349,7 @@ async def test_it_is_the_same_worker_after_a_restart_and_adopts_its_jobs(
     assert new.holds == ((job(1), 1),)
 
 
-async def test_jobs_are_adopted_while_no_node_is_there(cluster: NodesAndWorkers) -> None:
+async def test_jobs_are_adopted_while_no_node_is_reachable(cluster: NodesAndWorkers) -> None:
     node = await cluster.node()
     await node.want(assigned(1, WAIT))
     first = cluster.worker(node)
@@ -376,7 +380,9 @@ async def test_jobs_of_another_installation_are_ended_and_not_reported(
     assert not theirs.store.chunks[job(1)]
 
 
-async def test_later_another_installation_is_not_spoken_with(cluster: NodesAndWorkers) -> None:
+async def test_later_a_worker_does_not_talk_to_another_installation(
+    cluster: NodesAndWorkers,
+) -> None:
     ours = await cluster.node()
     worker = cluster.worker(ours)
     await ours.connected()
@@ -406,7 +412,7 @@ async def test_a_damaged_identity_is_not_a_new_one(cluster: NodesAndWorkers) -> 
 # --- Its lease ------------------------------------------------------------------------------
 
 
-async def test_the_sending_of_the_last_answered_heartbeat_is_written_down(
+async def test_the_sending_time_of_the_last_answered_heartbeat_is_stored(
     cluster: NodesAndWorkers,
 ) -> None:
     node = await cluster.node(lost_after=60.0)
@@ -461,7 +467,7 @@ async def test_messages_in_progress_are_flushed_at_the_end(cluster: NodesAndWork
     await node.until(lambda: not node.connections)
 
 
-async def test_the_end_waits_for_no_node_that_is_away(cluster: NodesAndWorkers) -> None:
+async def test_the_end_does_not_wait_for_an_absent_node(cluster: NodesAndWorkers) -> None:
     node = await cluster.node(acks_said=False)
     worker = cluster.worker(node, box_driver="none", pace=attrs.evolve(QUICK, flush=3_600.0))
     await node.want(assigned(1))
@@ -470,7 +476,7 @@ async def test_the_end_waits_for_no_node_that_is_away(cluster: NodesAndWorkers) 
     await worker.end()
 
 
-async def test_a_worker_that_is_drained_ends_when_nothing_runs_here(
+async def test_a_drained_worker_ends_when_it_has_no_running_job(
     cluster: NodesAndWorkers,
 ) -> None:
     node = await cluster.node()

@@ -1,4 +1,4 @@
-"""The parts of a worker of its own that need no node."""
+"""Parts of an external worker that need no node."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ from tests.worker.harness import at
 # --- Pace -----------------------------------------------------------------------------------
 
 
-def test_a_short_lease_is_beaten_for_more_often() -> None:
+def test_a_short_lease_needs_more_frequent_heartbeats() -> None:
     assert Pace().of(120.0) == Pace()
     quick = Pace().of(2.0)
     assert 3 * quick.beat < 2.0
@@ -41,7 +41,7 @@ def test_a_short_lease_is_beaten_for_more_often() -> None:
 # --- The worker's problem -------------------------------------------------------------------
 
 
-def test_a_worker_says_its_agents_problem_as_one_short_line() -> None:
+def test_a_worker_reports_its_agents_problem_as_one_short_line() -> None:
     nothing: Any = None
     worker = RemoteWorker(nothing, nothing, connected=nothing, chance=random.Random(1), pace=Pace())
     assert worker.problem is None, "it has no agent yet"
@@ -105,7 +105,7 @@ def test_a_problem_is_logged_once_and_then_once_a_minute(
     assert added("away") == ["away (try 3 in 60 s)"]
 
 
-# --- What is said ---------------------------------------------------------------------------
+# --- Messages -------------------------------------------------------------------------------
 
 
 def finished(job: int, reason: str | None) -> JobFinished:
@@ -122,7 +122,7 @@ def test_few_reports_go_in_one_message() -> None:
     assert said([]) == []
 
 
-def test_no_message_is_larger_than_a_node_takes() -> None:
+def test_no_message_is_larger_than_a_node_accepts() -> None:
     reports: list[Report] = [finished(i, "\x01\u2028" * 300) for i in range(5_000)]
     reports += [JobStarted(2**62, 2**62, 1e9 / 3) for _ in range(25_000)]
     messages = said(reports)
@@ -163,19 +163,19 @@ def test_a_message_has_as_many_pieces_of_logs_as_fit(
     assert [len(message(7).chunks) for message in messages] == sizes  # type: ignore[union-attr]
 
 
-def test_a_reason_of_just_the_greatest_length_is_sent_as_it_is() -> None:
+def test_a_reason_of_exactly_the_greatest_length_is_sent_unchanged() -> None:
     (message,) = said([finished(1, "x" * 500), finished(2, "x" * 501), finished(3, "")])
     assert [report.reason for report in message.reports] == ["x" * 500, "x" * 500, ""]  # type: ignore[union-attr]
 
 
-def test_a_reason_is_one_line_of_bounded_length() -> None:
+def test_a_reason_is_one_line_of_limited_length() -> None:
     (message,) = said([finished(1, "a\0b\nc" + "x" * 1_000)])
     report = message.reports[0]
     assert isinstance(report, JobFinished)
     assert report.reason == "a?b?c" + "x" * 495
 
 
-# --- What a job may have written ------------------------------------------------------------
+# --- Files that a job may have written ------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -195,10 +195,10 @@ def test_a_note_that_no_node_accepts_is_damage(
         note(at(tmp_path), name, kind)  # type: ignore[type-var]
 
 
-# --- Who it is ------------------------------------------------------------------------------
+# --- Identity -------------------------------------------------------------------------------
 
 
-def test_an_identity_is_made_once(tmp_path: Path) -> None:
+def test_an_identity_is_created_once(tmp_path: Path) -> None:
     one = keeping.identity(tmp_path)
     assert keeping.identity(tmp_path) == one
     assert (tmp_path / "identity").stat().st_mode & 0o777 == 0o600
@@ -213,19 +213,19 @@ def test_a_damaged_identity_is_reported(tmp_path: Path, text: bytes) -> None:
         keeping.identity(tmp_path)
 
 
-def test_half_a_writing_is_not_an_identity(tmp_path: Path) -> None:
+def test_a_half_written_identity_is_not_an_identity(tmp_path: Path) -> None:
     (tmp_path / "identity.new").write_text("0123")
     assert len(keeping.identity(tmp_path)) == 32
 
 
-def test_the_cluster_is_kept(tmp_path: Path) -> None:
+def test_the_cluster_is_remembered(tmp_path: Path) -> None:
     assert keeping.cluster(tmp_path) is None
     keeping.keep_cluster(tmp_path, "ours")
     keeping.keep_cluster(tmp_path, "theirs")
     assert keeping.cluster(tmp_path) == "theirs"
 
 
-def test_one_process_a_data_folder(tmp_path: Path) -> None:
+def test_one_process_per_data_folder(tmp_path: Path) -> None:
     with (
         keeping.owned(tmp_path / "new"),
         pytest.raises(FolderInUse, match="new"),

@@ -1,4 +1,4 @@
-"""``boxsched worker`` as a process: its words, its end, and its jobs when it is killed."""
+"""``boxsched worker`` as a process: its output, its end, and its jobs when it is killed."""
 
 import os
 import signal
@@ -21,12 +21,12 @@ from tests.worker.nodes_and_workers import NodesAndWorkers, end_jobs
 
 PROJECT = Path(__file__).resolve().parents[2]
 LOST_AFTER_SECONDS = 2.0
-SLACK_SECONDS = 1.0 + 1.0  # a supervisor looks once a second; a busy machine
+SLACK_SECONDS = 1.0 + 1.0  # a supervisor checks once per second; more for a busy machine
 
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of the tests is taken for one of the command."""
+    """Remove the variables of the tests that the command would read."""
     for name in [name for name in os.environ if name.startswith("BOXSCHED_")]:
         monkeypatch.delenv(name)
 
@@ -72,7 +72,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Starting]:
         await end_jobs(data)
 
 
-async def test_it_says_where_it_is_connected_and_ends_cleanly(
+async def test_a_worker_prints_where_it_is_connected_and_ends_cleanly(
     cluster: NodesAndWorkers, start: Starting, tmp_path: Path
 ) -> None:
     node = await cluster.node()
@@ -89,7 +89,7 @@ async def test_it_says_where_it_is_connected_and_ends_cleanly(
     assert alive(pid_in(tmp_path / "pid"))
 
 
-async def test_it_says_what_is_wrong_with_the_token(
+async def test_a_worker_prints_what_is_wrong_with_the_token(
     cluster: NodesAndWorkers, start: Starting, tmp_path: Path
 ) -> None:
     node = await cluster.node()
@@ -140,18 +140,18 @@ def test_a_token_file_that_others_can_read_is_refused(tmp_path: Path, mode: int)
         (("--url", "http://127.0.0.1:1", "--token", "x", "--name", "a\nb"), "--name"),
     ],
 )
-def test_bad_use(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+def test_wrong_options_are_refused(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
     ended = CliRunner().invoke(main, ["worker", "--data", str(tmp_path), *options])
     assert (ended.exit_code, ended.stdout) == (2, "")
     assert said in ended.stderr
     assert ended.stderr.count("\n") == 1
 
 
-# --- Lost -----------------------------------------------------------------------------------
+# --- Lost workers ---------------------------------------------------------------------------
 
 
 def ticking(ledger: Path) -> str:
-    """Writes its time down again and again; its own process is the child of a detached one."""
+    """A command that writes the time repeatedly; its process is the child of a detached one."""
     tick = f"while :; do cut -d' ' -f1 /proc/uptime >> {ledger}; sleep 0.05; done"
     return f'(setsid bash -c "{tick}" &); echo ready; sleep 100'
 
@@ -161,7 +161,7 @@ def last_tick(ledger: Path) -> float:
 
 
 async def running(node: FakeNode, start: Starting, ledger: Path) -> Process:
-    """A worker with a build and a deploy under way."""
+    """A worker with a running build and deploy."""
     deploy = assigned(2, ticking(ledger / "deploy"), kind=Kind.DEPLOY, server="production")
     await node.want(assigned(1, ticking(ledger / "build")), deploy)
     worker = start("--url", node.url, "--boxes", "2", BOXSCHED_TOKEN=TOKEN)
@@ -196,7 +196,7 @@ async def test_a_build_ends_in_time_when_its_agent_is_killed_or_frozen(
     assert node.store.finished(2) is None
 
 
-async def test_killed_and_back_in_time_a_build_continues(
+async def test_a_build_continues_if_its_killed_worker_returns_in_time(
     cluster: NodesAndWorkers, start: Starting, tmp_path: Path
 ) -> None:
     node = await cluster.node(lost_after=60.0)

@@ -58,7 +58,7 @@ class AgentProcess:
         self.process.wait()
 
     def hand_over(self, harness: AgentHarness) -> None:
-        """What it said is in the store."""
+        """Put what it reported into the store."""
         for kind, job_id, *rest in self.entries():
             if kind == "log":
                 _, offset, data = rest
@@ -97,7 +97,7 @@ async def test_a_job_outlives_its_killed_agent(
 
 
 @pytest.mark.parametrize("moment", ["script", "record", "started", "running", "result"])
-async def test_killed_at_any_moment_a_job_runs_once(
+async def test_a_job_runs_once_if_its_agent_is_killed_at_any_time(
     make_harness: Callable[..., AgentHarness],
     tmp_path: Path,
     processes: list[AgentProcess],
@@ -135,7 +135,9 @@ async def test_a_stop_reaches_an_adopted_job(
     assert not alive(pid_in(tmp_path / "pid"))
 
 
-async def test_an_agent_killed_with_its_spawner(harness: AgentHarness, tmp_path: Path) -> None:
+async def test_an_agent_killed_together_with_its_spawner(
+    harness: AgentHarness, tmp_path: Path
+) -> None:
     spawner = harness.agent._driver.__dict__["_spawner"]
     os.kill(spawner._process.pid, signal.SIGKILL)
     await eventually(lambda: not alive(spawner._process.pid))
@@ -148,13 +150,13 @@ async def test_two_agents_do_not_share_a_folder(harness: AgentHarness) -> None:
         await other.start()
 
 
-# --- Folders as an earlier life left them ---------------------------------------------------
+# --- Folders that an earlier agent left -----------------------------------------------------
 
 
 def prepared(
     harness: AgentHarness, *commands: str, boot: str | None = None, cluster: str = ""
 ) -> Path:
-    """What an agent leaves that died between record and start."""
+    """Prepare the folder of an agent that died between record and start."""
     harness.folder.mkdir(parents=True, exist_ok=True)
     boot = boot or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     where = Worksite(str(harness.folder), at(harness.folder), cluster, boot, 1 << 20, None, 10.0)
@@ -174,11 +176,11 @@ supervisor.supervise(os.open(site, os.O_RDONLY), site, name)
 """
 
 
-async def test_one_that_an_earlier_spawner_starts_at_the_last_moment(
+async def test_a_job_that_an_earlier_spawner_starts_at_the_last_moment(
     make_harness: Callable[..., AgentHarness], tmp_path: Path
 ) -> None:
-    """The agent has found that it never began, and asks for it: another supervisor has it by then,
-    of whose end its own spawner hears nothing."""
+    """The agent found that it never started, and requests it; by then it has another supervisor,
+    whose end its own spawner does not see."""
     harness = make_harness()
     gate = tmp_path / "gate"
     script = f"until [ -e {gate} ]; do sleep 0.02; done; exit 5"
@@ -188,17 +190,18 @@ async def test_one_that_an_earlier_spawner_starts_at_the_last_moment(
     foreign = subprocess.Popen(command, cwd=PROJECT)  # noqa: ASYNC220 -- nobody waits for it
     await eventually((folder / files.RUNNING).exists)
     await harness.agent.reconcile([assigned(1, script), assigned(2, "true", ordinal=2)])
-    await harness.end(2)  # the spawner works in order: it has said that the first is another's
+    # the spawner works in order: it has reported that the first belongs to another
+    await harness.end(2)
     assert harness.store.finished(1) is None
     gate.touch()
     assert (await harness.end(1)).exit_status == 5
     foreign.wait()
 
 
-async def test_a_stop_of_one_that_an_earlier_spawner_starts_at_the_last_moment(
+async def test_a_stop_of_a_job_that_an_earlier_spawner_starts_at_the_last_moment(
     make_harness: Callable[..., AgentHarness],
 ) -> None:
-    """It was taken for one that never began, and cannot be made void any more."""
+    """It seemed never to have started, and can no longer be cancelled."""
     harness = make_harness()
     folder = prepared(harness, WAIT)
     await harness.agent.start()
@@ -233,7 +236,9 @@ async def test_a_repeated_request_during_a_run_starts_no_second_supervisor(
     assert told == [("w2-1-1", 0), ("w1-1-1", 0)]
 
 
-async def test_never_started_and_still_desired(make_harness: Callable[..., AgentHarness]) -> None:
+async def test_a_job_never_started_and_still_desired(
+    make_harness: Callable[..., AgentHarness],
+) -> None:
     harness = make_harness()
     prepared(harness, "echo now")
     await harness.agent.start()
@@ -242,7 +247,7 @@ async def test_never_started_and_still_desired(make_harness: Callable[..., Agent
     assert harness.log() == b"now\n"
 
 
-async def test_never_started_and_to_be_stopped(
+async def test_a_job_never_started_and_to_be_stopped(
     make_harness: Callable[..., AgentHarness], tmp_path: Path
 ) -> None:
     harness = make_harness()
@@ -253,7 +258,7 @@ async def test_never_started_and_to_be_stopped(
     assert not (tmp_path / "ran").exists()
 
 
-async def test_never_started_and_desired_no_more(
+async def test_a_job_never_started_and_no_longer_desired(
     make_harness: Callable[..., AgentHarness], tmp_path: Path
 ) -> None:
     harness = make_harness()
@@ -278,7 +283,7 @@ async def test_a_late_fork_of_an_old_spawner_finds_nothing_to_do(
     assert (await harness.end(1)).result is Result.PASSED
     spawner.ask("w1-1-1")
     await harness.agent.reconcile([assigned(1, script), assigned(2, "true")])
-    await harness.end(2)  # the spawner works in order: it has come past the late request
+    await harness.end(2)  # the spawner works in order: it has passed the late request
     assert (tmp_path / "ledger").read_text() == "ran\n"
 
 
@@ -381,7 +386,7 @@ async def test_a_half_made_folder_is_removed(make_harness: Callable[..., AgentHa
     assert (await harness.end(1)).result is Result.PASSED
 
 
-async def test_a_result_that_was_not_reported_is(make_harness: Callable[..., AgentHarness]) -> None:
+async def test_an_unreported_result_is_reported(make_harness: Callable[..., AgentHarness]) -> None:
     harness = make_harness()
     await harness.agent.start()
     await harness.agent.reconcile([assigned(1, "echo hi; exit 4")])
@@ -395,10 +400,10 @@ async def test_a_result_that_was_not_reported_is(make_harness: Callable[..., Age
 
 
 @pytest.mark.parametrize("other", [{}, {"ordinal": 2}, {"attempt": 2, "ordinal": 2}])
-async def test_a_new_token_begins_when_the_old_attempt_has_ended(
+async def test_an_attempt_with_a_new_token_starts_once_the_old_attempt_has_ended(
     harness: AgentHarness, tmp_path: Path, other: dict[str, int]
 ) -> None:
-    """Also on another Box, and with a folder of its own."""
+    """Also on another Box, and with its own folder."""
     gate = tmp_path / "gate"
     script = f"trap 'until [ -e {gate} ]; do sleep 0.01; done; exit' TERM; echo old; {WAIT}"
     old = assigned(1, script)
@@ -415,7 +420,7 @@ async def test_a_new_token_begins_when_the_old_attempt_has_ended(
     assert ends(harness)[-2:] == [(1, Result.STOPPED), (9, Result.PASSED)]
 
 
-async def test_a_new_token_takes_no_folder_whose_end_is_not_known_yet(
+async def test_an_attempt_with_a_new_token_takes_no_folder_whose_end_is_unknown(
     harness: AgentHarness, tmp_path: Path
 ) -> None:
     old = assigned(1, f"until [ -e {tmp_path}/gate ]; do sleep 0.01; done")
@@ -435,7 +440,7 @@ async def test_a_new_token_takes_no_folder_whose_end_is_not_known_yet(
     assert ends(harness) == [(1, Result.PASSED), (9, Result.PASSED)]
 
 
-async def test_another_attempt_begins_before_the_end_of_the_first_is_stored(
+async def test_another_attempt_starts_before_the_end_of_the_first_is_stored(
     harness: AgentHarness, tmp_path: Path
 ) -> None:
     old = assigned(1, f"until [ -e {tmp_path}/gate ]; do sleep 0.01; done")
@@ -475,7 +480,7 @@ def start_time(process: subprocess.Popen[bytes]) -> int:
     return ticks
 
 
-def test_a_process_that_has_a_dead_supervisors_pid_is_not_killed(
+def test_a_process_with_a_dead_supervisors_pid_is_not_killed(
     tmp_path: Path, stranger: subprocess.Popen[bytes]
 ) -> None:
     ticks = start_time(stranger)

@@ -1,4 +1,4 @@
-"""Commands are shown in the log before their output; what the script does stays the same."""
+"""Commands are shown in the log before their output; the script's behaviour stays the same."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from tests.worker.harness import AgentHarness
 
 
 def run(tmp_path: Path, *commands: str, show: bool = True) -> tuple[int, str]:
-    """The status of the script and its output."""
+    """Return the script's status and output."""
     path = tmp_path / "script"
     path.write_bytes(scripts.script(commands, show=show))
     done = subprocess.run(
@@ -39,7 +39,7 @@ async def test_a_log_shows_each_command_before_its_output(harness: AgentHarness)
     ]
 
 
-async def test_a_log_shows_no_command_where_it_is_not_to(harness: AgentHarness) -> None:
+async def test_a_log_shows_no_commands_if_they_are_switched_off(harness: AgentHarness) -> None:
     await harness.run("echo one", "echo two", show_commands=False)
     assert harness.log() == b"one\ntwo\n"
 
@@ -81,25 +81,25 @@ WHOLE_TOGETHER = {
 
 
 @pytest.mark.parametrize("commands", WHOLE_TOGETHER.values(), ids=WHOLE_TOGETHER)
-def test_a_script_does_the_same_whether_it_is_shown_or_not(
+def test_a_script_does_the_same_whether_its_commands_are_shown_or_not(
     tmp_path: Path, commands: tuple[str, ...]
 ) -> None:
     status, output = run(tmp_path, *commands, show=False)
     shown_status, shown_output = run(tmp_path, *commands)
     assert shown_status == status
     shown = {f"+ {line}" for command in commands for line in command.split("\n")}
-    # Where bash complains of a line it quotes it, with what shows it.
+    # Where bash reports an error in a line it quotes the line, with the added command.
     lines = [line for line in shown_output.split("\n") if line not in shown and "`" not in line]
     assert lines == [line for line in output.split("\n") if "`" not in line]
     assert shown_output.startswith(f"+ {commands[0].split(chr(10))[0]}\n")
 
 
-def test_a_script_that_traces_itself_is_shown_until_it_does(tmp_path: Path) -> None:
+def test_a_script_that_traces_itself_is_shown_until_then(tmp_path: Path) -> None:
     status, output = run(tmp_path, "echo a", "set -eux", "x=1", "echo b$x")
     assert (status, output) == (0, "+ echo a\na\n+ set -eux\n+ x=1\n+ echo b1\nb1\n")
 
 
-def test_a_script_of_very_many_commands_is_looked_at_within_bounds(
+def test_a_script_with_very_many_commands_is_examined_only_up_to_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scripts, "MAX_CHECKS", 3)

@@ -1,4 +1,4 @@
-"""A job is a tree of processes, and ends as a whole: at its end, at a stop, at its time limit."""
+"""A job is a tree of processes and ends as a whole: at its end, at a stop, at its time limit."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ async def test_escaped_processes_are_dead_after_a_stop(
     assert not alive(pid_in(tmp_path / "pid"))
 
 
-async def test_a_stop_asks_first(harness: AgentHarness) -> None:
+async def test_a_stop_first_asks_the_job_to_end(harness: AgentHarness) -> None:
     wanted = assigned(1, "trap 'echo cleaning up; exit 7' TERM", WAIT)
     await harness.agent.reconcile([wanted])
     await harness.said(1, b"ready")
@@ -67,7 +67,7 @@ async def test_a_stop_asks_first(harness: AgentHarness) -> None:
     assert harness.log().endswith(b"\ncleaning up\n")
 
 
-async def test_a_stop_gives_its_grace_to_the_whole_tree(harness: AgentHarness) -> None:
+async def test_a_stop_gives_the_whole_tree_its_grace(harness: AgentHarness) -> None:
     child = f"""bash -c 'trap "sleep 0.3; echo saved; exit" TERM; {WAIT}'"""
     wanted = assigned(1, child)
     await harness.agent.reconcile([wanted])
@@ -90,7 +90,7 @@ async def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(
     assert (finished.result, finished.exit_status) == (Result.STOPPED, None)
 
 
-async def test_a_job_that_had_ended_when_the_stop_came_keeps_its_result(
+async def test_a_job_that_had_ended_before_the_stop_keeps_its_result(
     harness: AgentHarness, tmp_path: Path
 ) -> None:
     wanted = assigned(1, "true")
@@ -166,7 +166,7 @@ async def test_a_killed_supervisor_takes_its_job_with_it(
     assert harness.log() == b"ready\n"
 
 
-async def test_a_job_runs_in_a_cgroup_that_goes_with_it(
+async def test_a_jobs_cgroup_is_removed_with_the_job(
     harness: AgentHarness, containment_kind: str
 ) -> None:
     await harness.run("cat /proc/self/cgroup")
@@ -175,8 +175,8 @@ async def test_a_job_runs_in_a_cgroup_that_goes_with_it(
     assert not cgroups_of(harness)
 
 
-async def test_the_whole_tree_has_the_grace_at_the_time_limit(harness: AgentHarness) -> None:
-    """Also where the script itself ends at once."""
+async def test_the_whole_tree_has_its_grace_at_the_time_limit(harness: AgentHarness) -> None:
+    """Also if the script itself ends at once."""
     child = "trap 'sleep 0.2; echo in peace; exit' TERM; while :; do sleep 0.05; done"
     script = f"({child}) & trap 'exit 0' TERM; while :; do sleep 0.05; done"
     finished = await harness.run(script, timeout_seconds=1.0)
@@ -184,10 +184,10 @@ async def test_the_whole_tree_has_the_grace_at_the_time_limit(harness: AgentHarn
     assert b"in peace\n" in harness.log()
 
 
-async def test_a_job_that_ended_in_time_keeps_its_result_if_it_is_seen_later(
+async def test_a_job_that_ended_in_time_keeps_its_result_if_that_is_seen_later(
     harness: AgentHarness, tmp_path: Path
 ) -> None:
-    """As where the machine was suspended when it ended."""
+    """As after a suspension of the machine when it ended."""
     script = f"echo $PPID > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; "
     script += "kill -STOP $PPID; exit 3"
     before = boottime()

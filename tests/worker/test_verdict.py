@@ -1,4 +1,4 @@
-"""What a supervisor says of a job's end, from what it found in the attempt's folder."""
+"""A supervisor's report of a job's end, from the files in the attempt's folder."""
 
 import signal
 from pathlib import Path
@@ -30,7 +30,7 @@ COMMIT = "1a410efbd13591db07496601ebc7a059dd55cfe9"
         (STOPPED, -15, Verdict("stopped", "stopped", None, 15)),
     ],
 )
-def test_the_cause_of_an_end_comes_before_its_exit_status(
+def test_the_cause_of_an_end_takes_precedence_over_the_exit_status(
     cause: str | None, status: int | None, expected: Verdict
 ) -> None:
     assert judge(cause, status, 60.0, 7.5) == expected
@@ -77,7 +77,7 @@ def test_a_log_says_why_its_job_is_ended(cause: str, why: str | None, said: str)
     assert verdict.ended_by(cause, 60.0, 7.5, why) == said
 
 
-def test_why_a_job_is_stopped_is_one_printable_line(tmp_path: Path) -> None:
+def test_the_reason_for_a_stop_is_one_printable_line(tmp_path: Path) -> None:
     assert verdict.why_stopped(at(tmp_path)) is None
     for text, why in (
         (b" stopped by a\nda\x1b \n", "stopped by a?da?"),

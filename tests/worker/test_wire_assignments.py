@@ -1,4 +1,4 @@
-"""What a node sends of an assignment is what the worker takes it for, field by field."""
+"""Assignments on the wire: the worker reads every field as the node sent it."""
 
 import attrs
 import msgspec
@@ -37,7 +37,7 @@ def an_assignment() -> Assignment:
     return Assignment(**{one.name: value_of(one, n) for n, one in enumerate(fields, 1)})  # type: ignore[arg-type]
 
 
-def test_all_that_is_sent_arrives_under_its_name() -> None:
+def test_every_field_that_is_sent_arrives_under_its_name() -> None:
     sent = an_assignment()
     (task,) = msgspec.json.decode(level_text([sent]), type=wire.Level).tasks
     taken = assignment_of(task)
@@ -47,7 +47,7 @@ def test_all_that_is_sent_arrives_under_its_name() -> None:
 
 
 class OlderTask(msgspec.Struct, frozen=True, array_like=True):
-    """The beginning of a task, as a worker of an earlier version knows it."""
+    """The start of a task, as a worker of an earlier version knows it."""
 
     job: int
     attempt: int
