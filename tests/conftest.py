@@ -1,4 +1,4 @@
-"""What every folder of tests may use."""
+"""Fixtures and options for all folders of tests."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# How long one example takes depends on what else the machine does: no test fails for that.
+# How long one example takes depends on the machine's load: no test may fail for that.
 hypothesis.settings.register_profile("boxsched", deadline=None)
 hypothesis.settings.load_profile("boxsched")
 
@@ -19,8 +19,8 @@ SHARED = PROJECT.parent / "shared"
 
 @pytest.fixture(scope="session", autouse=True)
 def interrupts() -> Iterator[None]:
-    """Ctrl-C reaches commands that tests start, also where the tests run with SIGINT ignored (as
-    behind ``nohup`` or ``&``): a handler becomes the default in a new program, SIG_IGN stays."""
+    """Ctrl-C reaches commands that tests start, also if the tests run with SIGINT ignored (as
+    behind ``nohup`` or ``&``): a new program resets a handler to the default, but keeps SIG_IGN."""
     before = signal.getsignal(signal.SIGINT)
     if before == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,14 +30,15 @@ def interrupts() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of published traces and cases beside the project; skipped where it is absent."""
+    """The folder of published traces and cases beside the project; the test is skipped if it is
+    absent."""
     if not SHARED.is_dir():
         pytest.skip("no ../shared beside the project")
     return SHARED
 
 
 def skip_without_servers() -> None:
-    """To be called before a database server or Redis is started for tests."""
+    """Call this before starting a database server or Redis for tests."""
     if os.environ.get("BOXSCHED_TEST_SERVERS") == "none":
         pytest.skip("BOXSCHED_TEST_SERVERS=none: no server is started")
 

@@ -1,4 +1,4 @@
-"""A real git server over HTTPS that asks for a password: ``git http-backend`` behind aiohttp."""
+"""A real git server over HTTPS that requires a password: ``git http-backend`` behind aiohttp."""
 
 import asyncio
 import base64
@@ -26,7 +26,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def repository(folder: Path, **files: str) -> Path:
-    """A repository with one commit, on the branch main; a name's ``__`` stands for a dot."""
+    """Create a repository with one commit on the branch main; ``__`` in a name stands for a dot."""
     folder.mkdir(parents=True)
     git(folder, "init", "--quiet", "--initial-branch=main")
     for name, text in files.items():
@@ -37,7 +37,7 @@ def repository(folder: Path, **files: str) -> Path:
 
 
 def certificate(folder: Path) -> Path:
-    """Of ``localhost``, with its key in the same file."""
+    """A certificate for ``localhost``, with its key in the same file."""
     file = folder / "tls.pem"
     subprocess.run(
         [
@@ -53,7 +53,7 @@ def certificate(folder: Path) -> Path:
 
 @attrs.define(eq=False)
 class GitServer:
-    """``authorizations``: the credentials ("user:password") of each request, or None where it had
+    """``authorizations``: the credentials ("user:password") of each request, or None if it had
     none. ``gate``: what an authorized request waits for. ``moved``: where a path is redirected."""
 
     folder: Path  # repositories below it are served

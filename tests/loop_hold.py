@@ -1,8 +1,8 @@
-"""How long the event loop is held at most, and by what.
+"""Measures how long the event loop is held at most, and by which task.
 
-Seconds of CPU time of the loop's own thread, so that a busy machine changes little. By hand:
-``python -m tests.loop_hold [--database URL]`` asks a service for all that is large, and prints the
-longest holds. For asyncio's own loop: uvloop has no place to look from.
+The figures are seconds of CPU time of the loop's thread, so a busy machine changes little. Run by
+hand: ``python -m tests.loop_hold [--database URL]`` requests all large answers from a service and
+prints the longest holds. It works with asyncio's own loop only; uvloop offers no way to observe it.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tests.service.running_service import RunningService, job
 
 @attrs.define
 class Holds:
-    """The longest holds since the last ``reset``, with what held."""
+    """The longest holds since the last ``reset``, with the task that caused each."""
 
     seconds: float = 0.0
     what: str = ""
@@ -36,7 +36,7 @@ class Holds:
 
 
 def _named(handle: Any) -> str:
-    """The task whose step it was, with the line that it waits at now; else the callback."""
+    """Return the task of the step, with the line at which it waits now; else the callback."""
     task = getattr(handle._callback, "__self__", None)
     if not isinstance(task, asyncio.Task):
         return repr(handle._callback)
@@ -47,7 +47,7 @@ def _named(handle: Any) -> str:
 
 @contextlib.contextmanager
 def watched() -> Iterator[Holds]:
-    """Every step of the loop is timed while the body runs."""
+    """Measure every step of the loop while the body runs."""
     holds = Holds()
     run = asyncio.Handle._run
 
@@ -123,7 +123,7 @@ def _wide(count: int, size: int) -> dict[str, Any]:
 
 
 async def _main(database: str | None) -> None:
-    collector = Collector()  # as ``serve`` has it
+    collector = Collector()  # as in ``serve``
     collector.begin()
     with tempfile.TemporaryDirectory() as folder:
         async with RunningService.open(Path(folder), boxes=0, database=database) as service:

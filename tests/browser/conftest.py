@@ -1,4 +1,4 @@
-"""A service and a Chromium for the tests that look at the page as a person does."""
+"""A service and a Chromium for tests that use the page as a person does."""
 
 import shutil
 from collections.abc import Iterator
@@ -26,9 +26,9 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-WAIT_MS = 20_000  # for a machine that does other things too
+WAIT_MS = 20_000  # for a busy machine
 
-# A page tells what its policy has refused; it is asked at the end of each test.
+# A page records what its policy has refused; the fixture reads it at the end of each test.
 WATCH = """
 window.refusals = [];
 document.addEventListener("securitypolicyviolation",
@@ -46,7 +46,7 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium a module: Playwright's loop must be gone before any asyncio test comes."""
+    """One Chromium per module: Playwright's loop must be gone before any asyncio test runs."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("there is no chromium")
@@ -58,7 +58,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def opened(browser: Browser) -> Iterator[Opened]:
-    """Opens a page; at the end nothing may have gone wrong in any: no dialog, error or refusal."""
+    """Opens a page; at the end it must have had no dialog, error or refusal."""
     contexts: list[BrowserContext] = []
     trouble: list[str] = []
 
@@ -97,7 +97,8 @@ def _refusals(page: Page) -> list[str]:
 
 
 def _expected(what: str) -> bool:
-    """A browser calls every refusal, 503 and broken wire an error; such tests are about those."""
+    """A browser reports every refusal, 503 and broken connection as an error; some tests are about
+    those."""
     known = ("401", "403", "404", "409", "503", "net::ERR_")
     return what.startswith("Failed to load resource") and any(why in what for why in known)
 

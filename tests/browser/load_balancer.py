@@ -1,4 +1,4 @@
-"""An address that leads to a node, as a load balancer's does; which node, and whether, changes."""
+"""An address that leads to a node, like a load balancer's; tests change the node or remove it."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ Ask = Callable[[Awaitable[None]], None]
 
 @contextmanager
 def load_balancer(node: Service) -> Iterator[tuple[Proxy, Ask]]:
-    """A proxy to that node, and what runs its coroutines."""
+    """A proxy to that node, and a function that runs its coroutines."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

@@ -1,4 +1,4 @@
-"""What a person does at the page, again and again."""
+"""Actions on the page that many tests use."""
 
 from collections.abc import Callable
 
@@ -14,10 +14,10 @@ def sign_in(page: Page, service: Service) -> None:
     page.get_by_label("Token").fill(service.token)
     page.get_by_role("button", name="Sign in").click()
     expect(page.locator("#connection")).to_have_text("Live")
-    # A reload would lose this: every test may ask whether the page is still the same one.
+    # A reload would lose this, so every test can check that the page is still the same one.
     page.evaluate("window.sameSince = true")
 
 
 def row(page: Page, list_name: str, text: str) -> Locator:
-    """The rows of a list that show this text."""
+    """Return the rows of a list that show this text."""
     return page.locator(f"#{list_name} .row").filter(has_text=text)

@@ -1,4 +1,4 @@
-"""A real service for the browser to look at, and its API for the tests to act through."""
+"""A real service for the browser, and its API for the tests."""
 
 import http.client
 import json
@@ -35,7 +35,7 @@ class Service:
     def call(
         self, method: str, path: str, body: Json | None = None, *, also: Sequence[int] = ()
     ) -> Json:
-        """A call of the API as the admin; anything but a 2xx, or ``also``, fails the test."""
+        """Call the API as admin; any status but 2xx or ``also`` fails the test."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
         try:
             headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
@@ -53,7 +53,7 @@ class Service:
         self.call("PUT", f"/projects/{name}", {"jobs": [job("unit", "true")], **settings})
 
     def build(self, project: str, branch: str, *jobs: Json, **more: object) -> str:
-        """Submit a build; its id."""
+        """Submit a build; return its id."""
         body = {"branch": branch, **({"jobs": list(jobs)} if jobs else {}), **more}
         return str(self.call("POST", f"/projects/{project}/builds", body)["id"])
 
@@ -61,7 +61,7 @@ class Service:
         return self.call("GET", f"/workloads/{workload}")
 
     def finished(self, workload: str) -> None:
-        """Returns when it has finished; the server's own stream of events says so."""
+        """Return when it has finished, according to the server's event stream."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
         try:
             headers = {"Authorization": f"Bearer {self.token}", "Last-Event-ID": self._now()}
@@ -86,7 +86,7 @@ class Service:
         return Gate(self.scratch / name)
 
     def stop_everything(self) -> None:
-        """Leave nothing behind that would wait or run in the next test."""
+        """End everything that would wait or run in the next test."""
         for row in self.rows("upcoming", "blocked", "running"):
             if row["state"] != "stopping":
                 self.call("POST", f"/workloads/{row['id']}/stop", also=[409])
@@ -98,7 +98,7 @@ class Service:
 
 @attrs.frozen
 class Gate:
-    """A job that runs until the test lets it go."""
+    """A job that runs until the test lets it end."""
 
     file: Path
 
@@ -111,13 +111,13 @@ class Gate:
 
 
 def job(name: str, *commands: str) -> Json:
-    """Its log has nothing but what it prints."""
+    """Its log contains only its own output."""
     return {"name": name, "commands": list(commands), "show_commands": False}
 
 
 @contextmanager
 def serving(*options: str) -> Iterator[Service]:
-    """``boxsched serve`` in a folder of its own, on a free port."""
+    """Run ``boxsched serve`` in its own folder, on a free port."""
     with tempfile.TemporaryDirectory(prefix="boxsched-browser-") as folder:
         data, scratch = Path(folder, "data"), Path(folder, "scratch")
         scratch.mkdir()
@@ -152,7 +152,7 @@ def _address(process: "subprocess.Popen[str]", log: Path) -> tuple[str, int]:
     raise AssertionError(f"the service ended before it listened:\n{log.read_text()}")
 
 
-# What is typed for people of other trades than ours: none of it may ever act.
+# Hostile texts: none of them may ever have an effect.
 HOSTILE: Mapping[str, str] = {
     "image": "<img src=x onerror=alert(1)>",
     "script": "<script>alert(1)</script>",

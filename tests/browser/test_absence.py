@@ -1,4 +1,4 @@
-"""Workers that are away: what there is to give, and of whom nothing is known."""
+"""Workers that are away: the capacity that is shown, and the jobs whose state is unknown."""
 
 import json
 import re
@@ -24,7 +24,7 @@ WORKLOAD = {
 
 
 def shows(page: Page, boxes: dict[str, int], **lists: object) -> None:
-    """The page is told this from now on."""
+    """From now on the page receives this."""
 
     def answer(route: Route) -> None:
         told: dict[str, Any] = route.fetch().json()
@@ -35,7 +35,7 @@ def shows(page: Page, boxes: dict[str, int], **lists: object) -> None:
     page.route("**/api/v1/activity", answer)
 
 
-def test_boxes_that_are_away_are_no_capacity(service: Service, opened: Opened) -> None:
+def test_boxes_that_are_away_do_not_count_as_capacity(service: Service, opened: Opened) -> None:
     page = opened(viewport={"width": 1280, "height": 900})
     shows(page, {"total": 8, "busy": 3, "away": 2, "away_busy": 1})
     sign_in(page, service)
@@ -64,7 +64,7 @@ def test_with_all_workers_away(service: Service, opened: Opened) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 420
 
 
-def test_with_all_there_nothing_is_reported(page: Page) -> None:
+def test_with_all_workers_present_nothing_is_reported(page: Page) -> None:
     expect(page.locator("#capacity-text")).to_have_text("0/2 Boxes")
     expect(page.locator("#capacity-note")).to_be_hidden()
     expect(page.locator("#fleet-warning")).to_be_hidden()
@@ -87,7 +87,7 @@ IN_A_SENTENCE = """async ([module, time, sentence]) => {
         ("Sun, 29 Nov 2026 18:20:00 GMT", "2026-99-29T18:40:00Z", "2026-99-29T18:40:00Z"),
     ],
 )
-def test_times_in_sentences_are_the_readers(
+def test_times_in_sentences_use_the_readers_time_zone(
     service: Service, opened: Opened, now: str, said: str, at_the_reader: str
 ) -> None:
     page = opened(timezone_id="Asia/Kolkata", locale="en-GB")
@@ -97,19 +97,19 @@ def test_times_in_sentences_are_the_readers(
     assert sentence == f"It is to start by {at_the_reader}."
 
 
-def test_a_row_shows_the_readers_times(service: Service, opened: Opened) -> None:
+def test_a_row_shows_times_in_the_readers_time_zone(service: Service, opened: Opened) -> None:
     page = opened(timezone_id="Asia/Kolkata", locale="en-GB")
     soon = datetime.now(UTC) + timedelta(minutes=10)
     why = f"Would fit now, but would delay build #7, which starts by {soon:%Y-%m-%dT%H:%M:%SZ}."
     queued = {**WORKLOAD, "started_at": None, "state": "queued", "why": why}
     shows(page, {"total": 8, "busy": 2}, blocked=[queued])
     sign_in(page, service)
-    there = soon.astimezone(ZoneInfo("Asia/Kolkata"))  # with its day where that is another one
+    there = soon.astimezone(ZoneInfo("Asia/Kolkata"))  # with its day if that is another one
     expected = re.compile(rf"which starts by ({there.day} \w+, )?{there:%H:%M}\.")
     expect(row(page, "blocked", "On its own")).to_contain_text(expected)
 
 
-def test_an_open_row_has_its_name(service: Service, page: Page) -> None:
+def test_an_open_row_shows_its_name(service: Service, page: Page) -> None:
     service.project("names")
     service.build("names", "main", message="Has a name")
     row(page, "finished", "Has a name").get_by_role("button", name="Has a name").click()
@@ -117,7 +117,7 @@ def test_an_open_row_has_its_name(service: Service, page: Page) -> None:
 
 
 def test_a_job_whose_worker_is_away_is_resolved(service: Service, page: Page) -> None:
-    """The service says that its worker is connected, which the dialog tells; then it takes it."""
+    """The service says that its worker is connected, which the dialog shows; then it accepts."""
     gate = service.gate("resolve")
     service.project("resolved")
     build = service.build("resolved", "main", job("ship", *gate.commands), message="Ship it")

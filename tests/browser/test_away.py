@@ -1,6 +1,6 @@
-"""The service goes away, and comes back as another of its nodes: the page goes on as before.
+"""The service goes away and returns as another of its nodes: the page continues.
 
-The page knows one address, as behind a load balancer; which node answers there changes.
+The page knows one address, as behind a load balancer; the node behind it changes.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[tuple[Service, Service]]:
-    """Two nodes; the first one runs nothing, so that it can be stopped."""
+    """Two nodes; the first runs no jobs, so that it can be stopped."""
     with served() as server, database(server.url("postgres")) as url:
         shared = ("--database", url)
         with serving(*shared, "--boxes", "0") as one, serving(*shared) as two:

@@ -1,7 +1,7 @@
-"""Many builds come and go while somebody looks at the lists: what is looked at does not jump.
+"""Many builds start and end while a person looks at the lists: the part in view does not jump.
 
-The events are made here and given to the page in the place of the service's stream, so that how
-many come at once does not depend on the speed of a machine.
+The events are created here and passed to the page in place of the service's stream, so that their
+number at once does not depend on the machine's speed.
 """
 
 import json
@@ -18,13 +18,13 @@ from tests.browser.service import Service
 pytestmark = pytest.mark.browser
 
 BUILDS = 700
-AT_ONCE = (1, 2, 7, 30, 90)  # builds that take a step before the page is shown anew, in turn
+AT_ONCE = (1, 2, 7, 30, 90)  # builds that move one step before the page is shown again, in turn
 BRANCHES, BOXES, WAITING = 40, 20, 250
 FIRST_ID = 800_000_000
-FIRST_BATCH = 900_000_000  # after all that the service's own answers know
+FIRST_BATCH = 900_000_000  # after all events that the service's own answers know
 
-# In the place of the stream: `play(messages)` hands them to the page and returns when what follows
-# from them is shown and stands still.
+# In place of the stream: `play(messages)` passes them to the page and returns when their effects
+# are shown and stable.
 STREAM = """
 const {fetch} = window;
 const opened = new Promise((resolve) => {
@@ -101,7 +101,7 @@ def stream(batch: int, events: Sequence[dict[str, Any]]) -> str:
 @pytest.mark.parametrize(
     ("width", "height", "scrolled"), [(1280, 900, False), (390, 844, False), (1280, 900, True)]
 )
-def test_many_builds_move_little(
+def test_many_builds_move_the_page_little(
     service: Service, opened: Opened, width: int, height: int, *, scrolled: bool
 ) -> None:
     page: Page = opened(viewport={"width": width, "height": height})

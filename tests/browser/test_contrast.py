@@ -1,4 +1,4 @@
-"""Contrast as WCAG 2.2 counts it: 4.5:1 for text, 3:1 for the borders of what can be used."""
+"""Contrast according to WCAG 2.2: 4.5:1 for text, 3:1 for the borders of controls."""
 
 import json
 from typing import Any
@@ -26,8 +26,9 @@ SENT = {
     "next_cursor": None,
 }
 
-# All that is seen, as [what, ratio, least]. A colour is read from a pixel painted with it, whatever
-# notation the style has; grounds lie one over another, and an element's opacity goes for its text.
+# Every visible text and control, as [what, ratio, minimum]. A colour is read from a pixel painted
+# with it, whatever notation the style has; backgrounds are layered, and an element's opacity
+# applies to its text.
 MEASURE = """([text, border]) => {
     const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
     const rgba = (colour) => {
@@ -106,7 +107,7 @@ def too_faint(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_is_legible(service: Service, opened: Opened, scheme: str) -> None:
+def test_the_lists_are_legible(service: Service, opened: Opened, scheme: str) -> None:
     page = opened(
         viewport={"width": 1280, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
     )

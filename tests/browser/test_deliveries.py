@@ -1,4 +1,4 @@
-"""What code hosts delivered: a page of its own."""
+"""The page of deliveries from code hosts."""
 
 import hashlib
 import hmac
@@ -57,7 +57,7 @@ def rows(page: Page) -> Any:
     return page.locator(".thing")
 
 
-def test_it_shows_what_came_and_what_came_of_it(service: Service, page: Page) -> None:
+def test_the_page_shows_deliveries_and_their_effects(service: Service, page: Page) -> None:
     secured(service)
     body = push()
     created = deliver(service, body)
@@ -77,7 +77,7 @@ def test_it_shows_what_came_and_what_came_of_it(service: Service, page: Page) ->
     expect(page.locator(".row.open")).to_contain_text("Mend it")
 
 
-def test_new_ones_appear_by_themselves(service: Service, page: Page) -> None:
+def test_new_deliveries_appear_by_themselves(service: Service, page: Page) -> None:
     secured(service, "live")
     page.goto(f"{service.url}/deliveries?project=live")
     expect(page.locator(".nothing")).to_be_visible()
@@ -106,7 +106,7 @@ def test_a_filter_is_in_the_address(service: Service, page: Page) -> None:
     expect(choice).to_have_attribute("aria-pressed", "true")
 
 
-def test_older_ones_come_when_they_are_asked_for(service: Service, page: Page) -> None:
+def test_older_deliveries_are_shown_on_request(service: Service, page: Page) -> None:
     secured(service, "many")
     for _ in range(60):
         deliver(service, {"zen": "x"}, "ping", project="many")
@@ -117,7 +117,7 @@ def test_older_ones_come_when_they_are_asked_for(service: Service, page: Page) -
     expect(page.get_by_role("button", name="Show older ones")).to_be_hidden()
 
 
-def test_whatever_a_host_says_it_is_text(page: Page, service: Service) -> None:
+def test_texts_of_a_host_are_shown_as_text(page: Page, service: Service) -> None:
     deliveries = [
         {
             "id": str(at), "provider": text, "event": text, "project": text, "reason": text,

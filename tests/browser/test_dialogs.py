@@ -1,4 +1,4 @@
-"""A question that is open while its answer comes by itself: it says so, and offers nothing else."""
+"""A dialog whose question is answered meanwhile: it says so, and offers nothing else."""
 
 import json
 from typing import Any
@@ -35,7 +35,7 @@ def test_a_workload_that_has_ended_need_not_be_stopped(service: Service, page: P
     can_only_close(dialog)
 
 
-def test_a_job_that_begins_in_the_meantime_would_be_stopped(service: Service, page: Page) -> None:
+def test_a_job_that_starts_in_the_meantime_would_be_stopped(service: Service, page: Page) -> None:
     service.project("begins")
     first, second = service.gate("begins-1"), service.gate("begins-2")
     service.build("begins", "main", job("unit", *first.commands), message="The first")
@@ -65,7 +65,7 @@ def test_a_workload_that_another_user_stops(service: Service, page: Page) -> Non
 
 
 @pytest.mark.parametrize("status", [404, 409])
-def test_the_service_knows_first_that_it_has_ended(
+def test_the_service_knows_before_the_page_that_it_has_ended(
     service: Service, page: Page, status: int
 ) -> None:
     project = f"first-{status}"
@@ -103,7 +103,7 @@ def test_a_job_whose_worker_is_back_cannot_be_resolved(service: Service, page: P
     can_only_close(dialog)
 
 
-def test_a_deploy_of_a_project_that_goes_meanwhile(service: Service, page: Page) -> None:
+def test_a_deploy_of_a_project_that_is_deleted_meanwhile(service: Service, page: Page) -> None:
     service.project("going", servers={"production": {"jobs": [job("copy", "true")]}})
     deploy = service.call("POST", "/projects/going/deploys", {"server": "production"})["id"]
     service.finished(deploy)
@@ -113,11 +113,12 @@ def test_a_deploy_of_a_project_that_goes_meanwhile(service: Service, page: Page)
     dialog = page.get_by_role("dialog", name="Deploy to production again?")
     dialog.get_by_role("button", name="Deploy again").click()
     expect(page.locator("#notice")).to_contain_text("its project was deleted")
-    expect(page.locator(f"#{deploy} .panel .jobs tbody tr")).to_have_count(1)  # its past is there
+    # its history is there
+    expect(page.locator(f"#{deploy} .panel .jobs tbody tr")).to_have_count(1)
 
 
-def test_an_open_row_that_is_in_no_list_any_more(service: Service, page: Page) -> None:
-    """As where so many have finished since that no list has it; and where it is nowhere."""
+def test_an_open_row_that_is_no_longer_in_any_list(service: Service, page: Page) -> None:
+    """Either so many have finished since that no list has it, or it does not exist."""
     service.project("vanishes")
     gate = service.gate("vanishes")
     id_ = service.build("vanishes", "main", job("unit", *gate.commands), message="Vanishes")

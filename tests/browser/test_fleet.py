@@ -1,4 +1,4 @@
-"""Nodes and workers over the page: who is alive, who leads, what runs where."""
+"""The dialog of nodes and workers: which are alive, which lead, and what runs where."""
 
 import json
 
@@ -16,7 +16,7 @@ NODE = {
 }  # fmt: skip
 
 
-def test_opened_from_the_status_bar(service: Service, page: Page) -> None:
+def test_the_dialog_is_opened_from_the_status_bar(service: Service, page: Page) -> None:
     [node] = service.call("GET", "/nodes")["nodes"]
     button = page.get_by_role("button", name="Fleet", exact=True)
     button.click()
@@ -33,7 +33,7 @@ def test_opened_from_the_status_bar(service: Service, page: Page) -> None:
     expect(button).to_be_focused()
 
 
-def test_it_follows_what_happens(service: Service, page: Page) -> None:
+def test_the_dialog_follows_changes(service: Service, page: Page) -> None:
     service.project("fleet")
     page.keyboard.press("n")
     worker = page.locator("#fleet-workers tbody tr")
@@ -54,7 +54,7 @@ def test_the_key_can_be_switched_off(page: Page) -> None:
     expect(page.locator("#fleet-dialog")).to_be_hidden()
 
 
-def test_whatever_a_node_is_called_it_is_text(page: Page) -> None:
+def test_names_of_nodes_are_shown_as_text(page: Page) -> None:
     nodes = [
         {**NODE, "id": str(at), "name": text, "url": text, "version": text, "me": False}
         for at, text in enumerate(HOSTILE.values())
@@ -74,7 +74,7 @@ def test_whatever_a_node_is_called_it_is_text(page: Page) -> None:
     assert page.locator("#fleet-dialog :is(img, script, iframe, object, style, a)").count() == 0
 
 
-def test_a_worker_that_can_begin_no_jobs_says_why(page: Page) -> None:
+def test_a_worker_that_cannot_start_jobs_shows_the_reason(page: Page) -> None:
     worker = {
         "id": "1", "name": "builder-1", "address": "10.0.0.7", "state": "connected", "boxes": 4,
         "builds": 0, "deploys": 0, "ssh_sessions": 0, "seen_at": None, "problem": "disk full",
@@ -87,7 +87,7 @@ def test_a_worker_that_can_begin_no_jobs_says_why(page: Page) -> None:
     expect(row.locator(".mark")).to_have_attribute("data-mark", "unknown")
 
 
-def test_it_reports_a_problem_and_tries_again(page: Page) -> None:
+def test_the_dialog_reports_a_problem_and_tries_again(page: Page) -> None:
     away = True
 
     def answer(route: Route) -> None:
@@ -115,8 +115,8 @@ def test_on_a_phone_nothing_is_cut_off(page: Page) -> None:
     assert box["x"] + box["width"] <= 360
 
 
-def test_a_worker_is_drained_and_the_drain_taken_back(service: Service, page: Page) -> None:
-    """The service's own worker: it stays. What waits says why it waits."""
+def test_a_worker_is_drained_and_the_drain_is_taken_back(service: Service, page: Page) -> None:
+    """It is the service's own worker, which stays. Waiting workloads say why they wait."""
     service.project("drained")
     page.keyboard.press("n")
     row = page.locator("#fleet-workers tbody tr")

@@ -1,4 +1,5 @@
-"""A page that nobody sees asks seldom and works little, and is right as soon as it is seen."""
+"""A hidden page makes few requests and does little work, and is current as soon as it is
+visible."""
 
 from collections import Counter
 
@@ -23,7 +24,9 @@ def set_hidden(page: Page, hidden: bool) -> None:
     )
 
 
-def test_a_hidden_page_rests_and_comes_back_right(service: Service, opened: Opened) -> None:
+def test_a_hidden_page_rests_and_is_current_when_it_returns(
+    service: Service, opened: Opened
+) -> None:
     service.project("rests")
     gate = service.gate("rests")
     build = service.build("rests", "main", job("unit", "echo hello", *gate.commands))
@@ -51,7 +54,7 @@ def test_a_hidden_page_rests_and_comes_back_right(service: Service, opened: Open
         page.clock.run_for(60_000)
     assert asked["activity"] <= MINUTES + 1
     assert set(asked) <= {"activity", f"jobs/{build}-1/log"}
-    assert asked[f"jobs/{build}-1/log"] <= 1  # the one that was under way
+    assert asked[f"jobs/{build}-1/log"] <= 1  # the running one
     assert clock.inner_text() == stands
 
     service.build("rests", "other", message="Came meanwhile")

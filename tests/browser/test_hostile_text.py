@@ -1,4 +1,4 @@
-"""Whatever a branch, a message, an author or a job is called: it is text (S16, S17)."""
+"""Branches, messages, authors and jobs of any name are shown as text (S16, S17)."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -42,7 +42,9 @@ def test_no_script_runs_from_any_text(service: Service, page: Page) -> None:
     assert page.locator("#lists :is(img, script, iframe, object, style, base, meta)").count() == 0
 
 
-def test_writing_that_turns_around_is_made_visible(service: Service, page: Page) -> None:
+def test_characters_that_turn_the_writing_direction_are_made_visible(
+    service: Service, page: Page
+) -> None:
     service.project("turned")
     service.build("turned", HOSTILE["bidi"], message="Turned")
     place = page.locator("#finished .row").filter(has_text="Turned").locator(".place-text")
@@ -51,7 +53,7 @@ def test_writing_that_turns_around_is_made_visible(service: Service, page: Page)
 
 
 @pytest.mark.parametrize("path", ["/", "/sign-in", "/static/none/app.js", "/static/none/nothing"])
-def test_every_answer_keeps_the_browser_strict(service: Service, page: Page, path: str) -> None:
+def test_every_answer_has_strict_security_headers(service: Service, page: Page, path: str) -> None:
     headers = page.request.get(service.url + path).headers
     assert headers["content-security-policy"] == CSP
     assert headers["x-content-type-options"] == "nosniff"
@@ -59,7 +61,7 @@ def test_every_answer_keeps_the_browser_strict(service: Service, page: Page, pat
     assert headers["cross-origin-opener-policy"] == "same-origin"
 
 
-def test_a_session_alone_changes_nothing_from_elsewhere(service: Service, page: Page) -> None:
+def test_a_session_cannot_be_used_from_another_site(service: Service, page: Page) -> None:
     service.project("forged")
     gate = service.gate("forged")
     workload = service.build("forged", "main", job("unit", *gate.commands), message="Goes on")

@@ -1,4 +1,4 @@
-"""What stays in its place, and what is still seen with other colours and on paper."""
+"""What does not move on the page, and what stays visible with other colours and in print."""
 
 import pytest
 from playwright.sync_api import Route, expect
@@ -33,7 +33,7 @@ def test_loading_moves_nothing(
 
 
 def test_a_slow_service_moves_nothing(service: Service, opened: Opened) -> None:
-    """What stands there until it answers is about as high as what comes."""
+    """The placeholder until it answers is about as high as the content."""
     page = opened(viewport={"width": 1280, "height": 900})
     page.add_init_script(OBSERVE)
     sign_in(page, service)
@@ -54,7 +54,7 @@ def test_a_slow_service_moves_nothing(service: Service, opened: Opened) -> None:
     assert layout_shift(page) < MOST_SHIFT, page.evaluate("window.shifts")
 
 
-def test_opening_a_row_and_trouble_move_little(service: Service, opened: Opened) -> None:
+def test_opening_a_row_and_errors_move_the_page_little(service: Service, opened: Opened) -> None:
     page = opened(viewport={"width": 1280, "height": 900})
     page.add_init_script(OBSERVE)
     sign_in(page, service)
@@ -76,7 +76,7 @@ def test_opening_a_row_and_trouble_move_little(service: Service, opened: Opened)
 
 
 @pytest.mark.parametrize("how", ["forced", "print"])
-def test_with_forced_colours_and_on_paper_the_bar_is_seen(
+def test_the_bar_is_visible_with_forced_colours_and_in_print(
     service: Service, opened: Opened, how: str
 ) -> None:
     page = opened(viewport={"width": 1000, "height": 700}, reduced_motion="reduce")

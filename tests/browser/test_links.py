@@ -1,4 +1,5 @@
-"""The address: links to rows in the lists and not in them, the browser's Back, the filter."""
+"""Addresses: links to rows inside and outside of the lists, the browser's Back button, the
+filter."""
 
 import re
 
@@ -15,7 +16,7 @@ SHOWN_FINISHED = 30
 
 @pytest.fixture(scope="module")
 def old(service: Service) -> str:
-    """A build that so many have finished after that no list has it."""
+    """A build after which so many have finished that no list has it."""
     service.project("old")
     first = service.build("old", "first", message="Long ago")
     later = [service.build("old", f"b{n}") for n in range(SHOWN_FINISHED + 2)]
@@ -29,7 +30,7 @@ def open_row(page: Page, id_: str) -> None:
     expect(page.locator(".row.open")).to_have_count(1)
 
 
-def test_a_link_to_what_finished_long_ago_opens_it(
+def test_a_link_to_a_build_that_finished_long_ago_opens_it(
     service: Service, old: str, opened: Opened
 ) -> None:
     page = opened()
@@ -56,7 +57,7 @@ def test_a_link_leads_through_the_sign_in_form(service: Service, old: str, opene
 
 
 @pytest.mark.parametrize("id_", ["w987654321", "w0", "nothing", "w12/../w1", "..", "%", "w1%00"])
-def test_a_link_to_nothing_reports_it(service: Service, opened: Opened, id_: str) -> None:
+def test_a_link_to_an_unknown_row_reports_it(service: Service, opened: Opened, id_: str) -> None:
     page = opened()
     sign_in(page, service)
     page.goto(f"{service.url}/#{id_}")
@@ -96,7 +97,7 @@ def test_a_link_to_a_row_that_the_filter_hides_opens_it(service: Service, page: 
     expect(page).to_have_url(f"{service.url}/#{id_}")
 
 
-def test_back_and_forward_go_through_what_was_open(service: Service, page: Page) -> None:
+def test_back_and_forward_go_through_the_opened_rows(service: Service, page: Page) -> None:
     service.project("steps")
     ids = [service.build("steps", branch, message=f"Of {branch}") for branch in ("one", "two")]
     for id_ in ids:
@@ -118,7 +119,7 @@ def test_back_and_forward_go_through_what_was_open(service: Service, page: Page)
     assert page.evaluate("window.sameSince")
 
 
-def test_to_a_list_and_back_is_not_a_step(service: Service, page: Page) -> None:
+def test_opening_the_same_list_again_is_not_a_history_step(service: Service, page: Page) -> None:
     service.project("jumps")
     id_ = service.build("jumps", "main", message="Stays open")
     service.finished(id_)
@@ -134,7 +135,7 @@ def test_to_a_list_and_back_is_not_a_step(service: Service, page: Page) -> None:
 def test_an_opened_row_shows_its_answer(
     service: Service, opened: Opened, width: int, height: int
 ) -> None:
-    """At the foot of the screen, where its head alone would be seen."""
+    """At the bottom of the screen, where only its first line would be visible."""
     page = opened(viewport={"width": width, "height": height})
     sign_in(page, service)
     project = f"low-{width}"
@@ -149,7 +150,8 @@ def test_an_opened_row_shows_its_answer(
         expect(page.locator("#blocked .row")).to_have_count(5)
         expect(page.locator("#upcoming .row")).to_have_count(8)
         last = page.locator(f"#{list_name} .row").last
-        # No room for an answer below it. The lists may still be settling: until it holds.
+        # Below it there is no room for an answer. The lists may still be moving: repeat until it
+        # holds.
         page.wait_for_function(
             """head => {
                 head.scrollIntoView({ block: "end" });
@@ -201,7 +203,7 @@ def test_the_filter_is_in_the_address(service: Service, page: Page) -> None:
     expect(page).to_have_url(f"{service.url}/")
 
 
-def test_failed_ones_are_found_by_their_result(service: Service, page: Page) -> None:
+def test_failed_workloads_are_found_by_their_result(service: Service, page: Page) -> None:
     service.project("results")
     bad = service.build("results", "bad", job("unit", "exit 1"))
     good = service.build("results", "good")

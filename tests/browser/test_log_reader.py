@@ -1,4 +1,4 @@
-"""A log is read to its end on the page, whatever ends an answer."""
+"""The page reads a log to its end, however an answer ends."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tests.browser.service import Service
 
 pytestmark = pytest.mark.browser
 
-# Plays a job: each answer is {state, attempt, latest, log, cut}; the last one goes on for ever.
+# A fake job: each answer is {state, attempt, latest, log, cut}; the last one is repeated for ever.
 READ = """async (answers) => {
     const base = document.querySelector("script[type=module]").src;
     const { readLog } = await import(new URL("./log-reader.js", base));
@@ -52,13 +52,13 @@ def test_an_answer_that_ends_early_is_not_the_end(read: Any) -> None:
     assert seen["states"] == ["live", "reconnecting", "live"]
 
 
-def test_a_dialog_requests_a_workload_again_that_has_ended(read: Any) -> None:
+def test_a_dialog_requests_an_ended_workload_again(read: Any) -> None:
     seen = read({"state": "running", "log": "one\n"}, {"state": "finished", "log": "one\ntwo\n"})
     assert seen["text"] == "one\ntwo\n"
     assert seen["asked"] == [[None, 0], ["1", 4]]
 
 
-def test_the_next_attempt_is_shown_where_one_was_lost(read: Any) -> None:
+def test_after_a_lost_attempt_the_next_one_is_shown(read: Any) -> None:
     seen = read(
         {"state": "running", "log": "of 1\n"},
         {"state": "running", "latest": 2, "log": "of 1\nlast\n"},

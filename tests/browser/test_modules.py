@@ -1,4 +1,4 @@
-"""The page's modules without a page around them: output, streams and rows as values."""
+"""The page's modules without a page: output, streams and rows as values."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ Run = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def js(service: Service, browser: Any) -> Run:
-    """Runs a function over the modules that it names: ``js("ansi", "(m, text) => ...", text)``."""
+    """Run a function with the modules that it names: ``js("ansi", "(m, text) => ...", text)``."""
     page: Page = browser.new_page()
     page.goto(service.url)
     page.evaluate(
@@ -63,16 +63,16 @@ LINES = """(m, chunks) => {
 )
 def test_only_colours_have_an_effect(js: Run, output: str, line: list[list[str]]) -> None:
     assert js("ansi", LINES, [output]) == [line]
-    # Cut anywhere, it is the same: pieces only stand for themselves.
+    # Cut at any position, the result is the same: pieces are independent.
     split = js("ansi", LINES, list(output))
     assert split == [line]
 
 
-def test_a_string_that_never_ends_takes_its_line_only(js: Run) -> None:
+def test_a_string_without_an_end_affects_only_its_line(js: Run) -> None:
     assert js("ansi", LINES, ["a\x1b]0;no end\nb"])[-1] == [["b", ""]]
 
 
-def test_a_line_without_end_is_cut(js: Run) -> None:
+def test_a_line_without_an_end_is_cut(js: Run) -> None:
     [[[text, _]]] = js("ansi", LINES, ["x" * 3_000] * 50)
     assert len(text) < 4_100 and text.endswith("is left out)")
 
@@ -82,7 +82,7 @@ PIECES = st.sampled_from([*"\x1b[]\x9b\x9d\x07\\m;?\r\n\x18Pa", "31", "\x1b[", "
 
 @given(st.lists(PIECES, max_size=30).map("".join))
 @settings(max_examples=150, deadline=None)
-def test_no_escape_ever_comes_through(js: Run, output: str) -> None:
+def test_no_escape_sequence_is_ever_shown(js: Run, output: str) -> None:
     for line in js("ansi", LINES, [output]):
         for text, style in line:
             assert not set(text) & set("\x1b\x9b\x9d\x07\r\n"), output
@@ -95,7 +95,7 @@ MESSAGES = """(m, chunks) => {
 }"""
 
 
-def test_messages_of_a_stream_cut_anywhere(js: Run) -> None:
+def test_messages_of_a_stream_may_be_cut_anywhere(js: Run) -> None:
     stream = ": hello\n\nid: 1.2.0\nevent: x\ndata: {}\n\n"
     stream += "retry: 9\ndata:a\r\ndata: b\r\n\r\nid: 1.3.0\n"
     told = [["1.2.0", "{}"], ["1.2.0", "a\nb"]]
@@ -103,7 +103,7 @@ def test_messages_of_a_stream_cut_anywhere(js: Run) -> None:
     assert js("feed", MESSAGES, list(stream)) == told
 
 
-# Reads streams from a service that plays them, the last one for ever, with a clock that flies.
+# Reads streams from a fake service, the last one for ever, with a clock that runs fast.
 FEED = """async (m, streams, reads) => {
     const {fetch, setTimeout} = globalThis, {random} = Math;
     const [asked, waits, seen] = [[], [], []];
@@ -127,7 +127,7 @@ FEED = """async (m, streams, reads) => {
 GREETING = "retry: 2000\n: connected\nid: 1.1.1+2.1.1\n\n"
 
 
-def test_a_service_that_comes_back_continues_where_it_was(js: Run) -> None:
+def test_a_service_that_returns_continues_at_its_cursor(js: Run) -> None:
     first = GREETING + "id: 1.2.1+2.1.1\ndata: {}\n\nid: 1.2.1+2.2.1\ndata: {}\n\nid: 1.3.1"
     streams = [first, None, None, 503, "id: 1.3.1+2.2.1\ndata: {}\n\n"]
     told = js("feed", FEED, streams, 5)
@@ -136,7 +136,7 @@ def test_a_service_that_comes_back_continues_where_it_was(js: Run) -> None:
     assert told["waits"] == [500, 1_000, 2_000, 4_000, 500]
 
 
-def test_a_service_that_ends_each_stream_at_once_is_asked_ever_less_often(js: Run) -> None:
+def test_a_service_that_ends_each_stream_at_once_is_asked_less_and_less_often(js: Run) -> None:
     told = js("feed", FEED, [GREETING], 7)
     assert told["waits"] == [500, 1_000, 2_000, 4_000, 8_000, 8_000, 8_000]
     assert set(told["asked"]) == {"1.1.1+2.1.1"}
@@ -159,11 +159,11 @@ AFTER = "(m, a, b) => m.isAfter(m.placeOf(a), m.placeOf(b))"
         ("1.0.0", "3.1.1", False),
     ],
 )
-def test_places_of_several_shards(js: Run, a: str, b: str, after: bool) -> None:
+def test_cursors_of_several_shards(js: Run, a: str, b: str, after: bool) -> None:
     assert js("cursor", AFTER, a, b) is after
 
 
-# Applies events ([id, event]) and answers of /activity in their order; the lists' ids in the end.
+# Applies events ([id, event]) and answers of /activity in order; returns the ids of the lists.
 MODEL = """(m, steps) => {
     const model = new m.Model();
     const step = (one) => {
@@ -197,7 +197,7 @@ def told(workload: int, state: str, **more: object) -> dict[str, Any]:
     return {**row, "finished_at": at, **more}
 
 
-def test_a_queued_row_goes_by_priority_then_creation(js: Run) -> None:
+def test_queued_rows_are_ordered_by_priority_then_creation(js: Run) -> None:
     steps = [registered(n, n, priority) for n, priority in ((1, 50), (2, 80), (3, 50), (4, 80))]
     steps += [event(10 - n, "queued", n) for n in (4, 3, 2, 1)]
     assert js("model", MODEL, steps)["blocked"] == ["w2", "w4", "w1", "w3"]
@@ -212,7 +212,7 @@ def test_another_priority_moves_a_row_at_once(js: Run) -> None:
     assert js("model", MODEL, [*steps, *bumped, lowered])["blocked"] == ["w1", "w2", "w3"]
 
 
-def test_late_and_repeated_news_change_nothing(js: Run) -> None:
+def test_late_and_repeated_events_change_nothing(js: Run) -> None:
     steps = [registered(1, 1), event(3, "started", 1), event(2, "queued", 1), registered(1, 1)]
     late = activity(0, upcoming=[told(1, "registered")])
     assert js("model", MODEL, [*steps, late])["running"] == ["w1"]
@@ -251,7 +251,7 @@ ROW = """async (m, row, event) => {
 
 
 def test_a_row_shows_one_state_at_a_time(js: Run) -> None:
-    """Its clock goes on between two showings: that of the state that is shown."""
+    """Its clock continues between two renderings: that of the shown state."""
     at = "2026-01-01T00:01:00.000000Z"
     end = event(9, "finished", 1, result="failed", finished_at=at, reason="job unit failed")
     running = ["running", "runs", ""]
@@ -259,18 +259,18 @@ def test_a_row_shows_one_state_at_a_time(js: Run) -> None:
     assert js("model", ROW, told(1, "running", finished_at=None), end) == [running, running, ended]
 
 
-def test_how_many_branches_failed_the_last_time(js: Run) -> None:
+def test_a_row_shows_how_many_of_its_branch_failed_in_a_row(js: Run) -> None:
     def done(n: int, result: str, **lane: str) -> dict[str, Any]:
         at = f"2026-01-01T00:00:{n:02}.000000Z"
         lane = {"project": "web", "kind": "build", **lane}
         return told(n, "finished", result=result, finished_at=at, **lane)
 
     finished = [
-        done(9, "canceled", branch="main"),  # says nothing of the branch
+        done(9, "canceled", branch="main"),  # says nothing about the branch
         done(8, "failed", branch="main"),
         done(7, "passed", branch="main"),
         done(6, "passed", branch="other"),
-        done(5, "failed", branch="other"),  # is well again
+        done(5, "failed", branch="other"),  # has passed again
         done(4, "failed", branch="main", project="api"),
         done(3, "failed", kind="deploy", server="main"),
         done(2, "failed", kind="ssh", branch="ssh"),
@@ -284,7 +284,7 @@ def test_how_many_branches_failed_the_last_time(js: Run) -> None:
     assert js("model", counted, finished) == 4
 
 
-def test_a_row_that_was_asked_for_is_in_its_list_until_it_is_dropped(js: Run) -> None:
+def test_a_requested_row_is_in_its_list_until_it_is_dropped(js: Run) -> None:
     asked = """(m, row, known) => {
         const model = new m.Model();
         model.replace({boxes: {}, blocked: [known], cursor: "1.0.0"});
@@ -362,7 +362,7 @@ WHY = """async (m, told, promised, start) => {
 }"""
 
 
-def test_an_overdue_start_says_how_far_and_how_many_went_ahead(js: Run) -> None:
+def test_an_overdue_start_shows_by_how_much_and_how_many_passed_it(js: Run) -> None:
     told = {"position": 2, "overtaken_by": 3, "blocked_by": [], "needs": {}, "free": {}}
     facts = dict(js("explanation", WHY, told, -249, 180))
     assert facts["Place in the queue"] == "2"
@@ -373,12 +373,12 @@ def test_an_overdue_start_says_how_far_and_how_many_went_ahead(js: Run) -> None:
     assert set(facts) == {"Place in the queue"}
 
 
-def test_an_unknown_row_asks_for_all(js: Run) -> None:
+def test_an_unknown_row_makes_the_page_ask_for_everything(js: Run) -> None:
     model = js("model", MODEL, [event(5, "started", 7)])
     assert model["complete"] is False and model["running"] == ["w7"]
 
 
-def test_an_answer_brings_its_order_and_drops_what_it_does_not_know(js: Run) -> None:
+def test_an_answer_sets_the_order_and_drops_unknown_rows(js: Run) -> None:
     blocked = [told(3, "queued"), told(2, "queued")]
     steps = [registered(1, 1), registered(2, 2), activity(3, blocked=blocked), registered(4, 4)]
     model = js("model", MODEL, steps)
@@ -391,7 +391,7 @@ def test_an_answer_older_than_the_events_drops_nothing_newer(js: Run) -> None:
     assert model["upcoming"] == ["w1"]
 
 
-def test_an_answer_is_older_where_it_is_so_in_the_rows_own_shard(js: Run) -> None:
+def test_an_answer_counts_as_older_by_the_rows_own_shard(js: Run) -> None:
     known = ["1.4.1+2.7.1", registered(0, 1)[1]]
     early = {**activity(0), "cursor": "1.9.1+2.6.1"}
     assert js("model", MODEL, [known, early])["upcoming"] == ["w1"]
@@ -422,7 +422,7 @@ def test_finished_workloads_are_forgotten_in_time(js: Run) -> None:
     assert len(model["finished"]) == 50 and model["finished"][0] == "w299"
 
 
-def test_the_model_takes_a_thousand_events_among_ten_thousand_rows_in_no_time(js: Run) -> None:
+def test_the_model_applies_a_thousand_events_among_ten_thousand_rows_quickly(js: Run) -> None:
     took = js(
         "model",
         """(m, row) => {

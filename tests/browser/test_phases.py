@@ -1,4 +1,4 @@
-"""Builds on their way through the page: upcoming, blocked, running, finished; never a reload."""
+"""Builds move through the page: upcoming, blocked, running, finished; without a reload."""
 
 import re
 
@@ -41,7 +41,7 @@ def test_a_build_moves_through_the_phases_without_a_reload(service: Service, pag
     assert page.evaluate("window.sameSince")
 
 
-def test_why_a_row_waits_is_explained_with_what_is_in_front(service: Service, page: Page) -> None:
+def test_a_waiting_row_explains_what_is_ahead_of_it(service: Service, page: Page) -> None:
     service.project("reasons")
     gate = service.gate("reasons")
     ahead = service.build("reasons", "main", job("unit", *gate.commands), message="Is in front")
@@ -56,7 +56,9 @@ def test_why_a_row_waits_is_explained_with_what_is_in_front(service: Service, pa
     gate.open()
 
 
-def test_a_log_comes_live_in_colours_and_without_tricks(service: Service, page: Page) -> None:
+def test_a_log_is_shown_live_with_colours_and_without_control_sequences(
+    service: Service, page: Page
+) -> None:
     service.project("logs")
     gate = service.gate("logs")
     output = (
@@ -80,7 +82,7 @@ def test_a_log_comes_live_in_colours_and_without_tricks(service: Service, page: 
     expect(page.locator("#finished .jobs")).to_contain_text("passed")
 
 
-def test_a_long_log_keeps_its_end_and_follows_until_one_scrolls(
+def test_a_long_log_keeps_its_end_and_follows_until_the_reader_scrolls(
     service: Service, page: Page
 ) -> None:
     service.project("long")
@@ -104,7 +106,7 @@ def test_a_long_log_keeps_its_end_and_follows_until_one_scrolls(
     assert abs(log.evaluate(left)) < 2
 
 
-def test_stopping_asks_first_and_is_shown_until_the_job_has_ended(
+def test_a_stop_asks_first_and_is_shown_until_the_job_has_ended(
     service: Service, page: Page
 ) -> None:
     service.project("stops")
@@ -126,7 +128,7 @@ def test_stopping_asks_first_and_is_shown_until_the_job_has_ended(
     assert page.evaluate("window.sameSince")
 
 
-def test_one_that_waits_is_canceled(service: Service, page: Page) -> None:
+def test_a_waiting_workload_is_canceled(service: Service, page: Page) -> None:
     service.project("cancels")
     gate = service.gate("cancels")
     service.build("cancels", "main", job("unit", *gate.commands), message="Is running")
@@ -138,7 +140,7 @@ def test_one_that_waits_is_canceled(service: Service, page: Page) -> None:
     gate.open()
 
 
-def test_the_filter_goes_by_project_and_branch(service: Service, page: Page) -> None:
+def test_the_filter_covers_project_and_branch(service: Service, page: Page) -> None:
     service.project("filter-one")
     service.project("filter-two")
     service.build("filter-one", "main", message="Of one")

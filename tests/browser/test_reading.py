@@ -1,4 +1,4 @@
-"""The page by keyboard, by screen reader, on a phone, and while the service is in trouble."""
+"""The page with the keyboard, a screen reader, on a phone, and while the service has problems."""
 
 import json
 
@@ -14,7 +14,7 @@ PHONE = {"width": 360, "height": 740}
 LONG = "a-branch-name-without-any-place-to-break-it-" * 5
 
 
-def test_an_empty_page_says_how_to_begin(service: Service, page: Page) -> None:
+def test_an_empty_page_says_how_to_start(service: Service, page: Page) -> None:
     activity = service.call("GET", "/activity") | {
         "upcoming": [], "blocked": [], "running": [], "finished": [],
     }  # fmt: skip
@@ -41,7 +41,7 @@ def test_a_notice_about_lost_data_after_a_failover_stays_until_it_is_closed(
     expect(said).to_be_hidden()
 
 
-def test_rows_by_keyboard(service: Service, page: Page) -> None:
+def test_rows_are_opened_with_the_keyboard(service: Service, page: Page) -> None:
     service.project("keys")
     gate = service.gate("keys")
     service.build("keys", "main", job("unit", *gate.commands), message="First row")
@@ -70,7 +70,7 @@ def test_rows_by_keyboard(service: Service, page: Page) -> None:
     expect(page.get_by_role("searchbox")).to_be_focused()
 
 
-def test_stopping_by_keyboard(service: Service, page: Page) -> None:
+def test_a_workload_is_stopped_with_the_keyboard(service: Service, page: Page) -> None:
     service.project("key-stops")
     gate = service.gate("key-stops")
     service.build("key-stops", "main", job("unit", *gate.commands), message="Goes by key")
@@ -83,7 +83,7 @@ def test_stopping_by_keyboard(service: Service, page: Page) -> None:
     expect(page.locator("#finished .row").filter(has_text="Goes by key")).to_contain_text("stopped")
 
 
-def test_landmarks_headings_and_names(page: Page) -> None:
+def test_the_page_has_landmarks_headings_and_names(page: Page) -> None:
     expect(page.get_by_role("banner")).to_be_visible()
     expect(page.get_by_role("main")).to_be_visible()
     expect(page.get_by_role("search")).to_be_visible()
@@ -114,7 +114,7 @@ def test_a_phone_never_scrolls_sideways(service: Service, opened: Opened, scheme
     assert sideways(page) == 0
 
 
-def test_help_on_a_phone_begins_at_its_beginning(service: Service, opened: Opened) -> None:
+def test_help_on_a_phone_starts_at_its_beginning(service: Service, opened: Opened) -> None:
     page = opened(viewport={"width": 375, "height": 500})
     sign_in(page, service)
     page.get_by_role("button", name="Help").click()
@@ -128,7 +128,7 @@ def sideways(page: Page) -> int:
     return int(page.evaluate(f"{root}.scrollWidth - {root}.clientWidth"))
 
 
-def test_while_the_database_is_away_the_page_reports_it_and_comes_back(
+def test_while_the_database_is_away_the_page_reports_it_and_recovers(
     service: Service, page: Page
 ) -> None:
     away = json.dumps({"error": {"code": "store_away", "message": "The database is away."}})

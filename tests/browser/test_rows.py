@@ -1,4 +1,4 @@
-"""What a row says: its state alone gives its colour, why it failed, how long it took; and again."""
+"""A row: its colour by its state, why it failed, how long it took, and how to run it again."""
 
 import re
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 GOOD, BAD = "rgb(42, 117, 64)", "rgb(176, 47, 40)"
 
 
-def test_in_a_failed_build_what_passed_is_not_red(service: Service, page: Page) -> None:
+def test_passed_jobs_of_a_failed_build_are_not_red(service: Service, page: Page) -> None:
     service.project("mixed")
     service.build(
         "mixed", "main", job("well", "true"), job("badly", "exit 3"), message="Half of it"
@@ -30,7 +30,7 @@ def test_in_a_failed_build_what_passed_is_not_red(service: Service, page: Page) 
     expect(passed_job.locator(".job-state")).to_have_css("color", ink)
 
 
-def test_in_a_running_build_what_failed_is_red(service: Service, page: Page) -> None:
+def test_a_failed_job_of_a_running_build_is_red(service: Service, page: Page) -> None:
     service.project("going")
     gate = service.gate("going")
     jobs = job("waits", *gate.commands), job("badly", "exit 3")
@@ -42,7 +42,7 @@ def test_in_a_running_build_what_failed_is_red(service: Service, page: Page) -> 
     gate.open()
 
 
-def test_a_failed_row_says_why(service: Service, page: Page) -> None:
+def test_a_failed_row_shows_the_reason(service: Service, page: Page) -> None:
     service.project("whys")
     service.build("whys", "main", job("unit", "exit 3"), message="Breaks")
     why = row(page, "finished", "Breaks").locator(".row-why")
@@ -54,7 +54,7 @@ def test_a_failed_row_says_why(service: Service, page: Page) -> None:
     expect(row(page, "finished", "Breaks").locator(".row-why")).to_have_text(told)
 
 
-def test_one_that_was_superseded_says_by_which(service: Service, page: Page) -> None:
+def test_a_superseded_row_names_its_successor(service: Service, page: Page) -> None:
     service.project("newer", cancellation=[["*", "queued"]])
     gate = service.gate("newer")
     service.build("newer", "main", job("unit", *gate.commands), message="Runs")
@@ -74,7 +74,7 @@ def test_durations_are_shown_in_words(service: Service, opened: Opened) -> None:
     expect(took).to_have_text(re.compile(r"^took \d+ s$"))
 
 
-def test_a_build_is_built_again_at_a_click(service: Service, page: Page) -> None:
+def test_a_build_is_run_again_with_a_click(service: Service, page: Page) -> None:
     service.project("again")
     first = service.build("again", "main", job("unit", "exit 1"), message="Once more")
     row(page, "finished", "Once more").get_by_role("button", name="Rebuild").click()
@@ -90,7 +90,7 @@ def test_a_build_is_built_again_at_a_click(service: Service, page: Page) -> None
     assert service.workload(str(second_id))["rebuild_of"] == first
 
 
-def test_a_deploy_is_made_again_after_a_question(service: Service, page: Page) -> None:
+def test_a_deploy_is_run_again_after_a_question(service: Service, page: Page) -> None:
     service.project("deploys", servers={"production": {"jobs": [job("copy", "true")]}})
     service.call("POST", "/projects/deploys/deploys", {"server": "production"})
     done = row(page, "finished", "Deploy to production")

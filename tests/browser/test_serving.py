@@ -1,4 +1,4 @@
-"""What the page's own routes answer, without a browser and without a service around them."""
+"""Answers of the page's own routes, without a browser and a service."""
 
 import gzip
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ Client = TestClient[web.Request, web.Application]
 
 @attrs.frozen
 class OneToken:
-    """Sessions in memory, for one good token."""
+    """Sessions in memory, for one valid token."""
 
     token: str = "a-good-token"
     open: set[str] = attrs.field(factory=set)
@@ -78,7 +78,7 @@ async def test_the_form_without_a_session_and_the_page_with_one(client: Client) 
     assert after.headers["Cache-Control"] == "no-store"
 
 
-async def test_a_bad_token_gives_the_form_again(client: Client) -> None:
+async def test_a_wrong_token_shows_the_form_again(client: Client) -> None:
     answer = await sign_in(client, "<b>wrong</b>")
     assert answer.status == 401 and "Set-Cookie" not in answer.headers
     text = await answer.text()
@@ -90,7 +90,7 @@ async def test_only_a_trusted_proxy_can_report_https(client: Client) -> None:
     assert "Secure" not in answer.headers["Set-Cookie"]
 
 
-async def test_signing_out(client: Client) -> None:
+async def test_signing_out_ends_the_session(client: Client) -> None:
     await sign_in(client)
     answer = await client.post("/sign-out", allow_redirects=False)
     assert answer.status == 303 and "Max-Age=0" in answer.headers["Set-Cookie"]
@@ -100,7 +100,7 @@ async def test_signing_out(client: Client) -> None:
 async def test_the_page_while_sessions_cannot_be_looked_up(client: Client) -> None:
     await sign_in(client)
     client.app[SESSIONS].away.append(True)
-    page = await client.get("/")  # its script tells who is away
+    page = await client.get("/")  # its script shows who is away
     assert page.status == 200 and 'id="blocked"' in await page.text()
     out = await client.post("/sign-out", allow_redirects=False)
     assert out.status == 503 and "still signed in" in await out.text()
@@ -148,12 +148,12 @@ async def test_only_our_own_page_signs_in_and_out(
         b"\xff\xfe",
     ],
 )
-async def test_a_malformed_form_is_a_bad_token(client: Client, body: bytes) -> None:
+async def test_a_malformed_form_counts_as_a_wrong_token(client: Client, body: bytes) -> None:
     answer = await client.post("/sign-in", data=body, headers=FORM, allow_redirects=False)
     assert answer.status == 401
 
 
-async def test_a_form_of_another_kind_is_a_bad_token(client: Client) -> None:
+async def test_a_form_of_another_type_counts_as_a_wrong_token(client: Client) -> None:
     for kind in ("application/json", "multipart/form-data; boundary=x", "text/plain"):
         headers = {"Content-Type": kind}
         answer = await client.post("/sign-in", data=b"token=a-good-token", headers=headers)
@@ -161,7 +161,7 @@ async def test_a_form_of_another_kind_is_a_bad_token(client: Client) -> None:
 
 
 @pytest.mark.parametrize("body", [b"not gzip at all", gzip.compress(b"token=" + b"x" * 10_000_000)])
-async def test_a_packed_form_is_never_unpacked_whole(client: Client, body: bytes) -> None:
+async def test_a_compressed_form_is_never_unpacked_completely(client: Client, body: bytes) -> None:
     headers = {**FORM, "Content-Encoding": "gzip"}
     answer = await client.post("/sign-in", data=body, headers=headers, allow_redirects=False)
     assert 400 <= answer.status < 500
@@ -169,12 +169,12 @@ async def test_a_packed_form_is_never_unpacked_whole(client: Client, body: bytes
 
 @given(st.binary(max_size=200))
 @settings(max_examples=50, deadline=None, suppress_health_check=ONE_CLIENT)
-async def test_any_bytes_are_no_failure_of_ours(client: Client, body: bytes) -> None:
+async def test_any_bytes_cause_no_internal_error(client: Client, body: bytes) -> None:
     answer = await client.post("/sign-in", data=body, headers=FORM, allow_redirects=False)
     assert answer.status == 401
 
 
-async def test_static_files_are_kept_for_good_under_their_version(client: Client) -> None:
+async def test_static_files_may_be_cached_for_ever_under_their_version(client: Client) -> None:
     text = await (await client.get("/")).text()
     path = next(word for word in text.split('"') if word.endswith("/base.css"))
     answer = await client.get(path)
@@ -207,11 +207,11 @@ async def test_static_files_are_compressed_for_clients_that_accept_it(client: Cl
 @pytest.mark.parametrize(
     "path", [f"/static/x/{name}" for name in ("nothing.js", "..%2fpages.py", "%2e%2e", "py.typed")]
 )
-async def test_there_are_no_other_files(client: Client, path: str) -> None:
+async def test_other_files_are_not_served(client: Client, path: str) -> None:
     assert (await client.get(path)).status == 404
 
 
-async def test_every_answer_keeps_the_browser_strict(client: Client) -> None:
+async def test_every_answer_has_strict_security_headers(client: Client) -> None:
     answers = [await client.get(path) for path in ("/", "/static/x/app.js", "/static/x/none")]
     answers += [await sign_in(client), await sign_in(client, Origin="https://example.invalid")]
     for answer in answers:
@@ -220,7 +220,7 @@ async def test_every_answer_keeps_the_browser_strict(client: Client) -> None:
         assert len(answer.headers.getall("Content-Security-Policy")) == 1
 
 
-async def test_the_page_has_nothing_inline(client: Client) -> None:
+async def test_the_page_has_no_inline_code(client: Client) -> None:
     await sign_in(client)
     text = await (await client.get("/")).text()
     form = await (await client.get("/", headers={"Cookie": "boxsched_session=none"})).text()

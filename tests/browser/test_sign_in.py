@@ -1,4 +1,4 @@
-"""Signing in and out, and what happens when a session ends under the page."""
+"""Signing in and out, and sessions that end while the page is open."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -9,7 +9,7 @@ from tests.browser.service import Service
 pytestmark = pytest.mark.browser
 
 
-def test_without_a_session_there_is_the_form(service: Service, opened: Opened) -> None:
+def test_without_a_session_the_form_is_shown(service: Service, opened: Opened) -> None:
     page = opened()
     response = page.goto(service.url)
     assert response is not None and response.status == 200
@@ -39,7 +39,9 @@ def test_a_workers_token_is_recognized_as_one(service: Service, opened: Opened) 
     )
 
 
-def test_the_cookie_cannot_be_read_or_sent_along_by_others(service: Service, page: Page) -> None:
+def test_the_cookie_cannot_be_read_by_scripts_or_sent_by_other_sites(
+    service: Service, page: Page
+) -> None:
     cookies = page.context.cookies()
     assert [cookie["name"] for cookie in cookies] == ["boxsched_session"]
     assert cookies[0]["httpOnly"] and cookies[0]["sameSite"] == "Strict"
@@ -56,7 +58,7 @@ def test_signing_out_ends_the_session(service: Service, page: Page) -> None:
     expect(page.get_by_label("Token")).to_be_visible()
 
 
-def test_a_session_that_ends_asks_again_and_the_page_continues(
+def test_a_session_that_ends_shows_the_form_and_the_page_continues(
     service: Service, page: Page
 ) -> None:
     service.project("sessions")
@@ -72,7 +74,7 @@ def test_a_session_that_ends_asks_again_and_the_page_continues(
     assert page.evaluate("window.sameSince")
 
 
-def test_without_script_the_form_works_too(service: Service, opened: Opened) -> None:
+def test_the_form_works_without_javascript(service: Service, opened: Opened) -> None:
     page = opened(java_script_enabled=False)
     page.goto(service.url)
     page.get_by_label("Token").fill("not-the-token")

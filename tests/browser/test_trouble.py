@@ -1,6 +1,6 @@
-"""The service is away: the page says so, its clocks stand still, and nobody seems signed out.
+"""The service is away: the page says so, its clocks stop, and nobody seems signed out.
 
-And what the browser's tab tells from afar.
+Also what the browser's tab shows.
 """
 
 import json
@@ -22,7 +22,7 @@ ICON = 'link[rel="icon"]'
 
 @pytest.fixture
 def proxied(service: Service) -> Iterator[tuple[Service, Proxy, Ask]]:
-    """The service behind an address that can go away."""
+    """The service behind an address that can be taken away."""
     with load_balancer(service) as (proxy, ask):
         yield attrs.evolve(service, port=proxy.port), proxy, ask
     service.stop_everything()
@@ -71,7 +71,7 @@ def test_while_it_is_away_a_banner_reports_it_and_the_clocks_stop(
     expect(row(page, "finished", "Goes on")).to_be_visible()
 
 
-# What an element says at each of some ticks of the page's clock, which comes once a second.
+# The text of an element at several ticks of the page's clock, which ticks every second.
 STANDS_STILL = """async ([selector, ticks]) => {
     const said = [];
     for (let tick = 0; tick < ticks; tick += 1) {
@@ -113,7 +113,7 @@ def test_an_answer_of_503_is_not_a_sign_out(service: Service, page: Page) -> Non
     assert page.evaluate("window.sameSince")
 
 
-def test_a_row_that_was_open_is_so_when_the_service_is_back(
+def test_an_open_row_stays_open_when_the_service_returns(
     service: Service, proxied: tuple[Service, Proxy, Ask], opened: Opened
 ) -> None:
     there, proxy, ask = proxied
@@ -168,7 +168,7 @@ def test_the_tab_shows_absent_workers(service: Service, opened: Opened) -> None:
     assert icon(page) == "icon-trouble.svg"
 
 
-def test_the_icons_are_there(service: Service, page: Page) -> None:
+def test_the_icons_exist(service: Service, page: Page) -> None:
     for name in ("data-failed", "data-trouble"):
         address = page.locator(ICON).get_attribute(name)
         answer = page.request.get(f"{service.url}{address}")

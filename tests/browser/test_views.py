@@ -1,4 +1,5 @@
-"""The pages beside the lists: servers, pauses, notifications; another priority for what waits."""
+"""The pages beside the lists: servers, pauses, notifications, schedules; and changing a
+priority."""
 
 import json
 from collections.abc import Iterator
@@ -65,9 +66,7 @@ def passed(service: Service, project: str, message: str) -> str:
 
 
 @pytest.mark.parametrize("width", [375, 800, 1280])
-def test_the_pages_are_reached_from_one_another(
-    service: Service, opened: Opened, width: int
-) -> None:
+def test_the_pages_link_to_one_another(service: Service, opened: Opened, width: int) -> None:
     page = opened(viewport={"width": width, "height": 800})
     sign_in(page, service)
     links = page.get_by_role("navigation", name="Pages")
@@ -98,7 +97,9 @@ def test_loading_moves_nothing(service: Service, page: Page, view: str, width: i
     assert layout_shift(page) < MOST_SHIFT, page.evaluate("window.shifts")
 
 
-def test_signed_out_each_asks_who_is_there_and_comes_back(service: Service, opened: Opened) -> None:
+def test_without_a_session_each_page_shows_the_form_and_then_itself(
+    service: Service, opened: Opened
+) -> None:
     page = opened()
     page.goto(f"{service.url}/pauses")
     page.get_by_label("Token").fill(service.token)
@@ -107,7 +108,7 @@ def test_signed_out_each_asks_who_is_there_and_comes_back(service: Service, open
     expect(page).to_have_url(f"{service.url}/pauses")
 
 
-def test_a_session_that_ends_is_begun_again_over_the_page(service: Service, page: Page) -> None:
+def test_a_session_that_ended_is_renewed_on_the_page(service: Service, page: Page) -> None:
     go(page, service, "pauses")
     page.context.clear_cookies()
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
@@ -121,7 +122,7 @@ def test_a_session_that_ends_is_begun_again_over_the_page(service: Service, page
 # --- Servers --------------------------------------------------------------------------------
 
 
-def test_what_is_live_where_comes_by_itself(service: Service, page: Page) -> None:
+def test_live_deploys_appear_by_themselves(service: Service, page: Page) -> None:
     service.project("web", servers={"production": SHIPS, "staging": SHIPS})
     build = passed(service, "web", "Faster search")
     go(page, service, "servers")
@@ -204,7 +205,7 @@ def test_all_pauses_of_a_server_are_shown_and_each_asks_before_it_ends(
     assert left["name"] == "kernel"
 
 
-def test_what_a_person_has_reached_stays_in_reach(service: Service, page: Page) -> None:
+def test_the_control_that_has_the_focus_stays_visible(service: Service, page: Page) -> None:
     service.project("web", servers={"production": SHIPS})
     build = passed(service, "web", "Comes")
     go(page, service, "servers")
@@ -270,7 +271,7 @@ def test_a_part_is_paused(
     assert pause["project"] == "web"
 
 
-def test_what_is_refused_is_reported_in_the_form(service: Service, page: Page) -> None:
+def test_a_refusal_is_shown_in_the_form(service: Service, page: Page) -> None:
     go(page, service, "pauses")
     page.get_by_role("button", name="Pause …").click()
     dialog = page.get_by_role("dialog", name="Pause")
@@ -288,12 +289,14 @@ def test_what_is_refused_is_reported_in_the_form(service: Service, page: Page) -
 
 
 def _refuse(route: Route) -> None:
-    """As the service does; a browser would call the real status an error."""
+    """Refuse as the service does; the real status would be a browser error."""
     said = {"error": {"code": "conflict", "message": "is in the past", "field": "until"}}
     route.fulfill(status=409, body=json.dumps(said))
 
 
-def test_pauses_of_others_come_and_go_by_themselves(service: Service, page: Page) -> None:
+def test_pauses_of_other_users_appear_and_disappear_by_themselves(
+    service: Service, page: Page
+) -> None:
     go(page, service, "pauses")
     service.call("PUT", "/pauses/theirs", {"note": "by somebody else"})
     expect(thing(page, "theirs")).to_contain_text("by somebody else")
@@ -301,7 +304,7 @@ def test_pauses_of_others_come_and_go_by_themselves(service: Service, page: Page
     expect(page.get_by_text("Nothing is paused")).to_be_visible()
 
 
-def test_whatever_is_written_it_is_text(service: Service, page: Page) -> None:
+def test_any_text_is_shown_as_text(service: Service, page: Page) -> None:
     note = HOSTILE["image"]
     service.call("PUT", "/pauses/hostile", {"note": note})
     service.project("web", servers={HOSTILE["script"]: SHIPS})
@@ -315,7 +318,7 @@ def test_whatever_is_written_it_is_text(service: Service, page: Page) -> None:
 # --- Notifications --------------------------------------------------------------------------
 
 
-def test_what_cannot_be_sent_is_listed_by_state_and_sent_again(
+def test_failed_notifications_are_listed_by_state_and_sent_again(
     service: Service, page: Page
 ) -> None:
     service.project("told", hooks=[{"url": "http://127.0.0.1:9/hook"}])
@@ -336,7 +339,7 @@ def test_what_cannot_be_sent_is_listed_by_state_and_sent_again(
     expect(thing(page, "told#1")).to_be_visible()
 
 
-def test_older_notifications_are_shown_when_asked_for(service: Service, page: Page) -> None:
+def test_older_notifications_are_shown_on_request(service: Service, page: Page) -> None:
     def answer(route: Route) -> None:
         second = "cursor=" in route.request.url
         numbers = range(50, 70) if second else range(50)
@@ -361,10 +364,10 @@ SENT = {
 }  # fmt: skip
 
 
-# --- Another priority -----------------------------------------------------------------------
+# --- Changing a priority ------------------------------------------------------------------------
 
 
-def test_what_waits_gets_another_priority(service: Service, page: Page) -> None:
+def test_the_priority_of_a_waiting_workload_is_changed(service: Service, page: Page) -> None:
     service.project("bumped")
     gate = service.gate("bump")
     service.build("bumped", "main", job("a", *gate.commands), job("b", *gate.commands))
@@ -396,7 +399,7 @@ def test_what_waits_gets_another_priority(service: Service, page: Page) -> None:
 # --- Schedules ------------------------------------------------------------------------------
 
 
-def test_schedules_say_when_they_come_next_and_come_by_themselves(
+def test_schedules_show_their_next_time_and_update_by_themselves(
     service: Service, page: Page
 ) -> None:
     go(page, service, "schedules")

@@ -23,7 +23,7 @@ _numbers = itertools.count(1)
 
 
 def run(*arguments: str, status: int = 0) -> Result:
-    """A command, whose output never holds the password."""
+    """Run a command, whose output must not contain the password."""
     ran = CliRunner().invoke(main, arguments, env={"BOXSCHED_DATABASE": None})
     if ran.exception is not None and not isinstance(ran.exception, SystemExit):
         raise ran.exception
@@ -34,7 +34,7 @@ def run(*arguments: str, status: int = 0) -> Result:
 
 
 def as_role(url: str, role: str, password: str = PASSWORD) -> str:
-    """The URL with another role and its password."""
+    """Return the URL with another role and its password."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{quote(role)}:{quote(password, safe='')}@{host}"))
@@ -42,7 +42,7 @@ def as_role(url: str, role: str, password: str = PASSWORD) -> str:
 
 @attrs.frozen
 class Roles:
-    """The URLs of a new, empty database as its administrator, owner, service and reader."""
+    """The URLs of a new, empty database for its administrator, owner, service and reader."""
 
     admin: str
     names: dict[str, str]
@@ -60,7 +60,7 @@ class Roles:
         return as_role(self.admin, self.names["reader"])
 
     def upgrade(self) -> None:
-        """As the documentation says."""
+        """Upgrade as the documentation says."""
         asked = ("--grant", self.names["service"], "--grant-read", self.names["reader"])
         run("db", "upgrade", "--database", self.owner, *asked)
 

@@ -1,4 +1,4 @@
-"""All nodes of a cluster have one lock key: with two keys two would lead, and depose each other."""
+"""All nodes of a cluster need one lock key: with two keys, two nodes would lead."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ def status(roles: Roles) -> bool | None:
     return found
 
 
-def test_a_node_with_another_lock_key_ends_and_says_why(roles: Roles, tmp_path: Path) -> None:
+def test_a_node_with_another_lock_key_ends_with_the_reason(roles: Roles, tmp_path: Path) -> None:
     roles.upgrade()
     assert status(roles) is None
     own = ("--lock-key", "own")

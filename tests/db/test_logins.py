@@ -1,7 +1,7 @@
-"""Logins by password and TLS, of services (aiopg) and of commands (psycopg2) alike.
+"""Logins with password and TLS, of services (aiopg) and of commands (psycopg2).
 
-The server is real, and asks for the password by SCRAM; the wheel's was built without TLS, so that
-a proxy speaks it.
+The server is real, and requires the password by SCRAM. The wheel's server has no TLS, so a proxy
+adds it.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ host    all ada      127.0.0.1/32 scram-sha-256
 
 @attrs.frozen
 class TlsServer:
-    """A server that lets ada in by TLS and password alone, and keeps no times of commits."""
+    """A server that accepts ada only with TLS and password, and keeps no commit times."""
 
     proxy: TlsProxy
     authority: Path
@@ -59,7 +59,7 @@ def _certificate(folder: Path, name: str) -> Path:
 
 @pytest.fixture(scope="module")
 def certificates() -> Iterator[tuple[Path, Path]]:
-    """The server's own, and a stranger's."""
+    """The server's own certificate, and one of another authority."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl to make a certificate with")
     folder = Path(tempfile.mkdtemp(prefix="boxsched-logins-"))
@@ -97,7 +97,7 @@ async def guarded(certificates: tuple[Path, Path], backend: int) -> AsyncIterato
 
 
 async def let_in(guarded: TlsServer, url: str, folder: Path) -> None:
-    """A service and a command, over TLS."""
+    """Log in a service and a command, over TLS."""
     said = await asyncio.to_thread(run, "db", "upgrade", "--database", url)
     assert "prepared: schema" in said.stdout or "nothing to do" in said.stdout
     store = open_store(url, folder)
@@ -143,7 +143,7 @@ async def test_a_service_file(
     await let_in(guarded, "postgresql://?service=ours", tmp_path)
 
 
-async def test_a_place_in_the_environment(
+async def test_a_host_and_port_in_the_environment(
     guarded: TlsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {
@@ -161,7 +161,7 @@ async def test_a_place_in_the_environment(
 
 
 async def shut_out(url: str, folder: Path) -> str:
-    """What both say, without the password."""
+    """Return the messages of both, which do not contain the password."""
     said = await asyncio.to_thread(run, "db", "status", "--database", url, status=1)
     with pytest.raises(StoreAway) as caught:
         await open_store(url, folder).open()
@@ -182,7 +182,7 @@ async def test_a_refused_worker_gets_the_reason(guarded: TlsServer, tmp_path: Pa
     assert misnamed.count("does not match host name") == 2
 
 
-async def test_check_says_what_it_could_not_look_at(guarded: TlsServer) -> None:
+async def test_check_says_what_it_could_not_check(guarded: TlsServer) -> None:
     await asyncio.to_thread(run, "db", "upgrade", "--database", guarded.url())
     said = await asyncio.to_thread(run, "check", "--database", guarded.url())
     assert said.stdout.startswith("All invariants hold.\nnote: V2")

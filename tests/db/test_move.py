@@ -1,4 +1,4 @@
-"""A SQLite installation becomes a PostgreSQL one, row by row, or nothing of it does."""
+"""A SQLite installation is moved to PostgreSQL, completely or not at all."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ BYTES = bytes(range(256)) * 300
 
 
 async def installation(db: SqliteUnderTest) -> Leader:
-    """Rows in every table, odd ones among them; a service has used it twice."""
+    """Fill every table, also with unusual rows; a service has used it twice."""
     leader = await Leader(await db.open()).lead()
     await good_history(leader)
     store = leader.store
@@ -89,7 +89,7 @@ async def installation(db: SqliteUnderTest) -> Leader:
 
 
 def continuing_jobs_text(leader: Leader, before: Leader) -> Leader:
-    """With the other's Boxes, and its time."""
+    """Use it with the other's Boxes and time."""
     leader.boxes, leader.worker = before.boxes, before.worker
     leader.now = before.now  # type: ignore[method-assign]
     return leader
@@ -120,13 +120,13 @@ def rows_of_postgres(url: str, table: str) -> Counter[tuple[tuple[str, Any], ...
 
 
 def _plain(value: object) -> object:
-    """As SQLite has it."""
+    """Convert a value to its form in SQLite."""
     if isinstance(value, memoryview):
         return bytes(value)
     return int(value) if isinstance(value, bool) else value
 
 
-async def test_all_rows_come_as_they_are(
+async def test_all_rows_are_moved_unchanged(
     sqlite_db: SqliteUnderTest, roles: Roles, tmp_path: Path
 ) -> None:
     await installation(sqlite_db)
@@ -195,7 +195,7 @@ async def _opened(url: str, folder: Path) -> Store:
 async def test_the_in_process_worker_keeps_its_jobs(
     sqlite_db: SqliteUnderTest, roles: Roles, tmp_path: Path
 ) -> None:
-    """By the name that a node gives it that may have others beside it."""
+    """Under the name that a node gives it if there may be others."""
     alone = NewWorker(IN_PROCESS, IN_PROCESS, IN_PROCESS, "node-1", ("default",))
     was = await (await sqlite_db.open()).connect_worker(alone)
     await moved(sqlite_db, roles)
@@ -252,7 +252,7 @@ async def test_a_database_that_breaks_an_invariant_is_not_moved(
         await moved(sqlite_db, roles)
 
 
-async def test_the_command(sqlite_db: SqliteUnderTest, roles: Roles) -> None:
+async def test_the_command_moves_the_database(sqlite_db: SqliteUnderTest, roles: Roles) -> None:
     await installation(sqlite_db)
     await sqlite_db.close()
     sqlite_db.plant("UPDATE workload SET message = 'a' || char(0) || 'b' WHERE id = 1")

@@ -1,4 +1,4 @@
-"""After a move nobody serves the old file unawares, whatever was cut off when."""
+"""After a move no service can use the old file by mistake, wherever the move was interrupted."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from tests.faults.service import Service
 
 MARK = "boxsched.sqlite.moved"
 
-# What a move is when its process dies just before the commit, or just behind it.
+# A move whose process dies just before or just after the commit.
 DYING = """
 import os, sys
 from boxsched.store import moved
@@ -136,7 +136,7 @@ def test_an_absolute_path_with_a_slash_too_few(tmp_path: Path) -> None:
     assert "slashes" not in said
 
 
-def test_a_mark_that_cannot_be_read_holds(tmp_path: Path) -> None:
+def test_an_unreadable_mark_also_counts(tmp_path: Path) -> None:
     (tmp_path / MARK).write_text("{")
     asked = ("db", "upgrade", "--database", f"sqlite:///{tmp_path}/boxsched.sqlite")
     assert "give --database" in run(*asked, status=1).stderr

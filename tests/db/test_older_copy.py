@@ -1,4 +1,4 @@
-"""An older copy of a SQLite file is refused until an operator says that it was restored."""
+"""An older copy of a SQLite file is refused until an operator confirms the restore."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ def store_of(folder: Path, *, remembers: bool = True) -> Store:
 
 
 async def lived(folder: Path, commits: int, *, remembers: bool = True) -> None:
-    """A leader's life on it, closed in order."""
+    """Lead on it for a while and close it normally."""
     store = store_of(folder, remembers=remembers)
     await store.open()
     leader = await Leader(store).lead()
@@ -42,7 +42,7 @@ async def opened_and_closed(folder: Path) -> tuple[int, int]:
     return found
 
 
-async def test_an_older_copy_is_refused_until_it_is_reported_to_be_restored(tmp_path: Path) -> None:
+async def test_an_older_copy_is_refused_until_the_restore_is_confirmed(tmp_path: Path) -> None:
     await lived(tmp_path, 3)
     copy = shutil.copy(tmp_path / NAME, tmp_path / "copy")
     await lived(tmp_path, 3)
@@ -81,7 +81,7 @@ async def test_the_service_ends_with_the_command_to_run(tmp_path: Path) -> None:
 
 async def test_data_that_may_not_be_on_the_disk_is_not_recorded(tmp_path: Path) -> None:
     """A process was killed before its last commits were synced; the next one sees them, and then
-    the power goes."""
+    the power fails."""
     await lived(tmp_path, 1)
     on_disk = shutil.copy(tmp_path / NAME, tmp_path / "on-disk")
     noted = (tmp_path / FILE).read_bytes()
@@ -95,10 +95,10 @@ async def test_data_that_may_not_be_on_the_disk_is_not_recorded(tmp_path: Path) 
     await opened_and_closed(tmp_path)
 
 
-async def test_it_is_noted_while_the_service_runs(
+async def test_the_state_is_recorded_while_the_service_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that kill -9 leaves it there."""
+    """So kill -9 leaves it there."""
     monkeypatch.setattr("boxsched.store.sqlite.driver.NOTE_SECONDS", 0.01)
     store = store_of(tmp_path)
     await store.open()

@@ -1,4 +1,4 @@
-"""A backup is restored under workers and nodes that lived on (F33): what was given out is void."""
+"""A backup is restored under workers and nodes that continued (F33): newer leases are void."""
 
 import asyncio
 import shutil
@@ -19,11 +19,11 @@ from tests.contract.store_data import Leader, build
 from tests.contract.test_check import good_history
 from tests.db.conftest import run
 
-YOUNGER = 40  # batches committed behind the backup
+YOUNGER = 40  # batches committed after the backup
 
 
 async def lived_on(leader: Leader) -> list[int]:
-    """Batches, workloads and a worker that the backup knows nothing of; the ids they got."""
+    """Write batches, workloads and a worker that the backup does not have; return their ids."""
     project = await leader.project()
     ids = [(await leader.submit(build(project, f"late-{n}"))).id for n in range(3)]
     for _ in range(YOUNGER):
@@ -32,7 +32,7 @@ async def lived_on(leader: Leader) -> list[int]:
 
 
 async def goes_on(store: Store, old: Leader, late: list[int]) -> None:
-    """Behind the restoration: nothing old holds, and new numbers lie far ahead."""
+    """After the restore old leases are invalid, and new numbers are far higher."""
     with pytest.raises(Fenced):
         await old.store.commit(old.next_batch())
     assert await store.beat([WorkerConnection(old.worker, 1)]) == {}, "an old connection is none"
@@ -97,14 +97,14 @@ async def test_a_copy_of_a_sqlite_file(sqlite_db: SqliteUnderTest, tmp_path: Pat
     assert await check(url) == []
 
 
-async def test_of_a_file_in_use_it_is_refused(sqlite_db: SqliteUnderTest) -> None:
+async def test_a_file_in_use_is_refused(sqlite_db: SqliteUnderTest) -> None:
     await good_history(await Leader(await sqlite_db.open()).lead())
     asked = ("db", "restored", "--database", sqlite_db.url)
     said = await asyncio.to_thread(run, *asked, status=1)
     assert "in use by process" in said.stderr
 
 
-async def test_twice_it_jumps_twice(db: DatabaseUnderTest) -> None:
+async def test_two_restores_jump_twice(db: DatabaseUnderTest) -> None:
     await good_history(await Leader(await db.open()).lead())
     await db.close()
     asked = ("db", "restored", "--database", db.url)

@@ -1,4 +1,4 @@
-"""Least privilege (S14): what each role may, and what it may not."""
+"""Least privilege (S14): what each role may do, and what it may not."""
 
 import asyncio
 from pathlib import Path
@@ -40,9 +40,7 @@ async def test_a_service_runs_from_submission_to_finish_by_its_role(
     assert await check(roles.service) == []
 
 
-async def test_a_service_may_delete_what_is_old_and_nothing_else(
-    roles: Roles, tmp_path: Path
-) -> None:
+async def test_a_service_may_delete_old_data_and_nothing_else(roles: Roles, tmp_path: Path) -> None:
     await asyncio.to_thread(roles.upgrade)
     store = open_store(roles.service, tmp_path)
     await store.open()
@@ -55,8 +53,8 @@ async def test_a_service_may_delete_what_is_old_and_nothing_else(
         execute(roles.reader, "SELECT forget_events(1, 1)")
 
 
-def test_no_table_of_a_service_stands_in_for_the_history(roles: Roles) -> None:
-    """What runs as the owner of the tables looks at these tables, not at the caller's."""
+def test_no_table_of_a_service_can_replace_the_history(roles: Roles) -> None:
+    """Functions of the tables' owner use these tables, not tables of the caller."""
     roles.upgrade()
     own = "CREATE TEMP TABLE event AS SELECT 1 AS shard, 1 AS batch"
     connection = psycopg2.connect(roles.service)
@@ -119,7 +117,7 @@ def _may(url: str, statement: str) -> bool:
 
 
 def test_every_table_is_named(roles: Roles) -> None:
-    """One that is not would be out of the service's reach, and would not be moved."""
+    """An unnamed table would be inaccessible to the service, and would not be moved."""
     roles.upgrade()
     connection = psycopg2.connect(roles.owner)
     with connection.cursor() as cursor:
@@ -132,7 +130,7 @@ def test_every_table_is_named(roles: Roles) -> None:
     assert found == set(TABLES)
 
 
-def test_status_says_what_a_role_lacks_and_what_it_has_too_much(roles: Roles) -> None:
+def test_status_shows_missing_and_excess_rights_of_a_role(roles: Roles) -> None:
     roles.upgrade()
     name = roles.names["service"]
     assert "has what a service needs\n" in status(roles.service)
@@ -148,7 +146,7 @@ def status(url: str, exit_status: int = 0) -> str:
     return run("db", "status", "--database", url, status=exit_status).stdout
 
 
-def test_an_upgrade_gives_those_granted_before_what_they_need_now(roles: Roles) -> None:
+def test_an_upgrade_grants_earlier_roles_the_rights_that_they_need_now(roles: Roles) -> None:
     roles.upgrade()
     for role in ("service", "reader"):
         execute(roles.owner, f'REVOKE ALL ON job FROM "{roles.names[role]}"')
@@ -174,7 +172,7 @@ def refused(url: str) -> str:
     return run("db", "status", "--database", url, status=1).stderr
 
 
-def test_roles_that_rights_cannot_bound_are_refused(roles: Roles) -> None:
+def test_roles_that_rights_cannot_limit_are_refused(roles: Roles) -> None:
     for role, why in (
         ("nobody of that name", "CREATE ROLE"),
         (roles.names["owner"], "the owner of the tables"),

@@ -1,4 +1,4 @@
-"""What an operator asks first, and that no command ever prints a password."""
+"""The status commands, and that no command ever prints a password."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from tests.contract.test_check import good_history
 from tests.db.conftest import PASSWORD, Roles, run
 
 
-async def test_status_of_either_database(db: DatabaseUnderTest) -> None:
+async def test_the_status_of_either_database(db: DatabaseUnderTest) -> None:
     leader = await Leader(await db.open()).lead()
     await good_history(leader)
     said = await asyncio.to_thread(run, "db", "status", "--database", db.url, "--json")
@@ -46,7 +46,7 @@ async def test_an_upgrade_prepares_either_database(db: DatabaseUnderTest) -> Non
     await (await Leader(await db.open()).lead()).project()
 
 
-async def test_an_upgrade_says_from_where_to_where(db: DatabaseUnderTest) -> None:
+async def test_an_upgrade_shows_the_versions_from_and_to(db: DatabaseUnderTest) -> None:
     is_sqlite = db.url.startswith("sqlite")
     texts = ["schema_0001.sql", f"schema_0001_{'sqlite' if is_sqlite else 'postgres'}.sql"]
     written = [worded(sql_text(text)) if is_sqlite else sql_text(text) for text in texts]
@@ -68,7 +68,7 @@ def _missing(db: DatabaseUnderTest) -> int:
     return 1 if db.url.startswith("sqlite") else 2
 
 
-async def test_check_finds_by_the_command_what_it_finds(roles: Roles, tmp_path: Path) -> None:
+async def test_the_check_command_reports_its_findings(roles: Roles, tmp_path: Path) -> None:
     await asyncio.to_thread(roles.upgrade)
     store = open_store(roles.service, tmp_path)
     await store.open()
@@ -87,7 +87,7 @@ async def test_check_finds_by_the_command_what_it_finds(roles: Roles, tmp_path: 
 
 WRONG = [
     f"postgresql://ada:{PASSWORD}@127.0.0.1:1/x",  # not percent-encoded
-    "postgresql://ada:p%40ss%2Fw%3Ao%25rd%20%27x%27@127.0.0.1:1/x",  # nobody listens
+    "postgresql://ada:p%40ss%2Fw%3Ao%25rd%20%27x%27@127.0.0.1:1/x",  # no server listens
     "postgresql://ada:p%40ss%2Fw%3Ao%25rd%20%27x%27@127.0.0.1:port/x",
     f"mysql://ada:{PASSWORD}@db/x",
     f"ada:{PASSWORD}@db/x",
@@ -96,13 +96,13 @@ WRONG = [
 
 @pytest.mark.parametrize("url", WRONG)
 @pytest.mark.parametrize("command", ["check", "db status", "db upgrade", "db restored"])
-def test_no_error_holds_the_password(command: str, url: str) -> None:
+def test_no_error_contains_the_password(command: str, url: str) -> None:
     ran = _failed(*command.split(), "--database", url)
     assert "Traceback" not in ran
 
 
 @pytest.mark.parametrize("url", WRONG)
-def test_no_error_of_a_move_holds_the_password(
+def test_no_error_of_a_move_contains_the_password(
     url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = f"sqlite:///{tmp_path}/x.sqlite"

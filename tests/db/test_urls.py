@@ -1,4 +1,4 @@
-"""URLs of databases: what a password may do to them, and what is said then."""
+"""URLs of databases: special characters in passwords, and the error messages."""
 
 from urllib.parse import quote
 
@@ -29,7 +29,7 @@ def test_only_the_character_that_cuts_the_url_is_reported(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["postgresql://de:p%zz@db/x", "postgresql://de:p%@db/x"])
-def test_a_percent_sign(url: str) -> None:
+def test_a_percent_sign_in_a_password(url: str) -> None:
     with pytest.raises(Invalid, match=r"not a URL .* % is %25"):
         parsed(url)
 
@@ -63,7 +63,7 @@ def test_valid_settings_are_accepted(url: str, monkeypatch: pytest.MonkeyPatch) 
     assert places_shown(url) == WHOLE[url]
 
 
-def test_a_schema_of_its_own_is_shown() -> None:
+def test_an_explicit_schema_is_shown() -> None:
     url = "postgresql://de:secret@db/x?options=-csearch_path%3Dsecond&sslmode=require"
     assert shown(url) == "postgresql://de@db/x?options=-csearch_path%3Dsecond"
 
@@ -90,7 +90,7 @@ def test_a_schema_of_its_own_is_shown() -> None:
         ("postgresql:///d?service=s", {"PGHOST": "c"}, [(None, None, None)]),
     ],
 )
-async def test_each_server_is_a_place_of_its_own(
+async def test_each_server_is_shown_with_its_own_address(
     url: str,
     environment: dict[str, str],
     expected: list[tuple[str | None, ...]],

@@ -1,4 +1,4 @@
-"""TLS before a PostgreSQL that was built without it: what a client sees is a server with TLS."""
+"""A TLS proxy before a PostgreSQL that was built without TLS."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ _GSS_ASKED = 80877104
 
 
 class TlsProxy:
-    """``versions`` are those of the sessions that it let through; without TLS it lets none."""
+    """``versions`` are the TLS versions of accepted sessions; sessions without TLS are refused."""
 
     def __init__(self, certificate: Path, backend: int) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -39,7 +39,7 @@ class TlsProxy:
             self.versions.append(writer.get_extra_info("ssl_object").version())
             await self._pass_on(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
-            pass  # the client went
+            pass  # the client left
         finally:
             writer.close()
 

@@ -1,4 +1,5 @@
-"""Clients of a cluster: they ask any node, again and again with the same key, and note it all."""
+"""Clients of a cluster: they ask any node, repeat requests under the same key, and record
+everything."""
 
 import asyncio
 import contextlib
@@ -31,7 +32,8 @@ class Reply:
 
 @attrs.define
 class Figures:
-    """What clients saw: ``answer_seconds`` of requests that were answered 2xx at once."""
+    """Measurements of clients: ``answer_seconds`` of requests that were answered 2xx at the first
+    try."""
 
     answer_seconds: list[float] = attrs.field(factory=list)
     no_answer: int = 0
@@ -39,9 +41,9 @@ class Figures:
 
 
 class Clients:
-    """``urls`` are those of the nodes; a node that is away is just not the next to answer.
+    """``urls`` are the nodes'; a node that is away is skipped.
 
-    ``keep_alive``: many requests a connection, as of a client that has much to say.
+    ``keep_alive``: use connections for many requests.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class Clients:
     async def once(
         self, url: str, method: str, path: str, json: object = None, **headers: str
     ) -> Reply:
-        """One node, one time; raises one of NO_ANSWER."""
+        """Ask one node, once; raises one of NO_ANSWER."""
         async with self._http.request(
             method, f"{url}/api/v1/{path}", json=json, headers=headers
         ) as answer:
@@ -78,7 +80,7 @@ class Clients:
             return await answer.text()
 
     async def ask(self, method: str, path: str, json: object = None, **headers: str) -> Reply:
-        """Any node, until one answers; only for what may be repeated."""
+        """Ask nodes until one answers; only for requests that may be repeated."""
         start = random.randrange(len(self.urls))
         async with asyncio.timeout(PATIENCE_SECONDS):
             for turn in range(1_000_000):
@@ -97,7 +99,7 @@ class Clients:
         assert reply.status == 200, reply
         return reply.json
 
-    # --- Submissions, noted -----------------------------------------------------------------
+    # --- Submissions, recorded --------------------------------------------------------------
 
     async def submit(
         self,
@@ -108,7 +110,7 @@ class Clients:
         urls: Sequence[str] = (),
         patience: float = PATIENCE_SECONDS,
     ) -> str | None:
-        """Until an answer, of any node (or one of ``urls``); None where there was none in all that
+        """Ask any node (or one of ``urls``) until there is an answer; None if there was none in
         time."""
         body = {**body, "message": key}
         await self.journal.write(Asked(key, path, body))
@@ -144,7 +146,7 @@ class Clients:
         return reply.status, reply.json["id"] if reply.status == 201 else None
 
     async def workloads(self) -> dict[str, Any]:
-        """All that there are, by id."""
+        """Return all workloads by id."""
         found: dict[str, Any] = {}
         cursor = ""
         while True:
@@ -160,8 +162,8 @@ _loads = itertools.count(1)
 
 @attrs.define
 class Load:
-    """Submissions for as long as it runs: ``rate`` a second, a tenth of them twice at once, on two
-    nodes, a tenth stopped again."""
+    """Submits continuously: ``rate`` per second; a tenth are sent twice at once, to two nodes, and
+    a tenth are stopped."""
 
     clients: Clients
     rate: float
@@ -183,7 +185,7 @@ class Load:
             await asyncio.gather(*self._tasks)
 
     async def more(self, count: int) -> None:
-        """Returns when so many more have been submitted."""
+        """Return when this many more have been submitted."""
         goal = self.submitted + count
         await until_true(lambda: self.submitted >= goal, "load")
 
@@ -204,7 +206,7 @@ class Load:
 
 @contextlib.asynccontextmanager
 async def loaded(clients: Clients, rate: float, **how: Any) -> AsyncIterator[Load]:
-    """Under load; at the end every request that was begun has its answer."""
+    """Run the body under load; at the end every started request has its answer."""
     load = Load(clients, rate, **how)
     task = asyncio.create_task(load.run())
     try:

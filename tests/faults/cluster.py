@@ -1,4 +1,4 @@
-"""Nodes and workers on one PostgreSQL and one Redis, each with what lies in between in our hand."""
+"""Nodes and workers on one PostgreSQL and one Redis, with a proxy in every connection."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,8 @@ from tests.faults.waiting import until, until_none, until_true
 
 
 class Cluster:
-    """``open`` makes one; what it began, and what that began, is gone when it closes."""
+    """``open`` creates one; everything that it started, directly or not, is ended when it
+    closes."""
 
     def __init__(
         self, folder: Path, postgres: Postgres, database: str, redis: str | None = None
@@ -68,7 +69,7 @@ class Cluster:
         nodes: Sequence[Node] = (),
         environment: Mapping[str, str] | None = None,
     ) -> Worker:
-        """Connected when this returns; through a proxy of its own to each node."""
+        """Add a worker through its own proxy to each node; it is connected when this returns."""
         worker = Worker(
             self.folder, f"worker-{len(self.workers) + 1}", "--boxes", str(boxes), *options
         )
@@ -84,7 +85,7 @@ class Cluster:
         return worker
 
     async def add_worker_each(self, boxes: int) -> None:
-        """To each node a worker that knows no other."""
+        """Add to each node a worker that knows no other node."""
         await self.worker_token()
         await asyncio.gather(*(self.add_worker(boxes, nodes=[node]) for node in self.nodes))
 
@@ -102,7 +103,7 @@ class Cluster:
         return self._clients[0] if self._clients else self.add_clients()
 
     def add_clients(self, urls: Sequence[str] = (), *, keep_alive: bool = False) -> Clients:
-        """With a journal of their own; the first are ``clients``."""
+        """Add clients with their own journal; the first ones are ``clients``."""
         journal = self.folder / f"journal-{len(self._clients) + 1}"
         urls = urls or [node.url for node in self.nodes]
         self._clients.append(Clients(urls, self.nodes[0].token, journal, keep_alive=keep_alive))
@@ -112,13 +113,13 @@ class Cluster:
         reply = await self.clients.ask("PUT", "projects/web", {"jobs": jobs, **settings})
         assert reply.status in (200, 201), reply
 
-    # --- Looking at it ----------------------------------------------------------------------
+    # --- Observing it -----------------------------------------------------------------------
 
     def ask_database(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         return self.postgres.ask(self.database, statement, *values)
 
     async def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        """Directly, through no proxy."""
+        """Query directly, without a proxy."""
         return await asyncio.to_thread(self.ask_database, statement, *values)
 
     async def epoch(self, shard: int = 1) -> int:
@@ -126,7 +127,7 @@ class Cluster:
         return int(epoch)
 
     async def leader(self, shard: int = 1) -> Node:
-        """The node that leads the shard by what a node that answers says of it."""
+        """Return the node that leads the shard, according to any node that answers."""
 
         async def look() -> Node | None:
             for node in self.nodes:
@@ -142,13 +143,13 @@ class Cluster:
         return [node for node in self.nodes if node.url in leading]
 
     async def tried(self, node: Node, method: str, path: str, json: object = None) -> Reply | None:
-        """None where it does not answer."""
+        """Return None if the node does not answer."""
         with contextlib.suppress(*NO_ANSWER):
             return await self.clients.once(node.url, method, path, json)
         return None
 
     async def metric(self, node: Node, name: str) -> float | None:
-        """None where it does not answer, or has none of that name."""
+        """Return None if the node does not answer, or has no metric of that name."""
         with contextlib.suppress(*NO_ANSWER):
             for line in (await self.clients.text(f"{node.url}/metrics")).splitlines():
                 if line.startswith((f"{name} ", f"{name}{{", f"{name}_total ")):
@@ -163,7 +164,7 @@ class Cluster:
         return await until(look, f"another leads: an epoch above {above}")
 
     async def until_joined(self, node: Node) -> None:
-        """It answers as one that is alive and does not lead."""
+        """Wait until the node answers, is alive, and does not lead."""
 
         async def look() -> bool:
             reply = await self.tried(node, "GET", "nodes")
@@ -182,7 +183,7 @@ class Cluster:
         await until(look, f"{worker.name} is {state}")
 
     async def until_workers(self) -> None:
-        """All are connected, as the nodes themselves know it; the store may not know it yet."""
+        """Wait until all are connected as the nodes know it; the store may not know it yet."""
 
         async def look() -> bool:
             here = [await self.metric(node, "boxsched_workers_connected") for node in self.nodes]
@@ -201,12 +202,12 @@ class Cluster:
         await until_true(lambda: self.job_record.begun(workload) >= times, f"{workload} runs")
 
     async def until_ticks(self, workload: str, seconds: float) -> None:
-        """Its job goes on: it marks as many more ticks as it can at most in ``seconds``."""
+        """Wait until its job has recorded as many more ticks as fit into ``seconds``."""
         enough = self.job_record.ticks(workload) + ticks_in(seconds)
         await until_true(lambda: self.job_record.ticks(workload) >= enough, f"{workload} goes on")
 
     async def unfinished(self) -> int:
-        """Workloads, and their jobs."""
+        """Return the unfinished workloads and their jobs."""
         ((count,),) = await self.sql(
             "SELECT (SELECT count(*) FROM workload WHERE state <> 'finished')"
             " + (SELECT count(*) FROM job WHERE state <> 'finished')"
@@ -214,7 +215,8 @@ class Cluster:
         return int(count)
 
     async def until_idle(self) -> None:
-        """However long it takes, as long as there is less and less to do; then the nodes know."""
+        """Wait, as long as there is progress, until nothing is unfinished, and the nodes know
+        it."""
         await until_none(self.unfinished, "workloads and jobs that are not finished")
 
         async def look() -> bool:
@@ -224,8 +226,8 @@ class Cluster:
         await until(look, "nothing is unfinished")
 
     async def next_admission(self, after: float) -> float:
-        """When the first batch of the present leadership that admits anything after that time was
-        committed, by the database's clock, less ``after`` (by the same machine's)."""
+        """Return when the present leader committed its first admission after that time, by the
+        database's clock, minus ``after`` (by the same machine's clock)."""
 
         async def look() -> list[tuple[Any, ...]]:
             return await self.sql(
@@ -240,7 +242,7 @@ class Cluster:
         return float(at) - after
 
     async def led_since(self, after: float, shard: int = 1) -> float:
-        """When the present leadership began, less ``after``; by the same clocks."""
+        """Return when the present leadership started, minus ``after``, by the same clocks."""
         ((at,),) = await self.sql(
             "SELECT extract(epoch FROM pg_xact_commit_timestamp(xmin)) FROM leadership"
             " WHERE shard = %s ORDER BY epoch DESC LIMIT 1",
@@ -248,10 +250,10 @@ class Cluster:
         )
         return float(at) - after
 
-    # --- Judging it -------------------------------------------------------------------------
+    # --- Checking it ------------------------------------------------------------------------
 
     async def is_whole(self) -> None:
-        """All is idle; and what was answered, what jobs saw, and all tables agree."""
+        """Wait until all is idle; check that answers, the jobs' records and the tables agree."""
         await self.until_idle()
         workloads = await self.clients.workloads()
         found = [
@@ -267,11 +269,11 @@ class Cluster:
         assert not (raised := [p.name for p in self.programs if p.raised]), f"tracebacks: {raised}"
 
     async def checks_out(self) -> None:
-        """As `boxsched check` would say."""
+        """Run the checks of `boxsched check`."""
         found = await check(self.database)
         assert not found, found
 
-    # --- Its life ---------------------------------------------------------------------------
+    # --- Start and end ----------------------------------------------------------------------
 
     @property
     def programs(self) -> list[Program]:
@@ -288,7 +290,7 @@ class Cluster:
             await proxy.stop()
 
     def logs(self, lines: int = 60) -> str:
-        """How each process stands, and its last words, for a test that failed."""
+        """Return the state and the last output of each process, for a test that failed."""
         texts = []
         for program in self.programs:
             last = program.said.splitlines()[-lines:]

@@ -10,13 +10,13 @@ from tests.faults.clients import Clients
 from tests.faults.waiting import until_true
 
 BUILDS = "projects/web/builds"
-STALLED_SECONDS = 120.0  # nothing accepted for so long
-ANSWER_PATIENCE_SECONDS = 600.0  # the same key again and again, at any node
+STALLED_SECONDS = 120.0  # the longest time without an accepted submission
+ANSWER_PATIENCE_SECONDS = 600.0  # repeating the same key at any node
 
 
 @attrs.define
 class ConcurrentClients:
-    """Submits builds over ``branches`` until it is ``enough``."""
+    """Submits builds on ``branches`` branches until ``enough`` is true."""
 
     clients: Clients
     branches: int
@@ -25,13 +25,13 @@ class ConcurrentClients:
     _numbers: Iterator[int] = attrs.field(factory=itertools.count)
 
     async def run(self, size: int) -> None:
-        """Returns when each request that was begun has its answer."""
+        """Return when every started request has its answer."""
         async with asyncio.TaskGroup() as group:
             for _ in range(size):
                 group.create_task(self._submit_on())
 
     async def more(self, count: float) -> None:
-        """Returns when so many more have been accepted, or it is enough."""
+        """Return when this many more have been accepted, or enough."""
         goal = self.accepted + count
         await until_true(
             lambda: self.accepted >= goal or self.enough(self),

@@ -1,4 +1,4 @@
-"""Servers for all faults of a session; a database and a cluster for each test."""
+"""Servers for all fault tests of a session; a database and a cluster for each test."""
 
 import statistics
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -18,14 +18,14 @@ Figure = Callable[[str, float], None]
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """Whoever kills or freezes it brings it back."""
+    """A test that kills or freezes it must restore it."""
     with durable() as server:
         yield server
 
 
 @pytest.fixture
 async def cluster(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Cluster]:
-    """A test's own, without Redis; the test adds nodes and workers."""
+    """A cluster for one test, without Redis; the test adds nodes and workers."""
     with postgres.database() as url:
         async with closing_cluster(Cluster(tmp_path, postgres, url)) as cluster:
             yield cluster
@@ -35,7 +35,7 @@ async def cluster(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Cluster]:
 async def shared_cluster(
     postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Cluster]:
-    """A module's: each of its tests heals what it did."""
+    """A cluster for a module: each test undoes its faults."""
     with postgres.database() as url:
         async with closing_cluster(Cluster(tmp_path_factory.mktemp("c"), postgres, url)) as cluster:
             yield cluster
@@ -43,7 +43,7 @@ async def shared_cluster(
 
 @pytest.fixture(scope="module")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """It writes down what it holds every second."""
+    """It saves its data every second."""
     options = ("--appendonly", "yes", "--appendfsync", "everysec")
     with served(tmp_path_factory.mktemp("redis"), *options) as server:
         yield server
@@ -63,7 +63,7 @@ async def shared_cluster_with_redis(
 async def idle_boxes(
     postgres: Postgres, redis_server: Server, tmp_path: Path
 ) -> AsyncIterator[Cluster]:
-    """A test's own: two nodes and two workers, whose jobs run nothing and pass."""
+    """A cluster for one test: two nodes and two workers, whose jobs run nothing and pass."""
     with postgres.database() as url:
         async with closing_cluster(Cluster(tmp_path, postgres, url, redis_server.url)) as cluster:
             await cluster.add_nodes(2)
@@ -75,7 +75,7 @@ async def idle_boxes(
 
 @pytest.fixture
 def figure(record_property: Callable[[str, object], None]) -> Figure:
-    """Notes what was measured: shown at the end, and judged by people; nothing depends on it."""
+    """Records measurements, which are shown at the end for people; no test depends on them."""
 
     def note(what: str, value: float) -> None:
         record_property(f"figure {what}", value)
@@ -87,7 +87,7 @@ def figure(record_property: Callable[[str, object], None]) -> Figure:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that failed shows the last words of all processes of its cluster."""
+    """Show the last output of all processes of the cluster of a failed test."""
     report = yield
     if report.failed:
         for cluster in _clusters(item):

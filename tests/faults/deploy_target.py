@@ -1,4 +1,4 @@
-"""What a deploy changes in the world: it keeps the highest lease token, and refuses lower ones."""
+"""A target of deploys: it keeps the highest lease token, and refuses lower ones."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ class DeployTarget:
 
     @property
     def command(self) -> str:
-        """For a job: say what it would change, and fail where that is refused."""
+        """A command for a job: announce the deploy, and fail if it is refused."""
         return (
             f"exec 3<>/dev/tcp/127.0.0.1/{self.port}; "
             'echo "$BOXSCHED_PROJECT:$BOXSCHED_SERVER $BOXSCHED_LEASE_TOKEN '

@@ -1,4 +1,5 @@
-"""Workers that only speak: many in one process, to see what a herd of them does to a node."""
+"""Fake workers that only send and receive messages, many in one process, to test a node under many
+connections."""
 
 import asyncio
 import contextlib
@@ -15,12 +16,12 @@ from boxsched.protocol.timing import HEARTBEAT_SECONDS
 from boxsched.states import Result
 from tests.faults.clients import NO_ANSWER
 
-MOST_WAIT_SECONDS = 2.0  # between two tries: anywhere between nothing and that
+MOST_WAIT_SECONDS = 2.0  # between two tries: a random time up to that
 
 
 @attrs.define(eq=False)
 class FakeWorker:
-    """Holds what it is told to run until ``finish``; says it all again where it was not heard."""
+    """Holds its jobs until ``finish``; repeats messages that were not acknowledged."""
 
     name: str
     urls: Sequence[str]
@@ -35,7 +36,7 @@ class FakeWorker:
     _numbers: Iterator[int] = attrs.field(factory=lambda: itertools.count(1))
 
     async def run(self, http: aiohttp.ClientSession) -> None:
-        """For good: a connection, then another."""
+        """Connect again and again, for ever."""
         for turn in itertools.count(self.chance.randrange(len(self.urls))):
             with contextlib.suppress(*NO_ANSWER):
                 await self._connection(http, self.urls[turn % len(self.urls)])

@@ -1,4 +1,4 @@
-"""A reader of the event stream that goes from node to node, and may miss nothing (V19)."""
+"""A reader of the event stream that moves from node to node and must miss nothing (V19)."""
 
 import asyncio
 import contextlib
@@ -46,7 +46,7 @@ class Follower:
                     self.heard.append((int(shard), int(batch), int(n)))
 
     async def assert_complete(self) -> None:
-        """Everything, once, in order; and it has come to the end."""
+        """Check that it has received everything, once and in order."""
         rows = await self._cluster.sql("SELECT shard, batch, n FROM event ORDER BY shard, batch, n")
         written = [(shard, batch, n) for shard, batch, n in rows]
 
@@ -59,7 +59,7 @@ class Follower:
 
 @contextlib.asynccontextmanager
 async def following(cluster: Cluster) -> AsyncIterator[Follower]:
-    """Begin it before anything happened: then it has to hear all that ever did."""
+    """Read from before the first event, so it has to receive everything."""
     follower = Follower(cluster)
     task = asyncio.create_task(follower.run())
     try:

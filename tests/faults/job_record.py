@@ -1,7 +1,7 @@
-"""What jobs say themselves, on the machine where they run: who ran when, and with which lease.
+"""What the jobs themselves recorded on their machine: which job ran when, and with which lease.
 
-Each job writes its marks into one file, a line a mark, whole, with the machine's own clock (since
-its boot, which no test sets): so what the file says needs no service to be right.
+Each job appends whole lines to one file, with the machine's own clock (since its boot, which no
+test sets). So the file is right even if the service is wrong.
 """
 
 import itertools
@@ -14,7 +14,8 @@ import attrs
 
 TICK_SECONDS = 0.05
 
-# No process is started for a mark or for a pause: bash reads, with a time limit, what never comes.
+# No process is started for a line or a pause: bash reads, with a time limit, from a pipe that stays
+# empty.
 _SCRIPT = r"""
 mark() {{
   read -r up _ < /proc/uptime
@@ -52,7 +53,7 @@ class RecordLine:
 
 @attrs.frozen
 class RunInterval:
-    """From a first mark to a last: at least so long something ran."""
+    """The time from a first line to a last: the job ran at least that long."""
 
     what: object
     first: float
@@ -74,11 +75,11 @@ class JobRecord:
         gate: Path | None = None,
         then: str = ":",
     ) -> dict[str, Any]:
-        """The settings of a job that makes marks, prints a line for each, and at the end runs
+        """Return the settings of a job that records lines, prints one for each, and finally runs
         ``then``.
 
-        ``again``: how many seconds later attempts take. ``gate``: the first attempt goes on, after
-        ``seconds``, until this file exists.
+        ``again``: how many seconds later attempts take. ``gate``: the first attempt continues,
+        after ``seconds``, until this file exists.
         """
         script = _SCRIPT.format(
             job_record=self.path,
@@ -104,15 +105,16 @@ class JobRecord:
         return sum(workload in (None, mark.workload) for mark in self.marks("start"))
 
     def ticks(self, workload: str) -> int:
-        """How many ticks the jobs of the workload have marked."""
+        """Return how many ticks the jobs of the workload have recorded."""
         return sum(mark.workload == workload for mark in self.marks("tick"))
 
     def log_of(self, workload: str) -> str:
-        """The whole log of the workload's only job, by what it marked itself."""
+        """Return the expected log of the workload's only job, from what it recorded."""
         return "".join(f"tick {number}\n" for number in range(self.ticks(workload)))
 
     def violations(self) -> list[str]:
-        """No attempt began twice, no two attempts at a job and no two of a lane overlap."""
+        """Check that no attempt started twice, and that no two attempts of a job or workloads of a
+        lane overlap."""
         marks = self.marks()
         starts: dict[tuple[str, int], int] = defaultdict(int)
         for mark in marks:

@@ -1,7 +1,7 @@
-"""What clients asked and were answered, on disk before anything else is asked.
+"""The clients' requests and answers, on disk before the next request.
 
-Every request has an idempotency key, and its workload carries it as its message: so what came of a
-request is known also where no answer came.
+Every request has an idempotency key, which its workload carries as its message. So the result of a
+request is known even if no answer came.
 """
 
 import asyncio
@@ -41,8 +41,8 @@ class Journal:
         self._synced = 0
 
     async def write(self, entry: Asked | Answered) -> None:
-        """On disk when it returns; proxies and clients go on meanwhile, and who writes then shares
-        the next fsync."""
+        """Return once the entry is on disk; others may continue meanwhile, and entries written then
+        share the next fsync."""
         self._file.write(_encode(entry) + b"\n")
         self._written += 1
         mine = self._written
@@ -65,7 +65,7 @@ class Journal:
 
 @attrs.define
 class JournalSummary:
-    """The journal as a whole: by key, what was asked, and the ids that were answered."""
+    """The whole journal: by key, the request, and the ids that were answered."""
 
     asked: dict[str, Asked] = attrs.field(factory=dict)
     ids: dict[str, set[str]] = attrs.field(factory=lambda: defaultdict(set))
@@ -84,7 +84,7 @@ class JournalSummary:
         return [key for key in self.asked if key not in self.ids]
 
     def violations(self, workloads: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """V12, V13: ``workloads`` are all that there are, by id."""
+        """Check V12 and V13; ``workloads`` are all existing ones, by id."""
         found = []
         by_key: dict[str, set[str]] = defaultdict(set)
         for id_, workload in workloads.items():

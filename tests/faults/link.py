@@ -1,4 +1,4 @@
-"""One connection through the proxy: two ways, each with its own weather."""
+"""One connection through the proxy: two directions, each with its own conditions."""
 
 import asyncio
 import contextlib
@@ -12,8 +12,8 @@ from collections.abc import Callable
 import attrs
 
 READ_BYTES = 1 << 16
-LIMITED_BYTES = 1 << 10  # a piece, where the rate is limited
-QUEUED_BYTES = 4 << 20  # of one way; then it is read no more
+LIMITED_BYTES = 1 << 10  # one piece, if the rate is limited
+QUEUED_BYTES = 4 << 20  # in one direction; beyond it reading stops
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of no time
 
 
@@ -27,20 +27,20 @@ UP, DOWN, BOTH = Direction.UP, Direction.DOWN, Direction.UP | Direction.DOWN
 
 @attrs.define
 class Condition:
-    """How one way is now, for every connection."""
+    """The conditions of one direction, for every connection."""
 
     delay: float = 0.0  # seconds, of each piece
-    jitter: float = 0.0  # at most so much more, by chance; order is kept
-    rate: float | None = None  # bytes a second
-    slice: int | None = None  # bytes a piece, each sent by itself
+    jitter: float = 0.0  # a random addition up to this; order is kept
+    rate: float | None = None  # bytes per second
+    slice: int | None = None  # bytes per piece, each sent by itself
     held: bool = False  # kept, and passed on after the release
     swallowed: bool = False
-    trap: bytes | None = None  # who says it next is held
+    trap: bytes | None = None  # the connection that sends this word next is held
 
 
 @attrs.define
 class NetworkConditions:
-    """What all links of a proxy look at; ``changed`` is told of every change."""
+    """What all connections of a proxy use; ``changed`` is notified of every change."""
 
     chance: random.Random
     by_direction: dict[Direction, Condition] = attrs.field(
@@ -59,7 +59,7 @@ class ProxiedConnection:
         writer: asyncio.StreamWriter,
     ) -> None:
         self.conditions = conditions
-        self.lost = False  # something was swallowed: nothing after it makes sense
+        self.lost = False  # something was swallowed, so later data is useless
         self.held = Direction(0)
         self.ended = Direction(0)
         self._server = server
@@ -77,8 +77,8 @@ class ProxiedConnection:
             group.create_task(DirectionPump(self, DOWN, reader, self._writers[DOWN]).run(b""))
 
     async def _early(self) -> bytes | None:
-        """A connection that begins in a cut does not come about before its end: what was said until
-        then, or None where the caller gave up."""
+        """Wait for the end of a cut before connecting; return the data received until then, or None
+        if the caller gave up."""
         said = b""
         passing = asyncio.create_task(self.until_passing(BOTH))
         try:
@@ -131,7 +131,7 @@ class ProxiedConnection:
 
 
 class DirectionPump:
-    """One way of a link: what comes is queued with the time when it is due."""
+    """One direction of a connection: received data is queued with the time when it is due."""
 
     def __init__(
         self,
@@ -175,7 +175,7 @@ class DirectionPump:
                 self._link.lost = True
                 if said:
                     continue
-                await self._link.until_passing(self._way)  # the end is told late
+                await self._link.until_passing(self._way)  # the end is passed on late
             self._link.hears(self._way, said)
             late = self._weather.delay + self._link.conditions.chance.uniform(
                 0, self._weather.jitter
@@ -196,7 +196,7 @@ class DirectionPump:
     async def _pass_on_or_reset(self) -> None:
         try:
             await self._pass_on()
-        except OSError:  # nobody is there any more: whoever speaks to them learns it
+        except OSError:  # the receiver is gone: the sender learns it with its next data
             await self._link.until_passing(BOTH & ~self._way)
             self._link.reset()
 
@@ -228,4 +228,4 @@ class DirectionPump:
             if by_direction.rate is not None:
                 await asyncio.sleep(len(piece) / by_direction.rate)
             elif by_direction.slice is not None:
-                await asyncio.sleep(0)  # the next is a segment of its own
+                await asyncio.sleep(0)  # so that the next piece is its own segment

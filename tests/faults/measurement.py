@@ -1,4 +1,4 @@
-"""How clients and Boxes fared in a time: what is compared before, in and after a fault."""
+"""Measurements of clients and Boxes over a period, to compare before, during and after a fault."""
 
 import asyncio
 import statistics
@@ -28,7 +28,7 @@ class Measurement:
 
 
 async def measure(cluster: Cluster, clients: Clients, seconds: float) -> Measurement:
-    """Measured from now on, so long, under a load that goes on meanwhile."""
+    """Measure from now on, for this time, under a load that continues."""
     answers = clients.figures.answer_seconds
     first, began = len(answers), time.time()
     await asyncio.sleep(seconds)

@@ -1,4 +1,4 @@
-"""What a cluster is made of: nodes and workers, each with what lies between it and the others."""
+"""Members of a cluster: nodes and workers, each with the proxies to the others."""
 
 import socket
 from pathlib import Path
@@ -15,13 +15,13 @@ def free_port() -> int:
 
 
 def moved(url: str, port: int) -> str:
-    """The same, at another port of this machine."""
+    """Return the URL with another port on this machine."""
     before, _, after = url.partition("127.0.0.1:")
     return f"{before}127.0.0.1:{port}{after.lstrip('0123456789')}"
 
 
 class Node(Program):
-    """``to_postgres`` (and ``to_redis``) is the proxy that it alone goes through."""
+    """``to_postgres`` (and ``to_redis``) is the proxy that only this node uses."""
 
     def __init__(self, folder: Path, name: str, *options: str) -> None:
         self.host = "127.0.0.1"  # where it is reached
@@ -49,7 +49,7 @@ class Node(Program):
 
 
 class Worker(Program):
-    """``ways`` are the proxies that it alone goes through, one to each node."""
+    """``ways`` are the proxies that only this worker uses, one to each node."""
 
     def __init__(self, folder: Path, name: str, *options: str) -> None:
         super().__init__(folder, name, "worker", "--name", name, *options)

@@ -1,7 +1,7 @@
-"""A network of a test's own: namespaces joined by veth pairs, whose links it takes down.
+"""A network for one test: namespaces joined by veth pairs, whose links the test takes down.
 
-Nothing of it is in the machine's own namespace, and nothing has a name there. A namespace lasts as
-long as its holder, which reads until the test's end of a pipe is closed, however the test ends.
+Nothing of it is visible in the machine's own namespace. A namespace lasts as long as its holder
+process, which reads from a pipe until the test closes it, however the test ends.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Namespace:
-    """Skips the test where the machine does not let us make one."""
+    """Skips the test if the machine does not allow namespaces."""
 
     def __init__(self) -> None:
         try:
@@ -56,7 +56,7 @@ class Namespace:
 
 
 class Spoke:
-    """A namespace with one link, to the hub, and nothing else."""
+    """A namespace with one link, to the hub."""
 
     def __init__(self, hub: Namespace, number: int) -> None:
         self.namespace = Namespace()
@@ -71,7 +71,7 @@ class Spoke:
         self.up()
 
     def down(self) -> None:
-        """Nothing passes, and nobody is told."""
+        """Nothing passes, without an error on either side."""
         self._hub.ip("link", "set", self._link, "down")
 
     def up(self) -> None:
@@ -79,7 +79,7 @@ class Spoke:
 
 
 class Network:
-    """``hub`` is where the test itself is."""
+    """``hub`` is the namespace of the test itself."""
 
     def __init__(self, hub: Namespace, stack: contextlib.ExitStack) -> None:
         self._hub = hub
@@ -94,7 +94,7 @@ class Network:
 
 @contextlib.contextmanager
 def networked() -> Iterator[Network]:
-    """This thread, and all processes and threads that it begins meanwhile, are in the hub."""
+    """Move this thread, and all processes and threads that it starts meanwhile, into the hub."""
     with contextlib.ExitStack() as stack:
         hub = Namespace()
         stack.callback(hub.close)

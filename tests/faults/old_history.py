@@ -6,9 +6,9 @@ AGE_SECONDS = 200 * 86_400
 
 
 def old_history(workloads: int, *, branches: int, result: str) -> str:
-    """Statements that fill an empty database, in PostgreSQL's words.
+    """Return statements that fill an empty database, in PostgreSQL's SQL.
 
-    Each build has its events in a batch of its own. ``result``: of all builds and jobs.
+    Each build has its events in its own batch. ``result``: of all builds and jobs.
     """
     then = time.time() - AGE_SECONDS
     return f"""

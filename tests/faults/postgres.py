@@ -1,4 +1,5 @@
-"""A PostgreSQL to be killed, frozen and asked: direct child of the tests, durable, with its log."""
+"""A PostgreSQL that tests kill, freeze and query: a direct child of the tests, durable, with its
+log."""
 
 import contextlib
 import shutil
@@ -18,7 +19,8 @@ STALE = 'null value in column "batch" of relation "shard"'  # how the fence refu
 
 
 class Postgres(PostgresServer):
-    """Each verb is done when it returns; they block, so call them in a thread beside a proxy."""
+    """Each method has taken effect when it returns. They block: call them in a thread if a proxy
+    runs in the same loop."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, fsync=True)
@@ -28,7 +30,8 @@ class Postgres(PostgresServer):
         return [self.pid, *processes.children(self.pid)]
 
     def kill(self) -> None:
-        """The server and all its backends at once: no restart has to wait for an orphan of it."""
+        """Kill the server and all its backends at once, so that a restart need not wait for an
+        orphan."""
         if self._process is None:
             return
         every = self._all
@@ -37,11 +40,12 @@ class Postgres(PostgresServer):
         processes.until_gone(every[1:])
 
     def kill_backend(self, pid: int) -> None:
-        """One process: the server takes that for damaged memory, ends all others and recovers."""
+        """Kill one backend: the server assumes damaged memory, ends all others and recovers."""
         processes.send([pid], signal.SIGKILL)
 
     def freeze(self) -> None:
-        """The server first, so that it begins no new backend; its kernel still answers TCP."""
+        """Freeze the server first, so that it starts no new backend; its kernel still answers
+        TCP."""
         processes.send(self._all, signal.SIGSTOP)
         processes.send(self._all, signal.SIGSTOP)
 
@@ -55,15 +59,15 @@ class Postgres(PostgresServer):
         return self.log().count("database system is ready to accept connections")
 
     def stale_writes(self) -> int:
-        """How many were refused, of those who lead no longer."""
+        """Return how many writes of former leaders were refused."""
         return self.log().count(STALE)
 
     async def recovers(self, times_ready: int) -> None:
-        """From a backend's end: it was ready so often before."""
+        """Wait until it is ready again; ``times_ready``: how often it was ready before."""
         await until_true(lambda: self.times_ready() > times_ready, "the database recovers")
 
     def ask(self, url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        """As another program would: a connection of its own, read to the end."""
+        """Query on a new connection, as another program would."""
         connection = psycopg2.connect(url, connect_timeout=10)
         try:
             connection.autocommit = True
@@ -81,7 +85,7 @@ class Postgres(PostgresServer):
 
 @contextlib.contextmanager
 def durable(*, everywhere: bool = False) -> Iterator[Postgres]:
-    """``everywhere``: reached at every address of the network it is in."""
+    """``everywhere``: reachable at every address of its network."""
     folder = Path(tempfile.mkdtemp(prefix="boxsched-faults-"))
     server = None
     try:

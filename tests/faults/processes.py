@@ -1,4 +1,4 @@
-"""What /proc knows: children, states, environments. Linux only, as all faults here."""
+"""Facts from /proc: children, states, environments. Linux only, like all fault tests."""
 
 import contextlib
 import os
@@ -23,7 +23,8 @@ def descendants(pid: int) -> list[int]:
 
 
 def state(pid: int) -> str:
-    """As ps shows it: R, S, T (stopped), Z (zombie); empty where there is none."""
+    """The state as ps shows it: R, S, T (stopped), Z (zombie); empty if there is no such
+    process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -37,7 +38,7 @@ def send(pids: Iterable[int], sign: signal.Signals) -> None:
 
 
 def until_gone(pids: Iterable[int]) -> None:
-    """Others' children too; a zombie is gone as far as its files and ports are concerned."""
+    """Also for other processes' children; a zombie has no files and ports any more."""
     until = time.monotonic() + GONE_SECONDS
     for pid in pids:
         while state(pid) not in ("", "Z"):
@@ -46,7 +47,7 @@ def until_gone(pids: Iterable[int]) -> None:
 
 
 def living_in(folder: Path) -> Iterator[int]:
-    """Every process, however it got away, whose working directory, HOME or argument is in there."""
+    """Return every process whose working directory, HOME or argument is in the folder."""
     inside = os.fsencode(folder)
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal() or int(entry.name) == os.getpid():
@@ -62,7 +63,7 @@ def living_in(folder: Path) -> Iterator[int]:
 
 
 def clear(folder: Path) -> None:
-    """Kill all that live in a test's folder; again while one was just begun by another."""
+    """Kill every process in a test's folder; repeat in case another was just starting one."""
     while found := [pid for pid in living_in(folder) if state(pid) not in ("", "Z")]:
         send(found, signal.SIGKILL)
         until_gone(found)

@@ -1,4 +1,5 @@
-"""A process of boxsched's: begun, heard, frozen, killed, begun again on the same data folder."""
+"""A boxsched process that is started, observed, frozen, killed, and restarted on the same data
+folder."""
 
 import asyncio
 import os
@@ -15,7 +16,7 @@ END_SECONDS = 60.0
 
 
 class Program:
-    """``options`` may be changed between two lives; ``said`` is what all its lives printed."""
+    """``options`` may be changed between two runs; ``said`` is the output of all runs."""
 
     def __init__(self, folder: Path, name: str, command: str, *options: str) -> None:
         self.name = name
@@ -23,7 +24,7 @@ class Program:
         self.data = folder / name
         self.options = list(options)
         self.environment: dict[str, str] = {}
-        self.within: list[str] = []  # a command that becomes ours, elsewhere
+        self.within: list[str] = []  # a prefix command that executes ours, elsewhere
         self._command = command
         self._log = folder / f"{name}.log"
         self._stall = folder / f"{name}.stall"
@@ -57,7 +58,7 @@ class Program:
 
     @property
     def raised(self) -> bool:
-        """Something in it that nobody caught, in any of its lives."""
+        """Whether any run printed a traceback."""
         return "Traceback (most recent call last)" in self.said
 
     @property
@@ -79,13 +80,13 @@ class Program:
         return f"ended by {signal.Signals(-status).name}" if status < 0 else f"ended: {status}"
 
     def has_said(self, text: str) -> bool:
-        """In this life."""
+        """Whether the current run has printed it."""
         return text in self.said[self._begin :]
 
     async def says(
         self, text: str, *, within: float = GENEROUS_SECONDS, after: int | None = None
     ) -> None:
-        """Returns when this life of it has printed that; raises where it ended instead."""
+        """Return when the current run has printed that; raise if it ended instead."""
         after = self._begin if after is None else after
         await until_true(
             lambda: text in self.said[after:] or not self.runs,
@@ -95,14 +96,14 @@ class Program:
         assert text in self.said[after:], f"{self.name} ended:\n{self.said[-3000:]}"
 
     async def kill(self) -> None:
-        """As the kernel does; what it began (its jobs) is left alone."""
+        """Kill it with -9; the jobs that it started are left alone."""
         await self._end(signal.SIGKILL)
 
     async def terminate(self) -> int:
         return await self._end(signal.SIGTERM)
 
     async def ended(self) -> int:
-        """Its exit status, when it has ended by itself."""
+        """Return its exit status once it has ended by itself."""
         assert self._process is not None
         async with asyncio.timeout(END_SECONDS):
             return await self._process.wait()
@@ -112,7 +113,7 @@ class Program:
         return await self.ended()
 
     def signal(self, sign: signal.Signals) -> None:
-        if self.runs:  # else its number may be another's by now
+        if self.runs:  # otherwise its pid may already belong to another process
             processes.send([self.pid], sign)
 
     async def freeze(self) -> None:
@@ -123,7 +124,7 @@ class Program:
         self.signal(signal.SIGCONT)
 
     def stall(self) -> None:
-        """Hold its event loop still until ``unstall``; its other threads go on."""
+        """Block its event loop until ``unstall``; its other threads continue."""
         self._stall.touch()
         self.signal(signal.SIGUSR2)
 

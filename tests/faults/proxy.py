@@ -1,8 +1,8 @@
-"""A TCP proxy whose network gets bad on a word of the test.
+"""A TCP proxy whose network fails when the test says so.
 
-``UP`` is the way from who connected to the server, ``DOWN`` the way back, ``BOTH`` both. What is
-held comes late, as with a network that comes back while TCP still sends again; what a blackhole
-swallowed is gone, so its connections are reset when it heals.
+``UP`` is the direction from the client to the server, ``DOWN`` the other, ``BOTH`` both. Held data
+arrives late, as after a short network failure. Data in a black hole is lost, so those connections
+are reset by ``heal``.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ __all__ = ["BOTH", "DOWN", "UP", "Direction", "Proxy", "proxied"]
 
 
 class Proxy:
-    """Listens on ``port`` and passes on to ``server``; each verb holds until ``heal``."""
+    """Listens on ``port`` and passes on to ``server``; each fault lasts until ``heal``."""
 
     def __init__(self, server: int, chance: random.Random | None = None) -> None:
         self.server = server
@@ -66,7 +66,7 @@ class Proxy:
         try:
             await link.run()
         except OSError:
-            pass  # the server is not there, or an end of either side
+            pass  # the server is not there, or either side ended
         finally:
             link.reset()
             self._links.discard(link)
@@ -77,10 +77,10 @@ class Proxy:
 
     @property
     def trapped(self) -> asyncio.Event:
-        """Set as soon as a connection is held by the ``trap``."""
+        """Set as soon as the ``trap`` holds a connection."""
         return self._conditions.trapped
 
-    # --- Verbs ------------------------------------------------------------------------------
+    # --- Faults -----------------------------------------------------------------------------
 
     async def delay(self, seconds: float, jitter: float = 0.0, way: Direction = BOTH) -> None:
         await self._set(way, delay=seconds, jitter=jitter)
@@ -92,11 +92,11 @@ class Proxy:
         await self._set(way, slice=size)
 
     async def hold(self, way: Direction = BOTH) -> None:
-        """Nothing passes, not even an end; all of it passes after ``release`` or ``heal``."""
+        """Nothing passes, not even an end; everything passes after ``release`` or ``heal``."""
         await self._set(way, held=True)
 
     async def trap(self, word: bytes, way: Direction = UP) -> None:
-        """Hold the one connection that says ``word`` next, with it, until ``release``."""
+        """Hold the next connection that sends ``word``, including the word, until ``release``."""
         self.trapped.clear()
         await self._set(way, trap=word)
 
@@ -106,11 +106,11 @@ class Proxy:
         await self._set(BOTH, held=False, trap=None)
 
     async def blackhole(self, way: Direction = BOTH) -> None:
-        """What is said is gone, and nobody is told, not even of an end."""
+        """Data is lost without an error on either side; ends are lost, too."""
         await self._set(way, swallowed=True)
 
     async def refuse(self) -> None:
-        """Reset all that are connected, and whoever connects from now on."""
+        """Reset all connections, now and from now on."""
         self._refusing = True
         await self.reset()
 
@@ -119,12 +119,12 @@ class Proxy:
             link.reset()
 
     async def half_close(self, way: Direction = UP) -> None:
-        """End that way of each connection; the other goes on."""
+        """End that direction of each connection; the other continues."""
         for link in tuple(self._links):
             link.end(way)
 
     async def heal(self) -> None:
-        """All is well again; connections that lost something in between are reset."""
+        """End all faults; connections that lost data are reset."""
         self._refusing = False
         for link in tuple(self._links):
             if link.lost:

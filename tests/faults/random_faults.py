@@ -1,4 +1,4 @@
-"""Faults by chance, some at the same time; whatever has ended is begun again at once."""
+"""Random faults, some at the same time; every process that ended is restarted at once."""
 
 import asyncio
 import random
@@ -23,7 +23,7 @@ BLACKHOLE_SECONDS = (0.3, 2.5)
 
 @attrs.frozen
 class Fault:
-    """One kind, and whom it may hit; ``strike`` has healed it when it returns."""
+    """One kind of fault and its possible targets; when ``strike`` returns, the fault is healed."""
 
     kind: str
     targets: Sequence[object]
@@ -31,9 +31,9 @@ class Fault:
 
 
 class RandomFaults:
-    """First the kind is drawn, then the target among those that nothing is done to just now.
+    """Draws the kind first, then a target among those without a fault.
 
-    ``calm`` is between two beginnings.
+    ``calm`` waits between two faults.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class RandomFaults:
         calm: Callable[[], Awaitable[None]],
     ) -> None:
         self.done: Counter[str] = Counter()
-        self.ended_alone: list[str] = []  # by no hand of ours
+        self.ended_alone: list[str] = []  # not because of a fault
         self._cluster = cluster
         self._chance = chance
         self._faults = faults
@@ -53,7 +53,7 @@ class RandomFaults:
         self._log = cluster.folder / "random_faults.log"  # for people, when a test fails
 
     async def run(self, over: Callable[[], bool]) -> None:
-        """At the end all is healed, and every node serves."""
+        """At the end everything is healed, and every node serves."""
         async with asyncio.TaskGroup() as group:
             while not over():
                 await self._calm()
@@ -114,7 +114,7 @@ def freezes(cluster: Cluster, chance: random.Random) -> list[Fault]:
 
 
 def cuts(cluster: Cluster, to_nodes: Sequence[Proxy], chance: random.Random) -> list[Fault]:
-    """Of the ways to PostgreSQL, to Redis, and to the nodes, those of workers among them."""
+    """Connections to PostgreSQL, to Redis, and to the nodes, including the workers'."""
 
     async def reset(target: object) -> None:
         assert isinstance(target, Proxy)

@@ -29,7 +29,7 @@ class Service:
         return (self.data / "admin-token").read_text().strip()
 
     def start(self) -> None:
-        """Returns when it listens; raises AssertionError with what it said where it does not."""
+        """Return when it listens; raise AssertionError with its output if it ends."""
         command = [sys.executable, "-m", "boxsched", "serve", "--data", str(self.data)]
         self.process = subprocess.Popen(
             [*command, "--port", "0", *self.options],
@@ -82,7 +82,7 @@ class Service:
             assert answer.status in (200, 201), await answer.text()
 
     async def until_idle(self) -> None:
-        """Returns when nothing is unfinished, told by the events."""
+        """Return when nothing is unfinished, according to the events."""
         async with self.client() as client:
             stream = aiohttp.ClientTimeout(total=120)
             cursor = (await self.get("activity"))["cursor"]

@@ -1,4 +1,4 @@
-"""The database cut off, killed, frozen, slow (F5 to F7)."""
+"""A database that is cut off, killed, frozen or slow (F5 to F7)."""
 
 import asyncio
 import itertools
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180 
 
 BUILDS = "projects/web/builds"
 numbers = itertools.count()
-AWAY_SECONDS = 10.0  # the most that an answer may take which says that the database is away
+AWAY_SECONDS = 10.0  # the longest time for an answer that says the database is away
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -38,7 +38,7 @@ async def submitted(cluster: Cluster, key: str, branch: str, gate: Path) -> str:
 
 
 async def until_served(cluster: Cluster, node: Node) -> None:
-    """It takes a submission, and what was submitted ends."""
+    """Check that it accepts a submission, and that submitted builds end."""
     key = f"{node.name}-{next(numbers)}"
     id_ = await cluster.clients.submit(key, BUILDS, {"branch": key}, urls=[node.url])
     assert id_ is not None
@@ -46,7 +46,7 @@ async def until_served(cluster: Cluster, node: Node) -> None:
 
 
 async def until_taken(cluster: Cluster, since: float) -> float:
-    """Seconds until every node has answered a submission with 201."""
+    """Return the seconds until every node has answered a submission with 201."""
     keys = [f"{node.name}-{next(numbers)}" for node in cluster.nodes]
     ids = await asyncio.gather(
         *(
@@ -69,8 +69,10 @@ async def says_that_it_is_away(cluster: Cluster, node: Node, figure: Figure) -> 
     figure("F5 503 within, s", took)
 
 
-async def test_every_node_is_cut_off(pair: Cluster, figure: Figure) -> None:
-    """F5: who asks is told so, running jobs go on, and all is served as soon as it heals."""
+async def test_while_every_node_is_cut_off_jobs_continue_and_callers_are_told(
+    pair: Cluster, figure: Figure
+) -> None:
+    """F5: callers are told, running jobs continue, and everything works as soon as it heals."""
     for n in range(REPEATS):
         gate = pair.folder / f"gate-{n}"
         long = await submitted(pair, f"long-{n}", "long", gate)
@@ -79,7 +81,7 @@ async def test_every_node_is_cut_off(pair: Cluster, figure: Figure) -> None:
             await node.database_way.blackhole()
         for node in pair.nodes:
             await says_that_it_is_away(pair, node, figure)
-        await pair.until_ticks(long, short_or_full(3, 20))  # so long the outage lasts
+        await pair.until_ticks(long, short_or_full(3, 20))  # length of the outage
         healed = time.monotonic()
         for node in pair.nodes:
             await node.database_way.heal()
@@ -94,8 +96,10 @@ async def test_every_node_is_cut_off(pair: Cluster, figure: Figure) -> None:
     await pair.is_whole()
 
 
-async def test_the_database_is_killed(pair: Cluster, figure: Figure) -> None:
-    """F6: one backend, which ends them all, and then the whole of it; nothing answered is lost."""
+async def test_nothing_answered_is_lost_when_the_database_is_killed(
+    pair: Cluster, figure: Figure
+) -> None:
+    """F6: one backend, which ends them all, and then the whole server; nothing answered is lost."""
     async with loaded(pair.clients, rate=4) as load:
         for _ in range(REPEATS):
             await load.more(8)
@@ -118,13 +122,15 @@ async def test_the_database_is_killed(pair: Cluster, figure: Figure) -> None:
     await pair.is_whole()
 
 
-async def test_the_database_is_frozen(pair: Cluster, figure: Figure) -> None:
-    """F7: nobody flaps: at most one change of the leader."""
+async def test_a_frozen_database_changes_the_leader_at_most_once(
+    pair: Cluster, figure: Figure
+) -> None:
+    """F7: leadership does not flap."""
     async with loaded(pair.clients, rate=4):
         for _ in range(REPEATS):
             epoch = await pair.epoch()
             await asyncio.to_thread(pair.postgres.freeze)
-            await asyncio.sleep(short_or_full(5, 10))  # so long it is frozen
+            await asyncio.sleep(short_or_full(5, 10))  # how long it is frozen
             thawed = time.time()
             await asyncio.to_thread(pair.postgres.thaw)
             figure("F7 thaw to 201, s", await until_taken(pair, thawed))
@@ -135,8 +141,8 @@ async def test_the_database_is_frozen(pair: Cluster, figure: Figure) -> None:
     await pair.is_whole()
 
 
-async def test_a_slow_way_to_the_database(pair: Cluster) -> None:
-    """F7: 200 ms a round trip, and nobody loses the lead by it."""
+async def test_with_a_slow_way_to_the_database_no_node_loses_the_lead(pair: Cluster) -> None:
+    """F7: 200 ms per round trip, and no node loses its leadership."""
     epoch = await pair.epoch()
     for node in pair.nodes:
         await node.database_way.delay(0.1, jitter=0.05)

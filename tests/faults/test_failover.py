@@ -23,7 +23,7 @@ numbers = itertools.count()
 
 
 class TwoServers(Cluster):
-    """Its nodes are given both servers; what is asked directly is asked of ``now``."""
+    """Its nodes know both servers; direct queries go to ``now``."""
 
     def __init__(self, folder: Path, two: PrimaryAndStandby) -> None:
         super().__init__(folder, None, two.first.url("postgres"))  # type: ignore[arg-type]
@@ -121,7 +121,7 @@ async def test_a_failover_that_lost_commits_gives_nothing_twice(cluster: TwoServ
 
 
 async def test_commits_that_take_a_second_are_no_outage(cluster: TwoServers) -> None:
-    """The synchronous standby lags: all goes on at its speed, under one epoch."""
+    """The synchronous standby lags: everything continues at its speed, under one epoch."""
     await begun(cluster, synchronous=True)
     await submitted(cluster, 4)
     await cluster.until_idle()
@@ -134,8 +134,10 @@ async def test_commits_that_take_a_second_are_no_outage(cluster: TwoServers) -> 
     await cluster.is_whole()
 
 
-async def test_a_standby_that_stalls_is_not_a_workers_silence(cluster: TwoServers) -> None:
-    """For longer than a worker may be quiet: its job is running all the while."""
+async def test_a_standby_that_stalls_does_not_count_as_a_workers_silence(
+    cluster: TwoServers,
+) -> None:
+    """For longer than a worker may be silent; its job runs all the time."""
     await begun(cluster, synchronous=True)
     await cluster.put_project(cluster.job_record.job("long", 45.0))
     (id_,) = await submitted(cluster, 1)

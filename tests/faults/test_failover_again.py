@@ -1,4 +1,4 @@
-"""Failovers under load, one after the other, and together with what else can go."""
+"""Failovers under load: repeated, and together with other faults."""
 
 import asyncio
 import contextlib
@@ -46,7 +46,7 @@ async def agrees(cluster: TwoServers, *, synchronous: bool) -> None:
 
 
 async def fails_over(cluster: TwoServers, pair: PrimaryAndStandby) -> None:
-    """To the pair's second; the first stays away."""
+    """Fail over to the pair's second; the first stays away."""
     pair.first.kill()
     await asyncio.to_thread(pair.promote)
     cluster.database = pair.second.url("postgres")
@@ -56,7 +56,7 @@ async def fails_over(cluster: TwoServers, pair: PrimaryAndStandby) -> None:
 async def test_the_old_primary_comes_back_under_load(
     cluster: TwoServers, synchronous: bool
 ) -> None:
-    """Clients repeat their submissions under the same keys all the while."""
+    """Clients repeat their submissions under the same keys meanwhile."""
     await begun(cluster, synchronous=synchronous)
     async with loaded(cluster.clients, rate=12, servers=2) as load:
         await load.more(40)
@@ -70,7 +70,9 @@ async def test_the_old_primary_comes_back_under_load(
 
 
 @both_kinds
-async def test_a_failover_and_both_nodes_at_once(cluster: TwoServers, synchronous: bool) -> None:
+async def test_a_failover_while_both_nodes_are_killed(
+    cluster: TwoServers, synchronous: bool
+) -> None:
     await begun(cluster, synchronous=synchronous)
     async with loaded(cluster.clients, rate=12, servers=2) as load:
         await load.more(40)
@@ -84,7 +86,7 @@ async def test_a_failover_and_both_nodes_at_once(cluster: TwoServers, synchronou
 
 @both_kinds
 async def test_a_failover_and_back_again(cluster: TwoServers, synchronous: bool) -> None:
-    """The first one's place is taken by a new standby, which is promoted in its turn."""
+    """A new standby takes the first one's place, and is then promoted."""
     await begun(cluster, synchronous=synchronous)
     with contextlib.ExitStack() as servers:
         async with loaded(cluster.clients, rate=8, servers=2) as load:

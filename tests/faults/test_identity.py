@@ -1,5 +1,5 @@
-"""Who must not lead: behind a pool of transactions, as another's double, under another's lock key
-(F32, F33); and clocks that are wrong, which must not matter (F23, F24)."""
+"""Nodes that must not lead: behind a transaction pool, on a copied data folder, under another
+cluster's lock key (F32, F33); and wrong clocks, which must not matter (F23, F24)."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ max_client_conn = 100
 
 @contextlib.asynccontextmanager
 async def pooled(server: int, mode: str) -> AsyncIterator[int]:
-    """The port of a PgBouncer, which refuses to run as root as PostgreSQL does."""
+    """Run a PgBouncer; yield its port. It refuses to run as root, like PostgreSQL."""
     assert PGBOUNCER is not None
     port, user = free_port(), "nobody" if os.geteuid() == 0 else None
     with tempfile.TemporaryDirectory(prefix="boxsched-pooling-") as name:
@@ -65,7 +65,7 @@ def listens(port: int) -> bool:
 
 @pytest.mark.skipif(PGBOUNCER is None, reason="no pgbouncer here")
 async def test_no_node_leads_behind_a_transaction_pool(cluster: Cluster) -> None:
-    """F32: refused at once, and why; a pool of sessions is not in the way."""
+    """F32: it is refused at once, with the reason; a session pool is fine."""
     async with pooled(cluster.postgres.port, "transaction") as port:
         node = Node(cluster.folder, "pooled", "--database", moved(cluster.database, port))
         await node.spawn()
@@ -79,8 +79,8 @@ async def test_no_node_leads_behind_a_transaction_pool(cluster: Cluster) -> None
         await cluster.leader()
 
 
-async def test_a_node_whose_data_folder_was_copied(cluster: Cluster) -> None:
-    """F33: the double ends, and says why; the first goes on as if it had never been."""
+async def test_a_node_on_a_copied_data_folder_ends_with_the_reason(cluster: Cluster) -> None:
+    """F33: the copy ends and gives the reason; the first node is unaffected."""
     first = await cluster.add_node("--boxes", "1")
     await cluster.leader()
     await cluster.put_project(cluster.job_record.job("j", 1.0))
@@ -104,7 +104,8 @@ async def test_a_node_whose_data_folder_was_copied(cluster: Cluster) -> None:
 
 
 async def test_two_clusters_under_one_lock_key(cluster: Cluster) -> None:
-    """F33: in one database, each in its own schema; with a lock key of its own it is let in."""
+    """F33: in one database, each in its own schema; with its own lock key the second is
+    accepted."""
     await cluster.add_nodes(1)
     (first,) = cluster.nodes
     epoch = await cluster.epoch()
@@ -124,8 +125,8 @@ async def test_two_clusters_under_one_lock_key(cluster: Cluster) -> None:
     await other.terminate()
 
 
-async def test_wrong_clocks(cluster: Cluster) -> None:
-    """F23: an hour behind and a day ahead, and jumping; leases are told by what goes on only."""
+async def test_wrong_clocks_change_nothing(cluster: Cluster) -> None:
+    """F23: an hour behind, a day ahead, and jumping; leases use only clocks that cannot be set."""
     await cluster.add_node(start=False)
     await cluster.add_node(start=False)
     worker_clock = cluster.folder / "worker.wall"
@@ -161,8 +162,8 @@ async def test_wrong_clocks(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("rate", [0.5, 2.0])
 async def test_a_leader_whose_clock_has_a_wrong_rate(cluster: Cluster, rate: float) -> None:
-    """F24: a slow one trusts its lock for longer than the lock stands, and the fence holds; a fast
-    one gives up early, and keeps the lead as long as the database answers."""
+    """F24: a slow clock trusts its lock for too long, and the fence refuses its writes; a fast
+    clock gives up early, and keeps the lead while the database answers."""
     wrong = await cluster.add_node(start=False)
     wrong.environment["FAULT_RATE"] = str(rate)
     await wrong.start()
@@ -176,7 +177,7 @@ async def test_a_leader_whose_clock_has_a_wrong_rate(cluster: Cluster, rate: flo
         assert await cluster.epoch() == epoch, "it leads through all of that"
         await wrong.database_way.hold(BOTH)
         assert await cluster.until_epoch(epoch) == epoch + 1
-        await wrong.database_way.heal()  # what it still had to say arrives now
+        await wrong.database_way.heal()  # its delayed data arrives now
         await load.more(20)
         assert await cluster.leader() is right
     assert wrong.runs

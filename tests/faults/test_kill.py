@@ -17,13 +17,13 @@ from tests.faults.service import Service
 KILLS = int(os.environ.get("BOXSCHED_TEST_KILLS", "8"))
 CLIENTS = 4
 BRANCHES = 6
-# One line when a job begins and one when it ends; appended whole, whatever else is appended.
+# One line when a job starts and one when it ends; each is appended as a whole.
 SCRIPT = 'echo "$BOXSCHED_JOB begin" >> {0}; sleep {1}; echo "$BOXSCHED_JOB end" >> {0}; echo done'
 
 
 @attrs.define
 class Ledger:
-    """What the clients were answered: by key, the id, or None where no answer came."""
+    """The clients' answers: by key, the id, or None if no answer came."""
 
     answers: dict[str, str | None] = attrs.field(factory=dict)
 
@@ -60,7 +60,7 @@ async def load_and_kill(
         )
         for n in range(CLIENTS)
     ]
-    await asyncio.sleep(chance.random() * 0.8)  # the moment is the test's chance, not a wait
+    await asyncio.sleep(chance.random() * 0.8)  # the moment is random, not a wait for something
     service.kill()
     await asyncio.gather(*load)
 
@@ -103,11 +103,11 @@ async def test_nothing_answered_is_lost_and_nothing_runs_twice(tmp_path: Path) -
 
 
 async def no_key_is_used_twice(service: Service, ledger: Ledger) -> None:
-    """A request without an answer was done once or not at all; repeated, it is done once."""
+    """A request without an answer was done once or not at all; when repeated, it is done once."""
     async with service.client() as client:
         for key, id_ in ledger.answers.items():
             if id_ is None:
-                # Which branch it named is not known any more: 409 says that the key is taken.
+                # The branch of the request is unknown now: 409 says that the key is used.
                 ids = set()
                 for branch in range(BRANCHES):
                     with contextlib.suppress(AssertionError):

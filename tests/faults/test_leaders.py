@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pair(shared_cluster: Cluster) -> Cluster:
-    """Two nodes, each with a worker that knows no other: so what is measured is the leaders."""
+    """Two nodes, each with a worker that knows no other node, so only the leaders matter."""
     cluster = shared_cluster
     await cluster.add_nodes(2)
     await cluster.add_worker_each(3)
@@ -32,8 +32,10 @@ async def pair(shared_cluster: Cluster) -> Cluster:
     return cluster
 
 
-async def test_a_leader_that_stops(pair: Cluster, figure: Figure) -> None:
-    """F1: another leads at once, and nobody who asks is told of it."""
+async def test_when_a_leader_stops_another_leads_without_an_error(
+    pair: Cluster, figure: Figure
+) -> None:
+    """F1: another node leads at once, and no caller gets an error."""
     async with loaded(pair.clients, rate=5, servers=2):
         for _ in range(REPEATS):
             await pair.until_workers()
@@ -47,8 +49,10 @@ async def test_a_leader_that_stops(pair: Cluster, figure: Figure) -> None:
     await pair.is_whole()
 
 
-async def test_a_leader_that_is_killed(pair: Cluster, figure: Figure) -> None:
-    """F2; and whoever follows the events misses none, and hears none twice."""
+async def test_when_a_leader_is_killed_readers_of_events_miss_nothing(
+    pair: Cluster, figure: Figure
+) -> None:
+    """F2: readers of the events receive each event exactly once."""
     async with following(pair) as follower:
         async with loaded(pair.clients, rate=5, servers=2):
             for _ in range(REPEATS):
@@ -64,10 +68,10 @@ async def test_a_leader_that_is_killed(pair: Cluster, figure: Figure) -> None:
         await follower.assert_complete()
 
 
-async def test_a_frozen_leader_and_its_commit_that_comes_after_the_takeover(
+async def test_a_commit_of_a_frozen_leader_that_arrives_after_the_takeover_is_refused(
     pair: Cluster, figure: Figure
 ) -> None:
-    """F3: the network keeps a commit while its sender is frozen, and delivers it to a database that
+    """F3: the network holds a commit while its sender is frozen, and delivers it to a database that
     another leader has written to."""
     async with loaded(pair.clients, rate=5, servers=2):
         for _ in range(REPEATS):
@@ -91,8 +95,8 @@ async def test_a_frozen_leader_and_its_commit_that_comes_after_the_takeover(
     await pair.is_whole()
 
 
-async def test_a_leader_that_is_frozen_and_wakes(pair: Cluster) -> None:
-    """F3 without our choice of the moment: it wakes with a full load of its own to commit."""
+async def test_a_frozen_leader_that_wakes_is_refused(pair: Cluster) -> None:
+    """F3 at a random moment: it wakes with a full load of its own to commit."""
     async with loaded(pair.clients, rate=5, servers=2):
         for _ in range(REPEATS):
             await pair.until_workers()
@@ -105,8 +109,10 @@ async def test_a_leader_that_is_frozen_and_wakes(pair: Cluster) -> None:
     await pair.is_whole()
 
 
-async def test_a_leader_that_is_cut_off_from_the_database(pair: Cluster, figure: Figure) -> None:
-    """F4: both ways, one of them, and half-open; it ends before its lock can move (V2)."""
+async def test_a_leader_that_is_cut_off_ends_before_its_lock_can_move(
+    pair: Cluster, figure: Figure
+) -> None:
+    """F4: both directions, one direction, and half-open; it ends before its lock can move (V2)."""
     async with loaded(pair.clients, rate=5, servers=2):
         for _ in range(REPEATS):
             for name, way in CUTS.items():
@@ -125,8 +131,10 @@ async def test_a_leader_that_is_cut_off_from_the_database(pair: Cluster, figure:
     await pair.is_whole()
 
 
-async def test_a_leader_whose_event_loop_stands_still(pair: Cluster, figure: Figure) -> None:
-    """F25: its lock session has a thread of its own, and must not keep a dead leader in office."""
+async def test_a_leader_whose_event_loop_stands_still_is_replaced(
+    pair: Cluster, figure: Figure
+) -> None:
+    """F25: its lock session has its own thread, which must not keep a dead leader in office."""
     async with loaded(pair.clients, rate=5, servers=2):
         for _ in range(REPEATS):
             await pair.until_workers()

@@ -1,4 +1,4 @@
-"""The judges of these tests judge: a planted violation is found, and a good story has none."""
+"""The checks of these tests work: each planted violation is found, and a correct run has none."""
 
 import asyncio
 import os
@@ -35,14 +35,14 @@ def workload(key: str, state: str = "finished") -> dict[str, Any]:
 ASKED = Asked("k", "projects/web/builds", {})
 
 
-async def test_a_story_in_which_all_is_well(tmp_path: Path) -> None:
+async def test_a_correct_journal_has_no_violation(tmp_path: Path) -> None:
     answers = [Answered("k", "a", 503, None), Answered("k", "a", 201, "w1")]
     summary = (await journal(tmp_path, ASKED, *answers)).read()
     assert summary.violations({"w1": workload("k")}) == []
     assert summary.unknown == []
 
 
-async def test_confirmed_data_that_is_lost(tmp_path: Path) -> None:
+async def test_confirmed_data_that_is_lost_is_found(tmp_path: Path) -> None:
     summary = (await journal(tmp_path, ASKED, Answered("k", "a", 201, "w1"))).read()
     assert "lost" in summary.violations({})[0]
 
@@ -72,7 +72,7 @@ async def test_the_wait_restarts_while_there_is_progress(tmp_path: Path) -> None
     counts = iter([5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0])
 
     async def fewer() -> int:
-        await asyncio.sleep(0.1)  # in sum more than the patience
+        await asyncio.sleep(0.1)  # in sum more than the time limit
         return next(counts)
 
     async def as_many() -> int:
@@ -83,7 +83,7 @@ async def test_the_wait_restarts_while_there_is_progress(tmp_path: Path) -> None
         await until_none(as_many, "what stays", patience=0.1)
 
 
-async def test_how_a_process_stands(tmp_path: Path) -> None:
+async def test_the_state_of_a_process(tmp_path: Path) -> None:
     program = Program(tmp_path, "odd", "no-such-command")
     assert program.standing == "was never begun"
     await program.spawn()
@@ -97,7 +97,7 @@ async def test_how_a_process_stands(tmp_path: Path) -> None:
     assert worker.standing == "ended by SIGKILL"
 
 
-async def test_a_key_with_two_workloads(tmp_path: Path) -> None:
+async def test_a_key_with_two_workloads_is_found(tmp_path: Path) -> None:
     summary = (await journal(tmp_path, ASKED)).read()
     assert summary.unknown == ["k"]
     assert summary.violations({}) == []
@@ -105,13 +105,13 @@ async def test_a_key_with_two_workloads(tmp_path: Path) -> None:
     assert len(summary.violations({"w1": workload("k"), "w2": workload("k")})) == 1
 
 
-async def test_a_key_that_was_answered_two_ids(tmp_path: Path) -> None:
+async def test_a_key_that_was_answered_two_ids_is_found(tmp_path: Path) -> None:
     answers = [Answered("k", "a", 201, "w1"), Answered("k", "b", 201, "w2")]
     summary = (await journal(tmp_path, ASKED, *answers)).read()
     assert summary.violations({"w1": workload("k")})
 
 
-async def test_a_job_without_an_end(tmp_path: Path) -> None:
+async def test_a_job_without_an_end_is_found(tmp_path: Path) -> None:
     summary = (await journal(tmp_path, ASKED, Answered("k", "a", 201, "w1"))).read()
     assert "never ended" in summary.violations({"w1": workload("k", "running")})[0]
 
@@ -125,7 +125,7 @@ def job_record(folder: Path, *lines: str) -> list[str]:
 LANE = "build:web:b1"
 
 
-def test_a_good_book(tmp_path: Path) -> None:
+def test_a_correct_job_record_has_no_violation(tmp_path: Path) -> None:
     assert (
         job_record(
             tmp_path,
@@ -141,12 +141,12 @@ def test_a_good_book(tmp_path: Path) -> None:
     )
 
 
-def test_an_attempt_that_began_twice(tmp_path: Path) -> None:
+def test_an_attempt_that_started_twice_is_found(tmp_path: Path) -> None:
     lines = [f"w1-1 1 5 1{n} 1.0{n} w1 {LANE} start" for n in range(2)]
     assert "began 2 times" in job_record(tmp_path, *lines)[0]
 
 
-def test_attempts_that_overlap_and_tokens_that_do_not_grow(tmp_path: Path) -> None:
+def test_attempts_that_overlap_and_tokens_that_do_not_grow_are_found(tmp_path: Path) -> None:
     found = job_record(
         tmp_path,
         f"w1-1 1 5 10 1.00 w1 {LANE} start",
@@ -157,7 +157,7 @@ def test_attempts_that_overlap_and_tokens_that_do_not_grow(tmp_path: Path) -> No
     assert "do not grow" in found[1]
 
 
-def test_a_lane_with_two_at_once(tmp_path: Path) -> None:
+def test_two_workloads_in_a_lane_at_once_are_found(tmp_path: Path) -> None:
     found = job_record(
         tmp_path,
         f"w1-1 1 5 10 1.00 w1 {LANE} start",
@@ -178,7 +178,7 @@ def deployed(target: DeployTarget, token: int, job: str) -> int:
     return subprocess.run(["bash", "-ec", target.command], env=environment, check=False).returncode
 
 
-async def test_the_sink_refuses_lower_tokens() -> None:
+async def test_the_deploy_target_refuses_lower_tokens() -> None:
     async with deploy_target() as target:
         for token, status in ((5, 0), (7, 0), (6, 1), (7, 0)):
             assert await asyncio.to_thread(deployed, target, token, "w1-1") == status
@@ -192,7 +192,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_one_node_that_is_killed_under_load(folder: Path) -> None:
-    """The same judges, where there is no cluster at all."""
+    """The same checks without a cluster."""
     node = Node(folder, "node", "--boxes", "2")
     job_record = JobRecord(folder / "book")
     await node.start()

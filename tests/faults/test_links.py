@@ -1,4 +1,4 @@
-"""Links that are down: F4 and F14 by the kernel's own network, with no proxy in between."""
+"""Links that are down: F4 and F14 with the kernel's own network, without a proxy."""
 
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -25,14 +25,14 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture
 async def cluster(network: Network, tmp_path: Path) -> AsyncIterator[Cluster]:
-    """Its PostgreSQL is in the hub, as are the test's clients."""
+    """A network whose hub has the PostgreSQL and the test's clients."""
     with durable(everywhere=True) as postgres, postgres.database() as url:
         async with closing_cluster(Cluster(tmp_path, postgres, url)) as cluster:
             yield cluster
 
 
 async def add_node(cluster: Cluster, spoke: Spoke, *, in_hub: bool = False) -> None:
-    """At the one end of the link or at the other."""
+    """Start a worker at one end of the link or the other."""
     host = spoke.hub_address if in_hub else spoke.address
     there = cluster.database.replace("127.0.0.1", spoke.hub_address)
     name = f"node-{len(cluster.nodes) + 1}"
@@ -54,10 +54,11 @@ async def add_worker(cluster: Cluster, *urls: str, at: Spoke | None = None) -> N
     await cluster.until_worker(worker, "connected")
 
 
-async def test_a_leader_whose_link_is_down(
+async def test_when_a_leaders_link_is_down_another_leads(
     cluster: Cluster, network: Network, figure: Figure
 ) -> None:
-    """F4: from the database, its worker and all clients; the other leads, and all is whole."""
+    """F4: cut off from the database, its worker and all clients; the other node leads, and nothing
+    is lost."""
     spokes = [network.spoke(), network.spoke()]
     for spoke in spokes:
         await add_node(cluster, spoke)
@@ -72,15 +73,17 @@ async def test_a_leader_whose_link_is_down(
             spoke.down()
             await cluster.until_epoch(epoch)
             figure("F4 link down to another leads, s", await cluster.led_since(began))
-            # Where the only worker was at the cut node, it notices that after 15 s of silence.
+            # If the only worker was at the cut node, it notices that after 15 s of silence.
             figure("F4 link down to next admission, s", await cluster.next_admission(began))
             spoke.up()
             await cluster.until_joined(leader)
     await cluster.is_whole()
 
 
-async def test_a_worker_whose_link_is_down(cluster: Cluster, network: Network) -> None:
-    """F14, shorter than its lease: its job is unharmed, its log whole."""
+async def test_a_jobs_log_is_complete_after_its_workers_link_was_down(
+    cluster: Cluster, network: Network
+) -> None:
+    """F14, shorter than its lease: its job is unaffected."""
     spoke = network.spoke()
     for _ in range(2):
         await add_node(cluster, spoke, in_hub=True)
@@ -92,7 +95,7 @@ async def test_a_worker_whose_link_is_down(cluster: Cluster, network: Network) -
         assert build is not None
         await cluster.until_begun(build)
         spoke.down()
-        await cluster.until_ticks(build, short_or_full(2, 5))  # so long the link is down
+        await cluster.until_ticks(build, short_or_full(2, 5))  # how long the link is down
         spoke.up()
         gate.touch()
         job = await cluster.until_job(build, "finished")

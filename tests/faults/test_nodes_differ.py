@@ -1,4 +1,4 @@
-"""A node that goes together with a worker, and nodes that were started with different options."""
+"""A node that goes away together with a worker, and nodes with different options."""
 
 import asyncio
 import time
@@ -64,7 +64,7 @@ async def test_no_deploy_waits_for_a_worker_that_went_with_its_node(
 async def test_a_leader_with_a_shorter_lost_after_waits_for_the_workers_own(
     cluster: Cluster, figure: Figure
 ) -> None:
-    """What jobs saw of each other is in the book: two at once would stand there."""
+    """The job record would show two attempts at once."""
     await cluster.add_node("--lost-after", "5")
     node = await cluster.add_node("--lost-after", "30")
     assert await other_than_leader(cluster) is node

@@ -1,4 +1,5 @@
-"""kill -9 of the service between a result and its notification: at least one notification."""
+"""kill -9 of the service between a result and its notification: at least one notification is
+sent."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The proxy of these tests does what its verbs say; before an echo, and before a PostgreSQL."""
+"""The proxy of these tests does what its methods say, before an echo server and a PostgreSQL."""
 
 import asyncio
 import contextlib
@@ -13,12 +13,12 @@ from tests.faults.postgres import Postgres
 from tests.faults.proxy import BOTH, DOWN, UP, Direction, Proxy, proxied
 from tests.faults.waiting import until_true
 
-SOON = 5.0  # the most that a thing may take which takes no time
-NEVER = 0.1  # what has not come by then does not come
+SOON = 5.0  # the longest time for an operation that should take no time
+NEVER = 0.1  # data that has not arrived by then will not arrive
 
 
 class Echo:
-    """Says everything back; an end too."""
+    """Sends everything back, including an end."""
 
     def __init__(self) -> None:
         self.heard = b""
@@ -89,7 +89,7 @@ async def caller(proxy: Proxy) -> AsyncIterator[Caller]:
     caller.writer.close()
 
 
-async def test_passes_on_bytes_and_ends(proxy: Proxy, caller: Caller, echo: Echo) -> None:
+async def test_bytes_and_ends_are_passed_on(proxy: Proxy, caller: Caller, echo: Echo) -> None:
     much = bytes(range(256)) * 4096
     caller.say(much)
     await caller.hears(much)
@@ -109,7 +109,7 @@ async def test_delay_and_jitter_keep_the_order(proxy: Proxy, caller: Caller) -> 
     assert loop.time() - began >= 0.1  # there and back
 
 
-async def test_limit(proxy: Proxy, caller: Caller) -> None:
+async def test_the_rate_is_limited(proxy: Proxy, caller: Caller) -> None:
     loop = asyncio.get_running_loop()
     await proxy.limit(100_000, UP)
     began = loop.time()
@@ -118,7 +118,7 @@ async def test_limit(proxy: Proxy, caller: Caller) -> None:
     assert loop.time() - began >= 0.15
 
 
-async def test_slices(proxy: Proxy, caller: Caller, echo: Echo) -> None:
+async def test_data_is_sliced(proxy: Proxy, caller: Caller, echo: Echo) -> None:
     await proxy.slice(1, UP)
     caller.say(b"sliced")
     await caller.hears(b"sliced")
@@ -186,7 +186,7 @@ async def test_a_blackhole_swallows_and_its_connections_are_reset_when_it_heals(
     after.writer.close()
 
 
-async def test_in_a_cut_connections_do_not_come_about(proxy: Proxy, echo: Echo) -> None:
+async def test_in_a_cut_no_connections_are_made(proxy: Proxy, echo: Echo) -> None:
     await proxy.blackhole()
     gave_up, waits = await call(proxy), await call(proxy)
     gave_up.say(b"gave up")
@@ -201,7 +201,7 @@ async def test_in_a_cut_connections_do_not_come_about(proxy: Proxy, echo: Echo) 
     waits.writer.close()
 
 
-async def test_reset_and_refuse(proxy: Proxy, caller: Caller) -> None:
+async def test_connections_are_reset_and_refused(proxy: Proxy, caller: Caller) -> None:
     await proxy.refuse()
     await caller.is_reset()
     refused = await call(proxy)
@@ -214,14 +214,14 @@ async def test_reset_and_refuse(proxy: Proxy, caller: Caller) -> None:
     await again.is_reset()
 
 
-async def test_half_closed(proxy: Proxy, caller: Caller, echo: Echo) -> None:
+async def test_one_direction_is_closed(proxy: Proxy, caller: Caller, echo: Echo) -> None:
     await proxy.half_close(DOWN)
     await caller.hears_the_end()
     caller.say(b"still heard")
     await until_true(lambda: b"still heard" in echo.heard, "the other way goes on")
 
 
-async def test_before_a_postgres(postgres: Postgres, tmp_path: Path) -> None:
+async def test_a_proxy_before_a_postgres(postgres: Postgres, tmp_path: Path) -> None:
     with postgres.database() as url:
         async with proxied(postgres.port) as proxy:
             store = open_store(url.replace(f":{postgres.port}/", f":{proxy.port}/"), tmp_path)

@@ -1,4 +1,5 @@
-"""kill -9 of a service that deletes old workloads: every invariant holds, and at last all went."""
+"""kill -9 of a service that deletes old workloads: every invariant holds, and finally all are
+deleted."""
 
 import asyncio
 import random
@@ -18,7 +19,7 @@ WORKLOADS = 6_000
 KILLS = 4 * REPEATS
 
 
-async def test_a_service_is_killed_while_it_deletes_what_is_old(tmp_path: Path) -> None:
+async def test_a_service_that_is_killed_while_it_deletes_old_data(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     url = f"sqlite:///{data / 'boxsched.sqlite'}"

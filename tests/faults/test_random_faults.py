@@ -1,5 +1,5 @@
-"""Any process killed at any moment (F18), any fault at any moment under a crowd of clients, and the
-same asked twice at once (F26)."""
+"""Any process is killed at any moment (F18), any fault happens while many clients submit, and the
+same request is sent twice at once (F26)."""
 
 import asyncio
 import os
@@ -44,7 +44,7 @@ async def pair(shared_cluster_with_redis: Cluster) -> Cluster:
 async def test_random_kills_lose_nothing(
     pair: Cluster, redis_server: Server, seed: int, figure: Figure
 ) -> None:
-    """F18: nothing answered is lost, nothing runs twice, and after it all is done."""
+    """F18: nothing answered is lost, nothing runs twice, and in the end everything is done."""
     servers = {f"s{n}": {"jobs": [pair.job_record.job("d", 0.1)]} for n in range(2)}
     rules = [["b0", "queued"], ["b1", "all"]]
     jobs = [pair.job_record.job("short", 0.1), pair.job_record.job("long", 0.5)]
@@ -83,8 +83,7 @@ def show(
 async def test_no_submission_of_48_clients_is_lost_under_random_faults(
     idle_boxes: Cluster, redis_server: Server, figure: Figure
 ) -> None:
-    """None of so many accepted submissions is lost through so many faults; each key is one build,
-    and all of them end."""
+    """None of the accepted submissions is lost; each key is one build, and all of them end."""
     cluster, chance = idle_boxes, random.Random(FAULTS_SEED)
     to_nodes = [await cluster.proxied(node.port) for node in cluster.nodes]
     faults = kills(cluster, redis_server) + freezes(cluster, chance)
@@ -113,8 +112,9 @@ async def test_no_submission_of_48_clients_is_lost_under_random_faults(
     figure("seconds to check the result", time.monotonic() - idle)
 
 
-async def test_the_same_asked_of_two_nodes_at_once(pair: Cluster) -> None:
-    """F26: one key, one workload, whoever is asked, however often; another body is refused."""
+async def test_the_same_request_sent_to_two_nodes_at_once(pair: Cluster) -> None:
+    """F26: one key, one workload, whichever node is asked, however often; another body is
+    refused."""
     await pair.put_project(pair.job_record.job("j", 0.05))
     clients, path = pair.clients, "projects/web/builds"
     for n in range(10):

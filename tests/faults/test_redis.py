@@ -1,4 +1,4 @@
-"""Redis killed, emptied, turned back, frozen (F8 to F10): it holds nothing that may be lost."""
+"""Redis is killed, emptied, set back or frozen (F8 to F10): it holds nothing that may be lost."""
 
 import asyncio
 import shutil
@@ -20,14 +20,14 @@ from tests.faults.waiting import until
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180 + 120 * REPEATS)]
 
 APPENDED = "appendonlydir"
-LOAD_RATE = short_or_full(10, 30)  # submissions a second; in the end the fault model's
+LOAD_RATE = short_or_full(10, 30)  # submissions per second; at full length the fault model's
 LOAD_BRANCHES = 20
 WARM_UP_SUBMISSIONS = 40
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pair(shared_cluster_with_redis: Cluster) -> Cluster:
-    """Two nodes, each with a worker: whoever leads, a hint has to reach the other."""
+    """Two nodes, each with a worker: whichever leads, a hint has to reach the other."""
     cluster = shared_cluster_with_redis
     await cluster.add_nodes(2)
     await cluster.add_worker_each(2)
@@ -45,7 +45,7 @@ async def until_bus(cluster: Cluster, node: Node, *, up: bool) -> None:
 
 
 async def next_begins(cluster: Cluster) -> float:
-    """Seconds until another job has begun, by the job's own word."""
+    """Return the seconds until another job has started, as the job recorded it."""
     began, before = time.monotonic(), cluster.job_record.begun()
 
     async def look() -> bool:
@@ -61,8 +61,10 @@ def lose_groups(url: str) -> None:
             client.xgroup_destroy(stream, "nodes")
 
 
-async def test_redis_loses_what_it_had(pair: Cluster, redis_server: Server, figure: Figure) -> None:
-    """F8: killed, emptied, without its groups, and F10: turned back to an older state of it."""
+async def test_nothing_is_lost_with_the_data_of_redis(
+    pair: Cluster, redis_server: Server, figure: Figure
+) -> None:
+    """F8: killed, emptied, without its groups; and F10: set back to an older state."""
     folder = redis_server.socket.parent
     async with loaded(pair.clients, rate=4):
         for _ in range(REPEATS):
@@ -104,10 +106,10 @@ OUTAGES = {"F9 frozen": (freeze, thaw), "F8 killed": (kill, begin_empty)}
 
 
 @pytest.mark.parametrize("name", OUTAGES)
-async def test_redis_is_away_for_long(
+async def test_submissions_and_jobs_continue_while_redis_is_away(
     idle_boxes: Cluster, redis_server: Server, name: str, figure: Figure
 ) -> None:
-    """Submissions and jobs go on without it, and with it when it is back."""
+    """They continue without it, and with it when it is back."""
     cluster, (take, give_back) = idle_boxes, OUTAGES[name]
     clients = cluster.add_clients(keep_alive=True)
     for node in cluster.nodes:

@@ -1,4 +1,4 @@
-"""Schedules, while the node that submits their builds is killed or frozen: one build each."""
+"""The node that submits the builds of schedules is killed or frozen: one build each time."""
 
 import pytest
 import pytest_asyncio

@@ -1,4 +1,5 @@
-"""Where a secret is while a cluster uses it: in its job, and nowhere else (docs/faults.md, S22)."""
+"""Where a secret is stored while a cluster uses it: in its job, and nowhere else (docs/faults.md,
+S22)."""
 
 import asyncio
 import base64
@@ -46,7 +47,7 @@ def command_lines_with_it() -> Iterator[str]:
 
 
 async def rows_with_it(cluster: Cluster) -> list[str]:
-    """The tables of the database that hold it, in any column."""
+    """Return the tables that contain it, in any column."""
     names = await cluster.sql(
         "SELECT table_name FROM information_schema.tables "
         "WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'"
@@ -62,7 +63,7 @@ async def rows_with_it(cluster: Cluster) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def redis_heard(url: str) -> AsyncIterator[bytearray]:
-    """All commands that Redis gets meanwhile, as its MONITOR tells them."""
+    """Return all commands that Redis receives meanwhile, from its MONITOR."""
     heard = bytearray()
     place = urllib.parse.urlsplit(url)
     reader, writer = await asyncio.open_connection(place.hostname, place.port)
@@ -109,7 +110,7 @@ async def test_a_secret_is_in_its_job_and_nowhere_else(
             await cluster.put_project(job, webhook_secret=WEBHOOK, hooks=hooks)
 
             async def asked(method: str, path: str, body: object = None) -> Reply:
-                """Of the node that does not lead, as most callers reach."""
+                """The node that does not lead, which most callers reach."""
                 reply = await cluster.clients.once(cluster.nodes[1].url, method, path, body)
                 assert method == "PUT" or not found_in(str(reply.json).encode()), (path, reply)
                 return reply

@@ -1,4 +1,5 @@
-"""Deliveries of code hosts, sent again, to two nodes at once, around kill -9: built once (F26)."""
+"""Deliveries of code hosts that are repeated, at two nodes, with kill -9: each is built once
+(F26)."""
 
 import asyncio
 import contextlib
@@ -34,7 +35,7 @@ def pushes(count: int = PUSHES) -> list[bytes]:
 
 
 async def deliver(client: aiohttp.ClientSession, url: str, body: bytes) -> tuple[int, Any]:
-    """Status and answer; another delivery id each time, as a replayed body may have."""
+    """Return status and answer; each try has another delivery id, as a replayed body may have."""
     headers = {
         "X-GitHub-Event": "push",
         "X-GitHub-Delivery": os.urandom(8).hex(),
@@ -46,7 +47,7 @@ async def deliver(client: aiohttp.ClientSession, url: str, body: bytes) -> tuple
 
 
 async def tried(client: aiohttp.ClientSession, url: str, body: bytes) -> tuple[int, Any] | None:
-    """None where there is no answer."""
+    """Return None if there is no answer."""
     with contextlib.suppress(*NO_ANSWER):
         return await deliver(client, url, body)
     return None
@@ -67,7 +68,7 @@ async def pair(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Cluster]:
 
 
 async def built(cluster: Cluster) -> int:
-    """How many bodies were carried out."""
+    """Return how many bodies were carried out."""
     ((count,),) = await cluster.sql(
         "SELECT count(DISTINCT body_sha256) FROM delivery WHERE result = 'created'"
     )
@@ -88,8 +89,8 @@ async def test_the_same_delivery_at_two_nodes_at_once_is_built_once(pair: Cluste
     assert count == PUSHES
 
 
-async def test_a_build_of_a_leader_that_is_killed_is_made_once(pair: Cluster) -> None:
-    """Some are answered, some are stored without an answer, and some are neither."""
+async def test_a_build_of_a_killed_leader_is_made_once(pair: Cluster) -> None:
+    """Some deliveries are answered, some are stored without an answer, and some are neither."""
     leader = await pair.leader()
     (other,) = [node for node in pair.nodes if node is not leader]
     bodies = pushes(3 * PUSHES)
@@ -142,7 +143,7 @@ async def test_while_the_database_is_away_a_host_is_told_to_send_it_again(pair: 
             assert "127.0.0.1" not in str(answer)  # where the database is
         await node.database_way.heal()
         answer = await until_taken(client, node, body)
-        # What the node could not answer may have been stored by then, and is then a repetition.
+        # A delivery without an answer may have been stored, and is then a repetition.
         assert answer["result"] in ("created", "duplicate")
         assert (await deliver(client, node.url, known))[1]["result"] == "duplicate"
     assert await built(pair) == 2
@@ -172,7 +173,7 @@ async def test_a_service_that_is_killed_builds_each_delivery_once(tmp_path: Path
         for _ in range(KILLS):
             killed = asyncio.Event()
             clients = [asyncio.create_task(send(client, killed)) for _ in range(4)]
-            await asyncio.sleep(chance.random() * 0.4)  # the moment is chance, not a wait
+            await asyncio.sleep(chance.random() * 0.4)  # the moment is random, not a wait
             service.kill()
             killed.set()
             await asyncio.gather(*clients)

@@ -1,4 +1,4 @@
-"""Workers cut off, forgotten, and coming back all at once (F14, F16, F31)."""
+"""Workers that are cut off, forgotten, or return all at once (F14, F16, F31)."""
 
 import asyncio
 import random
@@ -37,8 +37,10 @@ async def asked(cluster: Cluster, key: str, path: str, **body: object) -> str:
     return id_
 
 
-async def test_a_worker_that_is_cut_off_for_a_moment(cluster: Cluster) -> None:
-    """F14, shorter than its lease: its job is unharmed, its log whole."""
+async def test_a_jobs_log_is_complete_after_its_worker_was_cut_off_for_a_moment(
+    cluster: Cluster,
+) -> None:
+    """F14, shorter than its lease: its job is unaffected."""
     await cluster.add_nodes(2, "--lost-after", "30")
     worker = await cluster.add_worker(1)
     job_record = cluster.job_record
@@ -57,11 +59,11 @@ async def test_a_worker_that_is_cut_off_for_a_moment(cluster: Cluster) -> None:
     await cluster.is_whole()
 
 
-async def test_a_worker_that_is_cut_off_for_too_long(
+async def test_a_build_of_a_worker_that_is_cut_off_for_too_long_moves_and_a_deploy_stays(
     cluster: Cluster, target: DeployTarget, figure: Figure
 ) -> None:
-    """F14, longer than its lease: its build's job is ended there before it begins elsewhere; its
-    deploy goes on, unknown, and what it did counts when the worker is back."""
+    """F14, longer than its lease: its build's job ends there before it starts elsewhere; its deploy
+    runs on as unknown, and its result counts when the worker returns."""
     job_record, gate = cluster.job_record, cluster.folder / "gate"
     await cluster.add_nodes(2, "--lost-after", str(LOST_AFTER_SECONDS))
     await cluster.put_project(
@@ -94,8 +96,10 @@ async def test_a_worker_that_is_cut_off_for_too_long(
     await cluster.is_whole()
 
 
-async def test_a_job_that_was_stopped_while_its_worker_was_away(cluster: Cluster) -> None:
-    """F16: the worker does not go on with what nobody wants any more."""
+async def test_a_job_that_was_stopped_while_its_worker_was_away_does_not_continue(
+    cluster: Cluster,
+) -> None:
+    """F16: the worker does not continue a job that nobody wants any more."""
     await cluster.add_nodes(1)
     worker = await cluster.add_worker(1, "--stop-grace", "1")
     await cluster.put_project(cluster.job_record.job("j", 120.0))
@@ -116,8 +120,10 @@ async def test_a_job_that_was_stopped_while_its_worker_was_away(cluster: Cluster
     await cluster.is_whole()
 
 
-async def test_a_herd_of_workers_that_come_back_at_once(cluster: Cluster, figure: Figure) -> None:
-    """F31: the node they are all connected to dies; no job of theirs is given again."""
+async def test_many_workers_reconnect_at_once_without_losing_a_job(
+    cluster: Cluster, figure: Figure
+) -> None:
+    """F31: the node of all their connections dies; none of their jobs is given again."""
     await cluster.add_nodes(2)
     await cluster.put_project({"name": "j", "commands": ["true"]})
     token = await cluster.worker_token()

@@ -1,4 +1,4 @@
-"""Waiting for what must come, by asking again and again; never for a time to pass."""
+"""Waiting for an event by polling; never for a time to pass."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,13 +7,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_SECONDS = 0.02
-GENEROUS_SECONDS = 60.0  # no test depends on speed: this only ends what would hang
+GENEROUS_SECONDS = 60.0  # no test depends on speed: this only ends a test that hangs
 
 
 async def until(
     look: Callable[[], Awaitable[T | None]], what: str, *, within: float = GENEROUS_SECONDS
 ) -> T:
-    """The first true thing that ``look`` returns."""
+    """Return the first true value that ``look`` returns."""
     found: T | None = None
     try:
         async with asyncio.timeout(within):
@@ -36,7 +36,8 @@ async def until_true(
 async def until_none(
     count: Callable[[], Awaitable[int]], what: str, *, patience: float = GENEROUS_SECONDS
 ) -> None:
-    """Returns when there is none left; whenever there are fewer than ever, patience begins anew."""
+    """Return when none is left; the time limit starts again whenever the number reaches a new
+    minimum."""
     loop = asyncio.get_running_loop()
     least, until_ = await count(), loop.time() + patience
     while least:

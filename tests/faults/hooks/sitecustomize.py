@@ -1,9 +1,9 @@
-"""Faults from within a process of ours: on its PYTHONPATH this is imported before all else.
+"""Faults inside a process: if this folder is on its PYTHONPATH, Python imports this file first.
 
-SIGUSR2: the main thread, and with it the event loop, stands still for as long as the file
-``FAULT_STALL`` exists, while other threads go on. ``FAULT_WALL``: a file with seconds by which the
-wall clock is wrong; it is read again at every reading of the clock, so what is written there is a
-jump. ``FAULT_RATE``: how many seconds all clocks of the process count in one, from its start on.
+SIGUSR2: the main thread, and with it the event loop, stands still while the file ``FAULT_STALL``
+exists; other threads continue. ``FAULT_WALL``: a file with the seconds by which the wall clock is
+wrong; it is read at every reading of the clock, so a change is a jump. ``FAULT_RATE``: how many
+seconds all clocks of the process count per second, from its start.
 """
 
 import os
@@ -30,7 +30,7 @@ def _wrong_clock(path: str) -> None:
 
 
 def _wrong_rate(rate: float) -> None:
-    """Of whatever reads a clock in Python; libraries in C wait for as long as they are told."""
+    """Applies to clocks read in Python; C libraries wait for the real time."""
 
     def wrong(read: Callable[..., Any]) -> Callable[..., Any]:
         began: dict[tuple[Any, ...], Any] = {}
