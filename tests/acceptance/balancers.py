@@ -1,4 +1,4 @@
-"""The balancers of examples/cluster, begun with the examples' own configuration."""
+"""The load balancers of examples/cluster, started with the examples' own configuration."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from tests.faults.waiting import until_true
 
 CLUSTER = EXAMPLES / "cluster"
 
-# nginx's example is what stands in its folder conf.d; around it is what a distribution brings.
+# nginx's example is the content of its folder conf.d; the rest is what a distribution ships.
 _AROUND = """
 {user}
 daemon off;
@@ -36,7 +36,7 @@ http {{
 
 
 def placed(text: str, port: int, nodes: Sequence[int]) -> str:
-    """The only change to an example: its three ports are others here."""
+    """Replace the example's three ports, its only change."""
     for example, here in zip((8080, 8081, 8082), (port, *nodes), strict=True):
         assert text.count(f"{example}") == 1, f"the example names port {example} once"
         text = text.replace(f"{example}", f"{here}")
@@ -81,14 +81,15 @@ class Balancer:
         return self._haproxy(placed((CLUSTER / "haproxy.cfg").read_text(), self.port, nodes))
 
     def _nginx(self, text: str) -> list[str]:
-        user = "user root root;" if os.geteuid() == 0 else ""  # who may look into pytest's folders
+        # which user may read pytest's folders
+        user = "user root root;" if os.geteuid() == 0 else ""
         (self._folder / "boxsched.conf").write_text(text)
         around = self._folder / "nginx.conf"
         around.write_text(_AROUND.format(folder=self._folder, user=user))
         return [program("nginx"), "-e", "stderr", "-p", str(self._folder), "-c", str(around)]
 
     def _haproxy(self, text: str) -> list[str]:
-        if os.geteuid() != 0:  # who may not become another user
+        if os.geteuid() != 0:  # which user may not become another
             kept = (line for line in text.splitlines(keepends=True) if line.split() not in _BECOMES)
             text = "".join(kept)
         (self._folder / "haproxy.cfg").write_text(text)
@@ -99,7 +100,7 @@ _BECOMES = (["user", "haproxy"], ["group", "haproxy"])
 
 
 def program(name: str) -> str:
-    """Debian has them where only an administrator's PATH leads."""
+    """Return its path; Debian installs them outside of a normal user's PATH."""
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
     found = shutil.which(name, path=path)
     if found is None:

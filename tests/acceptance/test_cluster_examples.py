@@ -1,4 +1,5 @@
-"""examples/cluster: two nodes behind nginx, and behind HAProxy; a worker that comes through it."""
+"""examples/cluster: two nodes behind nginx and behind HAProxy, and a worker that connects through
+it."""
 
 import asyncio
 import contextlib
@@ -19,9 +20,9 @@ from tests.faults import processes
 from tests.faults.members import Node, Worker
 from tests.faults.waiting import until, until_true
 
-PATIENCE_SECONDS = 120.0  # of a client; no request may need it but on a machine that is overrun
+PATIENCE_SECONDS = 120.0  # of a client; only an overloaded machine needs it
 CLIENTS = 3
-SUBMISSIONS = 5  # by each client, at least, while one node ends and begins again
+SUBMISSIONS = 5  # by each client, at least, while one node ends and starts again
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -42,7 +43,7 @@ def redis(tmp_path: Path) -> Iterator[Server]:
 
 @attrs.define
 class ExampleCluster:
-    """Two nodes, what is in front of them, and a client that knows only that."""
+    """Two nodes, their load balancer, and a client that knows only the balancer."""
 
     folder: Path
     database: str
@@ -52,7 +53,7 @@ class ExampleCluster:
     worker: Worker | None = None
 
     async def work(self, boxes: int) -> None:
-        """A worker that comes through the balancer."""
+        """Start a worker that connects through the balancer."""
         made = await self.client.create_token("worker", name="example")
         self.worker = Worker(
             self.folder, "worker", "--url", self.balancer.url, "--token", made.token,
@@ -65,7 +66,7 @@ class ExampleCluster:
         return Client(self.balancer.url, self.nodes[0].token, patience=PATIENCE_SECONDS)
 
     async def until_joined(self, node: Node) -> None:
-        """As `boxsched nodes` shows it."""
+        """Wait until the node is listed as `boxsched nodes` shows it."""
 
         async def look() -> bool:
             found = {one.url: one.alive for one in await self.client.nodes()}
@@ -105,7 +106,7 @@ def job(*commands: str) -> dict[str, object]:
 
 @contextlib.asynccontextmanager
 async def events(cluster: ExampleCluster) -> AsyncIterator[list[Event]]:
-    """All from now on, as they come; over the stream's ends, without a gap."""
+    """Collect all events from now on, without a gap when the stream ends."""
     stream = cluster.client.events()
     await stream.open()
     seen: list[Event] = []
@@ -126,10 +127,10 @@ def types(seen: list[Event], workload: str) -> set[str]:
     return {event.type for event in seen if event.data.get("workload") == workload}
 
 
-# --- All that goes through it -------------------------------------------------------------------
+# --- Everything through the balancer ------------------------------------------------------------
 
 
-async def test_all_there_is_goes_through_the_balancer(cluster: ExampleCluster) -> None:
+async def test_everything_works_through_the_balancer(cluster: ExampleCluster) -> None:
     await cluster.work(boxes=1)
     assert await cluster.client.put_project("hello", {"jobs": [job("echo begun", "sleep 1")]})
     async with events(cluster) as seen:
@@ -159,7 +160,7 @@ async def test_the_page_with_a_session_of_the_other_node(cluster: ExampleCluster
             signed = await browser.post(f"{node.url}/sign-in", data=form, allow_redirects=False)
             assert signed.status == 303, await signed.text()
             session = {name: cookie.value for name, cookie in signed.cookies.items()}
-            for _ in range(4):  # whichever node it comes to
+            for _ in range(4):  # whichever node it reaches
                 page = await browser.get(f"{cluster.balancer.url}/", cookies=session)
                 assert page.status == 200
                 assert "Sign out" in await page.text()
@@ -167,8 +168,9 @@ async def test_the_page_with_a_session_of_the_other_node(cluster: ExampleCluster
                 assert (await browser.get(there, cookies=session)).status == 200
 
 
-async def test_a_refusal_of_a_node_is_passed_on(cluster: ExampleCluster) -> None:
-    """Bodies above its limit; figures, which it shows without a token only to its own machine."""
+async def test_a_nodes_refusal_is_passed_on(cluster: ExampleCluster) -> None:
+    """Bodies above its limit; and metrics, which it shows without a token only to its own
+    machine."""
     await cluster.client.put_project("hello", {"jobs": [job("true")]})
     bearer = {"Authorization": f"Bearer {cluster.nodes[0].token}"}
     async with aiohttp.ClientSession(cluster.balancer.url) as http:
@@ -184,8 +186,8 @@ async def test_a_refusal_of_a_node_is_passed_on(cluster: ExampleCluster) -> None
 
 @attrs.define
 class Traffic:
-    """Clients that submit and read without a pause until it is ``over``; a call that fails ends it
-    at once."""
+    """Clients that submit and read without a pause until it is ``over``; a failed call ends it at
+    once."""
 
     cluster: ExampleCluster
     submitted: list[str] = attrs.field(factory=list)
@@ -262,7 +264,7 @@ async def test_a_node_that_is_killed_fails_no_request(cluster: ExampleCluster) -
 
 
 async def _all_end(cluster: ExampleCluster, submitted: list[str]) -> None:
-    """Each that was answered is there, once, and passes."""
+    """Check that each answered submission exists once and passes."""
 
     async def look() -> list[Workload]:
         found = await _workloads(cluster, "quick")

@@ -1,4 +1,4 @@
-"""Everything in examples/ runs, and does what its README says."""
+"""Everything in examples/ runs and does what its README says."""
 
 import json
 import os
@@ -80,7 +80,7 @@ def simulate(*paths):
 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in SCENARIOS.glob("*.json")))
-def test_a_scenario_comes_out_as_its_readme_says(name):
+def test_a_scenario_has_the_outcome_that_its_readme_shows(name):
     [report] = simulate(SCENARIOS / name)
     came_out = {
         workload: (row["queued_at"], row["started_at"], row["finished_at"], row["result"])
@@ -102,7 +102,7 @@ def test_the_readme_names_every_scenario_and_no_other():
 
 @pytest.fixture(scope="module")
 def boxsched(tmp_path_factory):
-    """Runs a command of the CLI beside a service with 4 Boxes: (exit status, what it said)."""
+    """Run a command of the CLI on a service with 4 Boxes; return (exit status, output)."""
     environment = {**os.environ, "BOXSCHED_DATA": str(tmp_path_factory.mktemp("examples") / "data")}
     serve = [sys.executable, "-m", "boxsched", "serve", "--port", "0", "--boxes", "4"]
     service = subprocess.Popen(serve, env=environment, stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""docs/operating.md, and the units of examples/cluster/systemd: what they name is there."""
+"""docs/operating.md and the units in examples/cluster/systemd name only what exists."""
 
 import configparser
 import fnmatch
@@ -27,7 +27,7 @@ UNITS = {"boxsched-node": "serve", "boxsched-worker": "worker"}
 
 
 def command(words: list[str]) -> tuple[click.Command, list[str]]:
-    """The command that they lead to, and what is left of them."""
+    """Return the command after these prefixes, and its arguments."""
     found: click.Command = main
     while isinstance(found, click.Group):
         if found.invoke_without_command and (not words or words[0].startswith("-")):
@@ -40,13 +40,13 @@ def command(words: list[str]) -> tuple[click.Command, list[str]]:
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_a_command_is_understood(line: str, tmp_path: Path, monkeypatch) -> None:
+def test_a_command_is_valid(line: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     found, words = command(shlex.split(line.partition(" >")[0], comments=True)[1:])
     found.make_context("boxsched", words)  # a usage error is raised here
 
 
-def test_the_figures_it_names_are_all_that_a_node_shows(tmp_path: Path) -> None:
+def test_the_metrics_in_the_page_are_all_that_a_node_shows(tmp_path: Path) -> None:
     service = Service(tmp_path, "--boxes", "0")
     service.start()
     try:
@@ -63,7 +63,7 @@ def test_the_figures_it_names_are_all_that_a_node_shows(tmp_path: Path) -> None:
     assert [name for name in shown if not any(fnmatch.fnmatch(name, n) for n in named)] == []
 
 
-def test_every_file_it_names_is_there() -> None:
+def test_every_file_that_the_page_names_exists() -> None:
     names = re.findall(r"`((?:systemd/)?[\w-]+\.(?:conf|cfg|env|service))`", TEXT)
     assert names
     cluster = EXAMPLES / "cluster"
@@ -85,7 +85,7 @@ def unit(name: str) -> configparser.RawConfigParser:
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_systemd_finds_nothing_wrong_with_a_unit(name: str, tmp_path: Path) -> None:
+def test_systemd_accepts_each_unit(name: str, tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("no systemd here")
@@ -98,7 +98,7 @@ def test_systemd_finds_nothing_wrong_with_a_unit(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("name", "verb"), UNITS.items())
-def test_a_unit_begins_what_its_environment_is_for(name: str, verb: str) -> None:
+def test_a_unit_starts_what_its_environment_is_for(name: str, verb: str) -> None:
     service = unit(name)["Service"]
     found, words = command(shlex.split(service["ExecStart"])[1:])
     assert (found.name, words) == (verb, [])
@@ -116,8 +116,8 @@ def test_a_unit_waits_longer_than_its_program_takes_to_end(name: str, tmp_path: 
 
 
 def test_a_workers_jobs_outlive_it() -> None:
-    """Only the worker is signalled; jobs have control groups that it may make; memory that a job
-    takes ends the job; nothing gives each start a file system of its own."""
+    """Only the worker is signalled; jobs have their own control groups; a job that runs out of
+    memory ends alone; no option gives each start its own file system."""
     service = unit("boxsched-worker")["Service"]
     assert service["KillMode"] == "process"
     assert service["Delegate"] == "yes"

@@ -1,4 +1,4 @@
-"""What a plain ``pip install .`` brings: every module and every file that the code reads."""
+"""What ``pip install .`` installs: every module and every file that the code reads."""
 
 import configparser
 from importlib import metadata
@@ -19,7 +19,7 @@ def read_settings():
 
 
 def shipped_files():
-    """(package, path from the package) of every file that is no Python module."""
+    """Return (package, path in the package) of every file that is no Python module."""
     for package in PACKAGES:
         for path in sorted((PROJECT / package).rglob("*")):
             if path.is_file() and path.suffix not in NOT_SHIPPED:
@@ -39,6 +39,6 @@ def test_every_folder_with_modules_is_a_package(package):
     assert [f for f in sorted(folders) if not (f / "__init__.py").is_file()] == []
 
 
-def test_the_version_is_that_of_the_code():
+def test_the_version_is_the_one_in_the_code():
     assert metadata.version("boxsched") == __version__
     assert read_settings()["metadata"]["version"] == "attr: boxsched.__version__"

@@ -44,7 +44,7 @@ def test_there_are_exactly_two_set_up_commands():
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_a_command_is_understood(line):
+def test_a_command_is_valid(line):
     name, *words = shlex.split(line, comments=True)
     command, context = main, click.Context(main, info_name=name)
     while isinstance(command, click.Group):
@@ -56,7 +56,7 @@ def test_a_command_is_understood(line):
     command.make_context(name, words)  # a usage error is raised here
 
 
-def test_every_option_of_the_table_is_one_of_serve():
+def test_every_option_in_the_table_is_an_option_of_serve():
     rows = re.findall(r"^\| (`--.*?) \| (`BOXSCHED_.*?) \|", README, re.MULTILINE)
     options = re.findall(r"--[a-z-]+", " ".join(row[0] for row in rows))
     variables = re.findall(r"BOXSCHED_[A-Z_]+", " ".join(row[1] for row in rows))
@@ -66,8 +66,8 @@ def test_every_option_of_the_table_is_one_of_serve():
 
 
 @pytest.mark.skipif(shutil.which("sqlite3") is None, reason="needs the program sqlite3")
-def test_backup_and_restore(tmp_path):
-    """As written, each block from a folder of its own."""
+def test_the_backup_and_restore_commands_work(tmp_path):
+    """As written, each block in its own folder."""
     data = tmp_path / ".local/share/boxsched"
     database = data / "boxsched.sqlite"
     data.mkdir(parents=True)
@@ -87,7 +87,7 @@ def test_backup_and_restore(tmp_path):
 
 
 def shell(script, folder, home=None):
-    """What the script prints, where ``boxsched`` is this tree's."""
+    """Return the script's output, where ``boxsched`` is this tree's."""
     boxsched = f'boxsched() {{ {shlex.quote(sys.executable)} -m boxsched "$@"; }}\n'
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BOXSCHED_")}
     kept |= {"HOME": str(home or folder), "PYTHONPATH": str(PROJECT)}
@@ -99,7 +99,7 @@ def shell(script, folder, home=None):
     return done.stdout
 
 
-def test_every_file_it_names_is_there():
+def test_every_file_in_the_readme_exists():
     named = re.findall(r"(?:examples|docs)/[\w./-]*\w", README)
     assert named
     assert [name for name in named if not (PROJECT / name).exists()] == []
@@ -109,7 +109,7 @@ PYTHON = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("example", PYTHON)
-def test_its_python_calls_what_there_is(example):
+def test_the_python_in_the_readme_calls_existing_methods(example):
     tree = ast.parse(example)
     called = {
         node.func.attr
@@ -132,7 +132,7 @@ PACKAGE = "boxsched_test_package"
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Something to install, without the network."""
+    """A small package to install, without the network."""
     path = tmp_path_factory.mktemp("wheels") / f"{PACKAGE}-1-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as file:
         info = f"{PACKAGE}-1.dist-info"
@@ -146,7 +146,7 @@ def wheel(tmp_path_factory):
 
 
 def set_up(folder, wheel, *, active=None, blocked=None):
-    """The README's way to install, with the environment ``active`` on the PATH."""
+    """Set up as the README says, with the environment ``active`` on the PATH."""
     venv, python, install = re.search(
         r"^(python3 -m venv \S+ \.venv) && (\S+) (\S+) \. &&", README, re.MULTILINE
     ).groups()
@@ -173,7 +173,7 @@ def set_up(folder, wheel, *, active=None, blocked=None):
 
 @pytest.fixture
 def no_ensurepip(tmp_path):
-    """As Debian has it without its package python3-venv."""
+    """As on Debian without the package python3-venv."""
     folder = tmp_path / "blocked"
     folder.mkdir()
     (folder / "ensurepip.py").write_text("raise ImportError('not here')\n")
@@ -209,6 +209,6 @@ def test_set_up_outside_an_environment_is_refused():
     assert "virtual environment" in done.stderr
 
 
-def test_its_json_is_json():
+def test_the_json_in_the_readme_is_valid():
     for body in re.findall(r"--json '(.+?)'", SHELL):
         json.loads(body)

@@ -69,7 +69,7 @@ def test_the_python_example_builds_and_deploys(tmp_path: Path) -> None:
 
 
 def lease(client: BlockingClient) -> tuple[int, int]:
-    """(number, lease token) of a build that passes."""
+    """Run a build that passes; return (number, lease token)."""
     build = client.build("web-shop", branch="main")
     assert client.wait(build.id).passed
     text = client.log(build.jobs[0].id).decode()

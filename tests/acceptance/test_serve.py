@@ -1,4 +1,4 @@
-"""What ``boxsched serve`` itself adds to the application: its connections, and its end."""
+"""What ``boxsched serve`` adds to the application: its connections and its shutdown."""
 
 import json
 import socket
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from tests.faults.service import Service
 
 
-def test_data_that_is_not_http_gets_the_contracts_error(tmp_path: Path) -> None:
+def test_data_that_is_not_http_gets_the_error_format_of_the_contract(tmp_path: Path) -> None:
     service = Service(tmp_path, "--boxes", "0")
     service.start()
     port = urlsplit(service.url).port
@@ -23,7 +23,7 @@ def test_data_that_is_not_http_gets_the_contracts_error(tmp_path: Path) -> None:
     assert service.stop() == 0
 
 
-def test_a_stop_ends_streams_and_leaves_with_0(tmp_path: Path) -> None:
+def test_a_stop_ends_streams_and_exits_with_0(tmp_path: Path) -> None:
     service = Service(tmp_path, "--boxes", "0")
     service.start()
     address = urlsplit(service.url)

@@ -1,4 +1,4 @@
-"""Whose file is read next: places of projects, and of those whose repository does not answer."""
+"""Which file is read next: turns of projects, and of projects whose repository does not answer."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def troubled(lines: Backlog, project: int) -> Reading:
     return one
 
 
-def test_a_project_has_some_of_all_places() -> None:
+def test_a_project_gets_only_some_of_the_turns() -> None:
     lines = Backlog()
     for project in range(1, 1 + AT_ONCE // AT_ONCE_OF_A_PROJECT):
         for n in range(AT_ONCE_OF_A_PROJECT):
@@ -38,7 +38,7 @@ def test_a_project_has_some_of_all_places() -> None:
     assert not lines.has_place(ProjectId(99))
 
 
-def test_projects_whose_repositories_do_not_answer_leave_places_to_others() -> None:
+def test_projects_whose_repositories_do_not_answer_leave_turns_to_others() -> None:
     lines = Backlog()
     projects = range(1, 2 * AT_ONCE)
     for project in projects:
@@ -53,7 +53,7 @@ def test_projects_whose_repositories_do_not_answer_leave_places_to_others() -> N
     assert lines.has_place(ProjectId(99))
 
 
-def test_a_build_rests_until_it_is_due_and_those_behind_it_go_on() -> None:
+def test_a_build_rests_until_it_is_due_and_later_ones_continue() -> None:
     lines = Backlog()
     project = ProjectId(1)
     one = troubled(lines, project)
@@ -68,7 +68,7 @@ def test_a_build_rests_until_it_is_due_and_those_behind_it_go_on() -> None:
     assert (lines.begun(project), lines.busy(project)) == (NONE, set())
 
 
-def test_many_that_rest_let_no_other_build_of_their_project_begin() -> None:
+def test_many_resting_builds_do_not_block_other_builds_of_their_project() -> None:
     lines = Backlog()
     project = ProjectId(1)
     ones = [reading(n, project) for n in range(1, 1 + RESTING_OF_A_PROJECT)]
@@ -82,7 +82,7 @@ def test_many_that_rest_let_no_other_build_of_their_project_begin() -> None:
     assert lines.may_begin(project)
 
 
-def test_what_answers_again_has_its_places_again() -> None:
+def test_a_repository_that_answers_again_has_its_turns_again() -> None:
     lines = Backlog()
     project = ProjectId(1)
     one = troubled(lines, project)
@@ -96,7 +96,7 @@ def test_what_answers_again_has_its_places_again() -> None:
     assert lines.has_place(project)
 
 
-def test_what_rests_is_forgotten_where_another_node_leads() -> None:
+def test_resting_builds_are_forgotten_when_another_node_leads() -> None:
     lines = Backlog()
     project = ProjectId(1)
     troubled(lines, project)
@@ -108,7 +108,7 @@ def test_what_rests_is_forgotten_where_another_node_leads() -> None:
     lines.done(busy, troubled=False)
 
 
-def test_only_so_many_projects_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limited_number_of_projects_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlog, "TROUBLED_AT_MOST", 3)
     lines = Backlog()
     for project in range(1, 6):

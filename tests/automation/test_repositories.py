@@ -1,4 +1,5 @@
-"""One file of a real repository at a commit: what is found, what is refused, and its bounds."""
+"""Reads one file of a real repository at a commit: what is found, what is refused, and the
+limits."""
 
 import asyncio
 import contextlib
@@ -25,7 +26,7 @@ def repository(tmp_path: Path) -> Repository:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the temporary folders are made."""
+    """The folder for temporary folders."""
     made = tmp_path / "data"
     made.mkdir()
     return made
@@ -36,7 +37,7 @@ class Reader:
         self.repository, self.folder = repository, folder
 
     async def read(self, path: str = FILE, **changes: Any) -> Found:
-        """As of the head of main, unless told otherwise."""
+        """Read at the head of main by default."""
         asked = {"ref": MAIN, "commit": None, **changes}
         where = asked.pop("repository", str(self.repository.place))
         async with asyncio.timeout(50):
@@ -45,7 +46,7 @@ class Reader:
         return found
 
     async def refused(self, path: str = FILE, **changes: Any) -> tuple[str, bool]:
-        """The message, and whether another try would not help."""
+        """Return the message, and whether the error is permanent."""
         with pytest.raises(Unreadable) as error:
             await self.read(path, **changes)
         assert list(self.folder.iterdir()) == [], "nothing is left behind"
@@ -77,7 +78,7 @@ async def test_a_file_is_read_at_the_head_of_a_branch_or_tag_or_at_a_commit(
     )  # fmt: skip
 
 
-async def test_what_the_repository_does_not_have_is_named_and_may_come_yet(
+async def test_what_the_repository_does_not_have_is_named_and_may_be_added_later(
     reader: Reader, repository: Repository
 ) -> None:
     repository.commit("one")
@@ -123,7 +124,7 @@ async def test_what_the_repository_does_not_have_is_named_and_may_come_yet(
         ("fatal: remote error: upload-pack: not our ref ffff", False, True, "no branch main"),
     ],
 )  # fmt: skip
-def test_what_stays_is_told_from_what_may_pass(
+def test_permanent_errors_are_distinguished_from_temporary_ones(
     said: str, lasting: bool, missing: bool, shown: str
 ) -> None:
     error = explained(said, Sought("https://h/a", MAIN))
@@ -132,7 +133,7 @@ def test_what_stays_is_told_from_what_may_pass(
     assert error.message == said or shown
 
 
-async def test_a_part_of_a_hash_that_is_not_a_commit_is_not_taken(
+async def test_a_hash_prefix_that_is_not_a_commit_is_refused(
     reader: Reader, repository: Repository
 ) -> None:
     head = repository.commit("one")
@@ -161,7 +162,7 @@ async def test_only_a_file_is_read(reader: Reader, repository: Repository) -> No
 async def test_a_file_has_a_limit_of_bytes(
     reader: Reader, repository: Repository, size: int
 ) -> None:
-    """Far more than a pipe holds, too: git does not wait for ever for somebody to read it."""
+    """Also far more than a pipe holds: git does not wait for ever for a reader."""
     repository.commit("x" * size)
     if size == MAX_FILE_BYTES:
         assert len((await reader.read()).data) == size
@@ -170,7 +171,7 @@ async def test_a_file_has_a_limit_of_bytes(
         assert await reader.refused() == (said, True)
 
 
-async def test_a_server_that_says_nothing_is_given_up_and_git_is_ended(
+async def test_a_server_that_does_not_answer_is_given_up_and_git_is_ended(
     reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, hung_up = asyncio.Event(), asyncio.Event()
@@ -201,9 +202,7 @@ async def listening(answer: Any) -> AsyncIterator[int]:
         server.close()
 
 
-async def test_a_reader_that_is_cancelled_ends_git_and_leaves_nothing(
-    reader: Reader, folder: Path
-) -> None:
+async def test_a_cancelled_reader_ends_git_and_leaves_nothing(reader: Reader, folder: Path) -> None:
     asked, hung_up = asyncio.Event(), asyncio.Event()
 
     async def silent(there: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
@@ -231,10 +230,10 @@ async def test_a_node_without_git_reports_it(
     assert await reader.refused() == ("git is not installed on the node", False)
 
 
-async def test_of_the_nodes_environment_git_gets_little(
+async def test_git_gets_only_a_few_variables_of_the_nodes_environment(
     reader: Reader, repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The account's own settings count, and variables that would lead git elsewhere do not."""
+    """The account's own settings apply, but not variables that would redirect git."""
     repository.commit("one")
     home = tmp_path / "home"
     home.mkdir()
@@ -272,7 +271,7 @@ async def test_git_errors_are_cut_to_one_line(reader: Reader, repository: Reposi
     assert len(message) == 500
 
 
-def test_of_the_lines_that_git_says_the_fatal_one_is_shown() -> None:
+def test_of_gits_error_lines_the_fatal_one_is_shown() -> None:
     for said, shown in (
         (b"warning: w\nfatal: not  there\nfatal: again\n", "fatal: not there"),
         (b"hint: h\nerror: e\nPlease see.\n", "error: e"),
@@ -283,10 +282,10 @@ def test_of_the_lines_that_git_says_the_fatal_one_is_shown() -> None:
         assert repositories._error_line(said) == shown
 
 
-async def test_it_reads_what_hangs_on_long_errors(
+async def test_a_hanging_git_can_write_long_errors(
     reader: Reader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """More than a pipe holds on either side is read and dropped, and the first of it is kept."""
+    """More than a pipe holds is read, and only the start of it is kept."""
     fake = tmp_path / "git"
     fake.write_text("#!/bin/sh\nhead -c 9000000 /dev/zero\nhead -c 9000000 /dev/zero >&2\nexit 1\n")
     fake.chmod(0o755)

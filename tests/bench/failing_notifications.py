@@ -1,9 +1,9 @@
-"""How much notifications that fail cost the scheduler: the same load without and with them.
+"""The cost of failing notifications for the scheduler: the same load without and with them.
 
-Run by hand, on a quiet machine: ``python -m tests.bench.failing_notifications [--rounds N]``. Two
-services, one after the other: to the second, thousands of notifications wait for a receiver that
-answers 500, and are tried all the time. Prints finished builds a second of each, the failed tries
-a second, and the ratio.
+Run by hand, on a quiet machine: ``python -m tests.bench.failing_notifications [--rounds N]``. Runs
+two services, one after the other. In the second, thousands of notifications to a receiver that
+answers 500 are tried all the time. Prints finished builds per second of each, failed tries per
+second, and the ratio.
 """
 
 import argparse
@@ -18,13 +18,13 @@ import time
 from boxsched.client import Client
 from tests.outgoing.receiver import Receiver
 
-WAITING = 4_000  # notifications, before the load begins
+WAITING = 4_000  # notifications, before the load starts
 LOAD = ("--builds", "5000")
 SERVE = ("serve", "--port", "0", "--box-driver", "none", "--boxes", "8")
 
 
 async def measured(hook: str | None, receiver: Receiver) -> tuple[float, float]:
-    """Finished builds and failed tries, a second."""
+    """Return finished builds and failed tries per second."""
     with tempfile.TemporaryDirectory() as data:
         options = (*SERVE, "--data", data, "--allow-outgoing", "127.0.0.1")
         service = await asyncio.create_subprocess_exec(
@@ -50,7 +50,7 @@ async def measured(hook: str | None, receiver: Receiver) -> tuple[float, float]:
 
 
 async def fill(url: str, data: str, hook: str, receiver: Receiver) -> None:
-    """Builds whose notifications fail, until all of them have been tried."""
+    """Submit builds whose notifications fail, until all have been tried."""
     with open(f"{data}/admin-token") as file:
         token = file.read().strip()
     settings = {"jobs": [{"name": "j", "commands": ["true"]}], "hooks": [{"url": hook}]}

@@ -1,10 +1,10 @@
 """How long large deliveries of a code host hold the event loop, beside a steady load.
 
-    python -m tests.bench.large_deliveries [--rounds N] [--seconds S]
+python -m tests.bench.large_deliveries [--rounds N] [--seconds S]
 
-Each round starts a service twice: with submissions alone, and with signed deliveries of 22 MiB of
-six kinds beside them, plain and packed. Prints the longest hold of the event loop, by the service's
-own figure, and the p99 of a submission.
+Each round runs a service twice: with submissions only, and with signed deliveries of 22 MiB of six
+kinds beside them, plain and compressed. Prints the longest hold of the event loop, by the service's
+own metric, and the p99 of a submission.
 """
 
 import argparse
@@ -29,7 +29,7 @@ _FILE = "src/of/a/long/name/" + "x" * 55
 
 
 def bodies() -> dict[str, bytes]:
-    """Texts that keep each step of the reading busy."""
+    """Texts that make each step of the reading slow."""
     made = {
         "one long text": push(padding="x" * SIZE),
         "escapes": push(padding="\n" * (SIZE // 2)),
@@ -43,7 +43,7 @@ def bodies() -> dict[str, bytes]:
 
 
 async def measured(large: dict[str, bytes], seconds: float) -> tuple[float, float, int]:
-    """The longest hold and the p99 of a submission, in ms; how many deliveries there were."""
+    """Return the longest hold and the p99 of a submission, in ms, and the number of deliveries."""
     with tempfile.TemporaryDirectory() as data:
         service = Service(Path(data), "--boxes", "2", "--box-driver", "none")
         service.start()
@@ -87,7 +87,7 @@ async def _submit(client: aiohttp.ClientSession, seconds: float) -> list[float]:
 
 
 async def _send(url: str, large: dict[str, bytes]) -> None:
-    """One after the other, each another, until it is cancelled."""
+    """Send different deliveries, one after the other, until cancelled."""
     async with aiohttp.ClientSession(url) as client:
         for number, body in enumerate(itertools.cycle(large.values())):
             new = body.replace(b'"deleted"', b'"n": %d, "deleted"' % number, 1)

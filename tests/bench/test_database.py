@@ -1,4 +1,4 @@
-"""The database beside the bench: its rate is measured, and nothing stays there."""
+"""The database in the bench: its rate is measured, and nothing stays behind."""
 
 import psycopg2
 import pytest
@@ -14,7 +14,7 @@ def url():
         yield url
 
 
-def test_rows_are_inserted_and_nothing_stays(url, monkeypatch):
+def test_rows_are_inserted_and_removed(url, monkeypatch):
     monkeypatch.setattr(measured, "INSERT_SECONDS", 0.05)
     found = measured.inserts(url)
     assert found["single_row_inserts_per_second"] > 0
@@ -27,7 +27,7 @@ def test_rows_are_inserted_and_nothing_stays(url, monkeypatch):
     raw.close()
 
 
-def test_nothing_stays_where_it_breaks_off(url, monkeypatch):
+def test_nothing_stays_after_an_interrupted_measurement(url, monkeypatch):
     def broken(*_):
         raise psycopg2.OperationalError("broken")
 
@@ -35,7 +35,7 @@ def test_nothing_stays_where_it_breaks_off(url, monkeypatch):
     with pytest.raises(StoreAway, match="broken"):
         measured.inserts(url)
     monkeypatch.undo()
-    test_rows_are_inserted_and_nothing_stays(url, monkeypatch)
+    test_rows_are_inserted_and_removed(url, monkeypatch)
 
 
 def test_the_message_about_a_failed_measurement_contains_no_password():

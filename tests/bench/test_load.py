@@ -1,4 +1,4 @@
-"""Where a load goes, when it ends, and what the nodes count of it."""
+"""Where a load goes, when it ends, and the nodes' counters of it."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ process_resident_memory_bytes 5.24288e+07
 
 @contextlib.asynccontextmanager
 async def listening(status="201 Created"):
-    """A server that answers everything so, and the bodies that it was sent."""
+    """A server that gives this answer to everything and records the bodies."""
     bodies = []
 
     async def answer(reader, writer):
@@ -67,14 +67,14 @@ async def test_a_refusal_ends_the_load():
             await Load("/builds", iter([b"x"] * 100)).run([target], 4)
 
 
-def test_so_many_builds_or_as_many_as_the_time_takes():
+def test_a_load_has_a_number_of_builds_or_a_duration():
     counted = list(Plan(builds=3, seconds=0, jobs=1, concurrency=64).bodies("r"))
     assert counted == [b'{"branch":"load-r-%07d"}' % n for n in range(3)]
     timed = list(Plan(builds=None, seconds=0.05, jobs=1, concurrency=64).bodies("r"))
     assert len(set(timed)) == len(timed) >= 1
 
 
-def test_the_counters_of_a_node():
+def test_the_counters_of_a_node_are_read():
     assert read_counted(METRICS) == Counted(
         finished=1200,
         batches=40,
@@ -89,7 +89,7 @@ def test_the_counters_of_a_node():
 
 
 class View:
-    """A node's client, for its list of nodes."""
+    """A node's client that only lists nodes."""
 
     def __init__(self, me, leads):
         self.me, self.leads = me, leads
@@ -112,7 +112,7 @@ class View:
         ]
 
 
-async def test_a_leader_that_is_not_measured_is_asked_for():
+async def test_without_measurements_of_the_leader_its_url_is_requested():
     await refuse_uncounted([View("a", "b"), View("b", "b")])
     with pytest.raises(Invalid, match="add --url http://b"):
         await refuse_uncounted([View("a", "b")])

@@ -1,9 +1,9 @@
-"""How much submissions suffer while old workloads are pruned beside them.
+"""How much submissions slow down while old workloads are pruned.
 
-    BOXSCHED_TEST_PRUNED=200000 pytest tests/bench/test_pruning.py -s
+BOXSCHED_TEST_PRUNED=200000 pytest tests/bench/test_pruning.py -s
 
-fills a database with so many finished workloads, and loads a service at half the rate that it can
-take: without pruning, and with it. Left out of other runs: its figures need a quiet machine.
+fills a database with that many finished workloads, and loads a service at half of its greatest
+rate, without and with pruning. It is skipped otherwise: its figures need a quiet machine.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ pytestmark = [
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Say]]:
-    """The URL of a database, and what runs a text on it."""
+    """The URL of a database, and a function that executes SQL on it."""
     if request.param == "sqlite":
         path = tmp_path / "data" / "boxsched.sqlite"
 
@@ -79,7 +79,7 @@ class Load:
             assert answer.status == 201, await answer.text()
 
     async def greatest_rate(self, seconds: float) -> float:
-        """How many a second CLIENTS get through."""
+        """Return how many per second CLIENTS get through."""
         until = time.monotonic() + seconds
         before = self._count
 
@@ -92,7 +92,7 @@ class Load:
         return (self._count - before) / seconds
 
     async def p99(self, rate: float, seconds: float) -> float:
-        """Of submissions that come at that rate, whether or not those before are answered."""
+        """Return the p99 of submissions at that rate, whether or not earlier ones are answered."""
         taken: list[float] = []
         begun = time.monotonic()
 
@@ -108,7 +108,7 @@ class Load:
         return sorted(taken)[int(len(taken) * 0.99)]
 
     async def pruned(self) -> int:
-        """Rows that the service has deleted: workloads and events."""
+        """Return the rows that the service has deleted: workloads and events."""
         async with self._service.client() as client, client.get("/metrics") as answer:
             lines = (await answer.text()).splitlines()
         found = [
@@ -123,7 +123,7 @@ async def test_submissions_beside_the_pruning(place: tuple[str, Say], tmp_path: 
     (tmp_path / "data").mkdir()
     command = [sys.executable, "-m", "boxsched", "db", "upgrade", "--database", url]
     await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
-    # Before there is anything younger.
+    # before there is anything younger
     say(old_history(WORKLOADS, branches=50, result="passed"))
     service = Service(tmp_path / "data", *options, "--keep-history", "0")
     service.start()

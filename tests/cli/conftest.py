@@ -1,4 +1,4 @@
-"""A real service, as a person starts it, and the commands against it."""
+"""A real service, started like a user does, and commands against it."""
 
 import json
 import os
@@ -25,7 +25,7 @@ class CommandResult:
 
 @attrs.frozen
 class CommandRunner:
-    """Runs commands on one data folder: in this process, or as a process like a person does."""
+    """Runs commands on one data folder: in this process, or as a separate process."""
 
     data: str
 
@@ -61,7 +61,7 @@ def environment(data):
 
 
 def start(*arguments, data):
-    """A command that goes on, and the line that it prints when it listens."""
+    """Start a command that keeps running; return it and the line that it prints when it listens."""
     process = subprocess.Popen(
         [sys.executable, "-m", "boxsched", *arguments],
         env=environment(data),

@@ -1,4 +1,4 @@
-"""Text from outside on a terminal: nothing of it may be an instruction to the terminal."""
+"""Text from outside on a terminal: no part of it may control the terminal."""
 
 import re
 
@@ -13,7 +13,7 @@ FORBIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
-# Much of what is tried must be the beginning, middle and end of sequences.
+# Much of the random text must be the start, middle and end of sequences.
 PIECES = st.sampled_from(
     [
         "\x1b", "[", "]", "P", "X", "^", "_", "\\", "\x07", "\x9b", "\x9d", "\x90", "\x9c", "\x18",
@@ -31,7 +31,7 @@ def cleaned(text, *, colour=False):
 
 
 @given(TEXTS)
-def test_without_colour_nothing_is_left_that_moves_a_terminal(text):
+def test_without_colour_no_control_sequence_is_left(text):
     assert not FORBIDDEN.search(cleaned(text))
 
 
@@ -42,13 +42,13 @@ def test_with_colour_the_only_escape_sequences_are_sgr(text):
 
 
 @given(TEXTS)
-def test_colour_never_runs_on_after_the_end(text):
+def test_colour_never_continues_after_the_end(text):
     shown = cleaned(text, colour=True)
     assert "\x1b" not in shown or shown.endswith("\x1b[0m")
 
 
 @given(st.lists(TEXTS, max_size=8), st.booleans())
-def test_where_a_text_is_split_makes_no_difference(parts, colour):
+def test_splitting_a_text_anywhere_makes_no_difference(parts, colour):
     cleaner = Cleaner(colour=colour)
     shown = "".join(cleaner.feed(part) for part in parts) + cleaner.end()
     assert shown == cleaned("".join(parts), colour=colour)
@@ -85,16 +85,16 @@ def test_a_name_is_one_line(text):
         ("half \x1b[3", "half "),
     ],
 )
-def test_sequences_and_tricks(text, shown):
+def test_sequences_and_tricks_are_removed(text, shown):
     assert cleaned(text) == shown
 
 
-def test_colour_is_kept_where_it_is_wanted():
+def test_colour_is_kept_if_it_is_wanted():
     assert cleaned("\x1b[1;31mred", colour=True) == "\x1b[1;31mred\x1b[0m"
     assert cleaned("\x1b[?25lhidden", colour=True) == "hidden"
 
 
-def test_a_string_without_an_end_is_not_kept_for_ever():
+def test_an_unterminated_string_is_not_buffered_for_ever():
     cleaner = Cleaner(colour=False)
     shown = cleaner.feed("\x1b]0;" + "x" * 10_000)
     assert len(shown) > 9_000

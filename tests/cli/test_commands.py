@@ -1,4 +1,4 @@
-"""The commands without a service: help, bad use, and how the service is found."""
+"""The commands without a service: help, wrong use, and how the service is found."""
 
 import http.server
 import json
@@ -58,14 +58,14 @@ def listening(folder, url="http://127.0.0.1:1", token="a-token"):
 
 
 @pytest.mark.parametrize("command", [[name] for name in COMMANDS] + SUBCOMMANDS, ids=" ".join)
-def test_help_teaches_with_an_example(command):
+def test_each_help_shows_an_example(command):
     done = run(*command, "--help")
     assert done.exit_code == 0
     if command != ["simulate"]:  # its example is a scenario
         assert re.search(r"Examples?:\s+boxsched ", done.output)
 
 
-def test_the_first_help_names_every_command_and_imports_none():
+def test_the_general_help_names_every_command_and_imports_none():
     script = (
         "import sys\n"
         "from boxsched.cli import main\n"
@@ -108,7 +108,7 @@ def test_the_first_help_names_every_command_and_imports_none():
     ],
     ids=" ".join,
 )
-def test_bad_use_is_2_and_says_why(arguments):
+def test_wrong_use_exits_with_2_and_the_reason(arguments):
     done = run(*arguments)
     assert done.exit_code == 2
     assert done.stderr
@@ -122,13 +122,13 @@ def test_bad_use_is_2_and_says_why(arguments):
     ["--priority-aging", "--lost-after", "--shutdown-grace", "--stop-grace", "--retry-interval"],
 )
 def test_seconds_must_be_a_finite_number(option, number):
-    """Infinity would be "no limit", and a comparison with NaN is never true."""
+    """Infinity would mean "no limit", and a comparison with NaN is never true."""
     done = run("serve", option, number)
     assert done.exit_code == 2
     assert option in done.output
 
 
-def test_an_argument_that_is_not_a_text_is_one_line():
+def test_an_argument_that_is_not_text_is_reported_in_one_line():
     done = subprocess.run(
         [sys.executable, "-m", "boxsched", "build", b"\xff", "--branch", "main"],
         capture_output=True, text=True,
@@ -137,7 +137,7 @@ def test_an_argument_that_is_not_a_text_is_one_line():
     assert done.stderr == "boxsched: '\\udcff': an argument must be valid UTF-8\n"
 
 
-def test_a_variable_that_is_not_a_text_is_one_line():
+def test_a_variable_that_is_not_text_is_reported_in_one_line():
     environment = {**os.environb, b"BOXSCHED_URL": b"http://\xff"}
     done = subprocess.run(
         [sys.executable, "-m", "boxsched", "list"], capture_output=True, text=True, env=environment
@@ -175,7 +175,7 @@ def test_an_invalid_address_is_reported_in_one_line(url):
 
 
 @pytest.mark.parametrize("group", ["", *GROUPS])
-def test_every_summary_is_whole_on_a_narrow_terminal(group):
+def test_every_summary_fits_on_a_narrow_terminal(group):
     listed = run(*group.split(), "--help", COLUMNS="80").stdout.partition("Commands:\n")[2]
     assert listed
     assert "..." not in listed
@@ -234,7 +234,7 @@ def test_an_invalid_redis_url_is_reported_in_one_line_without_its_password(url):
 
 
 @pytest.mark.parametrize("arguments", READING, ids=" ".join)
-def test_without_a_service_it_says_how_to_start_one(tmp_path, arguments):
+def test_without_a_service_the_message_says_how_to_start_one(tmp_path, arguments):
     done = run(*arguments, "--data", str(tmp_path))
     assert done.exit_code == 1
     assert "start one with `boxsched serve`" in done.stderr
@@ -248,7 +248,7 @@ def test_a_service_that_was_killed_is_reported_to_be_away(tmp_path, monkeypatch)
     assert "nothing listens there; start it with `boxsched serve`" in done.stderr
 
 
-def test_only_where_nothing_listens_it_is_to_be_started(monkeypatch):
+def test_starting_is_suggested_only_if_nothing_listens(monkeypatch):
     monkeypatch.setattr("boxsched.cli.connection.PATIENCE_SECONDS", 0)
     done = run("list", "--url", "http://nosuch.invalid", "--token", "x")
     assert done.exit_code == 1
@@ -256,15 +256,15 @@ def test_only_where_nothing_listens_it_is_to_be_started(monkeypatch):
     assert "boxsched serve" not in done.stderr
 
 
-def test_another_program_that_refuses_is_not_taken_for_boxsched():
-    """A 401 without our error is not about our token."""
+def test_another_program_that_refuses_is_not_mistaken_for_boxsched():
+    """A 401 without our error format is not about our token."""
 
     class Refusing(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_error(401)
 
         def log_message(self, *_):
-            """Nothing."""
+            """Print nothing."""
 
     with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as server:
         serving = threading.Thread(target=server.handle_request)
@@ -299,13 +299,13 @@ def test_a_data_folder_without_a_readable_token(tmp_path):
     assert "admin-token" in done.stderr
 
 
-def test_an_invalid_url():
+def test_an_invalid_url_is_reported():
     done = run("list", "--url", "ftp://example.org", "--token", "x")
     assert done.exit_code == 2
     assert "http://HOST:PORT" in done.stderr
 
 
-def test_the_users_data_folder(monkeypatch, tmp_path):
+def test_the_users_data_folder_is_found(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     local = tmp_path / ".local" / "share" / "boxsched"
     assert default_data({}, "linux") == local

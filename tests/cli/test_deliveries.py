@@ -1,4 +1,4 @@
-"""``boxsched deliveries``: what code hosts delivered, in a table and as JSON."""
+"""``boxsched deliveries``: deliveries of code hosts, as a table and as JSON."""
 
 import http.client
 import json
@@ -24,7 +24,7 @@ def deliver(shell, body, event="push"):
 
 @pytest.fixture(scope="module")
 def created(shell, tmp_path_factory):
-    """The build of a push that came twice; a ping came, too."""
+    """A build of a push that was sent twice, and a ping."""
     file = tmp_path_factory.mktemp("project") / "hooked.json"
     jobs = [{"name": "test", "commands": ["true"]}]
     file.write_text(json.dumps({"name": "hooked", "jobs": jobs, "webhook_secret": SECRET}))
@@ -36,7 +36,7 @@ def created(shell, tmp_path_factory):
     return id_
 
 
-def test_a_table_shows_what_came(shell, created):
+def test_a_table_shows_the_deliveries(shell, created):
     lines = shell("deliveries", "--project", "hooked").stdout.splitlines()
     heads, ping, _, first = lines
     assert heads.split() == [
@@ -56,7 +56,7 @@ def test_json_has_every_field(shell, created):
     assert created in [id_ for one in whole for id_ in one["workloads"]]
 
 
-def test_where_there_are_none_it_says_so(shell, created):
+def test_an_empty_list_is_reported(shell, created):
     done = shell("deliveries", "--project", "nobody")
     assert done.stderr == "boxsched: there are no deliveries\n"
     assert "created" in shell("deliveries", "--result", "nonsense", status=2).stderr

@@ -1,4 +1,4 @@
-"""``boxsched demo`` and ``boxsched bench`` as a person runs them."""
+"""``boxsched demo`` and ``boxsched bench`` as a user runs them."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from tests.contract.postgres_server import database, served
 
 
 def until(process, text):
-    """The lines up to one that holds the text."""
+    """Return the lines up to one that contains the text."""
     lines = []
     for line in process.stdout:
         lines.append(line)
@@ -22,7 +22,7 @@ def until(process, text):
     raise AssertionError(f"it ended without {text!r}: {lines}")
 
 
-def test_the_demo_says_where_to_look_keeps_busy_and_ends_with_ctrl_c(tmp_path):
+def test_the_demo_prints_its_address_keeps_busy_and_ends_with_ctrl_c(tmp_path):
     process = start("demo", "--port", "0", data=tmp_path)
     try:
         welcome = until(process, "Ctrl-C ends it")

@@ -1,4 +1,4 @@
-"""A log that is followed by the command comes whole, whatever ends its answers."""
+"""A followed log is complete, however its answers end."""
 
 import contextlib
 import json
@@ -18,9 +18,10 @@ LINES = [f"line {number}" for number in range(1, 9)]
 
 
 class OldProxy:
-    """Speaks HTTP/1.0, as some proxies do: the end of a connection is the end of an answer.
+    """A proxy with HTTP/1.0, where the end of a connection is the end of an answer.
 
-    Of each answer with a log it passes on ``bytes_each`` bytes behind the head, then it hangs up.
+    Of each answer with a log it passes on ``bytes_each`` bytes after the headers, and then hangs
+    up.
     """
 
     def __init__(self, service, bytes_each):
@@ -56,13 +57,13 @@ class OldProxy:
         head, _, body = answer.partition(b"\r\n\r\n")
         left = self._bytes_each if is_log else 1 << 30
         self.logs += is_log
-        # Such a proxy may also leave out how long the answer is.
+        # Such a proxy may also leave out the length of the answer.
         client.sendall(re.sub(rb"\r\nContent-Length: [0-9]+", b"", head) + b"\r\n\r\n")
         body = body or service.recv(65_536)
         while body:
             client.sendall(body[:left])
             left -= len(body)
-            if left <= 0:  # hang up now, not when the service has something more to say
+            if left <= 0:  # hang up now, not when the service sends more
                 return
             body = service.recv(65_536)
 
@@ -83,7 +84,7 @@ def applied(shell, name, *commands):
 
 
 def gated(gate):
-    """Says half of the lines, waits for the gate, and says the rest."""
+    """Print half of the lines, wait for the gate, and print the rest."""
     return (
         *(f"echo {line}" for line in LINES[:4]),
         f"until [ -e {gate} ]; do sleep 0.05; done",
@@ -106,7 +107,7 @@ def lines_of(output):
 
 
 @pytest.mark.parametrize("follow", [("--follow",), ()])
-def test_all_lines_come_through_a_proxy_that_cuts_answers(shell, proxy, tmp_path, follow):
+def test_all_lines_arrive_through_a_proxy_that_cuts_answers(shell, proxy, tmp_path, follow):
     gate = tmp_path / "gate"
     applied(shell, "cut", *gated(gate))
     build = shell.json("build", "cut")
@@ -126,7 +127,7 @@ def test_all_lines_come_through_a_proxy_that_cuts_answers(shell, proxy, tmp_path
     assert proxy.logs > 4
 
 
-def test_all_lines_come_over_a_restart_of_the_service(tmp_path):
+def test_all_lines_arrive_across_a_restart_of_the_service(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     data, gate = tmp_path / "data", tmp_path / "gate"

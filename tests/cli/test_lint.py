@@ -1,4 +1,4 @@
-"""``boxsched lint``, and ``boxsched build --file``: job files on the command line."""
+"""``boxsched lint`` and ``boxsched build --file``: job files on the command line."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def lint(*arguments, status=0, stdin=None):
     return ran
 
 
-def test_the_jobs_that_would_run(folder):
+def test_lint_shows_the_jobs_that_would_run(folder):
     (folder / ".boxsched.yml").write_text(FILE)
     assert lint().stdout.splitlines() == [
         "JOB       BOX TYPE  LIMIT   COMMANDS",
@@ -43,7 +43,7 @@ def test_the_jobs_that_would_run(folder):
     ]
 
 
-def test_the_jobs_that_would_run_in_json(folder):
+def test_lint_shows_the_jobs_in_json(folder):
     (folder / "jobs.json").write_text('{"jobs": [{"name": "a", "commands": ["x"]}]}')
     said = json.loads(lint("jobs.json", "--json").stdout)
     assert (said["path"], said["valid"]) == ("jobs.json", True)
@@ -72,7 +72,7 @@ def test_the_jobs_that_would_run_in_json(folder):
         ("x: y\n" * 60_000, ":1:1: it has more than 262144 bytes"),
     ],
 )
-def test_what_is_wrong_and_where(folder, text, said):
+def test_lint_shows_what_is_wrong_and_where(folder, text, said):
     (folder / "jobs.yml").write_text(text)
     ran = lint("jobs.yml", status=2)
     assert ran.stderr.startswith(f"jobs.yml{said}"), ran.stderr
@@ -80,29 +80,29 @@ def test_what_is_wrong_and_where(folder, text, said):
     assert "\x1b" not in ran.stderr
 
 
-def test_what_is_wrong_in_json(folder):
+def test_lint_shows_what_is_wrong_in_json(folder):
     (folder / "jobs.yml").write_text(WRONG)
     said = json.loads(lint("jobs.yml", "--json", status=2).stdout)
     assert said["valid"] is False
     assert [(one["line"], one["column"]) for one in said["errors"]] == [(4, 22)]
 
 
-def test_bytes_that_are_no_text(folder):
+def test_bytes_that_are_not_text_are_refused(folder):
     (folder / "jobs.yml").write_bytes(b"jobs:\n  - \xff\n")
     assert lint("jobs.yml", status=2).stderr == "jobs.yml:2:1: the file is not UTF-8\n"
 
 
 @pytest.mark.parametrize("path", ["nothing.yml", "."])
-def test_a_file_that_cannot_be_read(folder, path):
+def test_an_unreadable_file_is_refused(folder, path):
     assert f"{path}: " in lint(path, status=2).stderr
 
 
-def test_standard_input(folder):
+def test_standard_input_is_read(folder):
     assert "unit 2/2" in lint("-", stdin=FILE).stdout
     assert lint("-", stdin=WRONG, status=2).stderr.startswith("standard input:4:22: ")
 
 
-def test_the_schema(folder):
+def test_the_schema_is_printed(folder):
     assert json.loads(lint("--schema").stdout) == schema.schema()
     assert "--schema cannot be combined" in lint("--schema", "--json", status=2).stderr
 
@@ -134,7 +134,7 @@ def test_a_build_runs_the_jobs_of_standard_input(shell, project):
     assert "linted" in done.stdout
 
 
-def test_nothing_is_submitted_of_a_file_that_is_wrong(shell, project, folder):
+def test_nothing_is_submitted_from_an_invalid_file(shell, project, folder):
     before = shell.json("list")["workloads"]
     (folder / "jobs.yml").write_text(WRONG)
     said = shell("build", project, "--file", "jobs.yml", status=2).stderr
@@ -143,7 +143,7 @@ def test_nothing_is_submitted_of_a_file_that_is_wrong(shell, project, folder):
     assert shell.json("list")["workloads"] == before
 
 
-def test_a_build_whose_job_file_is_missing_says_so_at_its_end(shell, folder, tmp_path):
+def test_a_build_whose_job_file_is_missing_reports_it_at_its_end(shell, folder, tmp_path):
     git = ("git", "-C", str(tmp_path), "-c", "user.name=Ada", "-c", "user.email=ada@example.org")
     subprocess.run([*git, "init", "-q", "-b", "main"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "First"], check=True)

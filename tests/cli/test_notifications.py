@@ -55,7 +55,7 @@ def shell(tmp_path, receiver):
         assert end(service) == 0
 
 
-def test_a_refused_one_is_listed_shown_and_resent(shell, receiver):
+def test_a_failed_notification_is_listed_shown_and_resent(shell, receiver):
     def row(**wanted):
         while True:
             for one in shell.json("notifications", "list")["notifications"]:
@@ -76,7 +76,7 @@ def test_a_refused_one_is_listed_shown_and_resent(shell, receiver):
     assert "there are no" in shell("notifications", "list", "--state", "dead").stderr
 
 
-def test_an_unknown_one_is_an_error(shell):
+def test_an_unknown_notification_is_an_error(shell):
     said = shell("notifications", "show", "999", status=2).stderr
     assert said == "boxsched: there is no notification '999'\n"
     shell("notifications", "resend", "999", status=2)

@@ -1,4 +1,4 @@
-"""How answers look to a person, and to a program."""
+"""How answers are shown to people and to programs."""
 
 import asyncio
 import io
@@ -48,7 +48,7 @@ def test_lengths_of_time(seconds, text):
 @pytest.mark.parametrize(
     ("zone", "text"), [("UTC", "2026-11-22 09:33:52 UTC"), ("CET-1", "2026-11-22 10:33:52 CET")]
 )
-def test_a_time_says_its_zone_in_sentences_too(zone, text, monkeypatch):
+def test_a_time_in_a_sentence_has_its_zone_too(zone, text, monkeypatch):
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
@@ -62,7 +62,7 @@ def test_a_time_says_its_zone_in_sentences_too(zone, text, monkeypatch):
 
 
 def test_no_command_formats_a_time_in_its_own_way():
-    """All do as ``local_time`` does; --until of a pause is given to the API."""
+    """All use ``local_time``; only --until of a pause is sent to the API."""
     for path in sorted((PROJECT / "boxsched" / "cli").glob("*.py")):
         found = re.findall(r"strftime|isoformat|astimezone", path.read_text())
         wanted = {"output.py": ["astimezone", "strftime"], "pause.py": ["isoformat"]}
@@ -94,7 +94,7 @@ def test_jobs_on_a_worker_that_does_not_answer(states, text):
     assert with_unknown(workload) == text
 
 
-def test_a_table_elsewhere_than_on_a_terminal_is_plain_columns(capsys):
+def test_a_table_outside_of_a_terminal_has_plain_columns(capsys):
     print_table(("id", "name"), [("w1", "short"), ("w100", "with\x1b[2J tricks\n")])
     assert capsys.readouterr().out == "ID    NAME\nw1    short\nw100  with tricks\n"
 
@@ -116,11 +116,11 @@ def shown(chunks, prefix=""):
     return out.getvalue()
 
 
-def test_a_log_of_its_own_goes_through_as_it_comes():
+def test_a_single_log_is_passed_through_as_it_arrives():
     assert shown([b"one\ntw", b"o\n"]) == "one\ntwo\n"
 
 
-def test_a_characters_bytes_may_come_apart():
+def test_the_bytes_of_a_character_may_arrive_separately():
     assert shown(["ü".encode()[:1], "ü".encode()[1:]]) == "ü"
     assert shown([b"\xff\n"]) == "\ufffd\n"
 
@@ -133,7 +133,7 @@ def test_a_line_without_an_end_is_shown_in_pieces():
     assert shown([b"x" * 100_000], "unit | ").startswith("unit | xxx")
 
 
-def test_now_is_by_the_clock_of_the_service():
+def test_the_current_time_is_the_services():
     try:
         set_clock(-3_600.0)
         assert timedelta(minutes=59) < datetime.now(UTC) - now() < timedelta(minutes=61)
@@ -163,7 +163,7 @@ def job_named(name):
     )  # fmt: skip
 
 
-def test_trouble_is_reported_once_in_each_absence_that_lasts(capsys):
+def test_connection_errors_are_reported_once_per_lasting_outage(capsys):
     now = 0.0
     trouble = Trouble(lambda: now)
 
@@ -173,7 +173,7 @@ def test_trouble_is_reported_once_in_each_absence_that_lasts(capsys):
         trouble(errors.StoreAway("the database is away"))
         return capsys.readouterr().err
 
-    assert fails(0.0) == ""  # a restart that is over in a moment is none
+    assert fails(0.0) == ""  # a short restart is not reported
     assert fails(1.9) == ""
     assert fails(2.1) == "boxsched: the database is away; trying again\n"
     assert fails(9.0) == ""

@@ -137,7 +137,7 @@ def test_a_dry_run_in_json_says_what_would_change(shell, client, file):
     assert shell.json("project", "apply", path) == {"projects": [same]}
 
 
-def test_everything_that_is_exported_applies_to_no_change(shell, client, file):
+def test_applying_an_export_changes_nothing(shell, client, file):
     client.put_project("web", {"jobs": [JOB], "build_branches": [], "fail_fast": ["main"]})
     client.put_project("api", {"cancellation": [["main", "all", {"spare_after": 3}]]})
     for text, name in (
@@ -218,7 +218,7 @@ whole = st.fixed_dictionaries(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(whole)
-def test_any_project_that_is_exported_applies_to_no_change(shell, client, tmp_path, asked):
+def test_applying_an_export_of_any_project_changes_nothing(shell, client, tmp_path, asked):
     client.put_project("any", asked)
     file = tmp_path / "any.yaml"
     file.write_text(shell("project", "export", "any").stdout)

@@ -1,4 +1,4 @@
-"""Project files: what they may hold, and that reading one is bounded."""
+"""Project files: what they may contain, and that reading one is limited."""
 
 import json
 import time
@@ -55,11 +55,11 @@ def test_a_list_of_projects(tmp_path):
         ('{"projects": [{"name": "a"}, {"name": "b"}]}', ".json"),
     ],
 )
-def test_several_projects_come_in_several_forms(tmp_path, text, suffix):
+def test_several_projects_may_have_several_forms(tmp_path, text, suffix):
     assert read(tmp_path, text, suffix) == [project("a", {}), project("b", {})]
 
 
-def test_a_project_is_in_one_file_only(tmp_path):
+def test_a_project_may_be_in_one_file_only(tmp_path):
     first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
     first.write_text("name: a\n---\nname: b\n")
     second.write_text("# c\nname: b\n")
@@ -68,7 +68,7 @@ def test_a_project_is_in_one_file_only(tmp_path):
         project_file.read_all([first, second])
 
 
-def test_a_name_may_be_given_for_a_file_of_one(tmp_path):
+def test_a_name_may_be_given_for_a_file_with_one_project(tmp_path):
     assert read(tmp_path, "jobs: []", name="web") == [project("web", {"jobs": []})]
     assert "--name: the file must contain one project" in refused(tmp_path, "[{}, {}]", name="web")
 
@@ -84,8 +84,8 @@ def test_a_branch_may_look_like_a_date(tmp_path):
     assert project.settings["default_branch"] == "2026-01-01"
 
 
-def test_numbers_are_those_that_people_write(tmp_path):
-    """YAML 1.1 takes 1:30 for 90, 010 for 8 and 0x1f for 31."""
+def test_numbers_are_read_as_people_write_them(tmp_path):
+    """YAML 1.1 reads 1:30 as 90, 010 as 8 and 0x1f as 31."""
     text = "{name: web, a: 1:30, b: 010, c: 0x1f, d: 8080, e: 1.5, f: 1_000, g: -2, h: 1e3}"
     [project] = read(tmp_path, text)
     assert project.settings == {
@@ -174,12 +174,12 @@ def test_errors_are_reported_with_their_position(tmp_path, text, suffix, said):
     assert said in refused(tmp_path, text, suffix)
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(BadInput, match="No such file"):
         project_file.read(tmp_path / "nothing.yaml")
 
 
-def test_a_bomb_is_refused_before_it_grows(tmp_path):
+def test_an_alias_bomb_is_refused_before_it_grows(tmp_path):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
     began = time.process_time()
@@ -187,7 +187,7 @@ def test_a_bomb_is_refused_before_it_grows(tmp_path):
     assert time.process_time() - began < 0.5
 
 
-def test_many_names_are_compared_in_no_time(tmp_path):
+def test_many_names_are_compared_quickly(tmp_path):
     text = json.dumps([{"name": f"project-{n}"} for n in range(20_000)])
     began = time.process_time()
     assert len(read(tmp_path, text, ".json")) == 20_000
@@ -208,7 +208,7 @@ def test_a_variable_is_quoted_as_it_was_written(tmp_path, value, said):
     "value",
     ["!!timestamp 99999-99-99", "!!int a", "!!float a", "!!bool a", "!!set {a}", "!!omap [a: b]"],
 )
-def test_tags_are_refused_and_a_text_may_be_written_as_one(tmp_path, value):
+def test_tags_are_refused_and_a_text_may_have_the_tag_of_a_string(tmp_path, value):
     assert refused(tmp_path, f"name: web\nmessage: {value}\n").endswith("is not allowed")
     [project] = read(tmp_path, "name: web\ndefault_branch: !!str 1.10\n")
     assert project.settings["default_branch"] == "1.10"

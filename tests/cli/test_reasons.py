@@ -1,5 +1,4 @@
-"""Who did it, and what can be done about it: in ``--wait``, ``show``, ``list``, ``explain`` and
-``resolve``."""
+"""Reasons and next steps in ``--wait``, ``show``, ``list``, ``explain`` and ``resolve``."""
 
 import json
 
@@ -25,7 +24,7 @@ def projects(shell, tmp_path_factory):
 def test_a_superseded_build_names_its_successor(shell, projects):
     first = shell.json("build", "pri", "--branch", "main")
     shell("build", "pri", "--branch", "main")
-    shell("logs", f"{first['id']}-1", "--follow")  # until its end
+    shell("logs", f"{first['id']}-1", "--follow")  # until it ends
     why = "superseded by pri#2 (cancellation: all)"
     assert shell.json("show", first["id"])["reason"] == why
     assert why in shell("list", "--project", "pri").stdout
@@ -35,7 +34,7 @@ def test_a_superseded_build_names_its_successor(shell, projects):
     assert "ed by admin." in shell("explain", "pri#2").stdout
 
 
-def test_a_failed_build_says_each_cause_once(shell, projects):
+def test_a_failed_build_names_each_cause_once(shell, projects):
     said = shell("build", "broken", "--branch", "main", "--wait", status=1).stdout
     lines = [line.strip() for line in said.splitlines()]
     assert "unit (w3-1) failed: exit status 3" in lines
@@ -43,7 +42,7 @@ def test_a_failed_build_says_each_cause_once(shell, projects):
     assert shell.json("show", "broken#1")["reason"] == "job unit failed: exit status 3"
 
 
-def test_resolve_says_what_it_needs(shell, projects):
+def test_resolve_names_the_missing_arguments(shell, projects):
     running = shell.json("build", "pri", "--branch", "other")["id"]
     job = f"{running}-1"
     refused = shell("resolve", job, "failed", status=1).stderr

@@ -1,4 +1,4 @@
-"""``boxsched secrets``: a value comes from standard input or a file, and is never shown."""
+"""``boxsched secrets``: a value is read from standard input or a file, and is never shown."""
 
 import json
 
@@ -42,7 +42,7 @@ def test_bad_values_are_refused_and_not_quoted(shell, tmp_path):
     assert "UTF-8" in shell("secrets", "set", web, "A", stdin=b"\xff", status=2).stderr
 
 
-def test_a_rotation_seals_again_what_has_another_key(shell, tmp_path):
+def test_a_rotation_seals_again_what_another_key_sealed(shell, tmp_path):
     web = project(shell, tmp_path, "secrets-rotated")
     shell("secrets", "set", web, "TOKEN", stdin=CANARY)
     assert shell("secrets", "rotate").stdout == "0 values sealed again\n"

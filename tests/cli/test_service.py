@@ -1,4 +1,4 @@
-"""The commands against a real service: what a person does in the first hour."""
+"""The commands against a real service: what a user does in the first hour."""
 
 import json
 import os
@@ -82,7 +82,7 @@ def test_projects_are_applied_shown_and_deleted(shell, tmp_path):
     assert "there is no project 'extra'" in shell("project", "show", "extra", status=2).stderr
 
 
-def test_a_list_that_is_empty_reports_it(shell):
+def test_an_empty_list_is_reported(shell):
     done = shell("list", "--project", "web", "--branch", "nothing like that")
     assert done.stdout.startswith("ID") and len(done.stdout.splitlines()) == 1
     assert done.stderr == "boxsched: no workload matches\n"
@@ -103,7 +103,7 @@ def test_an_empty_list_of_jobs_is_named(shell, tmp_path):
     shell("project", "delete", "empty", "--yes")
 
 
-def test_settings_that_make_no_sense_name_the_place(shell, tmp_path):
+def test_an_error_in_the_settings_names_its_position(shell, tmp_path):
     file = tmp_path / "bad.yaml"
     file.write_text("name: web\nmax_boxes: many\n")
     done = shell("project", "apply", str(file), status=2)
@@ -120,7 +120,7 @@ def test_a_build_that_passes(shell):
     done = shell("build", "web", "--wait", "--follow", "--message", "Faster search")
     assert "submitted: build of trunk" in done.stdout
     assert "unit | testing trunk\n" in done.stdout
-    assert "lint | linted\n" in done.stdout  # and nothing of the title or the colour
+    assert "lint | linted\n" in done.stdout  # and not the title or the colour
     assert "\x1b" not in done.stdout
     assert " passed: waited" in done.stdout
 
@@ -132,7 +132,7 @@ def test_a_build_that_fails(shell):
 
 
 def waiting(shell, *arguments):
-    """A command that goes on."""
+    """Start a command that keeps running."""
     return subprocess.Popen(
         [sys.executable, "-m", "boxsched", *arguments],
         env=environment(shell.data),
@@ -144,7 +144,7 @@ def waiting(shell, *arguments):
 
 def until_running(shell, id_):
     while shell.json("show", id_)["state"] != "running":
-        time.sleep(0.05)  # nobody tells us; the test's time-out ends it
+        time.sleep(0.05)  # there is no notification for it; the test's time-out ends it
 
 
 @pytest.mark.parametrize("option", ["--wait", "--follow"])
@@ -159,7 +159,7 @@ def test_interrupting_the_waiting_prints_what_continues(shell, option):
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert (
-        said.splitlines()[-1]  # before it may stand why the build had to wait
+        said.splitlines()[-1]  # before it there may be the reason for waiting
         == f"boxsched: {line.partition(' submitted')[0]} continues; to stop it: boxsched stop {id_}"
     )
     assert shell.json("show", id_)["state"] == "running"
@@ -181,7 +181,7 @@ def test_waiting_for_a_workload_that_can_never_start_prints_that_once(shell, tmp
     assert process.returncode == 1
 
 
-def test_a_build_that_is_waited_for_in_json(shell):
+def test_waiting_for_a_build_prints_json(shell):
     build = shell.json("build", "broken", "--wait", "--branch", "x", status=1)
     assert (build["state"], build["result"], build["branch"]) == ("finished", "failed", "x")
     followed = shell("build", "web", "--follow", "--json")
@@ -209,10 +209,10 @@ def test_a_workload_is_shown_explained_and_its_logs_are_read(shell):
     assert "unit | done\n" in shell("logs", title, "--follow").stdout
     logs = shell.json("logs", build["id"])["jobs"]
     assert [one["name"] for one in logs] == ["unit", "lint"]
-    assert "\x1b]0;evil\x07" in logs[1]["log"]  # a program gets it as it is, escaped as JSON
+    assert "\x1b]0;evil\x07" in logs[1]["log"]  # a program gets it unchanged, escaped as JSON
 
 
-def test_lists(shell):
+def test_lists_are_printed(shell):
     first, second = (shell.json("build", "web", "--branch", "listed", "--wait") for _ in range(2))
     listed = shell.json("list", "--project", "web", "--branch", "listed", "--state", "finished")
     assert [one["id"] for one in listed["workloads"]] == [second["id"], first["id"]]
@@ -247,7 +247,7 @@ def test_a_list_by_state_accepts_the_words_that_it_shows(shell):
     assert first["id"] in listed("stopped")
 
 
-def test_several_are_stopped_and_rebuilt_and_one_that_is_refused_stops_no_other(shell):
+def test_several_are_stopped_and_rebuilt_and_a_refused_one_affects_no_other(shell):
     builds = [shell.json("build", "slow", "--branch", f"several {n}") for n in range(2)]
     ids = [one["id"] for one in builds]
     done = shell("stop", ids[0], "w999999", ids[1], "--wait", "--json", status=2)
@@ -281,7 +281,7 @@ def test_json_has_every_field_of_the_api(shell):
     assert shell.json("nodes")["nodes"][0].keys() == nodes[0].keys()
 
 
-def test_a_project_comes_from_standard_input_and_continues_with_its_numbers(shell):
+def test_a_project_read_from_standard_input_continues_with_its_numbers(shell):
     def applied(text, *options, status=0):
         return subprocess.run(
             [sys.executable, "-m", "boxsched", "project", "apply", "-", *options],
@@ -306,7 +306,7 @@ def test_a_project_comes_from_standard_input_and_continues_with_its_numbers(shel
     assert "standard input: line 1" in applied("{").stderr
 
 
-def test_a_person_at_a_terminal_is_asked_before_something_is_deleted(shell):
+def test_a_user_at_a_terminal_is_asked_before_something_is_deleted(shell):
     for answer, exists in (("n\n", True), ("y\n", False)):
         shell.process("project", "apply", _file(shell, {"name": "asked", "jobs": PROJECT["jobs"]}))
         said, status = at_a_terminal(shell, answer, "project", "delete", "asked")
@@ -326,7 +326,7 @@ def _file(shell, settings):
 
 
 def at_a_terminal(shell, typed, *arguments):
-    """What a person sees who types this, and the exit status."""
+    """Return the output for a user who types this, and the exit status."""
     main, other = os.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "boxsched", *arguments],
@@ -361,7 +361,7 @@ def test_waiting_prints_each_new_reason_once(shell):
     assert process.returncode == 1
 
 
-def test_one_waits_for_its_branch_is_explained_and_stopped(shell):
+def test_a_workload_that_waits_for_its_branch_is_explained_and_stopped(shell):
     first, second = (shell.json("build", "slow", "--branch", "b") for _ in range(2))
     why = shell.json("explain", second["id"])
     assert why["reason"] == "waits_for_lane"
@@ -373,7 +373,7 @@ def test_one_waits_for_its_branch_is_explained_and_stopped(shell):
     assert refused.startswith(f"boxsched: {first['id']}: it has finished: ")
 
 
-def test_of_several_that_are_stopped_none_starts_because_another_has_ended(shell):
+def test_several_are_stopped_at_once_so_that_none_of_them_starts(shell):
     builds = [shell.json("build", "slow", "--branch", "all of a lane") for _ in range(3)]
     ids = [one["id"] for one in builds]
     done = shell.json("stop", *ids, "--wait")["workloads"]
@@ -425,7 +425,7 @@ def test_when_a_node_does_not_answer_the_next_is_asked(shell):
     assert f"no node can serve: cannot reach the service at {dead}: nothing listens" in refused
 
 
-def test_a_wrong_token(shell):
+def test_a_wrong_token_is_refused(shell):
     done = shell("list", "--token", "bxs_wrong", status=2)
     assert "admin-token in its data folder" in done.stderr
 
@@ -441,13 +441,13 @@ def test_a_second_service_on_the_folder_is_refused(shell):
     assert DataFolder(Path(shell.data)).listening() is not None
 
 
-def test_a_port_that_is_taken(shell, tmp_path):
+def test_a_used_port_is_reported(shell, tmp_path):
     port = DataFolder(Path(shell.data)).listening().url.rpartition(":")[2]
     done = shell.process("serve", "--port", port, "--data", str(tmp_path), status=1)
     assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
 
 
-def test_a_service_says_where_its_data_is_and_at_its_end_that_jobs_continue(tmp_path):
+def test_a_service_prints_its_data_folder_and_at_its_end_that_jobs_continue(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "boxsched", "serve", "--port", "0", "--boxes", "1"],
         env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -479,13 +479,13 @@ def test_the_invariants_hold(shell):
     assert shell.json("check")["violations"] == []
 
 
-def test_a_folder_that_cannot_be_used(shell, tmp_path):
+def test_an_unusable_folder_is_reported(shell, tmp_path):
     file = tmp_path / "file"
     file.write_text("")
     assert "choose a folder" in shell.process("serve", "--data", str(file / "x"), status=1).stderr
 
 
-def test_a_token_that_others_can_read(shell, tmp_path):
+def test_a_token_that_others_can_read_is_refused(shell, tmp_path):
     token = tmp_path / "admin-token"
     token.write_text("bxs_x")
     token.chmod(0o644)

@@ -8,7 +8,7 @@ import pytest
 from boxsched.api.auth.tokens import looks_real
 
 
-def test_a_token_is_printed_once_and_alone(shell):
+def test_a_new_token_is_printed_once_and_nothing_else(shell):
     done = shell("token", "create", "--role", "worker", "--name", "ci-4")
     token = done.stdout.strip()
     assert looks_real(token)
@@ -41,7 +41,7 @@ def test_a_token_is_revoked(shell):
     assert f"there is no token '{made['id']}'" in gone.stderr
 
 
-def test_a_token_is_revoked_by_a_name_that_is_its_only(shell):
+def test_a_token_is_revoked_by_its_name_if_the_name_is_unique(shell):
     one, *two = [
         shell.json("token", "create", "--role", "worker", "--name", name)["id"]
         for name in ("builder-1", "builder-2", "builder-2")
@@ -59,7 +59,7 @@ def test_a_token_is_revoked_by_a_name_that_is_its_only(shell):
     assert listed >= set(two)
 
 
-def test_a_token_in_a_file(shell, tmp_path):
+def test_a_token_is_written_to_a_file(shell, tmp_path):
     file = tmp_path / "token"
     file.touch(0o600)
     file.write_text(shell("token", "create", "--role", "admin").stdout)
@@ -79,7 +79,7 @@ def test_a_token_in_a_file(shell, tmp_path):
     assert "--token-file: cannot read" in shell("list", status=2, **there).stderr
 
 
-def test_how_many_workers_may_use_it(shell):
+def test_a_limit_of_workers_is_set(shell):
     shell("token", "create", "--role", "worker", "--name", "fleet", "--max-workers", "500")
     shell("token", "create", "--role", "worker", "--name", "usual")
     listed = {
@@ -101,13 +101,13 @@ def test_how_many_workers_may_use_it(shell):
     ],
     ids=" ".join,
 )
-def test_bad_use(shell, arguments):
+def test_wrong_arguments_are_refused(shell, arguments):
     done = shell("token", *arguments, status=2)
     assert done.stderr
     assert done.stdout == ""
 
 
-def test_nodes(shell):
+def test_nodes_are_listed(shell):
     [node] = shell.json("nodes")["nodes"]
     assert (node["alive"], node["shards"], node["me"]) == (True, [1], True)
     assert node["url"].startswith("http://127.0.0.1:")
@@ -118,7 +118,7 @@ def test_nodes(shell):
     assert "alive" in lines[1]
 
 
-def test_workers(shell):
+def test_workers_are_listed(shell):
     [worker] = shell.json("workers", "list")["workers"]
     assert (worker["name"], worker["state"], worker["boxes"]) == ("in-process", "connected", 4)
     assert worker["builds"] == worker["deploys"] == worker["ssh_sessions"] == 0
@@ -139,8 +139,8 @@ def test_workers(shell):
     ]
 
 
-def test_revoking_a_nodes_own_token_says_what_follows(shell):
-    """The last one: from here on the data folder's token is of no use."""
+def test_revoking_a_nodes_own_token_prints_the_consequence(shell):
+    """The last one: from here on the data folder's token is invalid."""
     keeper = shell.json("token", "create", "--role", "admin")["token"]
     [own] = [one for one in shell.json("token", "list")["tokens"] if one["of_file"]]
     assert own["name"].startswith("admin-token of node ")

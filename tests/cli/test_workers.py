@@ -10,7 +10,7 @@ from tests.cli.conftest import Shell, end, environment, start
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory):
-    """A service with Boxes of its own, which also takes workers."""
+    """A service with Boxes, which also accepts workers."""
     data = tmp_path_factory.mktemp("mixed")
     process = start("serve", "--port", "0", "--boxes", "1", "--allow-mixed", data=data)
     yield Shell(str(data))
@@ -72,6 +72,6 @@ def test_a_drain_is_taken_back(shell):
 
 
 @pytest.mark.parametrize("text", ["30", "m", "-1m", "1.5h", "10000000s", "2w"])
-def test_a_wrong_time_is_refused(shell, text):
+def test_an_invalid_time_is_refused(shell, text):
     refused = shell("workers", "drain", "in-process", "--stop-after", text, status=2)
     assert f"--stop-after {text}: must be a time such as 45s, 30m, 2h or 3d" in refused.stderr

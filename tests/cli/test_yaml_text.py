@@ -1,4 +1,4 @@
-"""YAML that is written is read as the same, whatever texts are in it."""
+"""YAML that we write is read as the same values, with any texts in it."""
 
 import pytest
 from hypothesis import given
@@ -29,12 +29,12 @@ def test_written_values_are_read_back_unchanged(value):
 
 
 @pytest.mark.parametrize("number", [0.5, 1e100, 1.5e-7, 60.0, -2.25])
-def test_numbers_with_a_point_stay(number):
+def test_numbers_with_a_point_stay_numbers(number):
     (read,) = yaml_text.documents(yaml_text.dump({"a": number}).encode())
     assert read.value == {"a": number}
 
 
-def test_a_script_is_written_line_by_line_and_a_short_list_on_one():
+def test_a_script_is_written_line_by_line_and_a_short_list_on_one_line():
     text = yaml_text.dump(
         {"jobs": [{"commands": ["if true; then\n  make\nfi\n"], "on": ["a", "b"]}]}
     )

@@ -1,4 +1,4 @@
-"""A server whose every answer the test decides."""
+"""A server whose answers the test decides."""
 
 from collections.abc import Awaitable, Callable
 
@@ -10,7 +10,7 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ScriptedServer:
-    """Answers requests with the next line of its part; the last one goes on for ever."""
+    """Answers requests with the next line of its script; the last one is repeated for ever."""
 
     def __init__(self) -> None:
         self.part: list[Answer] = []

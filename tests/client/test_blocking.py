@@ -8,14 +8,14 @@ import pytest
 
 from boxsched.client import BlockingClient, Client, Event, Workload
 
-# What tells a program of troubles and clocks between two calls; a blocking one has no such moment.
+# These inform a program between two calls; a blocking program has no such moment.
 ASYNCIO_ONLY = {"patience", "on_trouble", "skew"}
 CALLS = sorted(
     name for name in dir(Client) if not name.startswith("_") and name not in ASYNCIO_ONLY
 )
 
 
-def test_no_call_is_missing_and_none_is_more() -> None:
+def test_both_clients_have_the_same_calls() -> None:
     assert sorted(name for name in dir(BlockingClient) if not name.startswith("_")) == CALLS
 
 
@@ -28,7 +28,7 @@ def test_a_call_has_the_parameters_and_the_docstring_of_the_asyncio_one(name: st
 
 
 def test_type_checkers_see_parameters_and_results() -> None:
-    """What is asserted here is checked by mypy; it runs nothing."""
+    """mypy checks these assertions; nothing runs."""
 
     def typed(client: BlockingClient) -> None:
         assert_type(client.build("web", branch="main"), Workload)

@@ -1,4 +1,4 @@
-"""The client before services that answer, refuse, and go away."""
+"""The client with services that answer, refuse, and go away."""
 
 import asyncio
 import json
@@ -62,7 +62,7 @@ def streams(*chunks, then_break=False):
 
 
 def log_part(*chunks, size, state="finished", attempt=1, latest=1):
-    """An answer to a reader of a log, with the headers that say what it is a part of."""
+    """An answer to a reader of a log, with the headers that say which part it is."""
 
     async def answer(request):
         response = web.StreamResponse()
@@ -103,10 +103,10 @@ async def test_a_submission_and_what_it_sends(service, client):
     assert (method, path) == ("POST", "/api/v1/projects/web/builds")
     assert headers["Authorization"] == "Bearer the-token"
     assert headers["Idempotency-Key"] == "my-key"
-    assert json.loads(body) == {"branch": "main", "priority": 0}  # what was not said is not sent
+    assert json.loads(body) == {"branch": "main", "priority": 0}  # what was not given is not sent
 
 
-async def test_names_cannot_leave_their_place_in_the_path(service, client):
+async def test_names_cannot_change_the_path(service, client):
     service.part = [refuses(404, "not_found")]
     async with client:
         with pytest.raises(errors.NotFound):
@@ -114,7 +114,7 @@ async def test_names_cannot_leave_their_place_in_the_path(service, client):
     assert service.requests[0][1] == "/api/v1/workloads/..%2Fprojects%3Fx%3D%23y"
 
 
-async def test_a_project_is_changed_only_as_it_was_checked(service, client):
+async def test_a_project_is_changed_only_in_the_version_that_was_checked(service, client):
     service.part = [refuses(412, "outdated", "it has changed", field="If-Match")]
     async with client:
         with pytest.raises(errors.Outdated):
@@ -136,7 +136,7 @@ async def test_a_refusal_is_an_error_with_its_code_and_field(service, client):
         with pytest.raises(errors.Invalid) as raised:
             await client.put_project("web", {})
     assert (raised.value.code, raised.value.field) == ("invalid", "jobs[0].commands")
-    assert len(service.requests) == 1  # no repetition makes it right
+    assert len(service.requests) == 1  # repeating it does not help
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ async def test_a_refusal_is_an_error_with_its_code_and_field(service, client):
         (503, "fenced", errors.Fenced),
     ],
 )
-def test_every_refusal_has_its_error(status, code, kind):
+def test_every_refusal_has_its_error_class(status, code, kind):
     body = json.dumps({"error": {"code": code, "message": "no"}}).encode()
     error = refusal(status, body, {"Retry-After": "7"}, SOMEWHERE)
     assert type(error) is kind
@@ -189,7 +189,7 @@ async def test_two_submissions_have_two_keys(service, client):
     assert len({headers["Idempotency-Key"] for _, _, headers, _ in service.requests}) == 2
 
 
-async def test_patience_ends(service):
+async def test_the_client_gives_up_after_its_time_limit(service):
     service.part = [refuses(503, "store_away", "the disk is full")]
     async with Client(service.url, "t", patience=0.3) as client:
         with pytest.raises(errors.StoreAway, match="the disk is full"):
@@ -197,13 +197,13 @@ async def test_patience_ends(service):
     assert len(service.requests) >= 2
 
 
-async def test_nothing_listens_there():
+async def test_no_service_listens():
     async with Client(f"http://127.0.0.1:{free_port()}", "t", patience=0) as client:
         with pytest.raises(Unreachable, match="nothing listens there"):
             await client.projects()
 
 
-def test_pauses_grow_with_chance_in_them_and_end_in_time():
+def test_retry_pauses_are_random_and_end_in_time():
     now = 0.0
     patience = Patience(10.0, lambda: 0.5, lambda: now)
     pauses = []
@@ -216,12 +216,12 @@ def test_pauses_grow_with_chance_in_them_and_end_in_time():
 @pytest.mark.parametrize(
     "url", ["", "localhost:8080", "ftp://x", "http://", "http://a..b", f"http://{'a' * 64}.org"]
 )
-def test_an_invalid_address(url):
+def test_an_invalid_address_is_refused(url):
     with pytest.raises(errors.Invalid):
         Client(url, None)
 
 
-async def test_an_answer_of_something_else(service, client):
+async def test_an_answer_of_another_program(service, client):
     service.part = [says(["what", "is", "this"])]
     async with client:
         with pytest.raises(errors.Malformed, match="the answer is not from a boxsched service"):
@@ -280,7 +280,7 @@ async def test_a_finished_workload_is_not_waited_for(service, client):
         assert (await client.wait("w1")).passed
 
 
-async def test_the_blocking_face(service):
+async def test_the_blocking_client(service):
     service.part = [
         says({"projects": [{"name": "web", "max_boxes": 4}]}),
         log_part(b"one\ntwo\n", size=8),
@@ -307,12 +307,12 @@ MADE = {
 }  # fmt: skip
 
 
-async def test_a_token_is_asked_for_once_only(service, client):
+async def test_a_token_is_requested_only_once(service, client):
     service.part = [says(MADE, 201)]
     async with client:
         made = await client.create_token("worker", expires_in_seconds=60)
         service.part = [breaks, says(MADE, 201)]
-        with pytest.raises(Unreachable):  # it may have been made: a second is one too many
+        with pytest.raises(Unreachable):  # it may have been created: a second would be one too many
             await client.create_token("worker")
     assert made.token == "bxs_secret"
     assert "bxs_secret" not in repr(made)
@@ -393,7 +393,7 @@ async def test_events_continue_at_another_node(service):
 
 
 async def test_waiting_needs_no_event_stream(service, monkeypatch):
-    """A proxy may keep a stream to itself for ever."""
+    """A proxy may hold back a stream for ever."""
     monkeypatch.setattr("boxsched.client.asynchronous.WORKLOAD_LOOK_SECONDS", 0.01)
 
     async def answer(request):

@@ -1,4 +1,4 @@
-"""Server-sent events, however their bytes arrive."""
+"""Server-sent events, with their bytes split anywhere."""
 
 import asyncio
 import itertools
@@ -48,7 +48,7 @@ def test_byte_by_byte():
     assert read(STREAM[n : n + 1] for n in range(len(STREAM))) == EVENTS
 
 
-def test_a_greeting_says_where_the_stream_begins():
+def test_a_greeting_contains_the_start_of_the_stream():
     reader = EventReader()
     assert [*reader.feed(b"retry: 2000\n: connected\nid: 1.4.2+3.7.1\n")] == []
     assert reader.greeting is None
@@ -67,18 +67,18 @@ def test_an_event_that_is_not_json():
         read([b"data: <html>\n\n"])
 
 
-def test_a_message_without_an_end_is_not_kept_for_ever():
+def test_an_unterminated_message_is_not_buffered_for_ever():
     with pytest.raises(errors.TooLarge):
         read(b"data: " + b"x" * (1 << 20) for _ in range(5))
 
 
-def test_whose_change_it_is():
+def test_the_user_of_a_change():
     assert EVENTS[0].workload == "w1"
     assert Event("1.1.1", "boxes.changed", {"total": 4}).workload is None
 
 
 def plays(*chunks):
-    """A stream of these, which then ends."""
+    """A stream with these parts, which then ends."""
 
     async def answer(request):
         response = web.StreamResponse()
@@ -93,7 +93,7 @@ def plays(*chunks):
 GREETING = b"retry: 2000\n: connected\nid: 1.4.2+3.7.1\n\n"
 
 
-async def test_a_reader_without_events_resumes_where_the_stream_began(service):
+async def test_a_reader_without_events_resumes_where_the_stream_started(service):
     service.part = [plays(GREETING), plays(GREETING, b'id: 1.4.2+3.8.1\ndata: {"a": 1}\n\n')]
     async with Line(service.url, "the-token", patience=5) as line:
         stream = EventStream(line)
@@ -108,7 +108,7 @@ async def test_a_reader_without_events_resumes_where_the_stream_began(service):
     ]
 
 
-async def test_an_event_that_came_with_the_greeting_and_was_not_taken_comes_again(service):
+async def test_an_event_that_came_with_the_greeting_and_was_not_read_comes_again(service):
     service.part = [plays(GREETING + b'id: 1.5.1+3.7.1\ndata: {"a": 1}\n\n')]
     async with Line(service.url, "the-token", patience=5) as line:
         stream = EventStream(line)
@@ -117,7 +117,7 @@ async def test_an_event_that_came_with_the_greeting_and_was_not_taken_comes_agai
         await stream.close()
 
 
-async def test_a_stream_that_ends_at_once_is_asked_for_less_and_less_often(service):
+async def test_a_stream_that_ends_at_once_is_requested_less_and_less_often(service):
     pauses, enough = [], asyncio.Event()
 
     async def pause(seconds):

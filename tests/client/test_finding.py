@@ -16,7 +16,7 @@ HERE, ELSEWHERE = "http://127.0.0.1:8123", "https://ci.example.org"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> DataFolder:
-    """Of a service that listens at HERE."""
+    """The data folder of a service that listens at HERE."""
     folder = DataFolder(tmp_path)
     folder.service_file.write_bytes(msgspec.json.encode(Listening(HERE, os.getpid())))
     folder.token_file.write_text("bxs_local")
@@ -32,7 +32,9 @@ def test_the_service_on_this_machine_is_found_through_its_data_folder(folder: Da
     assert found(None, "bxs_mine", environment) == ((HERE,), "bxs_mine")
 
 
-def test_the_environment_comes_before_the_data_folder(folder: DataFolder, tmp_path: Path) -> None:
+def test_environment_variables_take_precedence_over_the_data_folder(
+    folder: DataFolder, tmp_path: Path
+) -> None:
     environment = {"BOXSCHED_DATA": str(folder.path), "BOXSCHED_URL": f"{ELSEWHERE}, {HERE}"}
     assert found(None, None, environment | {"BOXSCHED_TOKEN": "bxs_env "}) == (
         (ELSEWHERE, HERE),

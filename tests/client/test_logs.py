@@ -1,4 +1,4 @@
-"""Logs are read to their end, whatever ends an answer."""
+"""Logs are read to their end, however an answer ends."""
 
 import asyncio
 
@@ -13,14 +13,14 @@ TEXT = b"one\ntwo\nthree\n"
 
 
 class Job:
-    """A job as the service tells of it; ``ends`` say how its next answers end."""
+    """A fake job; ``ends`` are the ways in which its next answers end."""
 
     def __init__(self):
         self.attempts = {1: TEXT}
         self.latest = 1
         self.state = "finished"
-        self.cut_after = []  # bytes of the next answers; then the connection is over
-        self.length = False  # whether a length is promised
+        self.cut_after = []  # bytes of the next answers; then the connection ends
+        self.length = False  # whether the answer has a length
         self.asked = []
         self.asks = asyncio.Semaphore(0)
 
@@ -67,20 +67,20 @@ async def followed(client):
 
 @pytest.mark.parametrize("length", [False, True])
 async def test_an_answer_that_ends_early_is_not_the_end(client, job, length):
-    """Without a length: as a proxy of HTTP/1.0 passes it on, the end is all there is to see."""
+    """Without a length, as a proxy with HTTP/1.0 passes it on, the end is all that is visible."""
     job.cut_after, job.length = [4, 0, 3], length
     assert await followed(client) == TEXT
     assert [offset for *_, offset in job.asked] == [0, 4, 4, 7]
 
 
 @pytest.mark.parametrize("length", [False, True])
-async def test_a_log_that_is_only_read_is_read_whole(client, job, length):
+async def test_a_log_that_is_not_followed_is_read_completely(client, job, length):
     job.cut_after, job.length, job.state = [5, 4], length, "running"
     assert await client.log("w1-1") == TEXT
     assert job.asked == [("0", 1, 0), ("0", 1, 5), ("0", 1, 9)]
 
 
-async def test_it_ends_with_the_job_only(client, job):
+async def test_following_ends_only_with_the_job(client, job):
     job.state = "running"
     waiting = asyncio.ensure_future(followed(client))
     for _ in range(3):
@@ -90,7 +90,7 @@ async def test_it_ends_with_the_job_only(client, job):
     assert await waiting == TEXT + b"four\n"
 
 
-async def test_the_next_attempt_is_shown_where_one_was_lost(client, job):
+async def test_after_a_lost_attempt_the_next_one_is_shown(client, job):
     job.state = "running"
     seen = b""
     async with asyncio.timeout(20):
@@ -102,7 +102,7 @@ async def test_the_next_attempt_is_shown_where_one_was_lost(client, job):
     assert seen == (TEXT + b"last of 1\n\n--- attempt 2 ---\nof 2\n\n--- attempt 3 ---\nof 3\n")
 
 
-async def test_a_job_that_waits_is_followed_into_its_first_attempt(client, job):
+async def test_following_a_waiting_job_shows_its_first_attempt(client, job):
     job.attempts[0], job.latest, job.state = b"", 0, "waiting"
     waiting = asyncio.ensure_future(followed(client))
     for _ in range(2):
@@ -127,7 +127,7 @@ async def test_a_silent_connection_is_given_up(service, client, monkeypatch):
     assert await followed(client) == TEXT
 
 
-async def test_a_service_that_does_not_say_where_a_log_ends(service):
+async def test_a_service_that_does_not_tell_where_a_log_ends(service):
     async def plain(request):
         return web.Response(body=TEXT)
 
@@ -137,7 +137,7 @@ async def test_a_service_that_does_not_say_where_a_log_ends(service):
             await client.log("w1-1")
 
 
-def test_the_silence_is_longer_than_an_answer_of_the_service():
+def test_the_time_limit_for_silence_is_longer_than_an_answer_of_the_service():
     from boxsched.api.resources.logs import PART_SECONDS
 
     assert client_logs.SILENCE_SECONDS > 2 * PART_SECONDS

@@ -1,4 +1,4 @@
-"""What the client says where no boxsched answers: the cause, not another one."""
+"""The client's message when no boxsched answers names the real cause."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ async def said(url):
 
 @contextlib.asynccontextmanager
 async def answering(words, secure=None):
-    """A server that says ``words`` to whatever comes, and hangs up."""
+    """A server that answers everything with ``words`` and hangs up."""
 
     async def answer(reader, writer):
         await reader.read(1)
@@ -54,14 +54,14 @@ async def test_a_port_where_nothing_listens(host, unused_tcp_port):
     assert error.absent
 
 
-async def test_tls_where_none_is_spoken(service):
+async def test_tls_to_a_port_without_tls(service):
     error = await said(service.url.replace("http:", "https:") + "/prefix")
     assert error.message.endswith(f"the server does not use TLS: try {service.url}/prefix")
 
 
 @pytest.fixture
 def secure(tmp_path):
-    """TLS with a certificate that nobody has signed."""
+    """A server with a self-signed certificate."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl to make a certificate with")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
@@ -76,7 +76,7 @@ def secure(tmp_path):
     return context
 
 
-async def test_a_certificate_that_does_not_hold(secure):
+async def test_an_invalid_certificate(secure):
     async with answering(b"", secure) as port:
         over_tls = await said(f"https://127.0.0.1:{port}")
         without = await said(f"http://127.0.0.1:{port}")
@@ -118,7 +118,7 @@ def test_a_load_balancer_without_a_node(status):
 @pytest.mark.parametrize(
     "body", [b"<html>", b'{"error": "none of ours"}', b'{"error": {"code": "\xff"}}', b""]
 )
-def test_a_refusal_of_something_else(status, body):
+def test_a_refusal_of_another_program(status, body):
     error = refusal(status, body, {}, URL_OF_A_PROXY)
     assert error.code == FOREIGN
     assert f"the server at https://ci.example.org is not boxsched ({status})" in error.message

@@ -1,4 +1,4 @@
-"""The client's values have every field that the service answers."""
+"""The client's values have every field of the service's answers."""
 
 import msgspec
 import pytest

@@ -1,4 +1,5 @@
-"""The file of jobs: what is a text in it and what a number, its limits, and where a mistake is."""
+"""The jobs file: which values are texts and which numbers, its limits, and the positions of
+errors."""
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_a_value_can_be_repeated_by_its_anchor() -> None:
     ("written", "seconds"),
     [("60", 60.0), ("+60", 60.0), (".5", 0.5), ("1.5", 1.5), ("1.5e+2", 150.0), ("~", 3600.0)],
 )
-def test_numbers_are_those_of_json(written: str, seconds: float) -> None:
+def test_numbers_have_the_form_of_json(written: str, seconds: float) -> None:
     (made,) = jobs_of(job_with(f"timeout_seconds: {written}").encode())
     assert made.timeout_seconds == seconds
 
@@ -57,7 +58,7 @@ def test_a_whole_number_of_18_digits_is_one() -> None:
 
 
 @pytest.mark.parametrize(("written", "shown"), [("true", True), ("False", False), ("TRUE", True)])
-def test_only_true_and_false_are_truth_values(written: str, shown: bool) -> None:
+def test_only_true_and_false_are_booleans(written: str, shown: bool) -> None:
     (made,) = jobs_of(job_with(f"show_commands: {written}").encode())
     assert made.show_commands is shown
     for other in ("yes", "no", "on", "off"):
@@ -91,22 +92,22 @@ def test_only_true_and_false_are_truth_values(written: str, shown: bool) -> None
         (b"jobs:\n\n- \xff", "line 3: the file is not UTF-8"),
     ],
 )
-def test_a_mistake_is_named_with_its_place(text: str | bytes, said: str) -> None:
+def test_an_error_is_named_with_its_position(text: str | bytes, said: str) -> None:
     assert mistake(text).startswith(said)
 
 
-def test_a_field_that_is_missing_is_named_at_what_should_have_it() -> None:
+def test_a_missing_field_is_named_at_the_value_that_should_have_it() -> None:
     assert mistake("jobs:\n  - {name: a}").startswith("line 2, column 5: jobs[0].commands: ")
     assert mistake("version: 1").startswith("line 1, column 1: jobs: ")
 
 
-def test_a_file_has_a_limit_of_bytes() -> None:
+def test_a_file_has_a_maximum_size() -> None:
     assert jobs_of(SMALL.ljust(MAX_BYTES).encode())
     assert mistake(SMALL.ljust(MAX_BYTES + 1)) == f"it has more than {MAX_BYTES} bytes"
 
 
 def repeated(what: str, values: int, count: int) -> str:
-    """A list of so many values with itself: ``what``, which has ``values``, again and again."""
+    """A list of this many copies of itself: ``what``, which has ``values`` values, repeatedly."""
     times, rest = divmod(count - 1, values)
     return f"[&b {what}, {'*b,' * (times - 1)}{'x,' * rest}]"
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of job files: it and ``boxsched lint`` say the same of the same files."""
+"""The JSON Schema of job files agrees with ``boxsched lint``."""
 
 import re
 
@@ -35,13 +35,13 @@ def lint_takes(text: str) -> bool:
     return True
 
 
-def test_it_is_a_schema_and_closed() -> None:
+def test_it_is_a_valid_schema_and_closed() -> None:
     jsonschema.Draft202012Validator.check_schema(schema.schema())
     definitions = schema.schema()["$defs"]
     assert {one["additionalProperties"] for one in definitions.values()} == {False}
 
 
-def test_the_examples_are_taken() -> None:
+def test_the_examples_are_accepted() -> None:
     texts = [(EXAMPLES / "boxsched.yml").read_text(), *in_pages()]
     assert len(texts) >= 3
     for text in texts:
@@ -115,7 +115,7 @@ BAD = [
     one("name: a, commands: [x], comands: [y]"),
     "jobs: [" + "{name: a, commands: [x]}," * 1_001 + "]",
 ]
-# What the schema cannot say.
+# What the schema cannot express.
 ONLY_LINT = [
     "jobs: [{name: a, commands: [x]}, {name: a, commands: [x]}]",
     "jobs: [{name: a, commands: [x], parallelism: 2}, {name: a 1/2, commands: [x]}]",
@@ -124,7 +124,7 @@ ONLY_LINT = [
 
 
 @pytest.mark.parametrize("text", GOOD)
-def test_both_take(text: str) -> None:
+def test_both_accept(text: str) -> None:
     assert (lint_takes(text), schema_takes(text)) == (True, True)
 
 
@@ -134,5 +134,5 @@ def test_both_refuse(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ONLY_LINT)
-def test_what_the_schema_cannot_say_lint_says(text: str) -> None:
+def test_lint_refuses_what_the_schema_cannot_express(text: str) -> None:
     assert (lint_takes(text), schema_takes(text)) == (False, True)

@@ -1,14 +1,14 @@
 """``python -m tests.mutation``: change one thing, run the nearest tests, report what they miss.
 
 Everything happens in a copy; the working tree is only read. First the tests of the rooms run once
-over the unchanged copy, to learn which tests run each line. Then the tool makes one mutant after
-another (``changes.py``) and runs the tests that run its line, the quickest first, until one
-fails. A mutant that passes all of them is a survivor, printed as ``file:line: before -> after``.
-Some survivors change nothing that can be seen from outside; the others show what no test asserts.
-A mutant whose tests are out of time hangs, or the machine was busy: look at each of these.
+on the unchanged copy, to learn which tests run each line. Then the tool makes one mutant after
+another (``changes.py``) and runs the tests that run its line, quickest first, until one fails. A
+mutant that passes all of them is a survivor, printed as ``file:line: before -> after``. Some
+survivors change nothing that is visible from outside; the others show what no test asserts. A
+mutant whose tests time out either hangs or the machine was busy: check each of these.
 
-The same seed over the same tree chooses the same mutants. Exit status: 0 if none survived, 1 if
-some did, 2 if the tests could not run without a change.
+The same seed on the same tree chooses the same mutants. Exit status: 0 if none survived, 1 if some
+did, 2 if the tests could not run without a change.
 """
 
 import argparse
@@ -25,7 +25,8 @@ from tests.mutation.places import naming, places
 from tests.mutation.runs import Copy, Outcome, adopt_orphans, end_orphans
 
 PROJECT = Path(__file__).resolve().parents[2]
-START_SECONDS = 60.0  # beside ten times what the tests took: a mutant may be slow, and the machine
+# in addition to ten times the duration of the tests: a mutant may be slow, and the machine
+START_SECONDS = 60.0
 
 
 def main() -> int:

@@ -30,11 +30,12 @@ _COMPUTED: dict[type[ast.operator], type[ast.operator]] = {
     ast.RShift: ast.LShift,
 }
 _CALLED = {"min": "max", "max": "min", "any": "all", "all": "any"}
-# Of assertions and messages nothing else depends; in f-strings, Python 3.11 knows no exact places.
+# Nothing else depends on assertions and messages; in f-strings, Python 3.11 has no exact positions.
 _LEFT_ALONE = (ast.Assert, ast.Import, ast.ImportFrom, ast.JoinedStr)
 _OF_PARTS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.AnnAssign)
-_LOGGERS = {"log", "_log", "logger", "_logger"}  # what only a log loses is not worth a test
-_FOR_PEOPLE = {"__repr__"}  # methods that only somebody who debugs sees
+# a mutant that affects only the log is not worth a test
+_LOGGERS = {"log", "_log", "logger", "_logger"}
+_FOR_PEOPLE = {"__repr__"}  # methods that are only for debugging
 
 
 @attrs.frozen
@@ -57,7 +58,7 @@ class Mutant:
 
 
 def mutants_of(project: Path, file: str) -> list[Mutant]:
-    """Every mutant of a file, in the order of the text."""
+    """Return every mutant of a file, in the order of the text."""
     source = (project / file).read_bytes()
     found = [
         _mutant(file, source, node, after)
@@ -68,7 +69,7 @@ def mutants_of(project: Path, file: str) -> list[Mutant]:
 
 
 def chosen(mutants: list[Mutant], seed: int, count: int | None) -> list[Mutant]:
-    """A sample by the seed, at most one mutant of a line; all lines' if ``count`` is None."""
+    """Return a random sample, at most one mutant per line; of all lines if ``count`` is None."""
     by_chance = random.Random(seed)
     shuffled = by_chance.sample(mutants, len(mutants))
     by_line = {(one.file, one.line): one for one in reversed(shuffled)}
@@ -76,11 +77,13 @@ def chosen(mutants: list[Mutant], seed: int, count: int | None) -> list[Mutant]:
 
 
 def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a tree that decide something: no annotations, assertions, logging, messages."""
+    """Return the nodes of a tree that decide something: no annotations, assertions, logging,
+    messages."""
     for child in ast.iter_child_nodes(tree):
         if _is_left_alone(child):
             continue
-        if isinstance(child, ast.ClassDef):  # how it is made is no behaviour: frozen, slots, eq
+        # how a class is generated is not behaviour: frozen, slots, eq
+        if isinstance(child, ast.ClassDef):
             for statement in child.body:
                 yield from _of_value(statement)
             continue
@@ -128,7 +131,7 @@ def _logs(node: ast.AST) -> bool:
 
 
 def _changes(node: ast.AST) -> Iterator[str]:
-    """What may stand in place of the node, as source."""
+    """Return the source texts that may replace the node."""
     match node:
         case ast.Compare(left, [operator], [right]):
             for other in _COMPARED[type(operator)]:
@@ -170,7 +173,7 @@ def _other_statements(node: ast.AST) -> Iterator[str]:
 
 
 def _is_false(node: ast.AST) -> bool:
-    """Whether None in its place is no change to those who ask whether it is true."""
+    """Whether replacing it with None changes nothing for code that tests its truth."""
     return isinstance(node, ast.Constant) and not node.value
 
 

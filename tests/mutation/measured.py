@@ -1,4 +1,4 @@
-"""What the run over the unchanged tree has shown: which tests run each line, and for how long."""
+"""The results of the run on the unchanged tree: which tests run each line, and for how long."""
 
 import json
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Which tests are nearest to a line: those that ran it, the quickest first."""
+"""The nearest tests of a line: those that ran it, quickest first."""
 
 from collections.abc import Collection, Iterable
 
@@ -26,7 +26,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
 
 @attrs.frozen
 class Nearest:
-    """What the run over the unchanged tree has shown."""
+    """The results of the run on the unchanged tree."""
 
     seconds: dict[str, float]  # of each test that passes
     by_line: dict[Place, set[str]]
@@ -41,8 +41,8 @@ class Nearest:
         """Return the tests that ran a line of the first group (``places``) that any test ran, and
         those in the files ``naming``.
 
-        If no test ran such a line in this process, return those of the room. Cut where they take
-        ``most_seconds`` together, but one at least.
+        If no test ran such a line in this process, return those of the room. The list is cut at
+        ``most_seconds``, but has at least one test.
         """
         by_group = (set[str]().union(*(self._ran(each) for each in group)) for group in groups)
         found = next(filter(None, by_group), None) or self._of_room(file)

@@ -1,8 +1,8 @@
 """The lines whose tests may notice a mutant.
 
-A line inside a function is run by the tests that reach it. A default argument, a constant of a
-module or the default of a field is run once, by whatever imports the module first; what it is worth
-shows in the function's body, or where the name is used.
+A line inside a function is run by the tests that reach it. A default argument, a module's constant
+or a field's default is run once, by the first import of the module; its effect shows in the
+function's body, or where the name is used.
 """
 
 import ast
@@ -18,7 +18,7 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
 def naming(project: Path, mutant: Mutant) -> frozenset[str]:
-    """The files of tests that name the constant that is changed: they may say its value."""
+    """Return the test files that name the changed constant: they may assert its value."""
     around = _around(_tree(project, mutant.file), project / mutant.file, mutant)
     name = None if any(isinstance(node, _Function) for node in around) else _target(around)
     if name is None:
@@ -29,7 +29,7 @@ def naming(project: Path, mutant: Mutant) -> frozenset[str]:
 
 
 def places(project: Path, mutant: Mutant) -> Sequence[Sequence[Place]]:
-    """The places to look for tests in: the first of these groups that any test ran is the one."""
+    """Return groups of lines; the tests of the first group that any test ran are used."""
     around = _around(_tree(project, mutant.file), project / mutant.file, mutant)
     inner = next((n for n, node in enumerate(around) if isinstance(node, _Function)), None)
     if inner is None:
@@ -56,7 +56,7 @@ def _lines(node: ast.AST) -> range:
 
 
 def _around(tree: ast.Module, path: Path, mutant: Mutant) -> list[ast.AST]:
-    """The nodes around a mutant, the innermost first."""
+    """Return the nodes around a mutant, innermost first."""
     lines = path.read_bytes().splitlines(keepends=True)
     starts = [0]
     for line in lines:
@@ -81,7 +81,7 @@ def _around(tree: ast.Module, path: Path, mutant: Mutant) -> list[ast.AST]:
 
 
 def _bodies(tree: ast.Module, file: str) -> list[Place]:
-    """All lines of a module that are inside a function."""
+    """Return all lines of a module that are inside a function."""
     return [
         (file, line)
         for node in ast.walk(tree)
@@ -92,7 +92,7 @@ def _bodies(tree: ast.Module, file: str) -> list[Place]:
 
 
 def _target(around: Sequence[ast.AST]) -> str | None:
-    """The name that gets the value which is changed, if it is one."""
+    """Return the name that gets the changed value, if there is one."""
     for node in around:
         match node:
             case ast.Assign([ast.Name(name)]) | ast.AnnAssign(ast.Name(name)):
@@ -101,7 +101,7 @@ def _target(around: Sequence[ast.AST]) -> str | None:
 
 
 def _uses(project: Path, name: str | None) -> list[Place]:
-    """Where a name is read inside functions of the product, in whatever module."""
+    """Return where the name is read inside functions of any module of the product."""
     if name is None:
         return []
     return [

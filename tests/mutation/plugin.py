@@ -1,7 +1,7 @@
-"""A pytest plugin for the first run over the unchanged tree: what each test runs, and for how long.
+"""A pytest plugin for the first run on the unchanged tree: the lines and the duration of each test.
 
-``MUTATION_NEAREST`` names the file that gets ``{test: seconds}`` as JSON; ``coverage`` itself keeps
-the lines, with the test's name as their context.
+``MUTATION_NEAREST`` names the file that gets ``{test: seconds}`` as JSON; ``coverage`` itself
+stores the lines, with the test's name as context.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Runs of pytest over a copy of the project: the working tree is only read."""
+"""Runs of pytest on a copy of the project: the working tree is only read."""
 
 import ctypes
 import enum
@@ -17,7 +17,8 @@ _QUIET = ("-q", "--no-header", "-p", "no:cacheprovider")
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of what tests leave behind, so that ``end_orphans`` finds it."""
+    """Make this process the parent of processes that tests leave behind, so ``end_orphans`` finds
+    them."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -25,7 +26,7 @@ _NOT_RUN = frozenset((4, 5))  # pytest's: a wrong command line (an unknown test)
 
 
 class Outcome(enum.StrEnum):
-    """Of the tests with a mutant. Out of time: it hangs, or the machine was busy: look at it."""
+    """The result for a mutant. After a time-out it hangs or the machine was busy: check it."""
 
     CAUGHT = "caught"
     SURVIVED = "survived"
@@ -33,7 +34,7 @@ class Outcome(enum.StrEnum):
 
 
 class Copy:
-    """A copy of all files that git knows, or does not ignore, as they stand now."""
+    """A copy of all files that git knows, or does not ignore, in their present state."""
 
     def __init__(self, project: Path, folder: Path) -> None:
         self.folder = folder
@@ -45,7 +46,7 @@ class Copy:
                 shutil.copy2(project / name, folder / name)
 
     def measure(self, folders: Sequence[str], data: Path, durations: Path) -> int:
-        """Run these folders of tests as they are; return pytest's exit status."""
+        """Run these folders of tests unchanged; return pytest's exit status."""
         command = [
             *(sys.executable, "-m", "coverage", "run", f"--data-file={data}"),
             *("--source", str(self.folder / "boxsched"), "-m", "pytest", *_QUIET),
@@ -57,8 +58,8 @@ class Copy:
     def tried(self, mutant: Mutant, tests: Sequence[str], seconds: float) -> Outcome:
         """Run these tests with the change, until one fails or ``seconds`` have passed.
 
-        Raises ValueError where pytest could not run them, because a test's name is not known, say:
-        such a run says nothing of the mutant.
+        Raises ValueError if pytest could not run them, for example because of an unknown test name:
+        such a run tells nothing about the mutant.
         """
         path = self.folder / mutant.file
         source = path.read_bytes()
@@ -94,7 +95,7 @@ class Copy:
 
 
 def end_orphans() -> None:
-    """Kill and reap every child of this process, and what those leave to it."""
+    """Kill and reap every child of this process, and the children that they leave behind."""
     children = Path(f"/proc/self/task/{os.getpid()}/children")
     while pids := [int(pid) for pid in children.read_text().split()]:
         for pid in pids:

@@ -1,4 +1,4 @@
-"""The mutation tool: what it changes, what it leaves alone, and what it counts as caught."""
+"""The mutation tool: what it changes, what it does not change, and what counts as caught."""
 
 import ast
 import subprocess
@@ -84,7 +84,7 @@ def test_a_worker_that_no_node_could_observe_is_left_alone(tmp_path: Path) -> No
     assert found == [(4, "not x", "(x)"), (5, "False", "True")]
 
 
-def test_a_seed_chooses_the_same_mutants_and_one_a_line(tmp_path: Path) -> None:
+def test_a_seed_chooses_the_same_mutants_and_at_most_one_per_line(tmp_path: Path) -> None:
     found = mutants_of(project(tmp_path), "shop/room.py")
     assert chosen(found, 3, 4) == chosen(list(found), 3, 4)
     assert len(chosen(found, 3, 4)) == 4
@@ -92,7 +92,7 @@ def test_a_seed_chooses_the_same_mutants_and_one_a_line(tmp_path: Path) -> None:
     assert len({tuple(map(str, chosen(found, seed, 3))) for seed in range(9)}) > 1
 
 
-def test_the_nearest_tests_are_those_that_ran_the_line_the_quickest_first() -> None:
+def test_the_nearest_tests_are_those_that_ran_the_line_quickest_first() -> None:
     file = "boxsched/gateway/line.py"
     nearest = Nearest(
         {"tests/gateway/a": 3.0, "tests/gateway/b": 1.0, "tests/worker/c": 2.0},
@@ -103,9 +103,9 @@ def test_the_nearest_tests_are_those_that_ran_the_line_the_quickest_first() -> N
     assert nearest.tests(file, [seven], 2.5) == ["tests/worker/c"]
     assert nearest.tests(file, [seven], 0.5) == ["tests/worker/c"], "one at least"
     assert nearest.tests(file, [eight, nine, seven], 60) == ["tests/gateway/b"]
-    # No test ran line 8 in its own process: all of the room.
+    # No test ran line 8 in its own process: all tests of the room.
     assert nearest.tests(file, [eight], 60) == ["tests/gateway/b", "tests/gateway/a"]
-    # A test that names a constant may say its value.
+    # A test that names a constant may assert its value.
     assert nearest.tests(file, [nine], 60, {"tests/worker/c"}) == [
         "tests/gateway/b",
         "tests/worker/c",
@@ -139,7 +139,7 @@ class Shelf:
 
 
 def test_which_lines_show_a_change(tmp_path: Path) -> None:
-    """A default is run by whatever imports the module first; only the uses of it tell."""
+    """A default is run by the first import of its module, so only its uses matter."""
     file = "boxsched/shelf.py"
     (tmp_path / "boxsched").mkdir()
     (tmp_path / file).write_text(SHELF)
@@ -171,7 +171,7 @@ def test_which_lines_show_a_change(tmp_path: Path) -> None:
     }
 
 
-def test_a_mutant_is_tried_in_the_copy_alone(tmp_path: Path) -> None:
+def test_a_mutant_is_tried_only_in_the_copy(tmp_path: Path) -> None:
     tree = project(tmp_path / "tree")
     copy = Copy(tree, tmp_path / "copy")
     by_change = {str(one).split(": ", 1)[1]: one for one in mutants_of(tree, "shop/room.py")}

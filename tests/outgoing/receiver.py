@@ -1,4 +1,4 @@
-"""A receiver on a port of its own: it records requests, and answers as it is told."""
+"""A receiver on its own port that records requests and gives the configured answers."""
 
 import asyncio
 import contextlib

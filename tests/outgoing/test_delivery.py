@@ -1,4 +1,5 @@
-"""One try at a real receiver: what each answer means, and what no receiver can do to the sender."""
+"""One try at a real receiver: what each answer means, and what a receiver cannot do to the
+sender."""
 
 import asyncio
 import socket
@@ -47,9 +48,7 @@ async def test_an_answer_of_success_is_a_delivery(guard: Guard, status: int) -> 
         (503, ""),
     ],
 )
-async def test_another_answer_is_a_failure_that_may_pass(
-    guard: Guard, status: int, more: str
-) -> None:
+async def test_another_answer_is_a_temporary_failure(guard: Guard, status: int, more: str) -> None:
     async with Receiver.open(status) as receiver:
         receiver.headers = {"Location": receiver.url}
         said = f"it answered {status}{more}"
@@ -59,13 +58,13 @@ async def test_another_answer_is_a_failure_that_may_pass(
         assert len(receiver.got) == 2
 
 
-async def test_a_refused_address_is_a_failure_that_lasts(guard: Guard) -> None:
+async def test_a_refused_address_is_a_permanent_failure(guard: Guard) -> None:
     answer = await answered(guard, "http://127.0.0.2:1/")
     assert (answer.status, answer.lasting) == (None, True)
     assert str(answer.error).endswith("start every node with --allow-outgoing 127.0.0.2")
 
 
-async def test_a_receiver_that_is_not_there_is_a_failure_in_one_line(guard: Guard) -> None:
+async def test_a_missing_receiver_is_a_failure_in_one_line(guard: Guard) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         answer = await answered(guard, f"http://127.0.0.1:{unused.getsockname()[1]}/")
@@ -83,7 +82,7 @@ async def test_a_receiver_that_closes_the_connection_is_a_failure(guard: Guard) 
     assert answer.error
 
 
-async def test_a_receiver_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_receiver_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("guard", "delivery"):
         monkeypatch.setattr(f"boxsched.outgoing.{module}.TOTAL_SECONDS", 0.5)
     guard = Guard(("127.0.0.1",))
@@ -93,7 +92,7 @@ async def test_a_receiver_that_says_nothing_is_given_up(monkeypatch: pytest.Monk
     await guard.close()
 
 
-async def test_an_answer_without_an_end_is_read_only_so_far(guard: Guard) -> None:
+async def test_an_endless_answer_is_read_only_up_to_a_limit(guard: Guard) -> None:
     hung_up = asyncio.Event()
 
     async def endless(there: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
@@ -112,7 +111,7 @@ async def test_an_answer_without_an_end_is_read_only_so_far(guard: Guard) -> Non
 
 
 @pytest.mark.parametrize("size", [0, MAX_ANSWER_BYTES - 1])
-async def test_the_connection_of_an_answer_that_was_read_is_used_again(
+async def test_a_connection_is_used_again_after_its_answer_was_read(
     guard: Guard, size: int
 ) -> None:
     connections = 0
@@ -131,12 +130,12 @@ async def test_the_connection_of_an_answer_that_was_read_is_used_again(
     assert connections == 1
 
 
-def test_an_error_is_one_line_of_bounded_length() -> None:
+def test_an_error_is_one_line_of_limited_length() -> None:
     assert delivery._one_line("a\n b\t\x1b[1m c\u202e") == "a b [1m c"
     assert len(delivery._one_line("x" * 1_000)) == MAX_ERROR_CHARACTERS
 
 
 async def listening(answer: Callable[..., Any]) -> str:
-    """The URL of a server; it ends with the event loop of the test."""
+    """The URL of a server that ends with the test's event loop."""
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"

@@ -34,7 +34,7 @@ REFUSED = (
     "http://[2002:a00:1::]/", "http://[2001:db8::1]/", "http://[2001::1]/", "http://[fc00::1]/",
     "http://[fd00:ec2::254]/", "http://[fe80::1]/", "http://[fec0::1]/", "http://[ff02::1]/",
 )  # fmt: skip
-# The client itself refuses these before it connects, or finds no such name.
+# The client itself refuses these before it connects, or does not find the name.
 UNUSUAL = (
     "http://127.1/", "http://2130706433/", "http://0177.0.0.1/", "http://017700000001/",
     "http://0/", "http://2852039166/", "http://LOCALHOST./",
@@ -94,7 +94,7 @@ async def test_an_address_with_a_zone_is_judged_without_it() -> None:
     await guard.close()
 
 
-async def test_look_ups_that_wait_are_not_begun_after_the_end() -> None:
+async def test_waiting_look_ups_do_not_start_after_the_end() -> None:
     begun, go_on = threading.Semaphore(0), threading.Event()
     hosts: list[str] = []
 
@@ -117,7 +117,7 @@ async def test_look_ups_that_wait_are_not_begun_after_the_end() -> None:
 
 
 class Receiver:
-    """Answers what it is told to, and counts."""
+    """Gives the configured answers, and counts them."""
 
     def __init__(self) -> None:
         self.seen = 0
@@ -149,14 +149,14 @@ async def test_a_host_that_the_operator_allowed_is_reached() -> None:
     async with guard.session(url).post(url) as answer:
         assert answer.status == 200
     other = URL(f"http://localhost:{port}/")
-    with pytest.raises(AddressRefused):  # allowed is the host by that name only
+    with pytest.raises(AddressRefused):  # only the host of that name is allowed
         await guard.session(other).post(other)
     await guard.close()
     await receiver.stop()
 
 
 async def test_a_name_that_changes_its_address_is_judged_by_the_address_connected_to() -> None:
-    """The first look-up says a public address, every later one our own."""
+    """The first look-up gives a public address, every later one our own."""
     receiver = Receiver()
     port = await receiver.start()
     answers: Iterator[str] = iter(["93.184.216.34"] + ["127.0.0.1"] * 9)
@@ -175,7 +175,7 @@ async def test_a_name_that_changes_its_address_is_judged_by_the_address_connecte
     await receiver.stop()
 
 
-async def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_from_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     receiver = Receiver()
     port = await receiver.start()
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")

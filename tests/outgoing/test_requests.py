@@ -1,4 +1,4 @@
-"""The requests that code hosts and hooks get: pure functions, from values to values."""
+"""The requests to code hosts and hooks: pure functions, from values to values."""
 
 import hashlib
 import hmac
@@ -14,7 +14,7 @@ from boxsched.repository import repository
 SHA = "1a410efbd13591db07496601ebc7a059dd55cfe9"
 STATUS = Status(Shown.PASSED, SHA, "web", 12, "main", None, "https://ci.example/#w9")
 TABLE = [
-    # provider, repository, its URL, and what the body has
+    # provider, repository, its URL, and the expected body
     (
         "github",
         "git@github.com:acme/shop.git",
@@ -128,7 +128,7 @@ def test_every_provider_gets_the_description_and_the_link(provider: str) -> None
 
 
 @pytest.mark.parametrize("provider", statuses.PROVIDERS)
-def test_without_a_link_nothing_is_sent_for_it_or_what_the_provider_needs(provider: str) -> None:
+def test_without_a_link_each_provider_gets_nothing_or_its_required_value(provider: str) -> None:
     status = Status(Shown.PASSED, SHA, "web", 12, None, "v1", None)
     made = statuses.request(provider, "https://api", repository("git@h:a/b"), status, "t")
     body = json.loads(made.body)
@@ -141,7 +141,7 @@ def test_without_a_link_nothing_is_sent_for_it_or_what_the_provider_needs(provid
     assert body.get("ref", "v1") == "v1", "GitLab gets the tag"
 
 
-def test_bitbucket_takes_a_token_or_a_name_with_a_password() -> None:
+def test_bitbucket_accepts_a_token_or_a_name_with_a_password() -> None:
     for token, sent in (("t0ken", "Bearer t0ken"), ("user:pass", "Basic dXNlcjpwYXNz")):
         made = statuses.request("bitbucket", "https://a", repository("git@h:a/b"), STATUS, token)
         assert made.headers["Authorization"] == sent
@@ -157,7 +157,7 @@ def test_bitbucket_takes_a_token_or_a_name_with_a_password() -> None:
         ("bitbucket", "https://api.bitbucket.org/2.0"),
     ],
 )
-def test_a_folder_on_the_disk_has_no_api_of_its_own(provider: str, api: str | None) -> None:
+def test_a_local_folder_has_no_api(provider: str, api: str | None) -> None:
     assert statuses.default_api(provider, repository("/srv/a/b")) == api
 
 
@@ -178,7 +178,7 @@ def test_a_folder_on_the_disk_has_no_api_of_its_own(provider: str, api: str | No
         ("a/b", "", "a/b"),
     ],
 )
-def test_the_host_and_the_path_of_a_repository(url: str, host: str, path: str) -> None:
+def test_host_and_path_of_a_repository(url: str, host: str, path: str) -> None:
     found = repository(url)
     assert (found.host, found.path) == (host, path)
     assert found.owner_and_name == "/".join(path.split("/")[-2:])
@@ -202,7 +202,7 @@ def test_a_long_context_of_bitbucket_is_cut_to_its_limit() -> None:
     assert len(keys) == 2 and max(map(len, keys)) == 40
 
 
-def test_a_hook_is_signed_as_the_generic_webhook() -> None:
+def test_a_hook_is_signed_like_the_generic_webhook() -> None:
     made = hooks.request("https://r/x", "d1", "workload.finished", "T", {"id": "w"}, "s3", 1000.9)
     stamp = made.headers["X-Boxsched-Timestamp"]
     expected = hmac.new(b"s3", stamp.encode() + b"." + made.body, hashlib.sha256).hexdigest()
@@ -219,7 +219,7 @@ def test_a_hook_without_a_secret_is_not_signed() -> None:
     assert not {"X-Boxsched-Timestamp", "X-Boxsched-Signature"} & made.headers.keys()
 
 
-def test_a_delivery_id_is_of_one_notification() -> None:
+def test_a_delivery_id_belongs_to_one_notification() -> None:
     one = hooks.delivery_id("cluster", 7, 5.25)
     assert one == hooks.delivery_id("cluster", 7, 5.25)
     others = {hooks.delivery_id(*of) for of in (("c2", 7, 5.25), ("cluster", 8, 5.25))}

@@ -1,4 +1,4 @@
-"""A node's sender over a real store and real receivers, with a clock that is held."""
+"""A node's sender with a real store and real receivers, and a held clock."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ def shape(workload: Workload) -> object:
 
 
 class SenderHarness:
-    """A store with notifications in it, and the sender of a node with the clock of the test."""
+    """A store with notifications, and a node's sender with the test's clock."""
 
     def __init__(self, store: Store, leader: Leader) -> None:
         self.store, self.leader = store, leader
@@ -55,7 +55,7 @@ class SenderHarness:
         return Sender(self.store, self.clock, guard, composer, lambda: self.chance)
 
     async def notify(self, *urls: str, seal: Callable[..., str] | None = None) -> list[WorkloadId]:
-        """For each URL a workload of a project of its own, which ends now."""
+        """For each URL, create a workload of its own project, which ends now."""
         made = []
         for url in urls:
             target = Target("hook.1", None, url, host_of(url, ""), (FINISHED,), seal)
@@ -70,7 +70,7 @@ class SenderHarness:
         await self.leader.commit(notices=tuple(Notice(id_, FINISHED, now) for id_ in workloads))
 
     async def round(self, sender: Sender | None = None) -> int:
-        """One round of claims, and the next that stores what came of it: how many were sent."""
+        """One round: claim, send, and store the results; return how many were sent."""
         sender = sender or self.sender
         async with asyncio.timeout(30):
             count = await sender.run_once()
@@ -122,7 +122,7 @@ async def test_due_notifications_are_claimed_sent_and_stored(
     assert await harness.round() == 0
 
 
-async def test_whatever_a_try_raises_is_a_failed_try(
+async def test_any_error_during_a_try_is_a_failed_try(
     harness: SenderHarness, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: object) -> None:
@@ -137,7 +137,7 @@ async def test_whatever_a_try_raises_is_a_failed_try(
     assert row.due_at == NOW + 5.0, "and the next try waits, as after any other"
 
 
-async def test_what_goes_while_it_is_claimed_is_not_sent(
+async def test_what_is_deleted_while_it_is_claimed_is_not_sent(
     harness: SenderHarness, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def gone(ids: Sequence[WorkloadId], _: int) -> Sequence[Workload]:
@@ -170,7 +170,7 @@ async def test_failed_tries_are_repeated_after_doubling_pauses(
 
 
 @pytest.mark.parametrize(("chance", "pause"), [(0.0, 2.5), (1.0, 7.5)])
-async def test_a_pause_is_drawn_by_chance(
+async def test_pauses_are_random(
     harness: SenderHarness, receiver: Receiver, chance: float, pause: float
 ) -> None:
     harness.chance, receiver.status = chance, 500
@@ -179,7 +179,9 @@ async def test_a_pause_is_drawn_by_chance(
     assert (await harness.row()).due_at == NOW + pause
 
 
-async def test_after_a_day_it_is_given_up(harness: SenderHarness, receiver: Receiver) -> None:
+async def test_a_notification_is_given_up_after_a_day(
+    harness: SenderHarness, receiver: Receiver
+) -> None:
     receiver.status = 500
     await harness.notify(receiver.url)
     harness.clock.time += GIVEN_UP_SECONDS - 1.0
@@ -214,7 +216,7 @@ async def test_a_notification_that_can_never_be_sent_is_given_up_at_once(
     assert "--allow-outgoing 127.0.0.1" in str(row.error)
 
 
-async def test_a_secret_that_does_not_open_here_is_tried_again(
+async def test_a_secret_that_cannot_be_opened_here_is_tried_again(
     harness: SenderHarness, receiver: Receiver
 ) -> None:
     vault = Vault(KeyRing.of(new_key(), "a test"))
@@ -255,7 +257,7 @@ async def test_a_host_that_asks_for_a_pause_gets_nothing_until_it_is_over(
         assert len(receiver.got) == 4
 
 
-async def test_a_pause_that_is_asked_for_does_not_shorten_ours(
+async def test_a_requested_pause_does_not_shorten_ours(
     harness: SenderHarness, receiver: Receiver
 ) -> None:
     receiver.status, receiver.headers = 429, {"Retry-After": "1"}
@@ -264,7 +266,7 @@ async def test_a_pause_that_is_asked_for_does_not_shorten_ours(
     assert (await harness.row()).due_at == NOW + 5.0
 
 
-async def test_a_host_and_all_together_have_a_limit_of_deliveries_under_way(
+async def test_each_host_and_all_hosts_together_have_a_limit_of_running_deliveries(
     harness: SenderHarness,
 ) -> None:
     hosts = AT_ONCE // PER_HOST + 1
@@ -290,7 +292,7 @@ async def test_a_host_and_all_together_have_a_limit_of_deliveries_under_way(
         await harness.sender.idle()
 
 
-async def test_a_host_has_its_share_again_when_deliveries_have_ended_and_no_more(
+async def test_a_host_gets_its_share_again_only_when_deliveries_have_ended(
     harness: SenderHarness, receiver: Receiver
 ) -> None:
     await harness.notify(*[receiver.url] * (3 * PER_HOST))
@@ -305,7 +307,7 @@ async def test_a_host_has_its_share_again_when_deliveries_have_ended_and_no_more
 
 
 async def got(receiver: Receiver, count: int) -> bool:
-    """Whether so many come in; False where none does."""
+    """Whether this many requests arrive."""
     try:
         await receiver.until(count, seconds=1.0)
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""Where notifications may go: how a URL is read, and the names that stay with it."""
+"""Targets of notifications: how a URL is read, and names that stay with it."""
 
 import pytest
 

@@ -1,5 +1,5 @@
-"""docs/simulation.md by the naive queue: a scenario (a dict, as JSON gives it) in, the output
-(a dict) out."""
+"""docs/simulation.md with the naive queue: from a scenario (a dict, as in JSON) to the output (a
+dict)."""
 
 from fnmatch import fnmatchcase
 
@@ -7,7 +7,7 @@ from tests.reference.queueing import Reference, runs
 
 
 def simulate(scenario):
-    """Runs the scenario in virtual time."""
+    """Run the scenario in virtual time."""
     boxes = scenario["boxes"] if isinstance(scenario["boxes"], dict) else {None: scenario["boxes"]}
     projects = {p["name"]: p for p in scenario.get("projects", [])}
     reference = Reference(
@@ -18,7 +18,7 @@ def simulate(scenario):
     )
     reference.limits = {name: p.get("max_boxes") for name, p in projects.items()}
     events = list(scenario["events"])
-    history = []  # (time, busy Boxes, Boxes in being) after each instant
+    history = []  # (time, busy Boxes, existing Boxes) after each instant
     while True:
         times = [e["at"] for e in events[:1]] + [
             job["started_at"] + job["seconds"]
@@ -39,7 +39,7 @@ def simulate(scenario):
 
 
 def end_due(reference, now):
-    """All jobs that end now; the instant comes round again until none is left that does."""
+    """End all jobs that are due now; repeat the instant until none is left."""
     for w in reference.workloads:
         due = [j for j in w["jobs"] or () if runs(j) and j["started_at"] + j["seconds"] <= now]
         stop_others = False
@@ -50,7 +50,7 @@ def end_due(reference, now):
 
 
 def end_running(reference, w, now):
-    """A stop is at the same instant, in the simulator."""
+    """In the simulator a stopped job ends at the same instant."""
     running = [job for job in w["jobs"] if runs(job)]
     if running:
         reference.end(w, running, "stopped", now)
@@ -83,7 +83,7 @@ def happen(reference, event, projects, now):
 
 
 def workload(event, project, first_type):
-    """A submission as the reference keeps it, its defaults filled in."""
+    """Return a submission as the reference keeps it, with its defaults."""
     kind, branch, jobs = event["submit"], event.get("branch"), event["jobs"]
     lane, priority, strategy, spare_after = None, 80, "none", None
     if kind == "deploy":
@@ -144,7 +144,7 @@ def output(scenario, workloads, history):
 
 
 def utilization(history, start, end):
-    """Busy Box-seconds / Box-seconds in being; 0.0 where there are none."""
+    """Busy Box-seconds / existing Box-seconds; 0.0 if there are none."""
     busy_seconds = being_seconds = 0
     for i, (since, busy, being) in enumerate(history):
         until = min(history[i + 1][0] if i + 1 < len(history) else end, end)

@@ -1,8 +1,8 @@
 """The rules of docs/scheduling.md, written as plainly as possible and without regard for speed.
 
-Nothing is kept that can be counted anew: every question walks all workloads. It shares no line with
-``boxsched.scheduling``; so where both agree, they agree by the words of that page. A workload is a
-dict; so is a job.
+Nothing is stored that can be counted again: every question walks all workloads. It shares no line
+with ``boxsched.scheduling``, so agreement means that both follow that page. A workload is a dict;
+so is a job.
 """
 
 from collections import Counter
@@ -10,7 +10,8 @@ from fnmatch import fnmatchcase
 
 
 class Reference:
-    """One organization's queue. Callers say what happens and when; ``settle`` draws the results."""
+    """One organization's queue. Callers report what happens and when; ``settle`` applies the
+    consequences."""
 
     def __init__(self, wanted, policy="backfill", plan=None, aging=None):
         self.wanted = dict(wanted)  # Box type -> how many are wanted now
@@ -19,15 +20,16 @@ class Reference:
         self.pauses = {}  # name -> (project, branch pattern, server, automatic)
         self.superseded = Counter()  # lane -> builds since one of it last ended by itself
         self.workloads = []  # in the order of registration, finished ones too
-        self.head = self.left = None  # of the last pass: who did not fit first, its reservation
+        # of the last pass: the first that did not fit, and its reservation
+        self.head = self.left = None
 
-    # --- What can be seen ---------------------------------------------------------------------
+    # --- Queries ----------------------------------------------------------------------------
 
     def find(self, name):
         return next(w for w in self.workloads if w["id"] == name)
 
     def busy(self, box_type=None, project=None, after=None, now=None):
-        """Boxes in use; with ``after``: those whose job is taken to run on after that time."""
+        """Boxes in use; with ``after``: those whose job is assumed to run on after that time."""
         return sum(
             1
             for w in self.workloads
@@ -42,7 +44,8 @@ class Reference:
         return max(0, self.wanted[box_type] - self.busy(box_type))
 
     def free_at(self, box_type, at, now):
-        """Boxes of a type that are taken to be free at a later time; below zero: more busy."""
+        """Boxes of a type that are assumed to be free at a later time; negative if more are
+        busy."""
         return self.wanted[box_type] - self.busy(box_type, after=at, now=now)
 
     def over_limit(self, w):
@@ -50,17 +53,17 @@ class Reference:
         return limit is not None and self.busy(project=w["project"]) + len(w["jobs"]) > limit
 
     def fits(self, w):
-        """Free Boxes cover all its jobs at once, and the plan would not be exceeded."""
+        """Whether free Boxes cover all its jobs at once within the plan."""
         if self.plan is not None and self.busy() + len(w["jobs"]) > self.plan:
             return False
         return all(self.free(t) >= n for t, n in asks(w).items())
 
     def too_large(self, w):
-        """It asks for more Boxes of a type than are wanted now."""
+        """Whether it asks for more Boxes of a type than are wanted now."""
         return any(n > self.wanted[t] for t, n in asks(w).items())
 
     def order(self, w):
-        """Where it stands in the queue: least first."""
+        """Its sort key in the queue: smallest first."""
         if self.aging is None:
             return (-w["priority"], w["registered_at"], self.workloads.index(w))
         return (w["registered_at"] - w["priority"] * self.aging, self.workloads.index(w))
@@ -73,10 +76,10 @@ class Reference:
         earlier = self.workloads[: self.workloads.index(w)]
         return [e for e in earlier if e["lane"] == w["lane"] and phase(e) != "finished"]
 
-    # --- What happens -------------------------------------------------------------------------
+    # --- Events -----------------------------------------------------------------------------
 
     def submit(self, w, now):
-        """Registers it; returns the workloads whose running jobs are to be stopped for it."""
+        """Register it; return the workloads whose running jobs must be stopped for it."""
         w |= {"registered_at": now, "queued_at": None, "started_at": None}
         w |= {"finished_at": None, "result": None, "stop": None, "promise": None}
         w |= {"spared": False}
@@ -93,12 +96,12 @@ class Reference:
         return [e for e in self.ahead(w) if self.supersede(e, w, now)]
 
     def never_allowed(self, w):
-        """It asks for more than the plan or its project allows at all."""
+        """Whether it asks for more than the plan or its project ever allows."""
         limits = [self.plan, self.limits.get(w["project"])]
         return any(most is not None and len(w["jobs"] or ()) > most for most in limits)
 
     def supersede(self, earlier, newer, now):
-        """Cancels or stops it, or spares it; true if it has running jobs, which are to be ended."""
+        """Cancel, stop or spare it; return whether it has running jobs that must be ended."""
         if earlier["spared"]:
             return False
         ran = earlier["started_at"] is not None
@@ -113,7 +116,7 @@ class Reference:
         return self.stop(earlier, now)
 
     def give_plan(self, w, jobs, now):
-        """Its jobs, if it waits for them; ``None``: they could not be found out."""
+        """Give it its jobs if it waits for them; ``None``: they could not be read."""
         if w["jobs"] is not None or phase(w) == "finished":
             return
         w["jobs"] = jobs
@@ -129,7 +132,8 @@ class Reference:
         return any(covers(pause, w) for pause in self.pauses.values())
 
     def stop(self, w, now):
-        """Cancels it, or marks it stopped; true if it has running jobs, which are to be ended."""
+        """Cancel it or mark it as stopped; return whether it has running jobs that must be
+        ended."""
         if phase(w) == "finished":
             return False
         if w["started_at"] is None:
@@ -139,7 +143,7 @@ class Reference:
         return True
 
     def end(self, w, jobs, outcome, now):
-        """These jobs of it have ended; true if fail-fast wants the others ended too."""
+        """These of its jobs have ended; return whether fail-fast ends the others too."""
         for job in jobs:
             job["ended_at"], job["outcome"] = now, outcome
         if all(job["ended_at"] is not None for job in w["jobs"]):
@@ -153,14 +157,15 @@ class Reference:
             return True
         return False
 
-    # --- What follows -------------------------------------------------------------------------
+    # --- Consequences -----------------------------------------------------------------------
 
     def settle(self, now):
         while self.round(now):
             pass
 
     def round(self, now):
-        """First out of phase 1 whatever may leave it, then one pass; true if anything changed."""
+        """Move every workload that may leave phase 1, then make one pass; return whether anything
+        changed."""
         changed = False
         for w in self.workloads:
             if phase(w) != "registered" or w["jobs"] is None:
@@ -179,7 +184,7 @@ class Reference:
             job["started_at"] = now
 
     def admissible(self, now):
-        """One pass over the queue, in its order: what is admitted, one by one."""
+        """One pass over the queue, in order: return what is admitted."""
         self.head = self.left = None
         held = []  # projects whose first waiting workload waits for their limit
         for w in self.queue():
@@ -202,7 +207,7 @@ class Reference:
             yield w
 
     def left_by(self, head, now):
-        """The head's reservation: T, and what it leaves free at T of all that can run out."""
+        """The head's reservation: T, and how much of each resource it leaves free at T."""
         jobs = [job for w in self.workloads for job in w["jobs"] or ()]
         ends = [taken_to_end(job, now) for job in jobs if runs(job)]
         for at in sorted({now, *ends}):
@@ -228,7 +233,7 @@ class Reference:
 
 
 def take(left, head, w, now):
-    """Takes a later workload out of what the head leaves at T; false if it does not fit there."""
+    """Take a later workload out of what the head leaves at T; return False if it does not fit."""
     takes = "limit" if left["guarded"] else "expected"
     late = [job for job in w["jobs"] if now + job[takes] > left["at"]]
     types = Counter(job["box_type"] for job in late)

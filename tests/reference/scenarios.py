@@ -1,7 +1,8 @@
-"""Random scenarios for the simulator: small, crowded, and full of things that coincide.
+"""Random scenarios for the simulator: small, crowded, with many coincidences.
 
-One description, two sources of chance: ``random_scenario(seed)`` for long runs, and ``scenarios()``
-for Hypothesis, which shrinks. Smallest and plainest choices come first, as shrinking likes it.
+One description, two sources of randomness: ``random_scenario(seed)`` for long runs, and
+``scenarios()`` for Hypothesis, which shrinks. The smallest and simplest choices come first, which
+helps shrinking.
 """
 
 import copy
@@ -16,7 +17,7 @@ TYPES = ("linux", "mac", "arm")
 
 
 class Seeded:
-    """Chance from a seed."""
+    """Random choices from a seed."""
 
     def __init__(self, seed):
         self.random = random.Random(seed)
@@ -29,7 +30,7 @@ class Seeded:
 
 
 class Drawn:
-    """Chance from Hypothesis."""
+    """Random choices from Hypothesis."""
 
     def __init__(self, draw):
         self.draw = draw
@@ -91,7 +92,7 @@ def crowd(pick):
 
 
 def busy_lanes(pick):
-    """Many submissions to one branch and one server, faster than they run."""
+    """Submissions to one branch and one server, faster than they run."""
     rules = ("queued", "all", "all")
     web = project(pick, "web") | {
         "cancellation": [["m*", pick.choice(rules), {"spare_after": pick.choice((1, 1, 2, 3))}]],
@@ -125,7 +126,7 @@ def busy_lanes(pick):
 
 
 def mixture(pick):
-    """A bit of everything, over a while."""
+    """A mixture of everything, over some time."""
     types = TYPES[: pick.choice((1, 1, 2, 3))]
     most = pick.choice((4, 4, 8))
     boxes = {t: pick.integer(1, most) for t in types}
@@ -138,10 +139,10 @@ def mixture(pick):
         "projects": [project(pick, name) for name in ("web", "app")[: pick.integer(0, 2)]],
         "events": [],
     }
-    # A unit of 0.1 makes times that doubles cannot hold, so that sums differ in their last bit.
+    # A unit of 0.1 makes times that doubles cannot represent, so sums differ in their last bit.
     unit = pick.choice((1, 1, 1, 0.1))
     named = types if isinstance(made["boxes"], dict) else ()
-    # Asking the same as others is what makes workloads interchangeable for the core.
+    # Equal requests make workloads interchangeable for the core.
     alike = [jobs(pick, named, unit) for _ in range(pick.choice((0, 2, 4)))]
     names = [f"w{n}" for n in range(1, pick.integer(1, 22) + 1)]
     at = pick.choice((0, 0, 5))
@@ -188,7 +189,7 @@ def submission(pick, name, at, asked):
     kind = pick.choice(("build", "build", "build", "build", "deploy", "ssh"))
     made = {"at": at, "submit": kind, "id": name, "project": pick.choice(("web", "web", "app"))}
     if kind == "build":
-        # A tag may have a branch's name; they are two lanes all the same.
+        # A tag may have a branch's name; they are still two lanes.
         where = pick.choice(("branch",) * 6 + ("tag",))
         made[where] = pick.choice(BRANCHES)
     elif kind == "deploy":
@@ -225,7 +226,7 @@ def job(pick, types, unit):
 
 
 def in_force(events):
-    """The names of the pauses that have not ended."""
+    """Return the names of the pauses that have not ended."""
     names = set()
     for event in events:
         if "pause" in event:
@@ -266,6 +267,6 @@ def interruption(pick, at, names, types):
         if not types or often(pick, 50):
             return {"at": at, "boxes": pick.integer(0, 6)}
         return {"at": at, "boxes": {pick.choice(types): pick.integer(0, 6)}}
-    # Mostly one of the latest, since those are the ones that are still unfinished.
+    # Mostly one of the latest, which are still unfinished.
     latest = names[-3:] if often(pick, 75) else names
     return {"at": at, "stop": pick.choice(tuple(latest))}

@@ -1,10 +1,10 @@
-"""Makes a scenario on which two runs differ as small as it can, for a person to read."""
+"""Makes a scenario on which two runs differ as small as possible, for people to read."""
 
 import copy
 
 
 def shrunk(scenario, differs):
-    """Leaves out and simplifies, one thing at a time, while ``differs(scenario)`` stays true."""
+    """Leave out and simplify one thing at a time while ``differs(scenario)`` stays true."""
     again = True
     while again:
         again = False
@@ -16,7 +16,7 @@ def shrunk(scenario, differs):
 
 
 def is_whole(scenario):
-    """The times are in order, and what an event names was there before it."""
+    """Whether the times are in order, and events refer only to what existed before."""
     names, pauses = set(), set()
     times = [event["at"] for event in scenario["events"]]
     if times != sorted(times):

@@ -1,4 +1,4 @@
-"""The naive model itself, compared with published results: it is no mere copy of the core."""
+"""The naive model compared with published results, so it is not just a copy of the core."""
 
 import json
 
@@ -35,7 +35,7 @@ def test_the_reference_gives_the_finish_times_of_pyss(case, policy):
     assert [ended[str(i)]["finished_at"] for i in range(len(expected))] == expected
 
 
-def test_box_seconds_count_what_is_wanted_or_still_busy():
+def test_box_seconds_count_boxes_that_are_wanted_or_still_busy():
     scenario = {
         "boxes": 3,
         "events": [
@@ -43,5 +43,5 @@ def test_box_seconds_count_what_is_wanted_or_still_busy():
             {"at": 4, "boxes": 1},
         ],
     }
-    # 3 Boxes in being for 4 s, then 2 that are still busy for 6 s; 2 are busy all the time.
+    # 3 existing Boxes for 4 s, then 2 that are still busy for 6 s; 2 are busy all the time.
     assert simulate(scenario)["summary"]["utilization"] == 20 / (3 * 4 + 2 * 6)

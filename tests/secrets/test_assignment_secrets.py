@@ -1,4 +1,4 @@
-"""What jobs are given of their projects' secrets, and what those get that cannot be given any."""
+"""The secrets that jobs are given, and the reason for jobs that cannot be given any."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -59,13 +59,13 @@ async def test_each_job_is_given_the_secrets_of_its_own_project(store: Store) ->
     assert (second.secrets, without) == ((JobSecret("TOKEN", "c", False),), PLAIN)
 
 
-async def test_nothing_is_looked_up_where_no_job_has_secrets(store: Store) -> None:
+async def test_nothing_is_looked_up_if_no_job_has_secrets(store: Store) -> None:
     await store.close()
     levels = {ME: [PLAIN, attrs.evolve(PLAIN, has_secrets=True)], OTHER: []}
     assert await AssignmentSecrets(store, VAULT).fill(levels) is levels
 
 
-async def test_a_job_whose_secrets_do_not_open_here_is_given_a_reason_and_others_theirs(
+async def test_a_job_whose_secrets_cannot_be_opened_gets_a_reason_and_others_their_secrets(
     store: Store,
 ) -> None:
     web = await project(store, "web", TOKEN="a")

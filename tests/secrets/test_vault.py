@@ -1,4 +1,4 @@
-"""The vault: what it seals opens with the right keys, in its own place, and nowhere else."""
+"""The vault: sealed values open only with the right keys and in their own place."""
 
 import base64
 import os
@@ -39,14 +39,14 @@ def test_a_value_opens_where_it_was_sealed_and_its_text_never_shows_it() -> None
 @pytest.mark.parametrize(
     "place", [("project/2", "TOKEN", 2), ("project/1", "OTHER", 2), ("project/1", "TOKEN", 3)]
 )
-def test_a_text_that_was_moved_does_not_open(place: tuple[str, str, int]) -> None:
+def test_a_moved_text_cannot_be_opened(place: tuple[str, str, int]) -> None:
     sealed = vault(OLD).seal("project/1", "TOKEN", 2, "canary")
     with pytest.raises(SecretsUnusable, match="cannot be opened"):
         vault(OLD).open(*place, sealed)
 
 
 @pytest.mark.parametrize("cut", [10, 30, -1, -8])
-def test_a_text_that_was_changed_does_not_open(cut: int) -> None:
+def test_a_changed_text_cannot_be_opened(cut: int) -> None:
     sealed = vault(OLD).seal("project/1", "TOKEN", 1, "canary")
     changed = sealed[:cut] + ("A" if sealed[cut] != "A" else "B") + sealed[cut:][1:]
     with pytest.raises(SecretsUnusable):
@@ -78,7 +78,7 @@ def test_a_ring_shows_no_key() -> None:
     assert not any(key.hex() in shown or repr(key) in shown for key in ring.keys.values())
 
 
-def test_sqlite_gets_a_key_of_its_own_and_keeps_it(tmp_path: Path) -> None:
+def test_sqlite_creates_its_own_key_and_keeps_it(tmp_path: Path) -> None:
     made = find_ring(None, tmp_path, makes=True, environment={})
     assert made is not None
     assert stat.S_IMODE((tmp_path / KEY_FILE).stat().st_mode) == 0o600
@@ -86,12 +86,12 @@ def test_sqlite_gets_a_key_of_its_own_and_keeps_it(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
 
 
-def test_nodes_that_share_a_database_make_no_key(tmp_path: Path) -> None:
+def test_nodes_that_share_a_database_create_no_key(tmp_path: Path) -> None:
     assert find_ring(None, tmp_path, makes=False, environment={}) is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_comes_before_the_environment_and_that_before_the_data_folder(
+def test_a_file_takes_precedence_over_the_environment_and_that_over_the_data_folder(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "keys"
@@ -130,12 +130,12 @@ def test_an_invalid_key_is_refused_and_not_quoted(text: str, tmp_path: Path) -> 
     assert not text.strip("# ") or text not in str(refused.value)
 
 
-def test_a_file_that_is_missing_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(UnusableKeys, match="no-such-file"):
         find_ring(tmp_path / "no-such-file", tmp_path, makes=True, environment={})
 
 
-def test_keys_may_be_written_in_each_base64_and_are_named_by_themselves_alone() -> None:
+def test_keys_may_be_written_in_each_base64_and_are_identified_by_their_names() -> None:
     key = b"\xfb\xff" * 16
     plain, url_safe = base64.b64encode(key).decode(), base64.urlsafe_b64encode(key).decode()
     assert plain != url_safe
@@ -146,7 +146,7 @@ def test_keys_may_be_written_in_each_base64_and_are_named_by_themselves_alone() 
     assert key_id(key) != key_id(key[::-1])
 
 
-def test_a_ring_has_a_limit_of_keys_and_names_the_one_that_is_wrong() -> None:
+def test_a_ring_has_a_limit_of_keys_and_names_the_invalid_one() -> None:
     keys = [new_key() for _ in range(MAX_KEYS)]
     assert len(KeyRing.of("\n".join(keys), "FILE").keys) == MAX_KEYS
     with pytest.raises(UnusableKeys, match=f"FILE contains more than {MAX_KEYS} keys"):
@@ -191,7 +191,7 @@ def test_an_empty_variable_is_ignored_and_an_existing_key_is_used(tmp_path: Path
     assert again == made, "also where none would be made"
 
 
-def test_processes_that_make_a_key_at_the_same_time_use_one(tmp_path: Path) -> None:
+def test_processes_that_create_a_key_at_the_same_time_use_one(tmp_path: Path) -> None:
     begin = threading.Barrier(8)
     found: list[KeyRing | None] = []
 

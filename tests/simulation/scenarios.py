@@ -1,4 +1,4 @@
-"""Short helpers that make scenarios for tests and run them."""
+"""Functions that make scenarios for tests and run them."""
 
 import json
 
@@ -35,22 +35,22 @@ def wide_build(name, size, seconds, at=0, **more):
 
 
 def settings(**given):
-    """The settings of project p."""
+    """Return the settings of project p."""
     return [{"name": "p", **given}]
 
 
 def scenario_bytes(count, *events, **more):
-    """The scenario as bytes."""
+    """Return the scenario as bytes."""
     return json.dumps({"boxes": count, "events": events, **more}).encode()
 
 
 def outcome_of(count, *events, **more):
-    """The outcome of the scenario."""
+    """Run the scenario; return its outcome."""
     return run(parse(scenario_bytes(count, *events, **more)))
 
 
 def results_by_name(outcome):
-    """{name: (queued, started, finished, result)}"""
+    """Return {name: (queued, started, finished, result)}."""
     return {
         name: (r.queued_at, r.started_at, r.finished_at, r.result)
         for name, r in outcome.workloads.items()

@@ -1,4 +1,5 @@
-"""Small cases from others' tests: Kueue, Zuul and pyss (see ../shared/behaviour_cases.json)."""
+"""Small cases from tests of other projects: Kueue, Zuul and pyss (see
+../shared/behaviour_cases.json)."""
 
 import json
 
@@ -22,13 +23,13 @@ LONG = 1_000
 # --- Kueue ----------------------------------------------------------------------------------
 
 
-def test_gang_01_whatever_fits_is_admitted_whole():
+def test_gang_01_what_fits_is_admitted_completely():
     gangs = wide_build("w1", 3, 10), wide_build("w2", 3, 10), wide_build("w3", 2, 30)
     assert starts(outcome_of(5, *gangs, policy="best_effort")) == {"w1": 0, "w2": 10, "w3": 0}
     assert starts(outcome_of(5, *gangs, policy="strict")) == {"w1": 0, "w2": 10, "w3": 10}
 
 
-def test_gang_02_a_workload_waits_whole_and_starts_at_once():
+def test_gang_02_a_workload_waits_completely_and_starts_at_once():
     outcome = outcome_of(5, wide_build("w1", 2, 10), wide_build("w2", 5, 10))
     assert results_by_name(outcome)["w2"] == (0, 10, 20, "passed")
 
@@ -57,7 +58,7 @@ def test_ord_03_priorities_under_a_backlog():
     assert starts(outcome) == {"low": 21, "mid1": 11, "mid2": 11, "high1": 1, "high2": 1}
 
 
-def test_ord_04_strict_lets_no_workload_past_the_head():
+def test_ord_04_strict_lets_no_workload_pass_the_head():
     ranks = {"w1": (2, 100), "w2": (5, 10), "w3": (1, 1)}
     gangs = [wide_build(name, n, 10, priority=rank) for name, (n, rank) in ranks.items()]
     assert starts(outcome_of(5, *gangs, policy="strict")) == {"w1": 0, "w2": 10, "w3": 20}
@@ -66,13 +67,13 @@ def test_ord_04_strict_lets_no_workload_past_the_head():
 # --- Zuul -----------------------------------------------------------------------------------
 
 
-def test_ord_12_priority_classes_when_machines_come_back():
+def test_ord_12_priority_classes_when_machines_return():
     ranks = {"post-merge": 10, "pull-request": 50, "gate": 90}
     outcome = outcome_of(0, *(build(n, priority=p) for n, p in ranks.items()), boxes(1, 5))
     assert starts(outcome) == {"gate": 5, "pull-request": 15, "post-merge": 25}
 
 
-def test_br_01_the_newest_build_of_a_branch_supersedes_those_that_wait():
+def test_br_01_the_newest_build_of_a_branch_supersedes_waiting_ones():
     pushes = [build(name, at, [50], branch="master") for name, at in (("a", 0), ("b", 1), ("c", 2))]
     outcome = outcome_of(9, *pushes, projects=settings(cancellation=[["*", "queued"]]))
     assert results_by_name(outcome) == {
@@ -82,13 +83,13 @@ def test_br_01_the_newest_build_of_a_branch_supersedes_those_that_wait():
     }
 
 
-def test_br_02_branches_do_not_touch_one_another():
+def test_br_02_branches_do_not_affect_one_another():
     rules = settings(cancellation=[["*", "all"]])
     pushes = build("a", 0, branch="master"), build("b", 1, branch="stable")
     assert starts(outcome_of(9, *pushes, projects=rules)) == {"a": 0, "b": 1}
 
 
-def test_grp_12_whatever_phase_it_is_in_a_stop_lets_the_lane_go():
+def test_grp_12_a_stop_in_any_phase_lets_the_lane_continue():
     def lane_after(at):
         first = build("first", 0, [LONG], branch="x")
         events = [wide_build("holds", 2, 20), first, build("next", 1, branch="x")]
@@ -133,7 +134,7 @@ def pyss_cases():
 
 
 @pytest.mark.parametrize(("case", "policy"), pyss_cases())
-def test_pyss_to_the_second(case, policy):
+def test_the_results_of_pyss_to_the_second(case, policy):
     jobs = case["jobs"]
     gangs = [
         wide_build(

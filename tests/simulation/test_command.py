@@ -1,4 +1,4 @@
-"""The command: what it prints, where, and with which exit status."""
+"""The simulate command: what it prints, where, and its exit status."""
 
 import io
 import json
@@ -18,7 +18,7 @@ def call(*arguments, given=b""):
 
 
 def refused(*arguments, given=b""):
-    """The one line on standard error."""
+    """Return the only line on standard error."""
     result = call(*arguments, given=given)
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -40,7 +40,7 @@ def write(tmp_path):
 ONE = scenario_bytes(2, build("b1"), build("b2", 0.5, [0.25]), stop("b2", 0.5))
 
 
-def test_one_json_object_a_line_in_the_order_given(write):
+def test_one_json_object_per_line_in_the_order_of_the_arguments(write):
     first, second = write("a.json", ONE), write("b.json", scenario_bytes(1))
     result = call(second, first, second, "--json")
     assert result.exit_code == 0
@@ -80,28 +80,28 @@ def test_whole_times_are_printed_without_a_fraction():
     assert '"finished_at": 1e+17,' in text
 
 
-def test_standard_input():
+def test_standard_input_is_read():
     assert json.loads(call("-", "--json", given=ONE).stdout)["summary"]["jobs"] == 2
 
 
-def test_nothing_is_printed_unless_all_are_well_formed(write):
+def test_nothing_is_printed_unless_all_are_valid(write):
     good, bad = write("good.json", ONE), write("bad.json", scenario_bytes(1, build("b1", jobs=[])))
     text = refused(good, bad, "--json")
     assert text.startswith(f"{bad}: events[0].jobs: ")
     assert refused(good, bad) == text
 
 
-def test_the_place_comes_first_where_there_is_one_file(write):
+def test_the_position_comes_first_for_a_single_file(write):
     assert refused(write("x.json", b"{}"), "--json").startswith("boxes: ")
     assert refused("-", given=b"{").startswith("line 1 column 2: ")
 
 
-def test_the_file_is_named_after_it(write):
+def test_with_several_files_the_file_is_named_too(write):
     path = write("x.json", b"{}")
     assert refused(path) == f"boxes: is missing (in {path})"
 
 
-def test_files_that_cannot_be_read(tmp_path):
+def test_unreadable_files_are_reported(tmp_path):
     missing = tmp_path / "missing.json"
     assert refused(missing).startswith(f"{missing}: ")
     assert refused(tmp_path).startswith(f"{tmp_path}: ")
@@ -125,11 +125,11 @@ def test_files_that_cannot_be_read(tmp_path):
         ["--swf", "x.swf", "--boxes", "3", "--limit", "-1"],
     ],
 )
-def test_bad_use_is_one_line(arguments):
+def test_wrong_use_is_reported_in_one_line(arguments):
     refused(*arguments, given=ONE)
 
 
-def test_a_log(write):
+def test_a_workload_log_is_simulated(write):
     lines = [line(), line(run=0), line(requested=9), line(requested=2), line(requested=2)]
     path = write("log.swf", "\n".join(["; a header", *lines]))
     result = call("--swf", path, "--boxes", 2, "--policy", "strict", "--limit", 4, "--json")
@@ -163,7 +163,7 @@ def table(outcome, limit=None, width=80, encoding="utf-8"):
     return file.buffer.getvalue().decode(encoding)
 
 
-def test_a_line_a_workload_with_its_timeline():
+def test_a_workload_has_one_line_with_its_timeline():
     outcome = outcome_of(
         2,
         wide_build("b1", 2, 30),
@@ -209,7 +209,7 @@ def test_the_whole_table():
     assert "more" not in table(outcome, limit=3)
 
 
-def test_a_run_of_no_seconds_has_a_table():
+def test_a_run_without_any_seconds_has_a_table():
     shown = table(outcome_of(1, build("b1", jobs=[0])))
     assert "0 s to 0 s" in shown
     assert "passed" in shown
@@ -238,7 +238,7 @@ def test_it_is_readable_at_80_columns_and_in_ascii():
         assert all("passed" in row for row in rows[1:6])
 
 
-def test_no_colour_and_no_control_character_where_there_is_no_terminal():
+def test_outside_of_a_terminal_there_is_no_colour_and_no_control_character():
     outcome = outcome_of(3, build("\x1b[31mred\u202e[bold]x[/]", branch="b"))
     text = table(outcome)
     assert "\x1b" not in text
@@ -258,11 +258,11 @@ def test_at_most_a_hundred_workloads_are_shown(write):
         (3_599.9, "1:00:00"), (3_605, "1:00:05"), (29_363_626, "339 d 20 h"),
     ],
 )  # fmt: skip
-def test_durations(seconds, text):
+def test_durations_are_shown_in_words(seconds, text):
     assert report.duration(seconds) == text
 
 
-def test_watching_a_long_run():
+def test_a_long_run_can_be_watched():
     events = [build(f"b{i}", i, [1], branch="x") for i in range(1_200)]
     seen = []
     run(parse(scenario_bytes(2, *events, projects=settings())), seen.append)

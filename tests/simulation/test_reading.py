@@ -1,4 +1,4 @@
-"""Every mistake in a scenario is refused, and the place is named."""
+"""Every error in a scenario is refused with its position."""
 
 import json
 
@@ -70,7 +70,7 @@ TOP = [
     (scenario(**{"x\ny\x1b": 1}), r'"x\ny\u001b"'),
 ]
 
-HALF = "a\ud800"  # of a surrogate pair: JSON can write it, no file or terminal takes it
+HALF = "a\ud800"  # half of a surrogate pair: valid in JSON, but not in a file or on a terminal
 
 NO_TEXT = [
     (project(name=HALF), "projects[0].name"),
@@ -214,7 +214,7 @@ RAW = [
 
 
 @pytest.mark.parametrize(("given", "expected"), TOP + NO_TEXT + PROJECTS + EVENTS + JOBS + RAW)
-def test_the_place_of_a_mistake_is_named(given, expected):
+def test_the_position_of_an_error_is_named(given, expected):
     assert place(given) == expected
 
 
@@ -223,12 +223,12 @@ def test_fields_that_the_docs_show_as_null_may_be_null():
     parse(json.dumps(given).encode())
 
 
-def test_a_mistake_is_explained_in_words():
+def test_an_error_is_explained_in_words():
     with pytest.raises(BadInput, match=r"events\[0\]\.jobs: must hold one job or more"):
         parse(json.dumps(events(event(jobs=[]))).encode())
 
 
-def test_equal_jobs_are_one_tuple():
+def test_equal_jobs_share_one_tuple():
     first, second = (e for _, e in parse(json.dumps(
         events(event(jobs=[1, {"seconds": 5, "expected": 1}]), event(id="b2", jobs=[1, 1]))
     ).encode()).events)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Workload logs: what a line means, what is left out, and published figures from real logs."""
+"""Workload logs: the meaning of a line, what is skipped, and published figures from real logs."""
 
 import gzip
 import json
@@ -12,7 +12,7 @@ from boxsched.simulation import BadInput, run, swf
 
 
 def line(submit=0, run=10, allocated=-1, requested=1, estimate=-1, number=1):
-    """A line of 18 columns."""
+    """Return a line of 18 columns."""
     columns = [number, submit, -1, run, allocated, -1, -1, requested, estimate, *[-1] * 9]
     return " ".join(map(str, columns))
 
@@ -25,12 +25,12 @@ def outcome(*lines, boxes=4, policy=Policy.BACKFILL):
     return run(swf.scenario(log(*lines), boxes, policy))
 
 
-def test_boxes_are_the_requested_processors_else_the_allocated():
+def test_boxes_are_the_requested_processors_or_else_the_allocated_ones():
     jobs = log(line(allocated=3, requested=2), line(allocated=3, requested=-1), line(requested=0))
     assert [job.processors for job in jobs] == [2, 3, -1]
 
 
-def test_the_run_is_cut_at_the_requested_time_which_is_what_is_expected():
+def test_the_run_is_cut_at_the_requested_time_which_is_the_expected_duration():
     jobs = log(line(run=10, estimate=7), line(run=10, estimate=20), line(run=10, estimate=-1))
     assert [(job.seconds, job.expected) for job in jobs] == [(7, 7), (10, 20), (10, 10)]
 
@@ -50,11 +50,11 @@ def test_comments_and_empty_lines_are_no_jobs():
         line(submit=-1),
     ],
 )
-def test_left_out(bad):
+def test_skipped_lines_are_counted(bad):
     assert len(swf.scenario(log(line(), bad, line()), 4, Policy.STRICT).events) == 2
 
 
-def test_the_limit_counts_job_lines_before_any_are_left_out():
+def test_the_limit_counts_job_lines_before_any_are_skipped():
     jobs = log("; header", line(run=0), line(), line(), limit=2)
     assert len(jobs) == 2
     assert len(swf.scenario(jobs, 4, Policy.STRICT).events) == 1
@@ -79,13 +79,13 @@ def test_a_corrupt_line_is_named(bad):
         log("; header", line(), bad, line())
 
 
-def test_lines_out_of_order_are_put_where_their_submit_time_says():
+def test_lines_out_of_order_are_sorted_by_submit_time():
     jobs = line(submit=5, run=1), line(submit=3, run=2), line(submit=5, run=3)
     records = outcome(*jobs, boxes=1, policy=Policy.STRICT).records
     assert [(r.registered_at, r.finished_at) for r in records] == [(3, 5), (5, 6), (5, 9)]
 
 
-def test_equals_go_in_the_logs_order():
+def test_equal_times_keep_the_logs_order():
     gangs = line(requested=3, run=10), line(requested=2, run=10), line(requested=1, run=10)
     assert [r.started_at for r in outcome(*gangs, policy=Policy.STRICT).records] == [0, 10, 10]
     assert [r.started_at for r in outcome(*gangs).records] == [0, 10, 0]
@@ -132,7 +132,8 @@ def test_kth_sp2_first_come_first_served_agrees_with_a_naive_count(shared):
 
 
 def first_come_first_served(jobs, boxes):
-    """When each starts: not before the one ahead of it, and not before enough Boxes are free."""
+    """Return when each starts: not before the one ahead of it, and not before enough Boxes are
+    free."""
     starts, running, now = [], [], -math.inf
     for job in jobs:
         now = max(now, job.submitted)
@@ -146,7 +147,7 @@ def first_come_first_served(jobs, boxes):
 
 @pytest.mark.slow
 def test_lublin_1_first_come_first_served_to_the_digit(shared):
-    """The published mean over ten windows, by the protocol that stands beside the figure."""
+    """The published mean over ten windows, with the method given beside the figure."""
     published = json.loads(trace(shared, "published_Lublin-1.json").read_text())
     row = next(r for r in published["rows"] if r["policy"] == "FCFS" and not r["backfilling"])
     jobs = [

@@ -67,7 +67,7 @@ def test_a_workload_that_never_fits_is_unfinished():
 # --- Lanes and cancellation -----------------------------------------------------------------
 
 
-def test_a_lane_goes_one_after_the_other():
+def test_workloads_of_a_lane_run_one_after_the_other():
     outcome = outcome_of(
         9,
         *(build(f"b{i}", branch="main") for i in (1, 2)),
@@ -97,14 +97,14 @@ def test_a_new_build_cancels_as_the_strategy_says(strategy, running, waiting):
     assert outcome["t"] == (30, 30, 40, "passed")
 
 
-def test_canceled_in_the_instant_of_its_registration_it_never_left_ordering():
+def test_a_build_canceled_when_it_is_registered_never_left_ordering():
     rules = settings(cancellation=[["*", "all"]])
     outcome = outcome_of(9, *(build(f"b{i}", branch="x") for i in range(3)), projects=rules)
     assert results_by_name(outcome)["b0"] == (None, None, 0, "canceled")
     assert results_by_name(outcome)["b2"] == (0, 0, 10, "passed")
 
 
-def test_canceled_while_it_waits_for_boxes_it_has_left_ordering():
+def test_a_build_canceled_while_it_waits_for_boxes_has_left_ordering():
     outcome = outcome_of(1, build("b1"), build("b2"), stop("b2", 4))
     assert results_by_name(outcome)["b2"] == (0, None, 4, "canceled")
 
@@ -124,8 +124,8 @@ def test_a_job_that_ends_at_the_time_of_a_stop_has_ended():
     assert results_by_name(outcome)["b1"] == (0, 0, 10, "passed")
 
 
-def test_the_end_of_a_stopped_workload_makes_no_instant_of_its_own():
-    # A pass at 50 would take both overdue jobs to end at once, and leave a Box over for b2.
+def test_the_end_of_a_stopped_workload_is_no_separate_instant():
+    # A pass at 50 would assume that both overdue jobs end at once, and leave a Box for b2.
     overdue = [{"seconds": 100, "expected": 6}, {"seconds": 100, "expected": 20}]
     events = [
         ssh("gone", jobs=[50]),
@@ -138,7 +138,7 @@ def test_the_end_of_a_stopped_workload_makes_no_instant_of_its_own():
     assert starts(outcome_of(4, *events, stop("gone", 50)))["b2"] == 50
 
 
-def test_the_first_failed_job_stops_the_others_where_the_project_fails_fast():
+def test_with_fail_fast_the_first_failed_job_stops_the_others():
     jobs = [100, FAILS, 50, 5]
     outcome = results_by_name(
         outcome_of(4, build("b1", jobs=jobs), projects=settings(fail_fast=True))
@@ -161,12 +161,12 @@ def test_the_first_failed_job_stops_the_others_where_the_project_fails_fast():
     )
 
 
-def test_stopped_beats_failed():
+def test_stopped_takes_precedence_over_failed():
     outcome = outcome_of(2, build("b1", jobs=[FAILS, 100]), stop("b1", 9))
     assert results_by_name(outcome)["b1"] == (0, 0, 9, "stopped")
 
 
-def test_a_refused_workload_touches_nothing():
+def test_a_refused_workload_affects_nothing():
     rules = settings(cancellation=[["*", "all"]], max_boxes=2)
     outcome = outcome_of(
         9,
@@ -194,7 +194,7 @@ def test_a_box_is_free_as_soon_as_its_own_job_ends():
     assert starts(outcome)["b2"] == 10
 
 
-def test_jobs_of_no_seconds_end_in_the_instant_they_start():
+def test_jobs_of_zero_seconds_end_at_the_instant_they_start():
     chain = [build(f"b{i}", 3, [0, 0], branch="x") for i in range(4)]
     outcome = outcome_of(2, *chain, build("last", 3))
     assert {(r.started_at, r.finished_at) for r in outcome.records[:4]} == {(3, 3)}
@@ -206,11 +206,11 @@ def test_times_are_doubles_and_ends_are_sums():
     assert ends(outcome)["b1"] == 0.1 + 0.2 == starts(outcome)["b2"]
 
 
-def test_a_duration_below_the_resolution_of_time_is_not_a_duration():
+def test_a_duration_below_the_resolution_of_time_is_treated_as_zero():
     assert ends(outcome_of(1, build("b1", 1e17, [1]), build("b2", 1e17)))["b2"] == 1e17 + 10
 
 
-def test_fewer_boxes_wanted_than_busy():
+def test_fewer_boxes_are_wanted_than_busy():
     outcome = outcome_of(
         3,
         build("b1", jobs=[10, 20, 30]),
@@ -220,21 +220,21 @@ def test_fewer_boxes_wanted_than_busy():
         boxes(2, 40),
     )
     assert starts(outcome) == {"b1": 0, "b2": 30, "b3": 40}
-    # In being: 3 until 10 (wanted or busy), 2 until 20, 1 until 40, 2 until 41.
+    # Existing: 3 until 10 (wanted or busy), 2 until 20, 1 until 40, 2 until 41.
     assert outcome.summary.utilization == (60 + 1 + 2) / (30 + 20 + 20 + 2)
 
 
-def test_demand_after_the_last_end_is_not_counted():
+def test_boxes_wanted_after_the_last_end_are_not_counted():
     outcome = outcome_of(2, build("b1"), boxes(100, 50))
     assert (outcome.summary.makespan, outcome.summary.utilization) == (10, 0.5)
 
 
-def test_the_makespan_begins_with_the_first_event_whatever_it_is():
+def test_the_makespan_starts_with_the_first_event_of_any_kind():
     outcome = outcome_of(2, boxes(2, 100), build("b1", 130))
     assert (outcome.summary.makespan, outcome.summary.utilization) == (40, 10 / 80)
 
 
-def test_box_types():
+def test_each_box_type_has_its_own_boxes():
     mac = {"seconds": 10, "box_type": "mac"}
     outcome = outcome_of(
         {"linux": 2, "mac": 1},
@@ -258,7 +258,7 @@ def test_a_project_has_its_own_limit():
 
 def test_rounds_continue_until_nothing_changes():
     # In the first pass head waits for Boxes and holds back late. Then its own project's short build
-    # is let past it, so that its project's limit keeps it out: the second pass has no head.
+    # passes it, so its project's limit keeps it out: the second pass has no head.
     outcome = outcome_of(
         3,
         ssh("runs", 0, [12]),
@@ -273,7 +273,7 @@ def test_rounds_continue_until_nothing_changes():
 # --- The queue ------------------------------------------------------------------------------
 
 
-def test_priority_goes_first_and_ageing_lets_the_old_ones_catch_up():
+def test_priority_goes_first_and_ageing_lets_old_workloads_catch_up():
     holds = build("holds", 0, [100])
     others = [build("low", 1), ssh("ssh", 50), build("high", 60, branch="main"), deploy("d", 70)]
     rules = settings(priority_branches=["ma*"])
@@ -288,7 +288,7 @@ def by_start(outcome):
     return sorted(starts(outcome).items(), key=lambda pair: pair[1])
 
 
-def test_a_scenario_runs_again_under_other_rules():
+def test_a_scenario_runs_again_with_other_rules():
     scenario = parse(
         scenario_bytes(
             4, wide_build("b1", 3, 10), wide_build("b2", 2, 10), wide_build("b3", 1, 100)

@@ -1,4 +1,4 @@
-"""Events as one line each, as the table of expected outcomes has them."""
+"""Formats events as one line each, as in the table of expected outcomes."""
 
 from boxsched.webhooks.events import BranchDeleted, ChangeRequest, Event, Ignored, Push, TagPush
 

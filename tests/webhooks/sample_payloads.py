@@ -1,4 +1,4 @@
-"""Small payloads of each host, and what they say. The parts that a test names replace the usual."""
+"""Small payloads of each host, and their events. Parts given by a test replace the defaults."""
 
 import json
 
@@ -25,7 +25,7 @@ def delivery(provider, event, payload, **headers):
 
 
 def line_of_delivery(provider, event, payload, **headers):
-    """The one event, as a line."""
+    """Return the only event, as a line."""
     (event,) = delivery(provider, event, payload, **headers).events
     return event_line(event)
 

@@ -1,4 +1,4 @@
-"""A large delivery is read in a process of its own, with the same outcome."""
+"""A large delivery is read in a separate process, with the same outcome."""
 
 import json
 import logging
@@ -36,14 +36,14 @@ def outcome(how: object, provider: str, headers: CIMultiDict[str], body: bytes) 
         ("generic", "", b'{"branch": "a", "branch": "b"}'),
     ],
 )
-def test_what_a_delivery_says_is_the_same(provider: str, event: str, body: bytes) -> None:
+def test_both_ways_read_the_same_delivery(provider: str, event: str, body: bytes) -> None:
     headers = CIMultiDict({"X-GitHub-Event": event, "X-GitHub-Delivery": "7"})
     here = outcome(read, provider, headers, body)
     assert outcome(apart.read_apart, provider, headers, body) == here
     assert isinstance(here, (Delivery, tuple))
 
 
-def test_a_header_that_is_given_twice_is_none_there_too() -> None:
+def test_a_header_that_is_given_twice_counts_as_missing_in_both() -> None:
     headers = CIMultiDict([("X-GitHub-Event", "push"), ("x-github-event", "ping")])
     body = json.dumps(push()).encode()
     found = apart.read_apart("github", headers, body)
@@ -51,7 +51,7 @@ def test_a_header_that_is_given_twice_is_none_there_too() -> None:
     assert found.event == "unnamed"
 
 
-def test_what_makes_the_process_end_is_for_later(
+def test_an_error_that_ends_the_process_may_be_temporary(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(apart, "_BOOT", "import os; os.kill(os.getpid(), 9)")

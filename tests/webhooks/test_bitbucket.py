@@ -48,7 +48,7 @@ def test_a_push_has_an_event_for_each_ref_in_order():
     ]
 
 
-def test_a_skip_tag_counts_for_its_own_ref_only():
+def test_a_skip_tag_counts_only_for_its_own_ref():
     lines = cloud({"new": cloud_ref("a", message="[skip ci]")}, {"new": cloud_ref("b")})
     assert lines == [
         "ignored: a skip tag in the message: [skip ci]",
@@ -56,7 +56,7 @@ def test_a_skip_tag_counts_for_its_own_ref_only():
     ]
 
 
-def test_changes_that_name_nothing_are_ignored():
+def test_changes_without_a_name_are_ignored():
     assert cloud() == ["ignored: nothing was changed"]
     assert cloud({}) == ["ignored: the change names no ref"]
     assert cloud({"new": cloud_ref("x", kind="bookmark")}) == [
@@ -79,13 +79,13 @@ def test_the_address_in_a_raw_author_is_left_out():
 
 
 @pytest.mark.parametrize("event", ["created", "updated"])
-def test_a_request_of_cloud_is_built(event):
+def test_a_pull_request_of_cloud_is_built(event):
     line = line_of_delivery("bitbucket", f"pullrequest:{event}", cloud_request())
     assert line == "build pull-request-7 (own) at aaaaaaaaaaaa 'Add it' by Ann"
 
 
 @pytest.mark.parametrize("event", ["fulfilled", "rejected", "superseded"])
-def test_a_request_of_cloud_is_closed(event):
+def test_a_pull_request_of_cloud_is_closed(event):
     line = line_of_delivery("bitbucket", f"pullrequest:{event}", cloud_request(state="MERGED"))
     assert line.startswith("close pull-request-7")
 
@@ -137,13 +137,13 @@ def test_the_message_belongs_to_the_ref_whose_head_it_is():
 
 
 @pytest.mark.parametrize("event", ["pr:opened", "pr:reopened", "pr:from_ref_updated"])
-def test_a_request_of_data_center_is_built(event):
+def test_a_pull_request_of_data_center_is_built(event):
     line = line_of_delivery("bitbucket-server", event, server_request())
     assert line == "build pull-request-7 (own) at aaaaaaaaaaaa 'Add it' by Ann"
 
 
 @pytest.mark.parametrize("event", ["pr:merged", "pr:declined", "pr:deleted"])
-def test_a_request_of_data_center_is_closed(event):
+def test_a_pull_request_of_data_center_is_closed(event):
     assert line_of_delivery("bitbucket-server", event, server_request()).startswith(
         "close pull-request-7"
     )
@@ -175,7 +175,7 @@ def test_the_payload_names_the_event_where_no_header_does():
     )
 
 
-def test_a_repository_has_so_many_names_at_most():
+def test_a_repository_has_a_limited_number_of_names():
     links = {"clone": [{"href": f"https://git.example.com/{i}"} for i in range(10_000)]}
     sent = delivery("bitbucket-server", None, server_push(repository={"links": links}))
     assert len(sent.repositories) == MAX_REPOSITORIES
@@ -188,7 +188,7 @@ def test_a_repository_without_links_has_a_full_name():
 
 
 @pytest.mark.parametrize("changes", [None, 5, [5], [None], [{"refId": 5}]])
-def test_odd_changes_are_malformed(changes):
+def test_unusual_changes_are_malformed(changes):
     with pytest.raises(Malformed) as raised:
         delivery("bitbucket-server", "repo:refs_changed", {"changes": changes})
     assert raised.value.field.startswith("changes")

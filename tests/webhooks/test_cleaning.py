@@ -1,4 +1,4 @@
-"""Texts from outside: names that are refused, texts that are cut, skip tags, links and times."""
+"""Texts from outside: refused names, shortened texts, skip tags, links and times."""
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ from tests.webhooks.sample_payloads import A
     "name", ["main", "feature/Ünïcode", "a.b", "dependabot/npm_and_yarn/@types/node-1.2", "x" * 255,
              "$(id)", "a;rm", "<script>", "pull-request-7", "#1"]
 )  # fmt: skip
-def test_a_name_that_git_can_have_is_built(name):
+def test_a_name_that_is_valid_in_git_is_built(name):
     assert pushed_branch(name, Head(commit=A)).branch == name
 
 
@@ -38,7 +38,7 @@ def test_a_name_that_git_can_have_is_built(name):
         ("a\\b", "cannot be used"),
     ],
 )
-def test_a_name_that_boxsched_cannot_take_is_ignored_with_the_reason(name, reason):
+def test_a_name_that_boxsched_does_not_accept_is_ignored_with_the_reason(name, reason):
     for event in (pushed_branch(name, Head(commit=A)), deleted_branch(name)):
         assert event_line(event).startswith("ignored: the branch")
         assert reason in event_line(event)
@@ -48,7 +48,7 @@ def test_a_name_that_boxsched_cannot_take_is_ignored_with_the_reason(name, reaso
         )
 
 
-def test_a_reason_holds_a_short_and_clean_piece_of_what_was_sent():
+def test_a_reason_contains_a_short_and_clean_part_of_the_name():
     line = event_line(pushed("refs/x\x1b[31m" + "y" * 10_000, Head(commit=A)))
     assert len(line) < 150
     assert "\x1b" not in line
@@ -57,7 +57,7 @@ def test_a_reason_holds_a_short_and_clean_piece_of_what_was_sent():
 # --- Texts ----------------------------------------------------------------------------------
 
 
-def test_a_message_keeps_its_lines_and_loses_what_is_not_shown():
+def test_a_message_keeps_its_lines_and_loses_hidden_characters():
     assert cleaning.message("a\r\nb\rc\u2028d\n") == "a\nb\nc\nd"
     assert cleaning.message("\x1b[31mred\x00\x07\x9b\tx") == "[31mred\tx"
     assert cleaning.message("abc\u202egpj.exe\u2066") == "abcgpj.exe"
@@ -72,7 +72,7 @@ def test_a_long_message_is_cut():
     assert cleaning.message("y" * MAX_MESSAGE_CHARACTERS) == "y" * MAX_MESSAGE_CHARACTERS
 
 
-def test_only_the_beginning_of_a_text_is_searched_for_something_to_show():
+def test_only_the_start_of_a_text_is_searched_for_visible_characters():
     """A text of 25 million blanks costs no more than one that is only a little too long."""
     for cleaned, most in (
         (lambda text: cleaning.line(text, 10), 40),
@@ -105,7 +105,7 @@ def test_an_author_is_a_name_and_never_an_address(names, author):
 
 
 @given(st.text(st.characters(codec=None), max_size=600))
-def test_whatever_the_text_what_is_left_is_bounded_printable_and_encodable(text):
+def test_any_text_becomes_limited_printable_and_encodable(text):
     for cleaned, limit in (
         (cleaning.line(text), MAX_NAME_CHARACTERS),
         (cleaning.author(text) or "", MAX_NAME_CHARACTERS),
@@ -141,11 +141,11 @@ def test_whatever_the_text_what_is_left_is_bounded_printable_and_encodable(text)
         (None, None),
     ],
 )
-def test_skip_tags(message, tag):
+def test_skip_tags_are_recognized(message, tag):
     assert skip_tag(message) == tag
 
 
-def test_only_the_ends_of_a_huge_message_are_looked_at():
+def test_only_the_ends_of_a_huge_message_are_searched():
     huge = "x" * (4 * SEARCHED_CHARACTERS)
     assert skip_tag("[skip ci]" + huge) == "[skip ci]"
     assert skip_tag(huge + "[skip ci]") is None
@@ -218,5 +218,5 @@ def test_nothing_else_is_a_link(url):
         (None, None),
     ],
 )
-def test_times(value, seconds):
+def test_times_are_read(value, seconds):
     assert cleaning.seconds(value) == seconds

@@ -1,4 +1,4 @@
-"""The reasons in docs/webhooks.md are those that are given, to the letter."""
+"""docs/webhooks.md lists exactly the reasons that are given."""
 
 import re
 
@@ -20,7 +20,7 @@ PAGE = (PROJECT / "docs" / "webhooks.md").read_text()
 
 
 def rows(heading):
-    """The first cells of the table under a heading."""
+    """Return the first cells of the table under a heading."""
     section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     return re.findall(r"^\| `(.+?)` \|", section, re.MULTILINE)
 
@@ -47,7 +47,7 @@ def given():
     }
 
 
-def test_each_reason_of_the_table_is_given():
+def test_each_reason_in_the_table_is_given():
     reasons = rows("What is ignored")
     assert len(reasons) == 12
     for reason in reasons:
@@ -57,6 +57,6 @@ def test_each_reason_of_the_table_is_given():
 
 
 @pytest.mark.parametrize("tag", re.findall(r"`(\[.+?\])`", PAGE.split("\n## Skip tags\n")[1]))
-def test_each_skip_tag_of_the_page_skips(tag):
+def test_each_skip_tag_on_the_page_skips(tag):
     line = push(head_commit={"id": "a" * 40, "message": f"x {tag}"})
     assert line == f"ignored: a skip tag in the message: {tag}"

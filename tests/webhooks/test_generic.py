@@ -33,7 +33,7 @@ def test_a_skip_tag_counts():
     assert line == "ignored: a skip tag in the message: [skip ci]"
 
 
-def test_the_null_hash_of_a_script_in_git_is_a_deletion():
+def test_the_null_hash_from_a_script_in_git_is_a_deletion():
     for null in ("0" * 40, "0" * 64):
         assert (
             line_of_delivery("generic", None, {"branch": "x", "commit": null}) == "branch x deleted"

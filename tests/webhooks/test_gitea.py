@@ -33,7 +33,7 @@ def test_a_push_builds_its_head(provider):
 
 
 @pytest.mark.parametrize("provider", FAMILY)
-def test_a_tag_comes_as_a_push(provider):
+def test_a_tag_arrives_as_a_push(provider):
     tag = gitea_push(ref="refs/tags/v1")
     assert line_of_delivery(provider, "push", tag) == "tag v1 at aaaaaaaaaaaa None by ann"
     created = {"ref": "v1", "ref_type": "tag", "sha": A}
@@ -41,7 +41,7 @@ def test_a_tag_comes_as_a_push(provider):
 
 
 @pytest.mark.parametrize("provider", [*FAMILY, "gogs"])
-def test_a_deletion_is_an_event_of_its_own(provider):
+def test_a_deletion_is_a_separate_event(provider):
     assert (
         line_of_delivery(provider, "delete", {"ref": "a/b", "ref_type": "branch"})
         == "branch a/b deleted"
@@ -64,12 +64,12 @@ def test_a_pull_request_is_built(provider, action):
     assert line == "build pull-request-7 (own) at aaaaaaaaaaaa 'Add it' by Ann"
 
 
-def test_older_versions_of_gitea_name_a_push_to_a_request_otherwise():
+def test_older_versions_of_gitea_use_another_name_for_a_push_to_a_request():
     line = line_of_delivery("gitea", "pull_request_sync", gitea_request("synchronized"))
     assert line.startswith("build pull-request-7")
 
 
-def test_closed_and_other_actions():
+def test_closed_requests_end_their_builds_and_other_actions_are_ignored():
     assert line_of_delivery("gitea", "pull_request", gitea_request("closed")).startswith(
         "close pull-request-7"
     )
@@ -93,12 +93,12 @@ def test_a_head_elsewhere_unknown_or_pushed_for_review_counts_as_a_forks(head):
     assert "(fork)" in line_of_delivery("gitea", "pull_request", gitea_request(head=head))
 
 
-def test_the_repositories_are_compared_by_name_where_they_have_no_id():
+def test_repositories_without_ids_are_compared_by_name():
     ends = {"repo_id": None, "repo": {"full_name": "owner/web"}}
     assert "(own)" in line_of_delivery("gitea", "pull_request", gitea_request(head=ends, base=ends))
 
 
-def test_forgejo_goes_by_its_own_headers_or_giteas():
+def test_forgejo_uses_its_own_headers_or_giteas():
     both = {"X-Gitea-Event": "issues", "X-Gitea-Delivery": "g", "X-Forgejo-Delivery": "f"}
     sent = delivery("forgejo", "push", gitea_push(repository=REPOSITORY), **both)
     assert (sent.event, sent.id) == ("push", "f")
@@ -120,7 +120,7 @@ def test_a_comparison_with_the_null_hash_is_not_a_link():
 # --- Gogs -----------------------------------------------------------------------------------
 
 
-def test_a_new_tag_of_gogs_comes_as_create_only():
+def test_a_new_tag_of_gogs_arrives_only_as_create():
     created = {"ref": "v1", "ref_type": "tag", "sender": {"login": "ann"}}
     assert (
         line_of_delivery("gogs", "create", {**created, "sha": A})

@@ -1,4 +1,4 @@
-"""GitHub: what the published payloads do not show."""
+"""GitHub: cases that are not in the published payloads."""
 
 import json
 from urllib.parse import urlencode
@@ -55,7 +55,7 @@ def test_a_deleted_tag_is_ignored():
     assert push(ref="refs/tags/v1", after=NULL) == "ignored: the tag v1 was deleted"
 
 
-def test_a_branch_is_built_at_what_was_pushed_whatever_the_head_commit():
+def test_a_branch_is_built_at_the_pushed_commit_whatever_the_head_commit():
     assert push(head_commit={"id": B, "message": "x"}).startswith("branch main at aaaaaaaaaaaa")
 
 
@@ -70,7 +70,7 @@ def test_hashes_of_sha_256_are_commits_too():
     assert push(after="0" * 64, head_commit=None) == "branch main deleted"
 
 
-def test_a_push_of_no_commit_is_ignored():
+def test_a_push_without_a_commit_is_ignored():
     assert push(after="HEAD") == "ignored: HEAD is not a commit"
     assert push(after="a" * 65) == f"ignored: {'a' * 65} is not a commit"
     assert push(after="") == "ignored:  is not a commit"
@@ -126,14 +126,14 @@ def test_a_skip_tag_in_the_title_of_a_request_counts():
     assert request(title="Draft [skip ci]") == "ignored: a skip tag in the message: [skip ci]"
 
 
-def test_a_request_that_names_no_event_is_ignored():
+def test_a_request_without_the_name_of_an_event_is_ignored():
     assert line_of_delivery("github", None, {}) == (
         "ignored: the request has no X-GitHub-Event header, or more than one"
     )
 
 
 @pytest.mark.parametrize("odd", ["x" * 256, "a\x00b", "\udcff", " ", "a\tb"])
-def test_an_odd_delivery_id_is_dropped_as_a_clean_one_might_be_anothers(odd):
+def test_an_unusual_delivery_id_is_dropped_because_cleaned_it_could_be_anothers(odd):
     for id_, kept in ((odd, None), ("x" * 255, "x" * 255), ("72d3162e-cc78", "72d3162e-cc78")):
         headers = {"X-GitHub-Delivery": id_}
         assert delivery("github", "push", github_push(), **headers).id == kept
@@ -148,7 +148,7 @@ def test_a_form_is_read_like_json():
     assert event_line(read("github", headers, body).events[0]).startswith("branch main at a")
 
 
-def test_json_that_a_client_calls_a_form_is_read_as_json():
+def test_json_that_a_client_declares_as_a_form_is_read_as_json():
     headers = {"X-GitHub-Event": "push", "Content-Type": "application/x-www-form-urlencoded"}
     body = b"\r\n " + json.dumps(github_push()).encode()
     assert event_line(read("github", headers, body).events[0]).startswith("branch main at a")

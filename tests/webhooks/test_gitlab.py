@@ -1,4 +1,4 @@
-"""GitLab: what the published payloads do not show."""
+"""GitLab: cases that are not in the published payloads."""
 
 import pytest
 
@@ -111,7 +111,7 @@ def test_the_id_stays_the_same_when_a_delivery_is_sent_again():
     assert delivery("gitlab", None, gitlab_push(), **headers).id == "i"
 
 
-def test_a_key_twice_matters_only_where_something_follows():
+def test_a_duplicate_key_matters_only_in_deliveries_with_effects():
     payload = {"object_kind": "build", "project": {"web_url": "x"}}
     assert line_of_delivery("gitlab", None, payload) == "ignored: build events are not used"
 

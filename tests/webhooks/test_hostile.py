@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a delivery or one of two errors, and soon."""
+"""Any input gives a delivery or one of two errors, quickly."""
 
 import copy
 import json
@@ -138,7 +138,7 @@ def test_any_bytes_under_any_headers_are_a_delivery_or_an_error(provider, header
 
 
 def places(value, path=()):
-    """The path of each value inside."""
+    """Return the path of each value inside."""
     yield path
     items = (
         value.items()
@@ -150,7 +150,7 @@ def places(value, path=()):
 
 
 def changed(payload, path, value):
-    """The payload with another value at the path."""
+    """Return the payload with another value at the path."""
     if not path:
         return value
     result = copy.deepcopy(payload)
@@ -203,7 +203,7 @@ def test_any_mutation_of_a_real_payload_is_a_delivery_or_an_error(seed):
     outcome(entry["provider"], entry["headers"], bytes(body))
 
 
-# --- Bombs ----------------------------------------------------------------------------------
+# --- Very large payloads ------------------------------------------------------------------
 
 
 DEEP = 100_000
@@ -250,7 +250,7 @@ def test_an_integer_of_four_million_digits_is_a_delivery_or_an_error():
             outcome("github", {"X-GitHub-Event": event}, body)
 
 
-def test_a_key_twice_is_refused_wherever_something_follows():
+def test_a_duplicate_key_is_refused_in_every_delivery_with_effects():
     push = json.dumps(samples.github_push())
     twice = push.replace('"name": "Ann"', '"name": "Ann", "name": "Bob"').encode()
     with pytest.raises(Malformed) as raised:

@@ -25,12 +25,12 @@ needs_payloads = pytest.mark.skipif(not MANIFEST.is_file(), reason="no ../shared
 
 
 @needs_payloads
-def test_the_table_has_every_payload_of_a_provider_that_is_known():
+def test_the_table_has_every_payload_of_a_known_provider():
     assert {entry["file"] for entry in manifest()} == set(EXPECTED)
 
 
 @pytest.mark.parametrize("entry", manifest(), ids=lambda entry: entry["file"])
-def test_a_real_payload_says_what_the_table_has(entry):
+def test_a_real_payload_has_the_outcome_in_the_table(entry):
     body = (PAYLOADS / entry["file"]).read_bytes()
     for headers in (entry["headers"], *(entry.get("alt_headers") or ())):
         delivery = read(entry["provider"], headers, body)

@@ -59,7 +59,7 @@ def names(repositories, url):
         (FOLDER, "file:///srv/git/web"),
     ],
 )
-def test_one_repository_has_many_names(repositories, url):
+def test_one_repository_has_several_names(repositories, url):
     assert names(repositories, url)
 
 
@@ -80,7 +80,7 @@ def test_one_repository_has_many_names(repositories, url):
         (("https://[::1/x", "https://host:port/a/b"), "https://host/a/b"),
     ],
 )
-def test_another_repository_is_another(repositories, url):
+def test_another_repository_is_recognized(repositories, url):
     assert not names(repositories, url)
 
 
@@ -91,7 +91,7 @@ def test_the_first_name_is_shown_in_a_reason():
     assert shown_repository(of(())) == ""
 
 
-def test_marks_that_cannot_be_compared_count_as_equal():
+def test_names_that_cannot_be_compared_count_as_equal():
     assert names((), "https://github.com/Octo/Hello")
     assert names(GITHUB, "/srv/git/mirror.git")
     assert names(NAME_ONLY, "file:///srv/git/mirror.git")

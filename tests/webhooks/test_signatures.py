@@ -1,4 +1,4 @@
-"""Signatures: published vectors (../shared/webhooks/signatures.json) and each way to be wrong."""
+"""Signatures: published vectors (../shared/webhooks/signatures.json) and invalid forms."""
 
 import hashlib
 import hmac
@@ -64,7 +64,7 @@ def test_a_published_vector_is_accepted_or_refused_as_published(vector):
 
 
 @pytest.mark.skipif(not VECTORS.is_file(), reason="no ../shared")
-def test_a_vector_is_refused_with_one_byte_more_or_another_secret():
+def test_a_vector_with_one_byte_more_or_another_secret_is_refused():
     for vector in vectors():
         text = vector.get("body_text")
         path = VECTORS.parent / vector.get("body_file", "")
@@ -126,7 +126,7 @@ def test_a_signature_that_is_nearly_right_is_refused(provider, value):
 
 
 @pytest.mark.parametrize("provider", ["gitea", "forgejo", "gogs"])
-def test_gitea_and_its_kin_have_no_prefix(provider):
+def test_gitea_and_its_relatives_have_no_prefix(provider):
     assert accepted(provider, {HEADERS[provider]: digits()})
     for wrong in ("sha256=" + digits(), digits().upper(), digits()[:-1], "é" * 64):
         assert not accepted(provider, {HEADERS[provider]: wrong})
@@ -144,7 +144,7 @@ def test_forgejo_may_sign_in_giteas_header():
     assert accepted("forgejo", both)
 
 
-def test_the_token_of_gitlab_is_compared_whole():
+def test_the_token_of_gitlab_is_compared_as_a_whole():
     for wrong in (SECRET[:-1], SECRET + "x", SECRET.lower(), "é", "\udcff"):
         assert not accepted("gitlab", {"X-Gitlab-Token": wrong})
     assert accepted("gitlab", {"X-Gitlab-Token": "geheim-ß"}, secrets=("geheim-ß",))
@@ -164,7 +164,7 @@ def test_an_older_or_later_generic_delivery_is_refused(off):
     "stamp", ["", "now", "-1", "1.8e9", "１８００００００００", "1800000000 ", "+1800000000",
               "1800000000.0", "9" * 5_000]
 )  # fmt: skip
-def test_a_generic_timestamp_is_whole_seconds(stamp):
+def test_a_generic_timestamp_has_whole_seconds(stamp):
     mac = "sha256=" + digits(stamp.encode() + b"." + BODY)
     headers = {"X-Boxsched-Timestamp": stamp, "X-Boxsched-Signature": mac}
     assert not accepted("generic", headers)
@@ -196,6 +196,6 @@ names = st.sampled_from(
     st.binary(),
     st.lists(texts, max_size=2),
 )
-def test_odd_headers_are_refused_and_raise_nothing(provider, headers, body, secrets):
+def test_unusual_headers_are_refused_without_an_error(provider, headers, body, secrets):
     found = verified(provider, CIMultiDict(headers), body, ["s" * 40, *secrets], NOW)
     assert not found or provider == "gitlab"
