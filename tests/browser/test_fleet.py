@@ -4,8 +4,8 @@ import json
 
 import pytest
 from playwright.sync_api import Page, Route, expect
-from tests.browser.person import row as row_in
 
+from tests.browser.page_actions import row as row_in
 from tests.browser.service import BOXES, HOSTILE, Service, job
 
 pytestmark = pytest.mark.browser
