@@ -17,7 +17,7 @@ from boxsched.store.postgres.connection import WRITE, connect
 from boxsched.store.postgres.driver import SERVING
 from tests.contract.conftest import PostgresUnderTest
 from tests.contract.postgres_server import execute
-from tests.contract.postgres_sessions import asked, driver_of, statement
+from tests.contract.postgres_sessions import asked, driver_of, statement, until_waiting
 from tests.contract.store_data import Leader, build, event
 
 GENEROUS_SECONDS = 10.0  # what takes at most 2 s on a quiet machine
@@ -61,6 +61,26 @@ async def test_a_closed_store_is_away(db: PostgresUnderTest) -> None:
     with pytest.raises(StoreAway):
         await store.submit([])
     await store.close()
+
+
+async def test_a_store_that_is_closed_waits_for_what_has_begun(db: PostgresUnderTest) -> None:
+    store = await db.open("closing")
+    other = psycopg2.connect(db.url)
+    try:
+        asked(other, "LOCK TABLE project IN ACCESS EXCLUSIVE MODE")
+        begun = asyncio.create_task(store.put_project("web", "{}", None))
+        await until_waiting(db)
+        closing = asyncio.create_task(store.close())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        with pytest.raises(StoreAway):
+            await store.ping()
+        assert not closing.done()
+        other.rollback()
+        await closing
+        assert (await begun)[0].name == "web"
+    finally:
+        other.close()
 
 
 @pytest.mark.parametrize(
