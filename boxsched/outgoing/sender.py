@@ -104,9 +104,13 @@ class Sender:
             ids = list(dict.fromkeys(one.workload for one in claimed))
             parts = self._store.workloads_in_parts(ids)
             workloads = {one.id: one async for part in parts for one in part}
+            # Signed with the database's time: this node's clock stands still while its machine
+            # sleeps, and receivers refuse old signatures.
+            signed_at = await self._store.time()
             # One that is gone by now has taken its notifications with it.
             self._begin(
-                [(one, workloads[one.workload]) for one in claimed if one.workload in workloads]
+                [(one, workloads[one.workload]) for one in claimed if one.workload in workloads],
+                signed_at,
             )
         return len(claimed)
 
@@ -127,18 +131,18 @@ class Sender:
                 left -= room
         return rooms
 
-    def _begin(self, claimed: Sequence[tuple[Claimed, Workload]]) -> None:
+    def _begin(self, claimed: Sequence[tuple[Claimed, Workload]], signed_at: float) -> None:
         for one, workload in claimed:
             self._active[one.host] += 1
-            task = asyncio.create_task(self._deliver(one, workload))
+            task = asyncio.create_task(self._deliver(one, workload, signed_at))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _deliver(self, one: Claimed, workload: Workload) -> None:
+    async def _deliver(self, one: Claimed, workload: Workload, signed_at: float) -> None:
         try:
             if len(workload.jobs) >= HEAVY_JOBS:
                 await self._pace.step()
-            answer = await self._try(one, workload)
+            answer = await self._try(one, workload, signed_at)
         finally:
             self._active[one.host] -= 1
             if not self._active[one.host]:
@@ -146,10 +150,9 @@ class Sender:
         self._settled.append(self._outcome(one, answer))
         self._ended.set()
 
-    async def _try(self, one: Claimed, workload: Workload) -> Answer:
-        now = self._clock.now()
+    async def _try(self, one: Claimed, workload: Workload, signed_at: float) -> Answer:
         try:
-            request = self._composer.request(one, workload, now)
+            request = self._composer.request(one, workload, signed_at)
         except Undeliverable as error:
             return Answer(None, str(error), lasting=True)
         except SecretsUnusable as error:
@@ -158,7 +161,7 @@ class Sender:
             log.error("notification %s could not be composed", one.id, exc_info=error)
             return Answer(None, f"it could not be composed: {type(error).__name__}")
         try:
-            return await send(self._guard, request, now)
+            return await send(self._guard, request, signed_at)
         except Exception as error:  # the same: this try counts, and the next one comes later
             log.error("notification %s could not be sent", one.id, exc_info=error)
             return Answer(None, f"it could not be sent: {type(error).__name__}")

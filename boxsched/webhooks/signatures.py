@@ -40,8 +40,8 @@ def verified(
     if provider == "gitlab":
         return _same_token(one(headers, "X-Gitlab-Token"), keys)
     if provider == "generic":
-        timestamp = one(headers, "X-Boxsched-Timestamp")
-        if timestamp is None or not _TIMESTAMP.fullmatch(timestamp):
+        timestamp = signed_time(headers)
+        if timestamp is None:
             return False
         signed = _same_digest(
             [one(headers, "X-Boxsched-Signature")], _PREFIX, keys, (timestamp.encode() + b".", body)
@@ -49,6 +49,12 @@ def verified(
         return signed and abs(now - int(timestamp)) <= MAX_AGE_SECONDS
     names, prefix = _SIGNED[provider]
     return _same_digest([one(headers, name) for name in names], prefix, keys, (body,))
+
+
+def signed_time(headers: Headers) -> str | None:
+    """The time that a generic delivery says it was signed at, in seconds since the epoch."""
+    timestamp = one(headers, "X-Boxsched-Timestamp")
+    return timestamp if timestamp is not None and _TIMESTAMP.fullmatch(timestamp) else None
 
 
 def _same_digest(

@@ -65,6 +65,21 @@ async def test_a_hook_receives_the_events_of_a_workload_in_order_and_signed(
         assert rows[0]["url"] == f"{receiver.url}/x?y=1"
 
 
+async def test_a_node_whose_machine_slept_signs_with_the_databases_time(
+    open_service: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ahead() -> float:
+        return 2_000_000_000.0
+
+    async with Receiver.open() as receiver:
+        hook = {"url": receiver.url, "events": ["workload.finished"], "secret": SECRET}
+        await open_service.project(hooks=[hook])
+        monkeypatch.setattr(open_service.node.store, "time", ahead)
+        await open_service.build()
+        (got,) = await receiver.until(1)
+        assert got.headers["X-Boxsched-Timestamp"] == "2000000000"
+
+
 async def test_only_the_events_that_a_hook_names_are_sent(open_service: RunningService) -> None:
     async with Receiver.open() as receiver:
         await open_service.project(hooks=[{"url": receiver.url, "events": ["workload.finished"]}])

@@ -315,6 +315,15 @@ async def test_a_generic_delivery_that_is_too_old_is_refused_because_of_its_time
         assert (b"X-Boxsched-Timestamp is not within 300 s" in answer.body) == (status == 401)
 
 
+async def test_a_node_whose_machine_slept_goes_by_the_databases_clock(
+    service: RunningService,
+) -> None:
+    """The monotonic clock, which a node's own time is made of, stands still meanwhile."""
+    service.node.clock.set_to(service.node.clock.now() - 3_600)
+    done = await sent(service, {"branch": "main", "commit": COMMIT}, provider="generic")
+    assert done["result"] == "created"
+
+
 async def test_a_signature_covers_the_raw_bytes(service: RunningService) -> None:
     body = json.dumps(push()).encode()
     answer = await send(service, body + b" ", headers=signed("github", body))
