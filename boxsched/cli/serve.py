@@ -137,7 +137,9 @@ def run_loop(work: Callable[[], Any], options: "Options") -> None:
     """Run a coroutine on the fastest event loop; print the service's errors as messages."""
     from boxsched.api.auth.tokens import UnsafeToken
     from boxsched.store import is_postgres
+    from boxsched.worker.supervisor.containment import hide_memory
 
+    hide_memory()  # in it, and in its environment: keys of secrets, passwords of databases
     log_to_stderr(logging.WARNING)
     if is_postgres(options.database_url):  # with several nodes, the log shows who leads
         logging.getLogger("boxsched").setLevel(logging.INFO)

@@ -93,7 +93,9 @@ def worker(
       boxsched worker --url https://ci.example.org --boxes 4 --data /var/lib/boxsched-worker
     """
     from boxsched.worker.remote.worker import WorkerOptions
+    from boxsched.worker.supervisor.containment import hide_memory
 
+    hide_memory()  # the token is in it, and in its environment
     warn_unknown_variables()
     sources = _sources(url)
     read_token = _token(token, token_file)

@@ -66,6 +66,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {
         "api.auth", "bench", "client", "cluster", "demo", "job_files", "node", "outgoing",
         "protocol", "secrets", "service", "simulation", "store", "worker.agent", "worker.remote",
+        "worker.supervisor",
     },
     "__main__": {"cli"},
 }  # fmt: skip

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 from boxsched.backoff import Backoff
-from boxsched.worker.agent.repository import program
+from boxsched.worker.agent.repository import JOB_PATH, program
 from boxsched.worker.supervisor import safe_files, trouble
 from boxsched.worker.supervisor.folder import DISK_FULL
 
@@ -101,6 +101,7 @@ def check(folder: str, programs: Collection[str]) -> str | None:
         try:
             subprocess.run(
                 [path, "--version"],
+                env={"PATH": JOB_PATH},  # every job can read it
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -41,7 +41,10 @@ def title(attempt: str) -> str:
 
 
 def hide_memory() -> None:
-    """Forbid other processes, except the superuser's, to trace this one or read its memory."""
+    """Forbid other processes, except the superuser's, to trace this one or read what it has.
+
+    That is its memory, its environment and its open files. Children have this too, until exec.
+    """
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
