@@ -320,7 +320,9 @@ async def test_a_stop_finds_the_shard_of_its_workload(db: DatabaseUnderTest) -> 
     leader = await Leader(store).lead(boxes=0)
     theirs = attrs.evolve(await leader.project(), id=ProjectId(1001))
     done = await leader.submit(build(theirs))
-    await store.ask_once(inbox.Stop(done.id, "ada"), done.id, done.number, key("k"))
+    stop_it = (inbox.Stop(done.id, "ada"), done.id, done.number, key("k"))
+    assert await store.ask_once(*stop_it) == Submitted(done.id, done.number, repeated=False)
+    assert await store.ask_once(*stop_it) == Submitted(done.id, done.number, repeated=True)
     assert [each.kind for each in await store.inbox(2, 10)] == ["submit", "stop"]
     await store.ask(2, [stop(done.id)])
     assert len(await store.inbox(2, 10)) == 3

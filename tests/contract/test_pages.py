@@ -110,6 +110,36 @@ async def test_a_page_looks_at_a_limited_number_of_rows_and_says_where_to_contin
     assert await walked(leader.store, rare) == ([ids[0]], 1)
 
 
+@pytest.mark.parametrize("of_project", [False, True])
+@pytest.mark.parametrize("rare", ["branch", "server", "kind", "state", "result"])
+async def test_a_rare_workload_behind_many_others_is_on_the_first_page(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch, rare: str, of_project: bool
+) -> None:
+    """Each filter has an index of its own: a page does not look at what it leaves out."""
+    web = await leader.project("web")
+    found = {
+        "branch": build(web, "rare"), "server": deploy(web, "rare"), "kind": session(web),
+        "state": build(web, "main"), "result": build(web, "main"),
+    }[rare]  # fmt: skip
+    group = [found, *(build(web, "main") for _ in range(60))]
+    ids = [o.id for o in await leader.store.submit(group) if isinstance(o, Submitted)]
+    ends = {"state": ids[1:], "result": ids[:1]}.get(rare, ids)
+    await leader.commit(ended=tuple(finished(id_, NOW, Result.CANCELED) for id_ in ends))
+    monkeypatch.setattr(pages, "LOOKED_AT_MOST", 10)
+    monkeypatch.setattr(pages, "WALK_AT_MOST", 5)
+    wanted = attrs.evolve(
+        WorkloadFilter(project=web.id if of_project else None, limit=3),
+        **{
+            "branch": {"branch": "rare"}, "server": {"server": "rare"},
+            "kind": {"kind": Kind.SSH}, "state": {"state": State.REGISTERED},
+            "result": {"result": Result.CANCELED},
+        }[rare],
+    )  # fmt: skip
+    page = await leader.store.workloads(wanted)
+    assert [one.id for one in page.workloads] == ids[:1]
+    assert page.next is None
+
+
 async def test_a_page_has_a_limited_number_of_jobs_without_their_commands(
     leader: Leader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
