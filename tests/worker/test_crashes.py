@@ -291,6 +291,23 @@ def supervised(site: Worksite, *options: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+_PATIENT = """
+import os, sys
+from boxsched.worker.supervisor import supervision, supervisor
+supervision.KILL_AGAIN_SECONDS = 3_600.0
+supervisor.supervise(os.open(sys.argv[1], os.O_RDONLY), *sys.argv[1:])
+"""
+
+
+def test_a_supervisor_does_not_wait_for_a_job_that_leaves_nothing_behind(tmp_path: Path) -> None:
+    """It kills again only what is left."""
+    site = worksite(tmp_path / "site")
+    prepared(site).close()
+    command = [sys.executable, "-c", _PATIENT, site.folder, "w1-1-1"]
+    subprocess.run(command, cwd=PROJECT, check=True, timeout=60)
+    assert (Path(site.folder) / "w1-1-1" / files.RESULT).exists()
+
+
 def test_log_and_result_are_durable_before_the_end_is_visible(tmp_path: Path) -> None:
     site = worksite(tmp_path / "site")
     prepared(site).close()
