@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.cli.conftest import Shell, end, environment, start
+from tests.cli.conftest import CommandRunner, end, environment, start
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +13,7 @@ def shell(tmp_path_factory):
     """A service with Boxes, which also accepts workers."""
     data = tmp_path_factory.mktemp("mixed")
     process = start("serve", "--port", "0", "--boxes", "1", "--allow-mixed", data=data)
-    yield Shell(str(data))
+    yield CommandRunner(str(data))
     assert end(process) == 0
 
 

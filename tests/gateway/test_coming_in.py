@@ -12,7 +12,7 @@ from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Drain, NewWorker
 from boxsched.store.records import Token
 from tests.contract.store_data import NOW
-from tests.gateway.harness import CLUSTER, NODE, QUICK, GatewayHarness, Worker
+from tests.gateway.harness import CLUSTER, NODE, QUICK, FakeWorker, GatewayHarness
 
 
 async def test_a_worker_is_accepted_with_its_boxes(harness: GatewayHarness) -> None:
@@ -229,7 +229,7 @@ async def test_a_worker_reports_how_long_its_jobs_may_take_to_end(harness: Gatew
 # --- Drained workers ------------------------------------------------------------------------
 
 
-async def drained(harness: GatewayHarness, worker: Worker, done: bool) -> None:
+async def drained(harness: GatewayHarness, worker: FakeWorker, done: bool) -> None:
     drain = Drain("ann", NOW, done=done)
     await harness.leader.commit(drains=(DrainChange(worker.id, drain),))
 
