@@ -71,8 +71,11 @@ SELECT v.server, (
   FROM v WHERE v.server IS NOT NULL;
 
 -- name: waiting
--- The deploys of a project that have not begun, oldest first.
+-- The deploys to these servers that have not begun, oldest first; by lane, as a project may have many
+-- builds that wait.
 -- returns: server, workload
-SELECT server, id AS workload FROM workload
- WHERE project = :project AND finished_at IS NULL AND kind = 'deploy' AND started_at IS NULL
- ORDER BY id LIMIT :limit;
+WITH v(server, lane) AS (VALUES (:server, :lane))
+SELECT v.server, w.id AS workload
+  FROM v JOIN workload AS w ON w.lane = v.lane
+ WHERE w.finished_at IS NULL AND w.started_at IS NULL
+ ORDER BY w.id LIMIT :limit;

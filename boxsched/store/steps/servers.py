@@ -34,7 +34,8 @@ def newer_there(project: ProjectId, server: str, build: WorkloadId) -> Steps[boo
 def servers(project: ProjectId, names: Sequence[str]) -> Steps[dict[str, ServerState]]:
     live: dict[str, WorkloadId] = dict((yield _SQL["live"](project=project)))
     waiting: dict[str, list[WorkloadId]] = {}
-    for server, workload in (yield _SQL["waiting"](project=project, limit=WAITING_AT_MOST)):
+    lanes = [(name, lane_key(Kind.DEPLOY, project, None, None, name)) for name in names]
+    for server, workload in (yield _SQL["waiting"].rows(lanes, limit=WAITING_AT_MOST)):
         waiting.setdefault(server, []).append(WorkloadId(workload))
     latest: dict[str, WorkloadId | None] = dict(
         (yield _SQL["latest"].rows([(name,) for name in names], project=project))
