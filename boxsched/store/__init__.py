@@ -1,50 +1,50 @@
-"""The store: all durable state. Its parts, and what each part guarantees.
+"""The store: all durable state. This text describes its parts and what each guarantees.
 
 Theory of operation
 -------------------
 
-``store.Store`` says what each call promises, in values of ``records`` and ``protocol``, and keeps
-it with *procedures* (``steps``): generators that yield statements
-and are sent their rows, so that they neither wait nor connect. A *driver* runs a procedure in a
-transaction: SQLite's in a thread, the one for PostgreSQL with awaits, through aiopg. The statements
-stand in ``sql/`` as named blocks, one text for both. What gives no rows PostgreSQL is sent together
-with the next that does, or with COMMIT: an engine's transaction is one round trip.
+``store.Store`` documents what each call guarantees, with values of ``records`` and ``protocol``. It
+is implemented by *procedures* (``steps``): generators that yield statements and receive their rows,
+so that they neither wait nor connect. A *driver* runs a procedure in a transaction: SQLite's in a
+thread, PostgreSQL's with awaits, through aiopg. The statements are in ``sql/`` as named blocks, one
+text for both databases. For PostgreSQL, statements without rows are sent together with the next
+statement that has rows, or with COMMIT, so an engine's transaction is one round trip.
 
-Who waits for whom. The engine, requests and workers, and reads (lists, histories, logs) have
-connections of their own (``driver``); so no read, however long, holds up what decides. A read is
-stopped after READ_SECONDS (``TooLong``).
+Connections. The engine, requests and workers, and reads (lists, histories, logs) have separate
+connections (``driver``), so that long reads do not delay the engine. A read is stopped after
+READ_SECONDS (``TooLong``).
 
-Who writes what. Any node writes submissions, commands (inbox), logs, projects, sessions, tokens,
-and its workers' connections and beats. All else is written by ``commit``: the shard's leader alone,
-one transaction a batch, which begins with the fence: an UPDATE of the shard's row that the schema
-refuses where epoch or batch are others. So a leader that slept while another took over writes
-nothing, and a repeated batch neither; and ``raise_epoch`` waits for a write under way, since both
-need that row. An event's id is (shard, batch, n), with the batch's own number (``Batch.batch`` + 1)
-and n from 1: gapless, in commit order.
+Writers. Any node writes submissions, commands (inbox), logs, projects, sessions, tokens, and its
+workers' connections and beats. Only the shard's leader writes everything else, by ``commit``, with
+one transaction for each batch. The transaction begins with the fence: an UPDATE of the shard's row
+that the schema refuses if epoch or batch differ. So a former leader that was suspended writes
+nothing, and a repeated batch is not written twice. ``raise_epoch`` waits for a running commit,
+because both need that row. An event's id is (shard, batch, n), with the batch's own number
+(``Batch.batch`` + 1) and n from 1: without gaps, in commit order.
 
-Who is where. An organization is in one shard for good, and what is its own follows it: projects and
+Shards. An organization stays in one shard, and everything that belongs to it too: projects and
 workers by a column, workloads through their project, Boxes through their worker. So ``submit``
 finds the shard together with the numbers.
 
 The life of a command: ``submit`` stores workload, jobs, key and inbox entry in one transaction;
-then it may be answered. The leader's ``commit`` deletes the entry together with writing what came
-of it. ``load`` leaves out workloads whose entry is still in the inbox, and so a new leader meets
-each exactly once. Entries are deleted by their ids, never "up to an id": ids commit out of order.
+then the request is answered. The leader's ``commit`` deletes the entry and writes its result.
+``load`` leaves out workloads that still have an inbox entry, so a new leader processes each exactly
+once. Entries are deleted by their ids, never "up to an id", because ids are not committed in order.
 
-The life of a worker: it is its ``identity``; a name is what people call it. Each connect raises its
-connection's number, and whoever speaks of an older one (its end, its beat) changes nothing. Its
-``lost_after`` is the most that it may go by: a connect never lowers it, a beat sets it.
+The life of a worker: its ``identity`` identifies it; its name is for people. Each connect increases
+its connection number, and calls with an older number (an end, a beat) change nothing. Its
+``lost_after`` is the greatest value that it may use: a connect never lowers it, a beat sets it.
 
-Versions. Two may use one database at once; ``schema`` says when.
+Versions. Two program versions may use one database at the same time; ``schema`` says when.
 
-What the schema refuses by itself: two workloads of a lane past ordering, two jobs on a Box, a state
-that its times or its result deny, an event changed or deleted. ``check`` looks for the rest.
+The schema itself refuses: two workloads of a lane that have left phase 1, two jobs on a Box, a
+state that contradicts its times or its result, and changes of events. ``check`` finds other
+violations.
 
 When things fail
 ----------------
 
-StoreAway is told in the log by ``outage``, once and then about once a minute; who gets it and tries
-again says nothing.
+``outage`` logs StoreAway, once and then about once a minute; callers that try again do not log it.
 
 =========================  ======================================================================
 the disk is full, or fails rolled back, StoreAway; the next transaction is tried as if nothing was

@@ -1,8 +1,8 @@
-"""SQL as named blocks: loaded once from ``sql/*.sql``, called with parameters by name.
+"""Named SQL blocks: loaded once from ``sql/*.sql``, called with named parameters.
 
-A block is ``-- name: foo``, a comment that says what it is for, ``-- returns:`` with the columns of
-its rows in order, or ``nothing``, and one statement. The statement is in PostgreSQL's words as far
-as SQLite has the same words; ``:name`` is a parameter.
+A block consists of ``-- name: foo``, a comment with its purpose, ``-- returns:`` with the columns
+of its rows in order, or ``nothing``, and one statement. The statement uses PostgreSQL's syntax;
+``:name`` is a parameter.
 
 * ``-- returns: id, jobs[id, name]``: the column ``jobs`` is a JSON text, a list of such rows.
 * ``-- returns: as foo``: the columns of the block ``foo`` of the same file.
@@ -34,9 +34,9 @@ _TUPLE = re.compile(r"(?<=VALUES )\([^()]*\)")
 
 
 class Call(NamedTuple):
-    """A statement to be run: the parameters' values in the order of the block's names.
+    """A statement to run, with the parameters' values in the order of the block's names.
 
-    ``rows`` is None where the block takes none; no row at all means nothing to do.
+    ``rows`` is None if the block takes no rows; an empty list means that there is nothing to do.
     """
 
     block: "Block"
@@ -44,7 +44,7 @@ class Call(NamedTuple):
     rows: Sequence[Row] | None
 
 
-# What a procedure of ``steps`` is: it yields statements, gets their rows, and returns a value.
+# A procedure of ``steps``: it yields statements, receives their rows, and returns a value.
 Steps = Generator[Call, list[Row], T]
 
 
@@ -52,9 +52,9 @@ Steps = Generator[Call, list[Row], T]
 class Block:
     """One named statement.
 
-    ``names`` are its parameters, ``row_names`` those of a row that it takes. ``returns`` are the
-    columns of a row that it gives; where there are none, nobody has to wait for its answer.
-    ``inner`` are the columns inside a column of JSON.
+    ``names``: its parameters. ``row_names``: those of a row that it takes. ``returns``: the columns
+    of its result; if there are none, nothing has to wait for its answer. ``inner``: the columns
+    inside a JSON column.
     """
 
     name: str
@@ -66,21 +66,23 @@ class Block:
     inner: Mapping[str, tuple[str, ...]] = {}
 
     def column(self, name: str) -> Callable[[Row], Any]:
-        """The value of that column of a row; raises ValueError where the block has none."""
+        """Return a function that gets this column of a row. Raises ValueError if the block has no
+        such column.
+        """
         return operator.itemgetter(self.returns.index(name))
 
     def __call__(self, **values: object) -> Call:
         return Call(self, self._ordered(values), None)
 
     def rows(self, rows: Sequence[Row], **values: object) -> Call:
-        """The statement for rows in the order of the block's tuple."""
+        """Return the statement for rows, in the order of the block's tuple."""
         return Call(self, self._ordered(values), rows)
 
     def _ordered(self, values: Mapping[str, object]) -> Sequence[object]:
         return [values[name] for name in self.names]
 
     def written(self, placeholder: str, rows: int) -> str:
-        """The statement with a driver's placeholder, its tuple repeated for so many rows."""
+        """Return the statement with a driver's placeholders and one tuple for each row."""
         text = self.text
         if self.row_names:
             text = _TUPLE.sub(lambda found: ", ".join([found.group()] * rows), text, count=1)
@@ -88,7 +90,7 @@ class Block:
 
 
 def parsed(name: str, body: str, others: Mapping[str, "Block"] | None = None) -> Block:
-    """A block of a text without its first line; raises ValueError where a part is missing.
+    """Parse a block without its first line. Raises ValueError if a part is missing.
 
     ``others``: the blocks and templates that it may refer to.
     """
@@ -112,7 +114,7 @@ def parsed(name: str, body: str, others: Mapping[str, "Block"] | None = None) ->
         if found is None:
             raise ValueError(f"SQL block {name} takes rows, but has no VALUES tuple")
         row_names = tuple(each[1] for each in _PARAMETER.finditer(found.group()))
-        names = names[len(row_names) :]  # the tuple stands first
+        names = names[len(row_names) :]  # the tuple comes first
     said_for = purpose.group().replace("-- ", "").strip()
     return Block(name, said_for, text, names, row_names, returns, inner)
 
@@ -120,7 +122,7 @@ def parsed(name: str, body: str, others: Mapping[str, "Block"] | None = None) ->
 def _columns(
     said: str, others: Mapping[str, Block]
 ) -> tuple[tuple[str, ...], Mapping[str, tuple[str, ...]]]:
-    """The declared columns, and those inside columns of JSON."""
+    """Return the declared columns, and those inside JSON columns."""
     if said == "nothing":
         return (), {}
     if said.startswith("as "):
@@ -132,13 +134,13 @@ def _columns(
 
 
 def sql_text(file: str) -> str:
-    """A file of ``sql/``, whole."""
+    """Return the text of a file in ``sql/``."""
     return (importlib.resources.files(__package__) / "sql" / file).read_text("utf-8")
 
 
 @functools.cache
 def load(file: str) -> Mapping[str, Block]:
-    """The blocks of a file of ``sql/``, by name, in the file's order."""
+    """Return the blocks of a file in ``sql/``, by name, in the file's order."""
     _, *pieces = _HEAD.split(sql_text(file))
     known: dict[str, Block] = {}
     templates = set()

@@ -9,7 +9,7 @@ checked before. Then nothing was changed; a request gets 500, a command of the e
 # arrives twice, by an old and a new connection.
 RACES = frozenset({"idempotency_pkey", "worker_identity", "worker_name_key", "log_chunk_pkey"})
 
-# The statements say by themselves what then (ON CONFLICT): nobody ever meets these.
+# The statements handle these with ON CONFLICT, so no caller gets an error.
 SETTLED = frozenset(
     {
         "deploy_due_pkey",

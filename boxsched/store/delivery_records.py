@@ -1,4 +1,4 @@
-"""Deliveries of code hosts, as the store takes and returns them; see ``records``."""
+"""Values for code hosts' deliveries, which the store takes and returns; see ``records``."""
 
 import enum
 
@@ -9,19 +9,20 @@ from boxsched.store.records import ROW_BYTES, NewWorkload
 
 
 class DeliveryResult(enum.StrEnum):
-    """What came of a delivery of a code host."""
+    """The result of a code host's delivery."""
 
-    CREATED = "created"  # builds
-    CANCELED = "canceled"  # what was unfinished of a branch or a change request
-    DUPLICATE = "duplicate"  # it came before: nothing was done again
+    CREATED = "created"  # it created builds
+    CANCELED = "canceled"  # unfinished builds of a branch or a change request
+    DUPLICATE = "duplicate"  # it was received before: nothing was done again
     IGNORED = "ignored"
 
 
 @attrs.frozen
 class LaneEnd:
-    """A branch or a change request is gone: what is unfinished in its lane is canceled or stopped.
+    """The end of a branch or a change request: unfinished builds of its lane are canceled or
+    stopped.
 
-    ``by``: who asks for it, to be shown: "canceled by ...".
+    ``by``: the cause for the reason text "canceled by ...".
     """
 
     lane: str
@@ -30,10 +31,10 @@ class LaneEnd:
 
 @attrs.frozen
 class NewDelivery:
-    """A well-signed delivery, and what is to follow from it.
+    """A delivery with a valid signature, and its results.
 
-    ``delivery_id`` is the host's id of it. ``ends`` come before ``builds``; where there is neither,
-    it is ignored, and ``reason`` says why. All was checked against ``project_version``.
+    ``delivery_id``: the host's id. ``ends`` are applied before ``builds``; if both are empty, it is
+    ignored, and ``reason`` says why. All of it was checked against ``project_version``.
     """
 
     project: ProjectId
@@ -49,20 +50,20 @@ class NewDelivery:
 
     @property
     def result(self) -> DeliveryResult:
-        """What it leads to if it did not come before."""
+        """Return its result, if it was not received before."""
         if self.builds:
             return DeliveryResult.CREATED
         return DeliveryResult.CANCELED if self.ends else DeliveryResult.IGNORED
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes in the store."""
+        """Return its approximate size in the store, in bytes."""
         return ROW_BYTES + sum(new.size for new in self.builds)
 
 
 @attrs.frozen
 class RepeatedDelivery:
-    """A well-signed delivery that seems to have come before, with the same body."""
+    """A delivery with a valid signature whose body was probably received before."""
 
     project: ProjectId
     project_version: int
@@ -73,8 +74,9 @@ class RepeatedDelivery:
 
 @attrs.frozen
 class Delivered:
-    """A delivery is stored. ``workloads``: what it created, or else canceled or stopped; those of
-    the first one where it is a duplicate."""
+    """A stored delivery. ``workloads``: those that it created, canceled or stopped; for a duplicate
+    those of the first delivery.
+    """
 
     result: DeliveryResult
     workloads: tuple[WorkloadId, ...]
@@ -82,13 +84,13 @@ class Delivered:
 
     @property
     def changes(self) -> bool:
-        """Whether anything followed from it."""
+        """Whether it changed anything."""
         return self.result in (DeliveryResult.CREATED, DeliveryResult.CANCELED)
 
 
 @attrs.frozen
 class Delivery:
-    """A delivery as it is listed."""
+    """A delivery for a list."""
 
     id: int
     provider: str
@@ -102,9 +104,9 @@ class Delivery:
 
 @attrs.frozen
 class WebhookSecrets:
-    """A project's webhook secrets, as they are stored."""
+    """A project's webhook secrets in their stored form."""
 
     project: ProjectId
     now: str | None = attrs.field(repr=False)
     before: str | None = attrs.field(repr=False)
-    until: float | None  # so long the one before is good, too
+    until: float | None  # until then the previous secret is also valid

@@ -1,9 +1,9 @@
 """The interface of a database: it runs procedures (``steps``) in transactions of three kinds.
 
-Three uses of the database have connections of their own, so that none waits for another's:
+Three uses of the database have separate connections, so that none waits for another:
 
 * ``deciding``: the engine. It reads its inbox, commits, and loads a shard.
-* ``serving``: writes, and look-ups by a key, which a request or a worker cannot do without.
+* ``serving``: writes, and look-ups by a key, which requests and workers need.
 * ``reading``: lists, histories and logs. Each read has a deadline (``TooLong``).
 """
 
@@ -19,17 +19,19 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-READ_SECONDS = 1.5  # the longest that one read of ``reading`` may take
-ACQUIRE_SECONDS = 1.0  # the longest that it may wait for a connection
+READ_SECONDS = 1.5  # time limit of a read of ``reading``
+ACQUIRE_SECONDS = 1.0  # time limit of its wait for a connection
 
 
 class Procedures(Protocol):
-    """The connections of one use. A procedure is given with its arguments, so that it can be run
-    again from its beginning."""
+    """The connections of one use. A procedure is passed with its arguments, so that it can be run
+    again.
+    """
 
     async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """One transaction, durable when this returns. If the caller is cancelled while it waits,
-        the transaction is done whole or not at all; ``close`` waits for it."""
+        """Run one transaction, which is durable when this returns. If the waiting caller is
+        cancelled, the transaction is done completely or not at all; ``close`` waits for it.
+        """
 
     async def load(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Like ``snapshot``, for reads that grow with the data. The procedure's own work between
@@ -37,18 +39,19 @@ class Procedures(Protocol):
         caller ends the procedure."""
 
     async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """For a procedure of one statement: it sees what was committed before it."""
+        """Run a procedure of one statement, which sees everything committed before it."""
 
     async def snapshot(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """For a procedure of several statements: all of them see one moment."""
+        """Run a procedure of several statements, which all see the same moment."""
 
 
 class Driver(Protocol):
-    round_trips: Counter[str]  # to the database, by the procedure's name; nothing where none is far
+    # to the database, by the procedure's name; empty for a database in this process
+    round_trips: Counter[str]
 
     @property
     def is_near(self) -> bool:
-        """Whether the database is in this process: one more statement is no round trip."""
+        """Whether the database is in this process, so that statements need no round trips."""
 
     @property
     def writes_fail(self) -> bool:
@@ -56,7 +59,7 @@ class Driver(Protocol):
 
     @property
     def servers(self) -> "Servers | None":
-        """Where the database is; None where it is a file."""
+        """The database's servers; None for a file."""
 
     @property
     def deciding(self) -> Procedures: ...
@@ -74,9 +77,9 @@ class Driver(Protocol):
 
 
 def advanced(steps: Steps[T], found: list[Row] | None) -> Call | tuple[T]:
-    """The procedure's next statement, or its answer in a tuple; ``found`` None begins it.
+    """Return the procedure's next statement, or its result in a tuple. ``found`` None starts it.
 
-    For threads: a StopIteration cannot leave one.
+    Needed for threads, because a StopIteration cannot be passed out of a thread.
     """
     try:
         return next(steps) if found is None else steps.send(found)

@@ -8,19 +8,19 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError
 
 
 class StoreInUse(StoreAway):
-    """Another process works on this data folder: stop it, or take another folder."""
+    """Another process uses this data folder: stop it, or use another folder."""
 
     code = "store_in_use"
 
 
 class StoreDamaged(StoreAway):
-    """The database file is damaged: stop the service and put a sound copy in its place."""
+    """The database file is damaged: stop the service and replace the file by a good copy."""
 
     code = "store_damaged"
 
 
 class SchemaTooNew(StoreAway):
-    """A newer boxsched has upgraded this database: run that version, or a copy from before."""
+    """A newer boxsched has upgraded this database: use that version, or an older backup."""
 
     code = "schema_too_new"
 
@@ -32,25 +32,25 @@ class SchemaTooOld(StoreAway):
 
 
 class RightMissing(StoreAway):
-    """The database's role may not do this: ``boxsched db upgrade --grant ROLE``, as the owner."""
+    """The database's role lacks a right: run ``boxsched db upgrade --grant ROLE`` as the owner."""
 
     code = "right_missing"
 
 
 class FolderUnusable(StoreAway):
-    """The data folder cannot be written to: give the right to, or take another folder."""
+    """The data folder is not writable: change its permissions, or use another folder."""
 
     code = "folder_unusable"
 
 
 class StoreMoved(StoreAway):
-    """``boxsched db move`` took this file's rows elsewhere: give the new database's URL."""
+    """``boxsched db move`` moved this file's rows to another database: give its URL."""
 
     code = "store_moved"
 
 
 class StoreRefuses(StoreAway):
-    """PostgreSQL has no such role or database, or refuses the password: mend the URL, or it."""
+    """PostgreSQL has no such role or database, or refuses the password: correct the URL."""
 
     code = "store_refuses"
 
@@ -58,32 +58,32 @@ class StoreRefuses(StoreAway):
 class StoreBehind(StoreAway):
     """The database is older than what this node has seen: an old primary, or a backup.
 
-    Stop it, or run ``boxsched db restored`` where a backup was restored on purpose.
+    Stop it, or run ``boxsched db restored`` if a backup was restored on purpose.
     """
 
     code = "store_behind"
 
 
 class InvariantRefused(BoxschedError):
-    """The schema refused a write that breaks an invariant: a mistake of ours; nothing was done."""
+    """The schema refused a write that breaks an invariant: a bug; nothing was written."""
 
     code = "invariant_refused"
 
 
 class BoundToAnother(Conflict):
-    """The worker is bound to another token: connect with that one, or revoke it first."""
+    """The worker is bound to another token: use that token, or revoke it first."""
 
     code = "bound_to_another"
 
 
 class NoPlace(Conflict):
-    """As many workers as it may have are bound to this token: make another token."""
+    """The token has reached its limit of workers: create another token."""
 
     code = "no_place"
 
 
 class NotYet(Conflict):
-    """An earlier change must be completed first: try the same again a little later."""
+    """An earlier change must be completed first: try again a little later."""
 
     code = "not_yet"
 

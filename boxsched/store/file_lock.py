@@ -8,14 +8,18 @@ from boxsched.store.errors import StoreInUse
 
 
 class FileLock:
-    """Held from ``take`` to ``release``; the file holds its owner's process id, for people."""
+    """A lock held from ``take`` to ``release``. The file contains the owner's process id, for
+    people.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None
 
     def take(self) -> None:
-        """Raises StoreInUse, which names the folder and the process, where another holds it."""
+        """Take the lock. Raises StoreInUse, with the folder and the process, if another process has
+        it.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -25,7 +29,7 @@ class FileLock:
             os.close(descriptor)
             raise StoreInUse(
                 f"the data folder {self.path.parent} is in use by process {owner}: "
-                f"stop it, or take another folder (lock: {self.path.name})"
+                f"stop it, or use another folder (lock: {self.path.name})"
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

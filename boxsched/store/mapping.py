@@ -1,7 +1,7 @@
-"""Rows become values by name: one function for a block and a class, made when a module is imported.
+"""Convert rows to values by name, with one function for each block and class, made at import.
 
-The block declares its columns (``blocks``), the class has its fields. Where the two differ, the
-import fails; no row is read by the place of a column.
+The block declares its columns (``blocks``), the class has its fields. If they differ, the import
+fails. No code reads columns by position.
 """
 
 import inspect
@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# A mapping is looked up, which costs a tenth of an enum's call; anything else is called.
+# A mapping is used for look-ups, which is ten times faster than calling an enum; anything else is
+# called.
 Converter = Callable[[Any], Any] | Mapping[Any, Any]
 
 
@@ -22,11 +23,12 @@ def mapper(
     columns_of: Mapping[str, str] | None = None,
     **converters: Converter,
 ) -> Callable[..., T]:
-    """A function of a row, and of the ``given`` fields in their order, that makes a ``made``.
+    """Return a function that makes a ``made`` from a row and from the ``given`` fields, in their
+    order.
 
-    Each of ``columns`` is what one block declares; several blocks must declare the same. A field's
-    column has its name, or the one in ``columns_of``. ``unused`` columns have no field.
-    ``converters`` are by field. Raises TypeError where names differ.
+    ``columns``: the declarations of one or more blocks, which must be equal. A field's column has
+    its name, or the one in ``columns_of``. ``unused``: columns without a field. ``converters``: by
+    field. Raises TypeError if names differ.
     """
     first, *others = columns
     name = getattr(made, "__name__", str(made))
@@ -69,7 +71,9 @@ def _compiled(
     arguments: Iterable[str],
     scope: dict[str, Any],
 ) -> Callable[..., Any]:
-    """Written out as a text, as dataclasses do: a loop over the fields takes twice as long."""
+    """Compile the function from text, as dataclasses do, because a loop over the fields takes twice
+    as long.
+    """
     unpacked = ", ".join(f"row_{column}" for column in columns)
     text = (
         f"def value({', '.join(parameters)}):\n"

@@ -1,9 +1,9 @@
-"""The mark of a database: what it shows of its history, and the newest mark that a node has seen.
+"""The mark of a database, which describes its history, and the newest mark that a node has seen.
 
-A database has a *lineage*: a table with a row for each history that the database went on with (its
-first server, each later timeline, each restoration of a backup). A row's id is random, and a copy
-of the database has the rows of its ancestors. The mark is the lineage together with the server's
-identity and the epoch and last batch of every shard. Comparing two marks shows which is older.
+A database has a *lineage*: a table with a row for each history (its first server, each later
+timeline, each restoration of a backup). A row's id is random, and a copy of the database has the
+rows of its ancestors. The mark is the lineage together with the server's identity and the epoch and
+last batch of every shard. Comparing two marks shows which is older.
 """
 
 from collections.abc import Mapping
@@ -23,8 +23,9 @@ class Descent(msgspec.Struct, frozen=True, array_like=True):
 
 @attrs.frozen
 class Mark:
-    """A database as one connection sees it. ``run``: since when the server runs without a crash;
-    SQLite has no server: ``system`` and ``run`` are empty and ``timeline`` is 0."""
+    """A database as one connection sees it. ``run``: identifies the server's run since its last
+    start or crash. For SQLite ``system`` and ``run`` are empty and ``timeline`` is 0.
+    """
 
     system: str
     timeline: int
@@ -45,12 +46,12 @@ class Mark:
 
     @property
     def key(self) -> tuple[str, int, str, str]:
-        """The same for all sessions that are on one server, in one history."""
+        """A key that is equal for all sessions on one server, in one history."""
         return self.system, self.timeline, self.run, self.latest.id if self.latest else ""
 
     @property
     def age(self) -> tuple[int, int, list[tuple[int, tuple[int, int]]]]:
-        """Sorts servers of unknown history: the newest is the greatest."""
+        """A sort key for servers with unknown histories: the newest is the greatest."""
         return self.timeline, len(self.lineage), sorted(self.shards.items())
 
 
@@ -59,7 +60,7 @@ class Seen(msgspec.Struct):
 
     cluster: str = ""
     system: str = ""
-    timeline: int = 0  # the highest of that system
+    timeline: int = 0  # the highest timeline of that system
     lineage: list[str] = []  # ids, the latest last
     shards: dict[int, tuple[int, int]] = {}
 
@@ -79,12 +80,14 @@ class Seen(msgspec.Struct):
 
 
 def lower(shards: Mapping[int, tuple[int, int]], seen: Mapping[int, tuple[int, int]]) -> str | None:
-    """The first shard whose epoch or batch is below what was seen; None where there is none."""
+    """Return a message about the first shard whose epoch or batch is lower than seen before, or
+    None.
+    """
     for shard, (epoch, batch) in sorted(seen.items()):
         found = shards.get(shard, (0, 0))
         if found[0] < epoch or found[1] < batch:
             return (
-                f"shard {shard} is at epoch {found[0]}, batch {found[1]}, and epoch {epoch}, "
+                f"shard {shard} is at epoch {found[0]}, batch {found[1]}, but epoch {epoch}, "
                 f"batch {batch} have been seen"
             )
     return None

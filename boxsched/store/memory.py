@@ -1,4 +1,4 @@
-"""What a node remembers of its database, in its data folder."""
+"""A node's memory of its database's history, in its data folder."""
 
 import logging
 import os
@@ -33,7 +33,7 @@ class Memory:
         except FileNotFoundError:
             pass
         except (OSError, msgspec.MsgspecError) as error:
-            _log.error("%s cannot be read, and is begun anew: %s", self._path, error)
+            _log.error("%s cannot be read and is replaced: %s", self._path, error)
 
     def note(self, mark: Mark) -> None:
         """Note the mark of the server that a session uses; ``save`` writes it to disk."""
@@ -41,8 +41,9 @@ class Memory:
             self._to_sync = True
 
     def save(self) -> None:
-        """Write what was noted; what is more than new numbers of batches is on the disk when this
-        returns. Blocking: for a thread, and for several at once."""
+        """Write what was noted. Except for new batch numbers, it is on the disk when this returns.
+        Blocking; several threads may call it at the same time.
+        """
         if self._path is None:
             return
         with self._saving:
@@ -55,7 +56,9 @@ class Memory:
                 self._saved = text
             except OSError as error:
                 self._to_sync = self._to_sync or sync
-                _log.warning("what was seen of the database cannot be kept: %s", error)
+                _log.warning(
+                    "the database's history cannot be written to the data folder: %s", error
+                )
 
     def _write(self, path: Path, text: bytes, *, sync: bool) -> None:
         draft = path.with_name(f".{FILE}")

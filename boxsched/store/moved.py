@@ -1,7 +1,7 @@
-"""The mark beside a SQLite file whose rows went to another database: ``NAME.moved``.
+"""The file ``NAME.moved`` next to a SQLite file whose rows were moved to another database.
 
-It is there before the target's transaction commits, and ``sure`` once that is known: a crash in
-between leaves a file that nobody serves unawares, never two databases that are served at once.
+It is written before the target's transaction commits, and becomes ``sure`` when the commit is
+known. So a crash in between never leaves two databases that are both served.
 """
 
 import contextlib
@@ -12,11 +12,11 @@ import msgspec
 
 from boxsched.store.errors import FolderUnusable, StoreMoved
 
-MODE = 0o644  # no secrets: whoever finds the file may read where its rows went
+MODE = 0o644  # it contains no secrets, so every user may read where the rows are
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """``target`` is without its password; ``date`` as 2026-11-22."""
+    """Content of the file. ``target``: a URL without its password. ``date``: such as 2026-11-22."""
 
     target: str
     cluster: str
@@ -45,14 +45,15 @@ def write(database: Path, mark: Mark) -> None:
 
 
 def remove(database: Path) -> None:
-    with contextlib.suppress(OSError):  # then it is one that is not sure, and says so
+    with contextlib.suppress(OSError):  # if this fails, the remaining mark is not ``sure``
         mark_file(database).unlink()
         _sync_folder(database.parent)
 
 
 def refuse_moved(database: Path, *, again_to: str | None = None) -> None:
-    """Raises StoreMoved where there is a mark, also of a file that is gone; but not where a move to
-    ``again_to`` was cut off."""
+    """Raise StoreMoved if there is a mark, also if the file is missing; but not if a move to
+    ``again_to`` was interrupted.
+    """
     file = mark_file(database)
     if not os.path.lexists(file):
         return
@@ -60,20 +61,20 @@ def refuse_moved(database: Path, *, again_to: str | None = None) -> None:
         mark = msgspec.json.decode(file.read_bytes(), type=Mark)
     except (OSError, msgspec.DecodeError):
         raise StoreMoved(
-            f"this database was moved, as {file} says, which cannot be read: give --database "
+            f"this database was moved, but {file} cannot be read: give --database "
             "(BOXSCHED_DATABASE)"
         ) from None
     if mark.sure:
         raise StoreMoved(
             f"this database was moved to {mark.target} on {mark.date}: give --database "
-            f"(BOXSCHED_DATABASE); to serve the old file all the same, remove {file} "
+            f"(BOXSCHED_DATABASE); to serve the old file nevertheless, remove {file} "
             "and run boxsched db restored"
         )
     if mark.target != again_to:
         raise StoreMoved(
-            f"a move of this database to {mark.target} was cut off on {mark.date}, and may be "
-            "done: begin it again (boxsched db move), which says so; or remove "
-            f"{file} if that database does not hold cluster {mark.cluster} (boxsched db status)"
+            f"a move of this database to {mark.target} was interrupted on {mark.date} and may be "
+            "complete: repeat it (boxsched db move), which reports this; or remove "
+            f"{file} if that database does not contain cluster {mark.cluster} (boxsched db status)"
         )
 
 

@@ -1,7 +1,7 @@
 """Log that the database is away: at once, about once a minute while it lasts, and when it is back.
 
-Whoever needs the store meanwhile tries again and says nothing: there are many of them, and each
-tries several times a second.
+Callers that need the store in the meantime try again and do not log it, because there are many of
+them, and each tries several times a second.
 """
 
 import logging
@@ -17,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LOG_AGAIN_SECONDS = 60.0
-CALM_SECONDS = 1.0  # without a failure: then it is back
+CALM_SECONDS = 1.0  # without a failure, after which it counts as back
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Outage:
         self._since: float | None = None
         self._failed = 0.0
         self._logged_at = 0.0
-        self.writes_fail = False  # the last one did
+        self.writes_fail = False  # whether the last write failed
 
     def failed(self, error: StoreAway) -> None:
         now = self._failed = self._clock()
@@ -51,7 +51,9 @@ class Outage:
 
 
 class OutageLoggingDriver:
-    """A driver that logs outages. A read that took too long is no outage: its caller is told."""
+    """A driver that logs outages. A read that took too long is not an outage; its caller gets the
+    error.
+    """
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver

@@ -1,7 +1,7 @@
-"""The values that the store takes and returns: frozen, and never a driver's rows.
+"""The values that the store takes and returns. They are frozen, and never a driver's rows.
 
-Times are seconds since the epoch as doubles, UTC. Ids are integers; the outside sees texts of them
-(``model.workload_text``). ``None`` means "never came" for a time and "does not apply" for a name.
+Times are seconds since the epoch as doubles, UTC. Ids are integers; the API shows them as texts
+(``model.workload_text``). ``None`` means "not yet" for a time and "does not apply" for a name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,24 +31,24 @@ class JobSpec:
     timeout_seconds: float
     commands: tuple[str, ...]
     environment: Mapping[str, str]
-    show_commands: bool = True  # in its log, before what they put out
+    show_commands: bool = True  # each command in the log, before its output
 
 
 @attrs.frozen
 class IdempotencyKey:
-    """``scope`` has the token and the path, so that the keys of two callers never meet."""
+    """``scope`` contains the token and the path, so that keys of different callers differ."""
 
     scope: str
     key: str
     body_sha256: str
 
 
-ROW_BYTES = 500  # of a workload or a job, besides what is long
+ROW_BYTES = 500  # of a workload or a job, without long texts
 
 
 @attrs.frozen
 class NewWorkload:
-    """A checked submission, complete but for its id and number."""
+    """A checked submission, complete except for its id and number."""
 
     project: ProjectId
     project_version: int
@@ -67,16 +67,16 @@ class NewWorkload:
     rebuild_of: WorkloadId | None = None
     build: WorkloadId | None = None  # the build that a deploy or a session takes its code from
     public_key: str | None = None
-    from_fork: bool = False  # its code is of a fork: its jobs get no secrets
+    from_fork: bool = False  # its code is from a fork: its jobs get no secrets
     compare_url: str | None = None  # the code host's page of the changes
     event_at: float | None = None  # when the code host says that it happened
-    target_branch: str | None = None  # of a change request: the branch that it would go to
+    target_branch: str | None = None  # of a change request: the branch that it would be merged into
     spare_after: int | None = None  # ``model.CancellationRule``
-    automatic: bool = False  # a deploy that nobody asked for
+    automatic: bool = False  # an automatic deploy
     rollback: bool = False  # a deploy of a build that is older than what is live
-    queue: ServerQueue = ServerQueue.ALL  # of its server
+    queue: ServerQueue = ServerQueue.ALL  # the setting of its server
     submitted_by: str = ""  # a token's name or role, "webhook", "automatic" or "schedule"
-    firing: Firing | None = None  # of the schedule that asks for it
+    firing: Firing | None = None  # the firing of the schedule that created it
     idempotency: IdempotencyKey | None = None
 
     @property
@@ -91,7 +91,7 @@ class NewWorkload:
 
 @attrs.frozen
 class Submitted:
-    """It is durable; ``repeated`` = its idempotency key was seen before with the same body.
+    """A durable submission. ``repeated``: its idempotency key was used before with the same body.
 
     ``rollback``: it deploys an older build than what is live.
     """
@@ -104,13 +104,14 @@ class Submitted:
 
 @attrs.frozen
 class KeyTaken:
-    """The idempotency key was seen before with another body (409)."""
+    """The idempotency key was used before with another body (409)."""
 
 
 @attrs.frozen
 class SweptProjects:
-    """One slice of the projects: behind which id the next begins (None = the first), and how many
-    deleted ones of this one are gone."""
+    """The result of a slice of projects: after which id the next slice begins (None = at the
+    first), and how many rows of deleted projects were removed.
+    """
 
     place: ProjectId | None
     dropped: int
@@ -118,8 +119,9 @@ class SweptProjects:
 
 @attrs.frozen
 class ProjectChanged:
-    """The project's settings or the plan changed, or it went, since the submission was checked:
-    check again."""
+    """The project or the plan has changed, or the project was deleted, since the submission was
+    checked: check again.
+    """
 
 
 SubmitOutcome = Submitted | KeyTaken | ProjectChanged
@@ -142,7 +144,7 @@ class Job:
     started_at: float | None
     finished_at: float | None
     exit_status: int | None
-    reason: str | None  # why it ended as it did, for a person: "time limit of 60 s", ...
+    reason: str | None  # why it ended with this result, for a person: "time limit of 60 s", ...
     show_commands: bool
 
 
@@ -168,17 +170,17 @@ class Workload:
     queued_at: float | None
     started_at: float | None
     finished_at: float | None
-    boxes: int  # how many jobs, so how many Boxes it asks for
+    boxes: int  # the number of its jobs and of the Boxes that it needs
     rebuild_of: WorkloadId | None
     build: WorkloadId | None
     public_key: str | None
     reason: str | None = None  # why it failed, was stopped or canceled, for a person
-    automatic: bool = False  # a deploy that nobody asked for
+    automatic: bool = False  # an automatic deploy
     rollback: bool = False  # a deploy of a build that is older than what was live
-    from_fork: bool = False  # it runs what a stranger wrote: it gets no secrets
+    from_fork: bool = False  # its code is from a fork: its jobs get no secrets
     compare_url: str | None = None  # the code host's page of the changes
     event_at: float | None = None  # when the code host says that it happened
-    target_branch: str | None = None  # of a change request: the branch that it would go to
+    target_branch: str | None = None  # of a change request: the branch that it would be merged into
     submitted_by: str | None = None  # whose request it was; None: an earlier program stored it
     jobs: tuple[Job, ...] = ()  # empty in lists, unless they are requested
 
@@ -194,7 +196,7 @@ class ServerState:
 
 @attrs.frozen
 class History:
-    """A history that began in the database: a backup was restored, or a later timeline began."""
+    """A history of the database: it began when a backup was restored, or with a later timeline."""
 
     restored: bool
     timeline: int | None
@@ -203,20 +205,20 @@ class History:
 
 @attrs.frozen
 class ActivitySnapshot:
-    """The workloads of the page, read in one snapshot: each stands in exactly one of the two lists.
+    """The workloads of the page, read in one snapshot: each is in exactly one of the two lists.
 
     ``places`` has the (batch, n) of the newest event of each shard at that moment.
     """
 
     places: Mapping[int, tuple[int, int]]
-    unfinished: Sequence[Workload]  # by id; without jobs, as are the finished ones
+    unfinished: Sequence[Workload]  # by id; without jobs, like the finished ones
     finished: Sequence[Workload]  # latest first
-    history: History | None = None  # where it is not the first one
+    history: History | None = None  # None for the first one
 
 
 @attrs.frozen
 class WorkloadFilter:
-    """Newest first; ``before`` is the id that the page goes on behind."""
+    """A filter for pages, newest first. ``before``: the page begins after this id."""
 
     kind: Kind | None = None
     state: State | None = None
@@ -230,8 +232,9 @@ class WorkloadFilter:
 
 @attrs.frozen
 class WorkloadPage:
-    """Newest first, without what their jobs run (commands, environment). It may be short, or empty,
-    with more behind it: ``next`` is the id to go on behind, None at the end."""
+    """A page, newest first, without the jobs' commands and environments. It may be short or empty
+    although more pages follow. ``next``: the next page begins after this id; None at the end.
+    """
 
     workloads: tuple[Workload, ...]
     next: WorkloadId | None
@@ -241,7 +244,7 @@ class WorkloadPage:
 class NodeInfo:
     """A node that was started at least once; ``url`` is the address that it announces.
 
-    ``seen_at``: when it lived last, by the database's clock; None: not known.
+    ``seen_at``: its last sign of life, by the database's clock; None: not known.
     """
 
     id: int
@@ -262,12 +265,12 @@ class ShardHead:
     node: str
 
 
-MAX_WORKERS = 100  # of a token that says nothing else
+MAX_WORKERS = 100  # the default limit of a token
 
 
 @attrs.frozen
 class Token:
-    """An API token, known by its SHA-256 sum alone. ``role``: admin | worker."""
+    """An API token, stored only as its SHA-256 sum. ``role``: admin | worker."""
 
     id: str
     digest: str = attrs.field(repr=False)
@@ -276,7 +279,7 @@ class Token:
     created_at: float
     expires_at: float | None = None
     organization: int = 1
-    max_workers: int = MAX_WORKERS  # that may be bound to it
+    max_workers: int = MAX_WORKERS  # how many workers may be bound to it
 
 
 @attrs.frozen
@@ -286,12 +289,12 @@ class Worker:
     address: str
     state: str  # connected | draining | disconnected
     boxes: int
-    builds: int  # workloads of that kind with a job on it now
+    builds: int  # workloads of this kind with a job on it now
     deploys: int
     ssh_sessions: int
     seen_at: float | None  # its last heartbeat, by the database's clock; None: not known
     token: str | None = None  # the id of the token that it is bound to
-    problem: str | None = None  # why it can begin no jobs at present
+    problem: str | None = None  # why it cannot begin jobs at present
     # ``protocol.workers.Drain``; None: it is not drained.
     drain_by: str | None = None
     drain_since: float | None = None
@@ -302,11 +305,11 @@ class Worker:
 
 @attrs.frozen
 class SetAsideCommand:
-    """A command that raised when the leader applied it, or that it could not read."""
+    """A command that raised an error when the leader applied it, or that could not be decoded."""
 
     id: int
     kind: str
     payload: str
-    workload: WorkloadId | None  # that it is about, if it is about one
+    workload: WorkloadId | None  # the workload that it concerns, if any
     error: str
     at: float

@@ -1,4 +1,4 @@
-"""From the rows of named blocks to values, and from values to the texts that rows hold."""
+"""Convert rows of named blocks to values, and values to the texts in rows."""
 
 import functools
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from boxsched.store.blocks import load
 from boxsched.store.mapping import mapper
 from boxsched.store.records import History, Job, SetAsideCommand, Worker, Workload
 
-# A look-up in a dict costs a tenth of an enum's call; None stands for "none yet".
+# A look-up in a dict is ten times faster than calling an enum. None means "none yet".
 STATES: Mapping[str, State] = {each.value: each for each in State}
 JOB_STATES: Mapping[str, JobState] = {each.value: each for each in JobState}
 KINDS: Mapping[str, Kind] = {each.value: each for each in Kind}
@@ -31,8 +31,8 @@ _environment = msgspec.json.Decoder(dict[str, str])
 _clone = msgspec.json.Decoder(CloneOptions)
 _durations = msgspec.json.Decoder(tuple[float, ...])
 
-# Builds of one project have the same scripts again and again: this many are kept, 8 MiB of text at
-# most. A longer script is rare, and is parsed each time.
+# Builds of one project repeat the same scripts, so this many are cached, 8 MiB of text at most.
+# Longer scripts are rare and are parsed each time.
 _SCRIPTS_KEPT = 1_024
 _SCRIPT_CHARACTERS = 4_096
 

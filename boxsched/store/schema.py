@@ -15,15 +15,15 @@ from boxsched.store.blocks import sql_text
 from boxsched.store.errors import SchemaTooNew
 
 SCHEMA_VERSION = 7
-OLDEST_PROGRAM = 1  # whose statements still mean here what they meant
+OLDEST_PROGRAM = 1  # the oldest program version whose statements still have the same meaning
 assert OLDEST_PROGRAM <= SCHEMA_VERSION
 
 
 def upgrades(said: Mapping[str, str], dialect: str) -> Iterator[str]:
-    """The texts, in order, that upgrade a database with these rows of ``meta``.
+    """Return the texts, in order, that upgrade a database with these rows of ``meta``.
 
-    It says nothing where the database is empty. None come where it is ahead of this program and
-    lets it in; else raises SchemaTooNew.
+    ``said`` is empty for an empty database. Returns nothing if the database is newer and supports
+    this program; otherwise raises SchemaTooNew.
     """
     version = int(said.get("schema", "0"))
     oldest = int(said.get("oldest", version))
@@ -38,5 +38,5 @@ def upgrades(said: Mapping[str, str], dialect: str) -> Iterator[str]:
 
 
 def facts() -> dict[str, str]:
-    """The rows of ``meta`` after an upgrade."""
+    """Return the rows of ``meta`` after an upgrade."""
     return {"schema": str(SCHEMA_VERSION), "oldest": str(OLDEST_PROGRAM)}

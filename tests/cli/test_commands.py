@@ -153,7 +153,7 @@ def test_a_variable_that_is_not_text_is_reported_in_one_line():
         (("--advertise", "ci.example.org"), "is not the address of a service"),
         (("--host", "a..b"), "cannot listen on a..b:0: not a valid host name"),
         (("--database", "postgresql://u@h:99999/x"), "the port '99999' is not a number"),
-        (("--database", "postgresql://u@a..b/x"), "'a..b' cannot be the name of a host"),
+        (("--database", "postgresql://u@a..b/x"), "'a..b' is not a valid host name"),
     ],
 )
 def test_an_invalid_address_ends_the_start(options, said, tmp_path):

@@ -114,7 +114,7 @@ async def test_an_old_primary_alone_is_refused_until_an_operator_allows_it(
             await store.batch_number(SHARD)
     await store.close()
     again = open_store(two.url, tmp_path)
-    with pytest.raises(StoreBehind, match="it is on timeline 1, and a later history has been seen"):
+    with pytest.raises(StoreBehind, match="it is on timeline 1, but a later history has been seen"):
         await again.open()
     loud = [one for one in caplog.records if one.levelno == logging.ERROR]
     assert len(loud) == 2, "once for each life, not at each try"

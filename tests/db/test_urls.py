@@ -23,7 +23,9 @@ CUT = [
 def test_only_the_character_that_cuts_the_url_is_reported(url: str) -> None:
     with pytest.raises(Invalid) as caught:
         parsed(url)
-    assert caught.value.message.startswith("a letter of the password must be percent-encoded (/ is")
+    assert caught.value.message.startswith(
+        "special characters in the password must be percent-encoded (/ is"
+    )
     command = run("db", "status", "--database", url, status=2).stderr
     assert command == f"boxsched: --database: {caught.value.message}\n"
 
@@ -35,7 +37,7 @@ def test_a_percent_sign_in_a_password(url: str) -> None:
 
 
 def test_an_invalid_port() -> None:
-    with pytest.raises(Invalid, match="the port is no number"):
+    with pytest.raises(Invalid, match="the port is not a number"):
         parsed("postgresql://de:secret@db:port/x")
 
 

@@ -1,1 +1,1 @@
-"""What an operator does with a whole database: ``boxsched check`` and ``boxsched db``."""
+"""Operations on a whole database: ``boxsched check`` and ``boxsched db``."""

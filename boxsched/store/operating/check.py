@@ -22,12 +22,12 @@ from boxsched.store.steps import reads
 
 SQL = load("check.sql")
 _OPERATING = load("operating_postgres.sql")
-NOTED_AT_MOST = 100  # commands that were set aside
+NOTED_AT_MOST = 100  # commands that were set aside, which the notes name
 
 
 @attrs.frozen
 class Violation:
-    """An invariant that does not hold: which (``I3, V7``), what that means, and the rows."""
+    """A violated invariant: its numbers (``I3, V7``), its meaning, and the rows."""
 
     invariant: str
     what: str
@@ -38,10 +38,10 @@ class CheckListener(Protocol):
     """Receives the progress of a check, from the thread that checks."""
 
     def step(self, what: str) -> None:
-        """The next part of the check begins."""
+        """Note that the next part of the check begins."""
 
     def note(self, text: str) -> None:
-        """A remark: a check that was left out, or a command that was set aside."""
+        """Take a note about a skipped check or a command that was set aside."""
 
 
 class SilentListener:
@@ -51,7 +51,7 @@ class SilentListener:
 
 
 async def check(url: str, listener: CheckListener | None = None) -> list[Violation]:
-    """Empty where all is well; raises StoreAway where the database cannot be read."""
+    """Return all violations. Raises StoreAway if the database cannot be read."""
     return await asyncio.to_thread(_check, url, listener or SilentListener())
 
 
@@ -64,7 +64,7 @@ def _check(url: str, listener: CheckListener) -> list[Violation]:
 
 
 def violations(session: Session, listener: CheckListener) -> Iterator[Violation]:
-    """All violations that the session's transaction sees."""
+    """Return all violations that the session's transaction sees."""
     blocks = {**SQL}
     if isinstance(session, sqlite_session.Session):
         listener.step("the file")
@@ -93,12 +93,12 @@ def _integrity(raw: sqlite3.Connection) -> Iterator[Violation]:
 
 
 def _of_commit_times(session: Session, listener: CheckListener) -> Mapping[str, Block]:
-    """What only the times of PostgreSQL's commits can tell, where it keeps them (V2)."""
+    """Check V2, which needs the times of PostgreSQL's commits, if it stores them."""
     if list(session.stream(_OPERATING["commit_times"])) == [("on",)]:
         return load("check_postgres.sql")
     listener.note(
-        "V2 (nothing committed by a leader after its successor began) was not looked at: "
-        "PostgreSQL keeps no times of commits here (track_commit_timestamp is off)"
+        "V2 (nothing committed by a leader after its successor began) was not checked: "
+        "PostgreSQL stores no commit times here (track_commit_timestamp is off)"
     )
     return {}
 

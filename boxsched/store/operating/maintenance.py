@@ -1,4 +1,4 @@
-"""What an operator does with a database as a whole: ``boxsched db``."""
+"""Operations on a whole database: ``boxsched db``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,15 +27,15 @@ _ASK_SQLITE = load("operating_sqlite.sql")
 @attrs.frozen
 class TableSize:
     name: str
-    rows: int  # as far as the database's statistics know
+    rows: int  # according to the database's statistics
     bytes: int
 
 
 @attrs.frozen
 class Standing:
-    """The database's state. ``rights`` and the fields after it are of PostgreSQL only.
+    """The database's state. ``rights`` and the fields after it are only for PostgreSQL.
 
-    ``default_lock_key``: whether the nodes that are there have it; None where none is there.
+    ``default_lock_key``: whether the running nodes use it; None if none is running.
     """
 
     database: str
@@ -43,7 +43,7 @@ class Standing:
     schema: int
     schema_of_program: int
     unfinished: int  # workloads
-    commands: int  # that wait for a leader
+    commands: int  # commands that wait for a leader
     shards: tuple[ShardStanding, ...]
     server: str = ""
     bytes: int = 0
@@ -55,7 +55,7 @@ class Standing:
 
 @attrs.frozen
 class Upgraded:
-    """Versions of the schema, 0 = there was none; ``place``: PostgreSQL's schema, if not public."""
+    """Versions of the schema; 0 = none. ``place``: PostgreSQL's schema, if not public."""
 
     before: int
     after: int
@@ -63,10 +63,10 @@ class Upgraded:
 
 
 async def upgrade(url: str) -> Upgraded:
-    """Prepare an empty database, or bring an older one up to date, as the owner of its tables."""
+    """Prepare an empty database, or upgrade an older one, as the owner of its tables."""
     if not is_postgres(url):
         before = _schema_of_file(url)
-        # A backup with an older schema is upgraded first, and said to be restored then.
+        # A backup with an older schema is first upgraded, then marked as restored.
         store = open_store(url, sqlite_path(url).parent, remembers=False)
         await store.open()
         await store.close()
@@ -92,7 +92,7 @@ def _schema_of_file(url: str) -> int:
 
 
 def grants(url: str, asked: Sequence[tuple[str, bool]]) -> list[str]:
-    """The statements that ``grant`` would run: (role, whether it only reads)."""
+    """Return the statements that ``grant`` would run. ``asked``: (role, whether it only reads)."""
     from boxsched.store.postgres import roles as postgres_roles
     from boxsched.store.postgres.session import session
 
@@ -106,7 +106,7 @@ def grants(url: str, asked: Sequence[tuple[str, bool]]) -> list[str]:
 
 
 def grant(url: str, asked: Sequence[tuple[str, bool]]) -> list["Rights"]:
-    """Grant the rights of these roles, and renew those of roles that were granted some before."""
+    """Grant the rights of these roles, and renew those of roles with earlier grants."""
     if not is_postgres(url):
         return []
     from boxsched.store.postgres import roles as postgres_roles
@@ -119,7 +119,7 @@ def grant(url: str, asked: Sequence[tuple[str, bool]]) -> list["Rights"]:
 
 
 def standing(url: str) -> Standing:
-    """Raises StoreAway where the database cannot be read, SchemaTooOld."""
+    """Return the database's state. Raises StoreAway if it cannot be read, SchemaTooOld."""
     with opened(url) as session:
         refuse_other_schema(session)
         said = session.said()
@@ -139,10 +139,10 @@ def standing(url: str) -> Standing:
 
 
 def restored(url: str) -> list[Row]:
-    """Void all numbers given out since the backup; return each (shard, epoch, batch).
+    """Invalidate all numbers issued since the backup; return each (shard, epoch, batch).
 
-    No epoch, lease token, event id or row's id that was given out between the backup and its
-    restoration is given out again; none of them is valid any more.
+    No epoch, lease token, event id or row id that was issued between the backup and its restoration
+    is issued again, and none of them is valid any more.
     """
     with opened(url, writing=True) as session:
         refuse_other_schema(session)
@@ -156,7 +156,7 @@ def restored(url: str) -> list[Row]:
 
 
 def _server(session: Session) -> tuple[str, int]:
-    """Its system and its timeline."""
+    """Return the server's system identifier and timeline."""
     from boxsched.store.postgres.marks import SERVER, mark
     from boxsched.store.postgres.session import Session as PostgresSession
 

@@ -1,10 +1,10 @@
-"""``boxsched db move``: a stopped SQLite installation into an empty PostgreSQL database.
+"""``boxsched db move``: move a stopped SQLite installation into an empty PostgreSQL database.
 
-One transaction: it is there whole and checked, or not at all. Rows go by COPY, one after the other,
-so that memory does not grow with them. Ids, numbers, batches and lease tokens stay as they are, so
-that jobs that still run are found again (the in-process worker gets the name that it has beside
-other nodes); epochs are raised, so that no earlier leader writes. The
-SQLite file stays as it is, with a mark beside it (``moved``), so that nobody serves it unawares.
+It is one transaction, so the target contains everything, checked, or nothing. Rows are copied with
+COPY as a stream, so memory does not grow with them. Ids, numbers, batches and lease tokens stay the
+same, so that running jobs are found again. The in-process worker gets the name that it has in a
+cluster. Epochs are raised, so that no earlier leader can write. The SQLite file stays unchanged,
+with a mark next to it (``moved``), so that nobody serves it by mistake.
 """
 
 import re
@@ -36,7 +36,7 @@ from boxsched.store.tables import TABLES
 
 _ASK = load("operating_postgres.sql")
 
-OnProgress = Callable[[str, int, int], None]  # table, rows so far, rows in all
+OnProgress = Callable[[str, int, int], None]  # arguments: table, rows so far, all rows
 
 ROWS_A_STEP = 5_000  # between two progress messages
 BYTES_A_PIECE = 64 * 1024
@@ -45,29 +45,31 @@ _PREPARED = (
     "shard",
     "organization",
     "lineage",
-)  # they have rows in a database that nobody used
+)  # these tables have rows also in an unused database
 _ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _ODD = re.compile("[\\\\\t\n\r\0]")
-_NO_TEXT = "\N{REPLACEMENT CHARACTER}"  # PostgreSQL's texts hold no NUL
+_NO_TEXT = "\N{REPLACEMENT CHARACTER}"  # PostgreSQL's texts cannot contain NUL
 
 
 @attrs.define
 class Moved:
-    """What was moved: rows of each table, and how many NULs were replaced in texts."""
+    """The result of a move: rows of each table, and the number of replaced NULs in texts."""
 
     rows: dict[str, int] = attrs.Factory(dict)
     nuls: int = 0
 
 
 def move(source: str, target: str, on_progress: OnProgress) -> Moved:
-    """Raises StoreInUse where a service uses the source, StoreMoved where it was moved before,
-    Conflict where the target is not empty or what came out is not what went in, SchemaTooOld,
-    StoreAway; OutcomeUnknown where nobody can say whether it is done: begun again it says so."""
+    """Move the source into the target. Raises StoreInUse if a service uses the source, StoreMoved
+    if it was moved before, Conflict if the target is not empty or the result differs from the
+    source, SchemaTooOld, StoreAway; OutcomeUnknown if it is not known whether the commit succeeded:
+    repeat the move to find out.
+    """
     moved = Moved()
     path = sqlite_path(source)
     date = datetime.now(UTC).astimezone().date().isoformat()
     with (
-        # To write, so that it is ours alone, and a WAL that a crash left is taken in.
+        # Opened for writing, so that no other process uses it and the WAL of a crash is included.
         sqlite_session(path, writing=True) as old,
         postgres_session(target, writing=True, program="boxsched db") as new,
     ):
@@ -89,10 +91,12 @@ def move(source: str, target: str, on_progress: OnProgress) -> Moved:
 
 
 def _refuse_moved_there(new: Session, path: Path, said: mark.Mark) -> None:
-    """Where a move was cut off behind its commit, what was left to do is done."""
+    """Refuse a repeated move. If it was interrupted after its commit, complete it first."""
     if new.said()["cluster"] == said.cluster:
         mark.write(path, msgspec.structs.replace(said, sure=True))
-        raise Conflict(f"this database is in {said.target} already: start boxsched serve with that")
+        raise Conflict(
+            f"this database is already in {said.target}: start boxsched serve with that URL"
+        )
 
 
 def _commit(new: Session, path: Path, said: mark.Mark) -> None:
@@ -103,7 +107,8 @@ def _commit(new: Session, path: Path, said: mark.Mark) -> None:
     except psycopg2.Error as error:
         if ends_session(error):
             raise OutcomeUnknown(
-                "the connection broke while committing: begin again, which says whether it is moved"
+                "the connection broke during the commit: repeat the move, which reports whether "
+                "it is done"
             ) from error
         mark.remove(path)
         raise
@@ -111,7 +116,7 @@ def _commit(new: Session, path: Path, said: mark.Mark) -> None:
 
 
 def _refuse_who_is_not_owner(new: Session) -> None:
-    """Raises RightMissing."""
+    """Raise RightMissing if the session's role is not the owner of the tables."""
     for _, _, owner, mine in new.ask(_ASK["place"]()):
         if not mine:
             ((me,),) = new.ask(_ASK["me"]())
@@ -119,7 +124,7 @@ def _refuse_who_is_not_owner(new: Session) -> None:
 
 
 def _lock(new: Session) -> None:
-    """A service that starts meanwhile waits, and so do we for a move that was cut off."""
+    """Lock the tables: a service that starts now waits, and we wait for an interrupted move."""
     names = SQL(", ").join(map(Identifier, TABLES))
     new.say(SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(names))
 
@@ -129,7 +134,7 @@ def _refuse_used(new: Session) -> None:
         if table not in _PREPARED and _count(new, table):
             raise Conflict(
                 f"the target is not empty: there are rows in {table}; "
-                "make a new database, and prepare it with boxsched db upgrade"
+                "create a new database, and prepare it with boxsched db upgrade"
             )
     for table in reversed(_PREPARED):
         new.say(SQL("DELETE FROM {}").format(Identifier(table)))
@@ -141,7 +146,7 @@ def _count(new: Session, table: str) -> int:
 
 
 class _Table:
-    """A table of the source as the file that COPY reads."""
+    """A table of the source, as a file object for COPY."""
 
     def __init__(
         self, old: Source, new: Session, table: str, on_progress: OnProgress, moved: Moved
@@ -160,7 +165,7 @@ class _Table:
         return self.read()
 
     def _written(self, old: Source) -> Iterator[bytes]:
-        """Some rows at a time, as COPY's text format has them."""
+        """Yield rows in COPY's text format, some at a time."""
         names = ", ".join(f'"{name}"' for name in self.columns)
         kinds: Mapping[str, Callable[[Any], str]] = {
             "boolean": lambda value: "t" if value else "f",
@@ -214,7 +219,7 @@ def _copy(table: _Table, new: Session) -> int:
 
 
 def _continue_ids(old: Source, new: Session) -> None:
-    """New rows get ids behind all that were ever given."""
+    """Set the sequences so that new rows get higher ids than all that were ever issued."""
     given: Mapping[str, int] = dict(
         old.raw.execute("SELECT name, max(seq) FROM sqlite_sequence GROUP BY name")
     )
@@ -222,7 +227,8 @@ def _continue_ids(old: Source, new: Session) -> None:
         for sequence in sequences(new, table):
             _set(new, sequence, given.get(table, 0))
     ((last,),) = old.raw.execute("SELECT coalesce(max(id), 0) FROM workload")
-    _set(new, WORKLOAD_IDS, max(last, given.get("workload", 0)))  # given: behind a restoration
+    # ``given`` is higher after a restored backup
+    _set(new, WORKLOAD_IDS, max(last, given.get("workload", 0)))
 
 
 def _set(new: Session, sequence: str, last: int) -> list[Row]:
@@ -234,4 +240,4 @@ def _refuse_broken(new: Session) -> None:
     found = list(violations(new, SilentListener()))
     if found:
         broken = "; ".join(f"{one.invariant}: {one.what} ({len(one.rows)} rows)" for one in found)
-        raise Conflict(f"nothing was moved, as an invariant does not hold: {broken}")
+        raise Conflict(f"nothing was moved, because an invariant does not hold: {broken}")

@@ -12,8 +12,8 @@ from boxsched.store.mapping import mapper
 
 SQL = load("replay.sql")
 
-# Which event may follow which, of one workload and of one job (V3); None = it had none yet. Without
-# having been registered, a workload ends if its submission was set aside.
+# Which event may follow which, for one workload and for one job (V3); None = no event yet. A
+# workload ends without having been registered if its submission was set aside.
 WORKLOAD_FOLLOWS: Mapping[str | None, frozenset[str]] = {
     None: frozenset({"workload.registered", "workload.finished"}),
     "workload.registered": frozenset({"workload.queued", "workload.finished"}),
@@ -42,10 +42,10 @@ JOB_FOLLOWS: Mapping[str | None, frozenset[str]] = {
     "job.given_again": frozenset({"job.started", "job.unknown", "job.resolved", "job.finished"}),
     "job.finished": frozenset(),
 }
-# What lets a deploy or a session have another attempt, as it comes next.
+# The events that allow another attempt of a deploy or a session, directly before it.
 ANOTHER_ATTEMPT = ("job.resolved", "job.not_begun")
 COMMIT_FIXED = "workload.commit"
-# These move nothing: what waits has its jobs or another priority now, or is spared.
+# Events that do not change the state: jobs were planned, the priority changed, or it is spared.
 MOVE_NOTHING = ("workload.planned", "workload.prioritized", "workload.spared")
 STATE_AFTER: Mapping[str, str] = {
     "workload.registered": "registered",
@@ -84,12 +84,12 @@ class Entry(NamedTuple):
     project: int | None
     boxes: int | None
     kind: str | None
-    cut: bool | None  # whether the first of its workload's events are not kept
+    cut: bool | None  # whether the first events of its workload were deleted
     home: int | None
 
 
 class Shard(NamedTuple):
-    """``plan`` holds for what was decided behind the batch ``since``."""
+    """A shard. ``plan`` applies to decisions after the batch ``since``."""
 
     batch: int
     since: int
@@ -107,10 +107,10 @@ _entry = mapper(Entry, SQL["history"].returns)
 _NO_SHARD = Shard(0, 0, None)
 
 
-Broken = tuple[str, Row]  # what is broken, and where
-Query = Callable[[Block], Iterable[Row]]  # row by row: the history may be long
+Broken = tuple[str, Row]  # the violated invariant, and the row
+Query = Callable[[Block], Iterable[Row]]  # returns rows one by one, because the history may be long
 
-EVENTS_A_STEP = 20_000  # between two words to who follows it
+EVENTS_A_STEP = 20_000  # between two progress messages
 
 
 class Replay:
@@ -120,11 +120,11 @@ class Replay:
         self._query = query
         self._step = on_progress
         self._shards: dict[int, Shard] = {}
-        self._last: tuple[object, ...] = ()  # the place of the event before
+        self._last: tuple[object, ...] = ()  # the place of the previous event
         self._workloads: dict[int, str] = {}
         self._jobs: dict[int, str] = {}
-        self._attempts: dict[int, int] = {}  # of the jobs that were given again
-        self._lanes: dict[str, tuple[int, int]] = {}  # who is past ordering: workload, number
+        self._attempts: dict[int, int] = {}  # attempts of jobs that were assigned again
+        self._lanes: dict[str, tuple[int, int]] = {}  # who has left phase 1: workload, number
         self._last_number: dict[str, int] = {}
         self._boxes: dict[str, int] = {}  # which job is on a Box
         self._held: dict[int, str] = {}  # which Box a job has
@@ -158,7 +158,7 @@ class Replay:
         if entry.n != 1 and last != (entry.shard, entry.batch, entry.n - 1):
             yield "I7: an event is missing before this one in its batch"
         if entry.batch > self._shards.get(entry.shard, _NO_SHARD).batch:
-            yield "I7: an event of a batch that its shard has not committed"
+            yield "I7: an event has a batch that its shard has not committed"
         if entry.home is not None and entry.home != entry.shard:
             yield "I7: an event in another shard than its workload"
         if entry.job is not None:
@@ -169,7 +169,7 @@ class Replay:
     def _job(self, entry: Entry, job: int) -> Iterator[str]:
         before = self._jobs.get(job)
         if not _begins(entry, before) and entry.type not in JOB_FOLLOWS[before]:
-            yield "V3, V4, V5: a job's event that may not follow the one before"
+            yield "V3, V4, V5: a job's event must not follow the previous one"
         self._jobs[job] = entry.type
         if entry.type == "job.finished":
             self._freed(entry, job)
@@ -185,20 +185,20 @@ class Replay:
             self._used[self._project_of[job_workload(JobId(job))]] -= 1
 
     def _given_again(self, entry: Entry, job: int, *, asked: bool) -> Iterator[str]:
-        """On a Box, under a new attempt. What is no build: only where it was ``asked`` for."""
+        """Check a repeated assignment. For deploys and sessions it must have been ``asked`` for."""
         started = _event_data.decode(entry.data)
         if entry.kind != "build" and not asked:
-            yield "I9: what is no build was given again"
+            yield "I9: a job of a deploy or session was assigned again"
         attempt = self._attempts.get(job, started.attempt - 1 if entry.cut else 1)
         if started.attempt != attempt + 1:
-            yield "I4, V5: an attempt that does not follow the one before"
+            yield "I4, V5: an attempt does not follow the previous one"
         self._attempts[job] = started.attempt
         self._freed(entry, job)
         yield from self._taken(entry, job, started.box or "")
 
     def _taken(self, entry: Entry, job: int, box: str) -> Iterator[str]:
         if box in self._boxes:
-            yield "I1, V10: a Box was given that runs another job"
+            yield "I1, V10: a Box that runs another job was assigned"
         else:
             self._in_use[entry.shard] += 1
         self._boxes[box] = job
@@ -212,14 +212,14 @@ class Replay:
             before = _before(entry.type)
         if entry.type == COMMIT_FIXED:
             if before not in ("workload.started", "workload.stopping"):
-                yield "V3: a commit was found for what does not run"
+                yield "V3: a commit was found for a workload that does not run"
             return
         if entry.type in MOVE_NOTHING:
             if before in (None, "workload.finished"):
-                yield "V3, V4: a workload's event that may not follow the one before"
+                yield "V3, V4: a workload's event must not follow the previous one"
             return
         if entry.type not in WORKLOAD_FOLLOWS[before]:
-            yield "V3, V4: a workload's event that may not follow the one before"
+            yield "V3, V4: a workload's event must not follow the previous one"
         self._workloads[workload] = entry.type
         if entry.type == "workload.queued":
             yield from self._queued(entry, workload)
@@ -229,16 +229,16 @@ class Replay:
             if entry.lane is not None and self._lanes.get(entry.lane, (0, 0))[0] == workload:
                 del self._lanes[entry.lane]
             if any(job in self._held for job in _jobs_of(entry, workload)):
-                yield "V10, V16: a workload ended that still holds a Box"
+                yield "V10, V16: a workload ended that still has a Box"
 
     def _queued(self, entry: Entry, workload: int) -> Iterator[str]:
         lane, number = entry.lane, entry.number or 0
         if lane is None:
             return
         if lane in self._lanes:
-            yield "I3, V7: two workloads of one lane are past ordering"
+            yield "I3, V7: two workloads of one lane have left phase 1"
         if number <= self._last_number.get(lane, 0):
-            yield "I3, V8: a lane left its order"
+            yield "I3, V8: a lane's order was violated"
         self._lanes[lane] = (workload, number)
         self._last_number[lane] = number
 
@@ -247,7 +247,7 @@ class Replay:
         project = entry.project or 0
         self._project_of[workload] = project
         if len(admitted.boxes_taken) != entry.boxes:
-            yield "I2, V11: a workload was not admitted whole"
+            yield "I2, V11: a workload was only partly admitted"
         for job, box in zip(_jobs_of(entry, workload), admitted.boxes_taken, strict=False):
             yield from self._taken(entry, job, box)
         shard = self._shards.get(entry.shard, _NO_SHARD)
@@ -255,7 +255,7 @@ class Replay:
         if over and entry.batch > shard.since:
             yield "I1: the plan was exceeded"
         if admitted.capacity and admitted.capacity["busy"] > admitted.capacity["total"]:
-            yield "I1, V10: more Boxes were busy than there were"
+            yield "I1, V10: more Boxes were busy than existed"
         if project in self._limits:
             use = (_place(entry), entry.workload, self._used[project])
             self._uses.setdefault(project, []).append(use)
@@ -270,16 +270,19 @@ class Replay:
         for id_, state, cut in self._query(SQL["states"]):
             replayed = STATE_AFTER.get(self._workloads.get(id_, ""))
             if replayed != state and not (cut and replayed is None):
-                yield "V3: the history ends in another state than the table", (id_, replayed, state)
+                yield (
+                    "V3: the last state in the history differs from the table",
+                    (id_, replayed, state),
+                )
 
 
 def _begins(entry: Entry, before: str | None) -> bool:
-    """Whether it is the first event that is kept, of more."""
+    """Whether it is the first event of a workload whose earlier events were deleted."""
     return before is None and bool(entry.cut)
 
 
 def _before(type_: str) -> str | None:
-    """An event that may stand before one of that type."""
+    """Return an event that may precede one of this type."""
     if type_ == COMMIT_FIXED:
         return "workload.started"
     if type_ in MOVE_NOTHING:

@@ -1,4 +1,4 @@
-"""A database as a command uses it: one transaction, from one thread, of either kind."""
+"""A database session for commands: one transaction, one thread, on either database."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -18,21 +18,21 @@ class Session(Protocol):
     dialect: str
 
     def run(self, steps: Steps[T]) -> T:
-        """A procedure to its end."""
+        """Run a procedure and return its result."""
 
     def stream(self, block: Block) -> Iterable[Row]:
-        """Row by row, however many there are."""
+        """Yield the rows one by one, for results of any size."""
 
     def said(self) -> dict[str, str]:
-        """What ``meta`` says; nothing where the database is empty."""
+        """Return the content of ``meta``; empty if the database is empty."""
 
 
 @contextlib.contextmanager
 def opened(url: str, *, writing: bool = False, program: str = "boxsched db") -> Iterator[Session]:
-    """The database of a URL, rolled back unless the body ends well.
+    """Open the database of a URL in one transaction, which is rolled back if the body raises.
 
-    To read, all in one moment; to write a SQLite file, as the only process that uses it. Raises
-    StoreAway where it cannot be had, RightMissing, StoreDamaged.
+    Reads see one moment. To write a SQLite file, no other process may use it. Raises StoreAway if
+    the database is not available, RightMissing, StoreDamaged.
     """
     if is_postgres(url):
         from boxsched.store.postgres.session import (
@@ -52,7 +52,7 @@ def opened(url: str, *, writing: bool = False, program: str = "boxsched db") -> 
 
 
 def shown(url: str) -> str:
-    """The URL for people: without its password."""
+    """Return the URL without its password, for people."""
     if is_postgres(url):
         from boxsched.store.postgres.url import shown as postgres_shown
 
@@ -61,11 +61,11 @@ def shown(url: str) -> str:
 
 
 def refuse_other_schema(session: Session) -> None:
-    """Raises SchemaTooOld, SchemaTooNew; Invalid where there is no schema of ours at all."""
+    """Raise SchemaTooOld or SchemaTooNew; Invalid if the database has no boxsched schema."""
     said = session.said()
     if not said:
         raise Invalid(
-            "the database holds nothing of boxsched yet: prepare it with boxsched db upgrade",
+            "the database is not prepared for boxsched yet: run boxsched db upgrade",
             "database",
         )
     if any(upgrades(said, session.dialect)):

@@ -1,1 +1,1 @@
-"""PostgreSQL behind the store, through aiopg, and through psycopg2 for commands."""
+"""The PostgreSQL driver of the store: aiopg for services, psycopg2 for commands."""

@@ -1,10 +1,9 @@
-"""aiopg's connection, which no other module names.
+"""A connection of aiopg. No other module uses aiopg.
 
-What aiopg does and this module does not let through: it makes ``asyncio.CancelledError`` of a
-statement that the server canceled, so that a loop with ``except Exception`` would end without a
-word, and has the event loop print it; it waits with ``wait_for``, which in Python 3.11 loses
-cancellations; it knows no ``connect_timeout`` and looks names up while everything waits; it follows
-only the first of several addresses.
+This module avoids these problems of aiopg: it raises ``asyncio.CancelledError`` for a statement
+that the server canceled, which silently ends a loop with ``except Exception``; it waits with
+``wait_for``, which in Python 3.11 loses cancellations; it ignores ``connect_timeout`` and blocks
+the event loop while it resolves names; it uses only the first of several addresses.
 """
 
 import asyncio
@@ -17,17 +16,17 @@ import aiopg
 import psycopg2
 from psycopg2.extensions import POLL_OK, POLL_WRITE
 
-WELL_SECONDS = 0.25  # between two looks at whether the server answers others
+WELL_SECONDS = 0.25  # between two checks whether the server answers other sessions
 
 Cursor = aiopg.Cursor
 
 
 class Session(aiopg.Connection):
-    """aiopg's, but that what the server canceled is an error like others, and that a descriptor
-    that libpq has closed is forgotten at once.
+    """aiopg's connection with two changes: a statement that the server canceled raises an ordinary
+    error, and a descriptor that libpq has closed is removed from the event loop at once.
 
-    aiopg forgets it only where nobody has its number by then; but another thread may have opened a
-    socket in between, and then the loop would go on to watch that one, under this one's name.
+    aiopg removes it only if the number is not in use again. But another thread may have opened a
+    socket with this number in between, and then the loop would watch that socket.
     """
 
     @staticmethod
@@ -61,7 +60,8 @@ class Session(aiopg.Connection):
                     self._loop.remove_writer(descriptor)
         self._writing = False
 
-    goes_on: Callable[[], bool] | None = None  # past the timeout: whether to wait on
+    # called after the timeout: whether to continue waiting
+    goes_on: Callable[[], bool] | None = None
 
     async def _poll(self, waiter: "asyncio.Future[None]", timeout: float) -> None:
         self._ready(self._weakref)
@@ -69,7 +69,8 @@ class Session(aiopg.Connection):
         try:
             if goes_on is not None:
                 while not (await asyncio.wait({waiter}, timeout=timeout))[0] and goes_on():
-                    self._ready(self._weakref)  # in case the loop missed that the session ended
+                    # in case the loop has not noticed that the session ended
+                    self._ready(self._weakref)
                     timeout = WELL_SECONDS
                 if not waiter.done():
                     waiter.cancel()
@@ -84,7 +85,7 @@ class Session(aiopg.Connection):
 
 
 async def session(place: Mapping[str, Any], timeout: float) -> Session:
-    """A new one, at that place."""
+    """Return a new session at this address."""
     made = Session(
         None, timeout, enable_json=False, enable_hstore=False, enable_uuid=False, **place
     )

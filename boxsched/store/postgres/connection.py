@@ -1,4 +1,5 @@
-"""One PostgreSQL connection: procedures in transactions, with errors of ours only."""
+"""A PostgreSQL connection that runs procedures in transactions and raises only boxsched's
+errors."""
 
 import asyncio
 import contextlib
@@ -19,14 +20,15 @@ from boxsched.store.postgres.text import Text
 from boxsched.store.postgres.url import parsed, places_shown
 
 CONNECT_SECONDS = 1.0
-STATEMENT_SECONDS = 1.5  # then the server ends a statement
-ANSWER_SECONDS = 1.7  # then the connection counts as broken; first the server may say why
-PAGE_SECONDS = 4.5  # likewise, for a page of what is loaded
+STATEMENT_SECONDS = 1.5  # time limit of a statement in the server
+ANSWER_SECONDS = 1.7  # after this the connection counts as broken; longer than STATEMENT_SECONDS
+PAGE_SECONDS = 4.5  # the same for a page of a load
 PAGE_ANSWER_SECONDS = 5.0
 LONG_SECONDS = 60.0
 assert STATEMENT_SECONDS < ANSWER_SECONDS < PAGE_SECONDS < PAGE_ANSWER_SECONDS < LONG_SECONDS
 
-# A frozen client's transaction is rolled back, one whose client is gone does not commit.
+# The server rolls back the transaction of a frozen client, and does not commit if the client is
+# gone.
 _SESSION = f"""
 SET statement_timeout = '{STATEMENT_SECONDS}s';
 SET lock_timeout = '1s';
@@ -40,43 +42,46 @@ SELECT set_config('synchronous_commit', 'on', false)
  WHERE current_setting('synchronous_commit') = 'off'
 """
 
-ROWS_WRITTEN_AT_ONCE = 500  # as text, on the event loop: more are written in a thread
+ROWS_WRITTEN_AT_ONCE = 500  # converted to text on the event loop; more are converted in a thread
 
 T = TypeVar("T")
 
 WRITE = "BEGIN"
-# What is answered waits for the standby, also where it was only found: a transaction that wrote
-# nothing would not. So it writes a word into the log that nobody reads.
+# Every answer must wait for the standby, also if the data was only found. A transaction that wrote
+# nothing would not wait, so it writes an unused message into the WAL.
 DURABLE = """SELECT pg_logical_emit_message(TRUE, 'boxsched', '')
  WHERE pg_current_xact_id_if_assigned() IS NULL"""
-# The statements of a snapshot go along one index each; old statistics do not tell PostgreSQL so.
+# Each statement of a snapshot should use an index; with outdated statistics PostgreSQL may not.
 ALONG_INDEXES = """SET LOCAL enable_seqscan = off;
 SET LOCAL enable_bitmapscan = off;
 SET LOCAL enable_sort = off;
 SET LOCAL enable_hashjoin = off;
 SET LOCAL enable_mergejoin = off"""
 SNAPSHOT = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;\n{ALONG_INDEXES}"
+# A load may be idle for long, because it delays no other transaction.
 LOAD = f"""{SNAPSHOT};
 SET LOCAL statement_timeout = '{PAGE_SECONDS}s';
-SET LOCAL idle_in_transaction_session_timeout = '{LONG_SECONDS}s'"""  # it holds up nobody
+SET LOCAL idle_in_transaction_session_timeout = '{LONG_SECONDS}s'"""
 
 
 class PostgresConnection:
-    """A session, used by one task at a time; a task that gets an error closes it."""
+    """A session, used by one task at a time. After an error the task closes it."""
 
     def __init__(self, raw: Session, cursor: Cursor) -> None:
         self._raw = raw
         self._cursor = cursor
         self.round_trips = 0
         self.broken = False
-        self.until: float | None = None  # by the loop's clock: when the next answer has to be there
-        self.server: tuple[str, int, str, str] | None = None  # which one it is on (postgres_marks)
-        self.pulse: Pulse | None = None  # of that server
+        # when the next answer must have arrived, by the loop's clock
+        self.until: float | None = None
+        # the server that it is on (postgres_marks)
+        self.server: tuple[str, int, str, str] | None = None
+        self.pulse: Pulse | None = None  # the pulse of that server
         self.greeting: list[Row] = []
 
     @property
     def closed(self) -> bool:
-        """Also where the server ended it."""
+        """Whether the session is closed, also by the server."""
         return bool(self._raw.closed)
 
     @property
@@ -85,7 +90,7 @@ class PostgresConnection:
 
     @property
     def announced_pid(self) -> int:
-        """The backend that the server named when the session began; a proxy names none of it."""
+        """The backend's process id from the start of the session; a proxy sends another one."""
         pid: int = self._raw.raw.get_backend_pid()
         return pid
 
@@ -93,17 +98,17 @@ class PostgresConnection:
         self._raw.close()
 
     async def transact(self, begin: str, steps: Steps[T], timeout: float = ANSWER_SECONDS) -> T:
-        """A procedure in a transaction; ``begin`` says of which kind.
+        """Run a procedure in a transaction. ``begin``: the statement that begins it.
 
-        What gives no rows waits for the next that does, or for COMMIT: a transaction of nothing
-        but writes is one round trip.
+        A statement without rows is sent with the next one that has rows, or with COMMIT. So a
+        transaction that only writes is one round trip.
         """
         text, sent = Text(begin), False
         if begin is WRITE and self.pulse is not None and (patience := self.pulse.patience):
             text = Text(f"{begin}; {self.pulse.settings(patience)}")
             timeout += STATEMENT_LOCKS * (1 + patience)
             if self.pulse.is_well:
-                self.until = None  # it is there
+                self.until = None  # the answer has arrived
         try:
             call = next(steps)
             while True:
@@ -124,14 +129,15 @@ class PostgresConnection:
             text.say("COMMIT")
             await self.execute(text, timeout, committing=begin is WRITE)
             self._refuse_half_durable()
-            if self._cursor.statusmessage != "COMMIT":  # of one that failed it makes a ROLLBACK
+            # PostgreSQL turns the COMMIT of a failed transaction into a ROLLBACK
+            if self._cursor.statusmessage != "COMMIT":
                 raise StoreAway(f"the transaction was not committed: {self._cursor.statusmessage}")
         return answer
 
     def _refuse_half_durable(self) -> None:
-        """Somebody ended the wait for the standby: the server commits, and warns."""
-        with contextlib.suppress(psycopg2.Error):  # it ended behind the answer
-            # A warning that was read together with the answer is taken in by the next poll.
+        "Raise if someone ended the wait for the standby: then the server commits and only warns."
+        with contextlib.suppress(psycopg2.Error):  # the session ended after the answer
+            # The next poll processes a warning that was received together with the answer.
             self._raw.raw.poll()
         notices = self._raw.notices
         if notices and any("synchronous replication" in notice for notice in notices):
@@ -139,8 +145,7 @@ class PostgresConnection:
             raise OutcomeUnknown("committed, but the synchronous standby has not confirmed it")
 
     async def load(self, steps: Steps[T]) -> T:
-        """A procedure that reads much, in a snapshot; what it does with the rows is done in a
-        thread."""
+        "Run a procedure that reads many rows, in a snapshot. It processes the rows in a thread."
         text = Text(LOAD)
         found: list[Row] | None = None
         while True:
@@ -158,7 +163,7 @@ class PostgresConnection:
         return call[0]
 
     async def read(self, steps: Steps[T]) -> T:
-        """A procedure of one statement, which needs no transaction around it."""
+        """Run a procedure of one statement, which needs no explicit transaction."""
         try:
             call = next(steps)
             while True:
@@ -172,7 +177,7 @@ class PostgresConnection:
     async def execute(
         self, text: Text | str, timeout: float = ANSWER_SECONDS, *, committing: bool = False
     ) -> list[Row]:
-        """The rows of the last statement. One round trip; raises errors of ours only."""
+        "Return the rows of the last statement, in one round trip. Raises only boxsched's errors."
         self.round_trips += 1
         timeout = within(timeout, self.until)
         pulse = self.pulse
@@ -183,10 +188,10 @@ class PostgresConnection:
                     await self._cursor.execute(str(text), timeout=timeout)
             else:
                 await self._cursor.execute(str(text), timeout=timeout)
-            # Without a description the last statement gives no rows.
+            # Without a description the last statement has no rows.
             rows = await self._cursor.fetchall() if self._cursor.description else []
         except UnicodeEncodeError as error:
-            raise Invalid(f"a text that the database cannot hold: {error}") from error
+            raise Invalid(f"the database cannot store this text: {error}") from error
         except psycopg2.Error as error:
             self.broken = ends_session(error) or takes_no_writes(error)
             meant = translated(error, committing=committing)
@@ -207,7 +212,7 @@ class PostgresConnection:
 
 
 def within(seconds: float, until: float | None) -> float:
-    """A time-out of so many seconds that also ends at the time ``until``."""
+    """Return a timeout of ``seconds`` that also ends at the time ``until``."""
     if until is None:
         return seconds
     return max(0.0, min(seconds, until - asyncio.get_running_loop().time()))
@@ -217,13 +222,13 @@ def _add(text: Text, call: Call) -> None:
     try:
         text.add(call)
     except ValueError as error:
-        raise Invalid(f"a value that the database cannot hold: {error}") from error
+        raise Invalid(f"the database cannot store this value: {error}") from error
 
 
 async def connect(url: str, timeout: float = CONNECT_SECONDS) -> PostgresConnection:
-    """A new session with its settings; raises StoreAway, within that time.
+    """Return a new session with its settings. Raises StoreAway after at most ``timeout`` seconds.
 
-    StoreRefuses where the last of several addresses says so.
+    Raises StoreRefuses if the last of several addresses refuses the session.
     """
     why = "its name has no address"
     try:
@@ -241,7 +246,9 @@ async def connect(url: str, timeout: float = CONNECT_SECONDS) -> PostgresConnect
 
 
 async def connect_to(place: Mapping[str, Any], timeout: float, ask: str = "") -> PostgresConnection:
-    """A new session there, with its settings; what was asked is answered in ``greeting``."""
+    """Return a new session at this address, with its settings; ``greeting`` has the answer to
+    ``ask``.
+    """
     async with asyncio.timeout(timeout):
         raw = await session(place, timeout)
         try:
@@ -254,5 +261,5 @@ async def connect_to(place: Mapping[str, Any], timeout: float, ask: str = "") ->
 
 
 def named(url: str) -> str:
-    """The database's URL to show to people: without the password."""
+    """Return the database's name for people, without the password."""
     return f"PostgreSQL database {parsed(url).get('dbname', '')!r} on {places_shown(url)}"

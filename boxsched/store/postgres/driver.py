@@ -1,7 +1,8 @@
-"""PostgreSQL behind the store: a few connections; a cancelled caller never halves a transaction.
+"""The PostgreSQL driver: a few connections; a cancelled caller never leaves a transaction half
+done.
 
-Each transaction runs in a task of its own: a caller that is cancelled leaves it alone, and it ends
-as it would have. Where another transaction was in the way it is begun anew, a few times.
+Each transaction runs in a separate task, which continues if its caller is cancelled. After a
+conflict with another transaction it is repeated a few times.
 """
 
 import asyncio
@@ -32,13 +33,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DECIDING, SERVING, READING = 2, 5, 3  # connections of each use
-CALL_SECONDS = 1.8  # from a call's beginning to its first answer, connecting included
+CALL_SECONDS = 1.8  # from the start of a call to its first answer, including connecting
 TRIES = 5
-FIRST_PAUSE_SECONDS = 0.005  # at most; doubled with each try
+FIRST_PAUSE_SECONDS = 0.005  # upper limit of the first pause; doubled with each try
 
 
 class PostgresDriver:
-    """``driver.Driver`` for one database; ``folder_lock`` keeps others from the data folder."""
+    """``driver.Driver`` for PostgreSQL. ``folder_lock`` keeps other processes out of the data
+    folder.
+    """
 
     def __init__(self, url: str, folder_lock: Path) -> None:
         self.url = url
@@ -68,7 +71,8 @@ class PostgresDriver:
                     await refuse_transaction_pooling(one, other)
                 await upgrade(one)
             pool.drop()
-            self.servers.lose()  # what the tables say of the server is read from now on
+            # from now on, the server's mark is read again, because the tables exist now
+            self.servers.lose()
             async with pool.connection("open"):
                 pass
         except BaseException:
@@ -80,7 +84,7 @@ class PostgresDriver:
         self._looking = asyncio.create_task(self.servers.look_on(), name="look at all hosts")
 
     async def close(self) -> None:
-        """Wait for what has begun; nothing can begin after this."""
+        """Wait for running procedures; none can begin after this."""
         if self.serving.is_open:
             if self._looking is not None:
                 self._looking.cancel()
@@ -90,7 +94,7 @@ class PostgresDriver:
 
 
 class PostgresProcedures:
-    """``driver.Procedures`` on a pool of their own."""
+    """``driver.Procedures`` with a separate pool."""
 
     def __init__(self, servers: Servers, size: int, round_trips: Counter[str]) -> None:
         self._servers = servers
@@ -104,7 +108,7 @@ class PostgresProcedures:
         return self._pool is not None
 
     def opened(self) -> ConnectionPool:
-        """Allow procedures from now on; connections are made when they are needed."""
+        """Allow procedures from now on. Connections are made on demand."""
         self._pool = ConnectionPool(
             self._servers.connect,
             self._is_used,
@@ -115,7 +119,7 @@ class PostgresProcedures:
         return self._pool
 
     async def close(self) -> None:
-        """Wait for what has begun."""
+        """Wait for running procedures."""
         pool, self._pool = self._pool, None
         if pool is not None:
             await asyncio.gather(*self._under_way, return_exceptions=True)
@@ -126,11 +130,11 @@ class PostgresProcedures:
             try:
                 found = await connection.transact(WRITE, steps(*args, **kwargs), ANSWER_SECONDS)
             except TooLong as error:
-                if self._servers.pulse.patience:  # it waited for rows, several times
+                if self._servers.pulse.patience:  # it waited for row locks several times
                     raise RowHeld(error.message) from error
                 raise
             if not self._is_used(connection):
-                raise OutcomeUnknown("the database is on another server by now")
+                raise OutcomeUnknown("the database has moved to another server")
             return found
 
         return await self._whole(steps.__name__, written)
@@ -167,13 +171,13 @@ class PostgresProcedures:
     async def _whole(
         self, name: str, work: Callable[[PostgresConnection], Coroutine[Any, Any, T]]
     ) -> T:
-        """Run in a task that goes on when its caller is cancelled."""
+        """Run in a task that continues when its caller is cancelled."""
         return await asyncio.shield(self._begun(self._tried(name, work)))
 
     async def _tried(
         self, name: str, work: Callable[[PostgresConnection], Coroutine[Any, Any, T]]
     ) -> T:
-        """A transaction, begun anew where it lost a race, or waited for a slow commit."""
+        """Run a transaction; repeat it if it lost a race or waited for a slow commit."""
         pool, backoff = self._open_pool(), Backoff(FIRST_PAUSE_SECONDS)
         for _ in range(TRIES - 1):
             try:
@@ -188,14 +192,14 @@ class PostgresProcedures:
             return await work(connection)
 
     def _begun(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """A task that ``close`` waits for."""
+        """Return a task that ``close`` waits for."""
         task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        """Its error is its caller's; where that one went, nobody's."""
+        """Mark the error as read: the caller gets it, or was cancelled."""
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()

@@ -1,4 +1,4 @@
-"""PostgreSQL's errors as errors of ours; the only module that reads their codes."""
+"""Translate PostgreSQL's errors into boxsched's; the only module that uses their codes."""
 
 import re
 
@@ -17,7 +17,7 @@ from boxsched.errors import (
 from boxsched.store.constraints import RACES
 from boxsched.store.errors import InvariantRefused, RightMissing, StoreDamaged
 
-# Another took what this one was about to take; begun anew, a transaction sees that.
+# Conflicts with another transaction, which a repeated transaction sees.
 _RACES = {errorcodes.SERIALIZATION_FAILURE, errorcodes.DEADLOCK_DETECTED}
 _DAMAGED = {errorcodes.DATA_CORRUPTED, errorcodes.INDEX_CORRUPTED}
 _AWAY = {
@@ -49,7 +49,7 @@ _REFUSED = {errorcodes.CLASS_INTEGRITY_CONSTRAINT_VIOLATION}
 
 
 class LostRace(StoreAway):
-    """Lost a race with another transaction: nothing was done; run this one again."""
+    """Conflict with another transaction: nothing was done; repeat this one."""
 
 
 class RowHeld(StoreAway):
@@ -74,30 +74,30 @@ def refuses_entry(said: str) -> bool:
 
 
 def translated(error: psycopg2.Error, *, committing: bool = False) -> BoxschedError | None:
-    """The error to raise instead; None for a bug of ours, which is raised as it is.
+    """Return the error to raise instead; None for a bug, whose error is raised unchanged.
 
-    ``committing``: COMMIT was in the text. An ERROR says that it was not reached, or refused;
-    a connection that broke says nothing.
+    ``committing``: the text contained COMMIT. After an ERROR it was not reached or was refused;
+    after a broken connection the outcome is unknown.
     """
     detail = str(error).strip().partition("\n")[0]
     if ends_session(error):
-        # An InterfaceError is psycopg2's: it did not send.
+        # psycopg2 raises InterfaceError if nothing was sent.
         if committing and not isinstance(error, psycopg2.InterfaceError):
             return OutcomeUnknown(f"the connection broke while committing: {detail}")
         return StoreAway(f"the connection broke: {detail}")
     code = error.pgcode or ""
     if code == errorcodes.NOT_NULL_VIOLATION and _column(error) == ("shard", "batch"):
-        return Fenced("another leads the shard, or this batch was committed before")
+        return Fenced("another node leads the shard, or this batch was committed before")
     if code in _RACES or error.diag.constraint_name in RACES:
         return LostRace(detail)
     if code == errorcodes.DISK_FULL:
         return disk_full(f"the database's disk is full: {detail}")
     if code == errorcodes.LOCK_NOT_AVAILABLE:
-        return RowHeld(f"another transaction holds what this one needs: {detail}")
+        return RowHeld(f"another transaction holds a lock that this one needs: {detail}")
     if code == errorcodes.INSUFFICIENT_PRIVILEGE:
         return RightMissing(
-            f"the database's role may not do this: {detail}; "
-            "its owner grants it: boxsched db upgrade --grant ROLE"
+            f"the database's role lacks a right: {detail}; "
+            "the owner of the tables grants it with boxsched db upgrade --grant ROLE"
         )
     if code in _DAMAGED:
         return StoreDamaged(f"the database is damaged: {detail}")
@@ -106,9 +106,9 @@ def translated(error: psycopg2.Error, *, committing: bool = False) -> BoxschedEr
     if code in _AWAY:
         return StoreAway(f"{_AWAY[code]}: {detail}")
     if code[:2] in _AWAY_CLASSES:
-        return StoreAway(f"the database cannot: {detail}")
+        return StoreAway(f"the database does not support this: {detail}")
     if code in _UNHOLDABLE:
-        return Invalid(f"a value that the database cannot hold: {detail}")
+        return Invalid(f"the database cannot store this value: {detail}")
     if code[:2] in _REFUSED:
         return InvariantRefused(f"refused by the schema: {detail}")
     return None

@@ -11,8 +11,8 @@ import msgspec
 from boxsched.store.blocks import Row
 from boxsched.store.marks import Descent, Mark, Seen, lower
 
-# In two statements: the tables may not be there yet. Where one of its processes crashes, the server
-# recovers from its log, and begins its statistics anew, without another start.
+# Two statements, because the tables may not exist yet. If one of its processes crashes, the server
+# recovers from the WAL without a restart, and resets its statistics.
 SERVER = """
 SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_walfile_name(pg_current_wal_lsn()) END,
        CAST((SELECT system_identifier FROM pg_control_system()) AS text),
@@ -32,7 +32,7 @@ _heads = msgspec.json.Decoder(tuple[tuple[int, int, int], ...])
 
 
 def mark(server: Row, history: Row | None) -> Mark | None:
-    """Of the rows of SERVER and HISTORY; None where it is a standby."""
+    """Return the mark from the rows of SERVER and HISTORY; None for a standby."""
     wal_file, system, run, _ = server
     if wal_file is None:
         return None
@@ -45,35 +45,35 @@ def mark(server: Row, history: Row | None) -> Mark | None:
 
 
 def why_behind(mark: Mark, seen: Seen) -> str | None:
-    """What shows that a server is older than what was seen before; None where it is not."""
+    """Return why the server is older than what was seen before; None if it is not."""
     if not seen.lineage or mark.cluster != seen.cluster:
         return None
     latest, known = mark.latest, seen.lineage[-1]
     if latest is not None and latest.restored and latest.id not in seen.lineage:
-        return None  # an operator's word
+        return None  # an operator has confirmed it with ``db restored``
     if mark.is_new_history:
         return _why_not_later(mark, seen)
     assert latest is not None
     if latest.id == known:
         return lower(mark.shards, seen.shards)
     if known in (one.id for one in mark.lineage):
-        return None  # it goes on from there
+        return None  # it continues the known history
     if latest.id in seen.lineage:
-        return f"it is on timeline {mark.timeline}, and a later history has been seen"
+        return f"it is on timeline {mark.timeline}, but a later history has been seen"
     return _why_not_later(mark, seen)
 
 
 def _why_not_later(mark: Mark, seen: Seen) -> str | None:
-    """Of a history that is not known: only a promotion makes a later timeline."""
+    """The same for an unknown history: only a promotion creates a later timeline."""
     if mark.system != seen.system:
         return lower(mark.shards, seen.shards)
     if mark.timeline > seen.timeline:
         return None
-    return f"it is on timeline {mark.timeline}, and {seen.timeline} has been seen"
+    return f"it is on timeline {mark.timeline}, but timeline {seen.timeline} has been seen"
 
 
 def missing(mark: Mark, seen: Seen) -> str:
-    """What of the batches seen a new history does not have, for people."""
+    """Return which known batches a new history does not contain, for people."""
     if mark.cluster != seen.cluster:
         return ""
     lost: Sequence[str] = [

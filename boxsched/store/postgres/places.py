@@ -9,7 +9,7 @@ from typing import Any
 from boxsched.errors import Invalid
 from boxsched.store.postgres.url import parsed
 
-# Noticed within seconds: a server that went without a word, in either direction.
+# With these, a server that disappears without closing the connection is noticed within seconds.
 _CONNECTING: Mapping[str, Any] = {
     "application_name": "boxsched",
     "keepalives": 1,
@@ -18,18 +18,18 @@ _CONNECTING: Mapping[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 3000,
 }
-# As the lock session: of a standby and its primary, both are to find the one that takes writes.
+# Like the lock session: of a standby and its primary, use the one that accepts writes.
 _ALWAYS: Mapping[str, Any] = {"client_encoding": "UTF8", "target_session_attrs": "read-write"}
 MAX_PORT = 65_535
 _LISTS = ("host", "hostaddr", "port")
 
 
 async def places(url: str) -> list[dict[str, Any]]:
-    """What to connect to, one after the other: an address each, looked up here.
+    """Return the addresses to try, in order, with names resolved here.
 
-    libpq would wait for the name while the event loop stands still, and take a new socket for its
-    next address, of which aiopg knows nothing. Where neither the URL nor the environment names a
-    host, libpq finds it: by a service, or it is the local socket. Raises Invalid.
+    libpq would block the event loop while it resolves a name, and open a new socket for the next
+    address, which aiopg does not notice. If neither the URL nor the environment names a host, libpq
+    finds it: from a service, or the local socket. Raises Invalid.
     """
     given = _with_environment(parsed(url))
     alone = {key: value for key, value in given.items() if key not in _LISTS}
@@ -48,7 +48,9 @@ async def places(url: str) -> list[dict[str, Any]]:
 
 
 def _with_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """As libpq reads it; a service's file comes before the environment, and is left to libpq."""
+    """Add the environment's parameters, like libpq. A service file has precedence and is left to
+    libpq.
+    """
     if "service" in given or "PGSERVICE" in os.environ:
         return dict(given)
     names = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT"}
@@ -58,7 +60,7 @@ def _with_environment(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _each_host(given: Mapping[str, str]) -> list[dict[str, str]]:
-    """libpq's lists, cut: one host, address and port each."""
+    """Split libpq's lists into single hosts, addresses and ports."""
     lists = {key: given[key].split(",") for key in _LISTS if given.get(key)}
     count = max((len(lists[key]) for key in ("host", "hostaddr") if key in lists), default=1)
     if len(lists.get("port", ())) == 1:
@@ -72,7 +74,7 @@ def _each_host(given: Mapping[str, str]) -> list[dict[str, str]]:
             raise Invalid(said, "database")
     for host in lists.get("host", ()):
         if not _is_socket(host) and not _is_name(host):
-            raise Invalid(f"{host[:80]!a} cannot be the name of a host", "database")
+            raise Invalid(f"{host[:80]!a} is not a valid host name", "database")
     return [{key: values[n] for key, values in lists.items() if values[n]} for n in range(count)]
 
 
@@ -83,6 +85,6 @@ def _is_socket(host: str) -> bool:
 def _is_name(host: str) -> bool:
     try:
         host.encode("idna")
-    except UnicodeError:  # a label that is empty or too long
+    except UnicodeError:  # a part of the name is empty or too long
         return False
     return True

@@ -12,7 +12,7 @@ ACQUIRE_SECONDS = 1.0
 
 
 class ConnectionPool:
-    """At most ``size`` connections at once; of those that wait, the last used goes first."""
+    """At most ``size`` connections at a time; of the idle ones, the last used is taken first."""
 
     def __init__(
         self,
@@ -24,8 +24,8 @@ class ConnectionPool:
     ) -> None:
         self._trips = trips
         self._connect = connect
-        self._patience = patience  # seconds that the commits of those before may take
-        self._is_used = is_used  # whether it is on the server that is used
+        self._patience = patience  # returns the seconds that earlier commits may take
+        self._is_used = is_used  # whether a connection is on the current server
         self._idle: list[PostgresConnection] = []
         self._places = asyncio.Semaphore(size)
         self._is_open = True
@@ -34,10 +34,10 @@ class ConnectionPool:
     async def connection(
         self, work: str, until: float | None = None
     ) -> AsyncIterator[PostgresConnection]:
-        """Raises StoreAway where none is to be had in time.
+        """Provide a connection. Raises StoreAway if none is available in time.
 
-        ``work``: what its round trips are counted as. ``until``: when, by the loop's clock, the
-        first answer has to be there; later where commits are slow: those of others come first.
+        ``work``: the label of its round trips. ``until``: when the first answer must have arrived,
+        by the loop's clock; it is extended while commits of others are slow.
         """
         await self._take_place(until)
         try:
@@ -51,7 +51,7 @@ class ConnectionPool:
             except BaseException:
                 connection.close()
                 if connection.broken:
-                    self.drop()  # what broke one has most likely broken all
+                    self.drop()  # the cause has probably broken all connections
                 raise
             finally:
                 self._trips[work] += connection.round_trips - before
@@ -60,7 +60,7 @@ class ConnectionPool:
             self._places.release()
 
     async def _take_place(self, until: float | None) -> None:
-        """How slow the commits of others are may show only while it waits for them."""
+        """Wait for a free place. How slow other commits are may become known only while waiting."""
         began = asyncio.get_running_loop().time()
         while True:
             seconds = within(ACQUIRE_SECONDS, until) + self._patience()
@@ -71,7 +71,7 @@ class ConnectionPool:
                     return
             except TimeoutError as error:
                 if left <= 0 or not self._patience():
-                    raise StoreAway(f"no connection came free within {seconds:.3g} s") from error
+                    raise StoreAway(f"no connection became free within {seconds:.3g} s") from error
 
     def drop(self) -> None:
         """Close the idle connections."""

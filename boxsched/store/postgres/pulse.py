@@ -1,21 +1,22 @@
-"""Whether a server is slow or gone: a COMMIT is waited for while other sessions get answers.
+"""Distinguish a slow server from a dead one: wait for a COMMIT while other sessions get answers.
 
-A commit waits for the disk, and for a synchronous standby that may lag by seconds. To take it for
-lost then would only load the same again. The lock session's ping needs neither; so while that, or
-anything else, is answered the server is well, and everything goes on at its speed.
+A commit waits for the disk, and for a synchronous standby that may lag by seconds. Treating it as
+lost would only make the engine load the same data again. The lock session's ping waits for neither.
+So while the ping or anything else is answered, the server is alive, and work continues at its
+speed.
 """
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-COMMIT_SECONDS = 60.0  # so long COMMIT may take while the server answers others
-HEARD_SECONDS = 1.0  # a server that answered so short a time ago is there
-REMEMBERED_SECONDS = 30.0  # how slow it was
+COMMIT_SECONDS = 60.0  # limit of a COMMIT while the server answers other sessions
+HEARD_SECONDS = 1.0  # a server that answered within this time is alive
+REMEMBERED_SECONDS = 30.0  # how long slow commits are remembered
 SLOW_SECONDS = 0.2  # faster commits change nothing
-PATIENCE = 4  # commits that one may have to wait for
+PATIENCE = 4  # commits that a transaction may have to wait for
 LONGEST_SECONDS = 20.0
-STATEMENT_LOCKS = 4  # waits for others that one statement may add up
+STATEMENT_LOCKS = 4  # lock waits that one statement may have
 
 
 class Pulse:
@@ -23,7 +24,7 @@ class Pulse:
 
     def __init__(self) -> None:
         self._heard_at = 0.0
-        self._under_way: dict[int, float] = {}  # commits, and since when
+        self._under_way: dict[int, float] = {}  # running commits, with their start times
         self._slowest = 0.0
         self._slow_at = 0.0
         self._number = 0
@@ -38,7 +39,7 @@ class Pulse:
 
     @contextlib.contextmanager
     def committing(self) -> Iterator[Callable[[], bool]]:
-        """Around a COMMIT; says whether to wait on for its answer."""
+        "Wrap a COMMIT; provides a function that says whether to continue waiting for its answer."
         self._number += 1
         number, began = self._number, time.monotonic()
         self._under_way[number] = began
@@ -52,8 +53,9 @@ class Pulse:
 
     @property
     def patience(self) -> float:
-        """Seconds that one may have to wait for others' commits; 0 where they are quick, or the
-        server says nothing at all."""
+        """Return the seconds that a transaction may have to wait for other commits; 0 if they are
+        fast or if the server does not answer at all.
+        """
         if not self.is_well:
             return 0.0
         now = time.monotonic()
@@ -62,7 +64,9 @@ class Pulse:
 
     @staticmethod
     def settings(patience: float) -> str:
-        """For a transaction that may wait so much longer for another one's row locks."""
+        """Return settings for a transaction that may wait ``patience`` seconds longer for row
+        locks.
+        """
         return (
             f"SET LOCAL lock_timeout = '{1 + patience:.3f}s'; "
             f"SET LOCAL statement_timeout = '{STATEMENT_LOCKS * (1 + patience):.3f}s'"

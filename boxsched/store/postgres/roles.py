@@ -1,8 +1,9 @@
 """Least privilege: the exact rights of a service's role and of a reading role.
 
-Three roles: the *owner* of the tables, who alone changes the schema (``boxsched db upgrade``); the
-*service's*, which reads and writes rows, but only adds to the history; and *readers*, who see all
-but secrets. Roles are made by the administrator; this grants to them.
+There are three kinds of roles. The *owner* of the tables is the only one who changes the schema
+(``boxsched db upgrade``). The *service's* role reads and writes rows, but can only add to the
+history. *Readers* see everything except secrets. The administrator creates the roles; this module
+grants rights to them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +21,7 @@ _ASK = load("operating_postgres.sql")
 
 _WRITES = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _PRIVILEGES = (*_WRITES, "TRUNCATE", "REFERENCES", "TRIGGER")
-# What a service needs of the tables that it does not write in all four ways.
+# A service's rights on tables for which it does not need all four rights.
 _SERVICE: Mapping[str, tuple[str, ...]] = {
     "meta": ("SELECT",),
     "event": ("SELECT", "INSERT"),
@@ -53,30 +54,30 @@ class Rights:
 
 
 def sequences(session: Session, table: str) -> list[str]:
-    """The names of the sequences that number the table's rows."""
+    """Return the names of the sequences that number the table's rows."""
     return [name for (name,) in session.ask(_ASK["sequences"](table=table))]
 
 
 def all_sequences(session: Session) -> list[str]:
-    """Those of all tables, and the one of workloads."""
+    """Return the sequences of all tables, and the one for workloads."""
     return [*(name for table in TABLES for name in sequences(session, table)), WORKLOAD_IDS]
 
 
 def columns(session: Session, table: str) -> dict[str, str]:
-    """The table's columns, with their types."""
+    """Return the table's columns with their types."""
     return dict(session.ask(_ASK["columns"](table=table)))
 
 
 def granted(session: Session) -> list[tuple[str, bool]]:
-    """The roles that were granted something before, and whether each only reads."""
+    """Return the roles with earlier grants, and whether each only reads."""
     roles = [role for (role,) in session.ask(_ASK["grantees"]())]
     return [(role, _only_reads(session, role)) for role in roles]
 
 
 def grants(session: Session, role: str, *, reads: bool) -> list[Composable]:
-    """The statements that give a role what it needs, and take from it what it does not.
+    """Return the statements that grant a role what it needs and revoke everything else.
 
-    Raises Invalid where there is no such role, or it is above all rights anyway.
+    Raises Invalid if the role does not exist, or if rights do not limit it.
     """
     _refuse_unfit(session, role)
     database, schema, _, _ = _place(session)
@@ -91,7 +92,7 @@ def grants(session: Session, role: str, *, reads: bool) -> list[Composable]:
         rights = SQL(", ").join(_rights(session, place, reads=reads))
         statements.append(SQL("GRANT {} ON {} TO {}").format(rights, table, whom))
     for sequence in all_sequences(session):
-        name = SQL(sequence)  # as the catalog writes it: quoted where it must be
+        name = SQL(sequence)  # from the catalog, which quotes it if necessary
         statements.append(SQL("REVOKE ALL ON SEQUENCE {} FROM {}").format(name, whom))
         if not reads:
             statements.append(SQL("GRANT USAGE ON SEQUENCE {} TO {}").format(name, whom))
@@ -107,14 +108,14 @@ def grant(session: Session, role: str, *, reads: bool) -> Rights:
     found = rights(session, role, reads=reads)
     if found.missing:
         raise RightMissing(
-            f"{role} could not be granted {', '.join(found.missing)}: "
-            "boxsched db upgrade is for the owner of the tables"
+            f"could not grant {', '.join(found.missing)} to {role}: "
+            "run boxsched db upgrade as the owner of the tables"
         )
     return found
 
 
 def rights(session: Session, role: str, *, reads: bool = False) -> Rights:
-    """What a role lacks for its purpose, and what it may besides."""
+    """Return which rights a role lacks for its purpose, and which are superfluous."""
     wanted = {(place, "SELECT") for place in TABLES} if reads else set(_service_rights())
     asked = [(place, privilege) for place in TABLES for privilege in _PRIVILEGES]
     held = _held(session, role, asked)
@@ -138,7 +139,7 @@ def rights(session: Session, role: str, *, reads: bool = False) -> Rights:
 
 
 def my_rights(session: Session) -> Rights:
-    """Those of the session's own role; who adds to the history is meant to serve."""
+    "Return the rights of the session's role; a role that can add to the history is a service's."
     ((me,),) = session.ask(_ASK["me"]())
     _, _, _, is_owner = _place(session)
     if is_owner:
@@ -180,13 +181,13 @@ def _refuse_unfit(session: Session, role: str) -> None:
     if not found:
         name = Identifier(role).as_string(session.raw)
         raise Invalid(
-            f"there is no role {role}; the database's administrator makes it: "
+            f"there is no role {role}; the database's administrator can create it: "
             f"CREATE ROLE {name} LOGIN PASSWORD '...'"
         )
     _, _, owner, _ = _place(session)
     if found[0][0] or role == owner:
         what = "a superuser" if found[0][0] else "the owner of the tables"
-        raise Invalid(f"{role} is {what}: rights cannot bound it; give the service another role")
+        raise Invalid(f"{role} is {what}: rights do not limit it; give the service another role")
 
 
 def _named(rights: Iterable[tuple[str, str]]) -> list[str]:

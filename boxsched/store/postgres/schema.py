@@ -1,4 +1,4 @@
-"""Opening a PostgreSQL database: is it one we can use, and is its schema up to date?"""
+"""Open a PostgreSQL database: check that it can be used, and upgrade its schema."""
 
 import uuid
 
@@ -24,7 +24,7 @@ _PID = "SELECT pg_backend_pid()"
 
 
 async def refuse_if_unfit(connection: PostgresConnection) -> None:
-    """Raises Invalid, which says what is wrong with the server or the database."""
+    """Raise Invalid if the server or the database cannot be used."""
     if connection.server_version < OLDEST_SERVER:
         raise Invalid(f"PostgreSQL 15 or newer is needed, not {connection.server_version}")
     found = await connection.execute("SHOW server_encoding")
@@ -33,10 +33,10 @@ async def refuse_if_unfit(connection: PostgresConnection) -> None:
 
 
 async def refuse_transaction_pooling(one: PostgresConnection, other: PostgresConnection) -> None:
-    """A proxy that gives each transaction another backend loses the sessions' settings and locks.
+    """Refuse a proxy that gives each transaction another backend: sessions lose settings and locks.
 
-    Without a proxy a session's backend is the one announced. Behind one, the other session's open
-    transaction holds a backend, so that ours has to come by another, if it is not our own.
+    Without a proxy, a session's backend is the announced one. Behind a proxy, the open transaction
+    of the other session occupies a backend, so our session gets another one.
     """
     first = await one.execute(_PID)
     if first[0][0] == one.announced_pid:
@@ -46,16 +46,16 @@ async def refuse_transaction_pooling(one: PostgresConnection, other: PostgresCon
     await other.execute("ROLLBACK")
     if again != first or held == first:
         raise Invalid(
-            "a proxy that pools transactions stands before the database: connect to PostgreSQL "
-            "itself, or let the proxy pool sessions (PgBouncer: pool_mode = session)"
+            "a proxy in front of the database pools transactions: connect to PostgreSQL "
+            "directly, or let the proxy pool sessions (PgBouncer: pool_mode = session)"
         )
 
 
 async def upgrade(connection: PostgresConnection) -> int:
     """Bring the schema up to date, in one transaction; a crash in it leaves the old one.
 
-    Of two services that start at once one waits for the other, and finds it done. Returns the
-    version that was there before, 0 where there was nothing.
+    If two services start at the same time, one waits for the other and finds it done. Return the
+    version before, 0 if the database was empty.
     """
     await connection.execute(_LOCKED, LONG_SECONDS)
     said = await _said(connection)
@@ -66,8 +66,9 @@ async def upgrade(connection: PostgresConnection) -> int:
     except RightMissing as error:
         has = f"has schema {said['schema']}" if said else "is empty"
         raise SchemaTooOld(
-            f"the database {has}, this boxsched needs schema {SCHEMA_VERSION}, and this role may "
-            "not change it: run boxsched db upgrade as the owner of the database"
+            f"the database {has}, this boxsched needs schema {SCHEMA_VERSION}, and this role "
+            "cannot "
+            "change it: run boxsched db upgrade as the owner of the database"
         ) from error
     if texts:
         cluster = said.get("cluster") or uuid.uuid4().hex
@@ -80,13 +81,13 @@ async def upgrade(connection: PostgresConnection) -> int:
 
 
 async def place(connection: PostgresConnection) -> str:
-    """Where the tables are: the schema in PostgreSQL's sense."""
+    """Return the PostgreSQL schema that contains the tables."""
     ((name,),) = await connection.execute("SELECT CAST(current_schema() AS text)")
     return str(name)
 
 
 async def _said(connection: PostgresConnection) -> dict[str, str]:
-    """What ``meta`` says; nothing where the database is empty."""
+    """Return the content of ``meta``; empty if the database is empty."""
     if await connection.execute("SELECT 1 WHERE to_regclass('meta') IS NULL"):
         return {}
     return dict(await connection.execute("SELECT key, value FROM meta"))

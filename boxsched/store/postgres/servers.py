@@ -1,16 +1,15 @@
 """Choose the server among a URL's hosts: all sessions of a node use that one server.
 
-The first session looks at every host at once and takes the newest server that takes writes
-(``postgres_marks``). Later ones go straight to it, and look again where it is gone or is another
-one by now. ``look_on`` looks again every few seconds, since a promoted standby says nothing by
-itself. A server that is older than what this node has seen, in this life or an earlier one
-(``memory``), is not used.
+The first session checks all hosts at the same time and uses the newest server that accepts writes
+(``postgres_marks``). Later sessions connect directly to it, and check all hosts again if it is gone
+or has changed. ``look_on`` checks every few seconds, because a promoted standby does not announce
+itself. A server that is older than what this node has ever seen (``memory``) is not used.
 
-Nothing is read from a server that was restarted until its synchronous standby has what it shows
+Nothing is read from a restarted server until its synchronous standby has everything that it shows
 (``postgres_settling``).
 
-Where a server's history is new, the session that finds it first makes everything void that was
-given out before (``steps.history``), and only then is the server used at all.
+If a server's history is new, the first session that finds it invalidates all numbers issued before
+(``steps.history``); only then is the server used.
 """
 
 import asyncio
@@ -64,9 +63,10 @@ class Used:
 
 
 class Servers:
-    """The server that a node uses; for the event loop's sessions and the lock session's thread.
+    """The server that a node uses, for the sessions of the event loop and the lock session's
+    thread.
 
-    ``folder``: where it remembers what it has seen; None: nowhere.
+    ``folder``: where it stores what it has seen; None: only in memory.
     """
 
     def __init__(self, url: str, folder: Path | None = None) -> None:
@@ -74,9 +74,10 @@ class Servers:
         self._memory = Memory(folder)
         self._guard = threading.Lock()
         self._used: Used | None = None
-        self._lost = True  # to be looked for
-        self._looking = asyncio.Lock()  # one look at a time: each judges by what the last one saw
-        self._loop: asyncio.AbstractEventLoop | None = None  # of the node's sessions
+        self._lost = True  # whether the server must be searched
+        # one check at a time, because each uses the result of the last one
+        self._looking = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None  # the loop of the node's sessions
         self._settling = Settling()
         self._logged: dict[str, float] = {}  # when the refusal of a server was logged
         self.pulse = Pulse()  # of the server that is used
@@ -88,10 +89,12 @@ class Servers:
     # --- Sessions ---------------------------------------------------------------------------
 
     async def connect(self, timeout: float = CONNECT_SECONDS) -> PostgresConnection:
-        """A session on the server that is used; raises StoreAway, within that time."""
+        """Return a session on the current server. Raises StoreAway after at most ``timeout``
+        seconds.
+        """
         self._loop = asyncio.get_running_loop()
         ends = self._loop.time() + timeout
-        # Of several hosts the others are to be seen in what is left of the time.
+        # With several hosts, leave time to check the others.
         first = timeout / 2 if "," in places_shown(self.url) else timeout
         used = self._used
         if used is not None and not self._lost:
@@ -104,7 +107,8 @@ class Servers:
                     used = self._used
                     if used is None or self._lost:
                         return await self._found((ends - self._loop.time()) * 0.9)
-                # Another has found it meanwhile. Many may wait here: they connect side by side.
+                # Another caller has found it in the meantime. Many may wait here; they connect
+                # concurrently.
                 connection = await self._again(used, ends - self._loop.time())
                 if connection is not None:
                     return connection
@@ -113,7 +117,7 @@ class Servers:
         raise StoreAway(f"cannot connect to {named(self.url)} within {timeout:.3g} s")
 
     def connect_raw(self, parameters: Mapping[str, Any]) -> Any:
-        """As ``connect``, from a thread that may wait, and with psycopg2's own errors."""
+        """Like ``connect``, but blocking, for a thread, and with psycopg2's own errors."""
         if self._used is None or self._lost:
             self._look_from_thread()
         used = self._used
@@ -127,31 +131,31 @@ class Servers:
             found = raw_mark(raw)
             if found is None or found.key != used.key:
                 self.lose()
-                raise AnotherServer("the database is on another server by now")
+                raise AnotherServer("the database has moved to another server")
         except BaseException:
             raw.close()
             raise
         return raw
 
     def is_used(self, key: Key | None) -> bool:
-        """Whether sessions with that key are on the server that is used."""
+        """Whether sessions with this key are on the current server."""
         used = self._used
         return used is not None and used.key == key
 
     @property
     def key(self) -> Key | None:
-        """The key of the server that is used; None before the first one is found."""
+        """Return the key of the current server; None before the first one is found."""
         used = self._used
         return None if used is None else used.key
 
     def lose(self) -> None:
-        """Let the next session look at all hosts again."""
+        """Make the next session check all hosts again."""
         self._lost = True
 
-    # --- Looking ----------------------------------------------------------------------------
+    # --- Checking the hosts -----------------------------------------------------------------
 
     async def look_on(self) -> None:
-        """Look for a newer server for as long as the node lives."""
+        """Check for a newer server as long as the node runs."""
         while True:
             await asyncio.sleep(SERVERS_LOOK_SECONDS)
             try:
@@ -161,7 +165,7 @@ class Servers:
                 pass  # the callers that need a session get the error
 
     async def _again(self, used: Used, timeout: float) -> PostgresConnection | None:
-        """None where that server is not there any more."""
+        """Return a session on this server; None if it is gone or has changed."""
         visit = await visited(used.place, timeout)
         if isinstance(visit, Visit):
             if visit.mark.key == used.key:
@@ -172,8 +176,9 @@ class Servers:
         return None
 
     def _look_from_thread(self) -> None:
-        """In the loop of the node's other sessions, if there are any: two looks at once would
-        judge by what neither had seen yet."""
+        """Check in the loop of the node's other sessions, if there are any, so that two checks
+        never run at the same time.
+        """
         if self._loop is None:
             asyncio.run(self._look())
             return
@@ -192,13 +197,14 @@ class Servers:
             raise StoreAway("this node is stopping") from None
 
     async def _look(self) -> None:
-        """Unless another look has found the server meanwhile."""
+        """Check all hosts, unless another check has found the server in the meantime."""
         async with self._looking:
             if self._used is None or self._lost:
                 (await self._found(CONNECT_SECONDS)).close()
 
     async def _found(self, timeout: float) -> PostgresConnection:
-        """A session on the newest server of all hosts, which is used from now on."""
+        "Return a session on the newest server of all hosts, which is the current one from now"
+        "on."
         try:
             found = await places(self.url)
         except OSError as error:
@@ -264,7 +270,7 @@ class Servers:
         if not self.is_used(key):
             self.pulse = (
                 Pulse()
-            )  # what the former server owes is not waited for while this one lives
+            )  # do not wait for commits of the former server while this one is alive
         connection.pulse = self.pulse
         if now.lineage:
             with self._guard:
@@ -279,7 +285,7 @@ class Servers:
             )
 
     async def _go_on(self, visit: Visit) -> None:
-        """All that was given out on the former server is void; tells what may be missing."""
+        """Invalidate all numbers issued on the former server; return what may be missing."""
         connection, new = visit.connection, visit.mark
         jumped = await connection.transact(
             WRITE,
@@ -290,11 +296,11 @@ class Servers:
             return
         lost = missing(new, self._memory.seen)
         _log.error(
-            "the database goes on with a new history on %s, timeline %d: what was committed last "
+            "the database continues with a new history on %s, timeline %d: what was committed last "
             "before the failover may be missing, builds and results that were answered included%s. "
             "Epochs, lease tokens, event ids and workload ids have jumped ahead; workers end what "
             "the database does not know",
             shown(visit.place),
             new.timeline,
-            f"; of the batches that this node has seen there are not: {lost}" if lost else "",
+            f"; of the batches that this node has seen, these are missing: {lost}" if lost else "",
         )

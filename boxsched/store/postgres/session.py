@@ -1,6 +1,6 @@
-"""PostgreSQL as commands use it (``check``, ``db``): one session, from one thread, with psycopg2.
+"""A PostgreSQL session for commands (``check``, ``db``): one thread, with psycopg2.
 
-What a service does goes through aiopg (``postgres_connection``); a command may wait.
+Services use aiopg (``postgres_connection``); commands may block.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ SET jit = off
 
 
 class Session:
-    """A connection inside its one transaction."""
+    """A connection with a single transaction."""
 
     dialect = "postgres"
 
@@ -78,12 +78,12 @@ class Session:
 
 @contextlib.contextmanager
 def session(url: str, *, writing: bool, program: str = "boxsched") -> Iterator[Session]:
-    """One transaction, rolled back unless the body ends well.
+    """Open one transaction, which is rolled back if the body raises.
 
-    One that only reads sees one moment. Raises StoreAway where the database does not answer,
-    RightMissing where its role may not, StoreDamaged where it is damaged.
+    Reads see one moment. Raises StoreAway if the database does not answer, RightMissing if the role
+    lacks a right, StoreDamaged if it is damaged.
     """
-    parsed(url)  # first: an error of libpq's could hold pieces of it
+    parsed(url)  # first, because an error of libpq could contain parts of the URL
     try:
         raw = psycopg2.connect(url, connect_timeout=CONNECT_SECONDS, application_name=program)
         with contextlib.closing(raw):

@@ -1,9 +1,9 @@
-"""Reads of a restarted server wait until its synchronous standby has all that they show.
+"""Delay reads from a restarted server until its synchronous standby has everything they show.
 
-PostgreSQL shows a commit to other sessions when the standby has it. A server that was restarted
-shows all that its log holds, and a crash right after that may lose what the standby has not got.
-Behind each restart, therefore, one commit of ours is waited for: the standby then has all before
-it. Without a synchronous standby that takes a millisecond.
+PostgreSQL shows a commit to other sessions when the standby has it. But a restarted server shows
+everything in its WAL, and a crash directly after that may lose what the standby does not have yet.
+So after each restart we wait for one commit of ours: then the standby has everything before it.
+Without a synchronous standby this takes a millisecond.
 """
 
 import asyncio
@@ -19,16 +19,18 @@ from boxsched.store.steps import reads
 
 
 class Settling:
-    """``run`` names an uninterrupted run of a server."""
+    """Waits once for each ``run``, an uninterrupted run of a server."""
 
     def __init__(self) -> None:
-        self._settled: Hashable | None = None  # the run that was waited for last
-        self._run: Hashable | None = None  # the one that is waited for
+        self._settled: Hashable | None = None  # the last run for which the wait has ended
+        self._run: Hashable | None = None  # the run for which a wait is active
         self._task: asyncio.Task[None] | None = None
 
     async def settled(self, place: Mapping[str, Any], run: Hashable, timeout: float) -> None:
-        """Raises StoreAway within that time. The commit goes on behind it, and the next caller
-        finds how far it is: a standby may lag by more than one caller can wait."""
+        """Wait for the run. Raises StoreAway after at most ``timeout`` seconds. Then the commit
+        continues in the background for the next caller, because a standby may lag by more than one
+        caller can wait.
+        """
         if run == self._settled:
             return
         if self._task is None or self._task.done() or self._run != run:
@@ -38,8 +40,8 @@ class Settling:
         done, _ = await asyncio.wait({self._task}, timeout=timeout)
         if not done:
             raise StoreAway(
-                "the server was restarted, and its synchronous standby does not have yet what it "
-                "shows"
+                "the server was restarted, and its synchronous standby does not have all its data "
+                "yet"
             )
         await self._task
         self._settled = run

@@ -1,10 +1,10 @@
-"""Statements as PostgreSQL gets them: several in one text, with their values written out.
+"""Make the text of statements for PostgreSQL: several in one text, with literal values.
 
-aiopg sends texts only, whoever writes the values into them; psycopg2 takes 1.2 to 3 us for each,
-this 0.2 to 0.5, and a batch has thousands. What has to hold, and a test tries: a text's quotes are
-doubled, which is all there is to it, as every session sets ``standard_conforming_strings`` (a
-backslash is a letter like others) and speaks UTF-8; a value is written once, so that nothing in it
-is read as a place for another; a type that is not known here is not written at all.
+aiopg only sends texts. psycopg2 needs 1.2 to 3 us to convert a value, this module 0.2 to 0.5, and a
+batch has thousands. These rules must hold, and a test checks them. Quotes in a text are doubled,
+which is sufficient, because every session sets ``standard_conforming_strings`` (a backslash is an
+ordinary character) and uses UTF-8. A value is inserted only once, so nothing in it is taken for a
+placeholder. Unknown types are refused.
 """
 
 import functools
@@ -19,7 +19,7 @@ from boxsched.store.blocks import Block, Call
 
 def _text(value: str) -> str:
     if "\0" in value:
-        raise ValueError("there is a NUL character in it")
+        raise ValueError("it contains a NUL character")
     return "'" + value.replace("'", "''") + "'"
 
 
@@ -28,13 +28,13 @@ def _bytes(value: bytes) -> str:
 
 
 def _int(value: int) -> str:
-    # In parentheses where a sign could meet another: two are a comment.
+    # In parentheses, because two minus signs in a row would begin a comment.
     return f"({value})" if value < 0 else int.__repr__(value)
 
 
 def _float(value: float) -> str:
     if not math.isfinite(value):
-        raise ValueError(f"a number that is none: {value}")
+        raise ValueError(f"not a number: {value}")
     return f"({value!r})" if value < 0 else float.__repr__(value)
 
 
@@ -57,12 +57,14 @@ _WRITTEN: Mapping[type, Callable[[Any], str]] = {
 
 
 def literals(values: Sequence[object]) -> tuple[str, ...]:
-    """The values as SQL; raises ValueError for one that PostgreSQL cannot hold."""
+    """Return the values as SQL literals. Raises ValueError for a value that PostgreSQL cannot
+    store.
+    """
     return tuple([_WRITTEN[type(value)](value) for value in values])
 
 
 class Text:
-    """The statements to send next; ``add`` those that need no answer before the next one."""
+    """The statements to send next. ``add`` those that need no answer before the next one."""
 
     def __init__(self, first: str = "") -> None:
         self._statements = [first] if first else []
@@ -74,11 +76,11 @@ class Text:
         return ";\n".join(self._statements)
 
     def say(self, statement: str) -> None:
-        """A statement without values."""
+        """Add a statement without values."""
         self._statements.append(statement)
 
     def add(self, call: Call) -> None:
-        """No rows where the block takes some: nothing to do."""
+        """Add a statement; if the block takes rows and there are none, do nothing."""
         block, values, rows = call
         head, one, tail = _pieces(block)
         if rows is None:
@@ -90,7 +92,7 @@ class Text:
 
 @functools.cache
 def _pieces(block: Block) -> tuple[str, str, str]:
-    """A statement before its tuple of one row, that tuple, and what follows it."""
+    """Return the parts of a statement: before its tuple of one row, the tuple, and after it."""
     text = block.written("\0", 1).replace("%", "%%").replace("\0", "%s")
     if not block.row_names:
         return text, "", ""

@@ -14,30 +14,30 @@ _ENCODED = "percent-encoded (/ is %2F, @ is %40, : is %3A, % is %25)"
 
 
 def parsed(url: str) -> dict[str, str]:
-    """libpq's parameters; raises Invalid, which holds nothing of the URL, where it is none."""
+    "Return libpq's parameters. Raises Invalid, with a message that contains no part of the URL."
     try:
         given: dict[str, str] = parse_dsn(url)
-    except psycopg2.ProgrammingError:  # its words hold pieces of the URL
+    except psycopg2.ProgrammingError:  # its message contains parts of the URL
         raise Invalid(
             "not a URL of a PostgreSQL database: postgresql://USER:PASSWORD@HOST:PORT/NAME, with "
-            f"some letters of the password {_ENCODED}",
+            f"special characters in the password {_ENCODED}",
             OPTION,
         ) from None
     ports_are_numbers = all(not one or one.isdecimal() for one in _ports(given))
     if _is_cut(given, url) or not (ports_are_numbers or "user" in given):
-        raise Invalid(f"a letter of the password must be {_ENCODED}", OPTION)
+        raise Invalid(f"special characters in the password must be {_ENCODED}", OPTION)
     if not ports_are_numbers:
-        raise Invalid("the port is no number", OPTION)
+        raise Invalid("the port is not a number", OPTION)
     return given
 
 
 def _is_cut(given: Mapping[str, str], url: str) -> bool:
-    """Whether a / or an @ in the password ended what stands before the host."""
+    """Whether a / or an @ in the password was taken for the end of the user's part."""
     name = given.get("dbname", "")
     is_odd = any(letter in name for letter in "@:/")
     if is_odd and quote(name, safe="").lower() not in url.lower():
         return True
-    return any("@" in host[1:] for host in _hosts(given))  # of one in front is an abstract socket
+    return any("@" in host[1:] for host in _hosts(given))  # a leading @ means an abstract socket
 
 
 def _hosts(given: Mapping[str, str]) -> list[str]:
@@ -49,7 +49,7 @@ def _ports(given: Mapping[str, str]) -> list[str]:
 
 
 def places_shown(url: str) -> str:
-    """HOST:PORT, or several, for people."""
+    """Return HOST:PORT, or several of them, for people."""
     given = parsed(url)
     hosts, ports = _hosts(given), _ports(given)
     if hosts == [""]:
@@ -61,7 +61,7 @@ def places_shown(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """The URL for people: without the password; with the service and the options, if any."""
+    """Return the URL without the password, for people, with the service and the options, if any."""
     given = parsed(url)
     user = f"{given['user']}@" if "user" in given else ""
     host = ",".join(_hosts(given))

@@ -1,4 +1,4 @@
-"""Sessions on each host, with the mark of the server there (``marks``)."""
+"""Connect to each host, and read the mark of its server (``marks``)."""
 
 import asyncio
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def shown(place: Place) -> str:
 
 
 async def visited(place: Place, timeout: float) -> Visit | Exception:
-    """Connect to a host; the session, or the error."""
+    """Connect to a host; return the session, or the error."""
     try:
         async with asyncio.timeout(timeout):
             connection = await connect_to(place, timeout, SERVER)

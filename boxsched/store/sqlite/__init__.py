@@ -1,1 +1,2 @@
-"""SQLite behind the store: one writing connection in a thread of its own, and some that read."""
+"""The SQLite driver of the store: one writing connection in a separate thread, and some for
+reads."""

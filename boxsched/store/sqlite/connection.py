@@ -1,9 +1,10 @@
-"""One SQLite connection that runs procedures: words, adapters, and texts for many rows at once.
+"""An SQLite connection that runs procedures: translation to SQLite's syntax, adapters, and
+statements with many rows.
 
-What costs beside a busy event loop is the interpreter's lock: the module lets go of it at every
-step of a statement, so for each row that comes back, and each time takes up to the switch interval
-to get it again. Hence few statements, many rows in each (``executemany`` of 60 rows took 497 ms
-beside a busy loop, 0.8 ms beside an idle one), and one JSON text where a hot result is long.
+With a busy event loop the interpreter's lock is the bottleneck: the module releases it at every
+step of a statement, that is for each returned row, and takes up to the switch interval to get it
+again. So we use few statements with many rows each, and a single JSON text for long, frequent
+results. (``executemany`` of 60 rows took 497 ms with a busy loop, 0.8 ms with an idle one.)
 """
 
 import operator
@@ -19,20 +20,20 @@ from boxsched.store.blocks import Block, Call, Row, Steps, load
 
 T = TypeVar("T")
 
-# A text for each of these numbers of rows, so that it is prepared already; what is between two is
-# filled up with rows of NULL, which every block lets out.
+# There is a prepared statement for each of these numbers of rows. Other numbers are filled up with
+# rows of NULL, which every block leaves out.
 ROW_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 STATEMENTS_KEPT = 40 * len(ROW_COUNTS)
-BUSY_SECONDS = 1.0  # only another program's lock makes one wait
+BUSY_SECONDS = 1.0  # only locks of other programs cause a wait
 
-# PostgreSQL's words in the SQL texts, and SQLite's for them.
+# PostgreSQL's syntax in the SQL texts, and SQLite's replacement.
 _WORDS = {
     "BIGSERIAL PRIMARY KEY": "INTEGER PRIMARY KEY AUTOINCREMENT",
     "BIGINT PRIMARY KEY": "INTEGER PRIMARY KEY",
     "BYTEA": "BLOB",
     "/* WITHOUT ROWID */": "WITHOUT ROWID",
     "json_agg(json_build_array(": "json_group_array(json_array(",
-    "exact(": "quote(",  # all digits of a double: in JSON it would have 15
+    "exact(": "quote(",  # all digits of a double; in JSON it would have 15
     " FOR NO KEY UPDATE OF project": "",
     " FOR NO KEY UPDATE OF worker": "",
     " FOR NO KEY UPDATE OF token": "",
@@ -40,7 +41,7 @@ _WORDS = {
     "EXTRACT(EPOCH FROM clock_timestamp())": "(julianday('now') - 2440587.5) * 86400",
 }
 
-# Without an adapter of its own a None takes the module 0.6 us to bind, with one 0.15 us.
+# Without an adapter the module needs 0.6 us to bind a None, with one 0.15 us.
 _nothing: dict[None, None] = {}
 sqlite3.register_adapter(type(None), _nothing.get)
 sqlite3.register_adapter(bool, int)
@@ -49,14 +50,14 @@ for _enum in (State, JobState, Result, StopCause, Kind, Cancellation, Policy):
 
 
 def worded(text: str) -> str:
-    """A text of ``sql/`` in SQLite's words."""
+    """Translate a text of ``sql/`` to SQLite's syntax."""
     for ours, theirs in _WORDS.items():
         text = text.replace(ours, theirs)
     return text
 
 
 class SqliteConnection:
-    """A connection and the statements it has met; used by one thread at a time."""
+    """A connection with its prepared statements; used by one thread at a time."""
 
     def __init__(self, path: Path, *, mode: str) -> None:
         uri = f"{path.absolute().as_uri()}?mode={mode}"
@@ -68,7 +69,7 @@ class SqliteConnection:
             check_same_thread=False,
             cached_statements=STATEMENTS_KEPT,
         )
-        self.until: float | None = None  # by the monotonic clock: when its read must have ended
+        self.until: float | None = None  # when the current read must end, by the monotonic clock
         self._texts: dict[tuple[Block, int], str] = {}
         self._own = load("sqlite.sql")
 
@@ -76,7 +77,9 @@ class SqliteConnection:
         self.raw.close()
 
     def is_late(self) -> bool:
-        """SQLite asks this again and again; at the deadline it ends the statement."""
+        """Whether the deadline has passed. SQLite calls this repeatedly, and ends the statement if
+        it is true.
+        """
         return self.until is not None and time.monotonic() > self.until
 
     def run(self, steps: Steps[T]) -> T:

@@ -1,8 +1,8 @@
-"""SQLite behind the store: one writing connection in a thread of its own, and some that read.
+"""The SQLite driver of the store: one writing connection in a separate thread, and some for reads.
 
-Exactly one connection writes and checkpoints, since SQLite's WAL-reset bug needs two; a lock on the
-data folder keeps a second process out. The threads keep fsync off the event loop, and what a thread
-has begun is done whole, whoever still waits for it.
+Exactly one connection writes and checkpoints, because SQLite's WAL-reset bug needs two; a lock on
+the data folder excludes other processes. The threads keep fsync off the event loop. A procedure
+that a thread has begun is completed, even if its caller is cancelled.
 """
 
 import asyncio
@@ -40,11 +40,11 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 DECIDING, SERVING, READING = 1, 2, 2  # reading connections of each use
-TOGETHER_SECONDS = 0.02  # a transaction of several procedures is committed after so long
-NOTE_SECONDS = 1.0  # between two notes of how far the file has come
+TOGETHER_SECONDS = 0.02  # a transaction of several procedures is committed after this time
+NOTE_SECONDS = 1.0  # between two notes of the file's last epochs and batches
 # 16 MB of WAL: more commits share a checkpoint's two fsyncs.
 WRITER_PRAGMAS = (
-    "PRAGMA synchronous = FULL",  # NORMAL may lose commits that were answered
+    "PRAGMA synchronous = FULL",  # NORMAL may lose acknowledged commits
     "PRAGMA foreign_keys = ON",
     "PRAGMA wal_autocheckpoint = 4000",
     "PRAGMA journal_size_limit = 67108864",
@@ -54,19 +54,19 @@ WRITER_PRAGMAS = (
 
 
 class SqliteDriver:
-    """``driver.Driver`` for one file; ``open`` takes the lock, ``close`` lets it go.
+    """``driver.Driver`` for one file. ``open`` takes the lock, ``close`` releases it.
 
-    ``remembers``: whether the data folder holds how far the file has come; an older copy of the
-    file is then refused (``sqlite_marks``).
+    ``remembers``: store the file's last epochs and batches in the data folder, and refuse an older
+    copy of the file (``sqlite_marks``).
     """
 
     def __init__(self, path: Path, folder_lock: Path, *, remembers: bool = True) -> None:
         self.path = path
         self._memory = Memory(folder_lock.parent) if remembers else None
-        self._mark: Mark | None = None  # as it was opened
-        self._has_synced = False  # a commit that changed something has returned
+        self._mark: Mark | None = None  # the mark when it was opened
+        self._has_synced = False  # whether a commit with changes has returned
         self._noting: asyncio.Task[None] | None = None
-        # Two, as the database need not lie in the data folder.
+        # Two locks, because the database may be outside the data folder.
         self._locks = (FileLock(folder_lock), FileLock(path.with_name(path.name + ".lock")))
         self._writer: SqliteConnection | None = None
         self._writing = Writer(self._transact)
@@ -90,14 +90,14 @@ class SqliteDriver:
         self._noting = asyncio.create_task(self._note_on(), name="note how far the file has come")
         if has_wal_reset_bug(sqlite3.sqlite_version_info):
             log.info(
-                "SQLite %s is fine as long as only boxsched writes to %s: two connections that "
-                "write at once can corrupt it (mended in 3.51.3)",
+                "SQLite %s is safe while only boxsched writes to %s: two connections that "
+                "write at the same time can corrupt it (fixed in 3.51.3)",
                 sqlite3.sqlite_version,
                 self.path,
             )
 
     async def close(self) -> None:
-        """What was begun is done first; nothing can be begun after it."""
+        """Complete running procedures, then close; no procedure can begin after this."""
         if not self._is_open:
             self._writing.end()
             return
@@ -114,10 +114,10 @@ class SqliteDriver:
         return await self._writing.write(functools.partial(steps, *args, **kwargs))
 
     async def _note_on(self) -> None:
-        """For as long as the store is open."""
+        """Note the file's last epochs and batches while the store is open."""
         while True:
             await asyncio.sleep(NOTE_SECONDS)
-            with contextlib.suppress(StoreAway):  # callers meet it themselves
+            with contextlib.suppress(StoreAway):  # callers get the same error
                 await self._writing.alone(self._note)
 
     def _check_is_open(self) -> None:
@@ -143,7 +143,7 @@ class SqliteDriver:
         for lock in self._locks:
             lock.take()
         refuse_moved(self.path)
-        # It holds secrets; SQLite gives its other files the same mode.
+        # It contains secrets. SQLite gives its other files the same mode.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         raw = self._writing_connection().raw
         self._refuse_older(raw)
@@ -153,7 +153,7 @@ class SqliteDriver:
             readers.connect()
 
     def _refuse_older(self, raw: sqlite3.Connection) -> None:
-        """Before anything is written to it."""
+        """Refuse an older copy of the file, before anything is written to it."""
         if self._memory is not None:
             self._memory.load()
             found = file_mark(raw)
@@ -161,9 +161,10 @@ class SqliteDriver:
                 refuse_older(self.path, found, self._memory.seen)
 
     def _note(self) -> None:
-        """Between two transactions, and behind a commit: all that is read here was synced.
+        """Note the epochs and batches between two transactions, after a commit, so that only synced
+        data is read.
 
-        What was found on opening may be of a process that was killed before it had synced it.
+        Data found on opening may be from a process that was killed before it was synced.
         """
         if self._memory is not None and self._mark is not None and self._has_synced:
             with translating(self.path):
@@ -179,7 +180,7 @@ class SqliteDriver:
                 self._let_go()
 
     def _let_go(self) -> None:
-        """The writer goes last: so it is the one that checkpoints."""
+        """Close the writer last, so that it makes the checkpoint."""
         for readers in self._readers:
             readers.disconnect()
         if self._writer is not None:
@@ -224,7 +225,7 @@ class SqliteDriver:
 
 
 class SqliteProcedures:
-    """``driver.Procedures``: reading connections of their own, and the one that writes."""
+    """``driver.Procedures`` with separate reading connections and the shared writing one."""
 
     def __init__(self, driver: SqliteDriver, readers: Readers) -> None:
         self._driver = driver
@@ -244,7 +245,8 @@ class SqliteProcedures:
 
 
 def _run(writer: SqliteConnection, procedures: Sequence[Steps[Any]]) -> list[Any]:
-    """The answers of those that are done within TOGETHER_SECONDS; of the first one in any case."""
+    "Return the results of the procedures that end within TOGETHER_SECONDS, at least of the"
+    "first."
     until = time.monotonic() + TOGETHER_SECONDS
     answers = []
     for steps in procedures:

@@ -1,4 +1,4 @@
-"""What SQLite's errors mean to a caller: the one place that reads its codes."""
+"""Translate SQLite's errors; the only module that uses its codes."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway, TooLong, disk_full
 from boxsched.store.errors import InvariantRefused, StoreDamaged
 
-# Of an extended result code, the low byte is the kind.
+# The low byte of an extended result code is the kind.
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _AWAY = {
     sqlite3.SQLITE_IOERR: "the disk failed",
@@ -18,18 +18,18 @@ _AWAY = {
     sqlite3.SQLITE_BUSY: "another program holds the database",
     sqlite3.SQLITE_LOCKED: "another program holds the database",
     sqlite3.SQLITE_PROTOCOL: "another program holds the database",
-    sqlite3.SQLITE_NOMEM: "there is no memory left",
-    sqlite3.SQLITE_PERM: "the file may not be used",
-    sqlite3.SQLITE_AUTH: "the file may not be used",
+    sqlite3.SQLITE_NOMEM: "no memory is left",
+    sqlite3.SQLITE_PERM: "permission for the file was denied",
+    sqlite3.SQLITE_AUTH: "permission for the file was denied",
 }
 
-# What else SQLite says where a file of its own does not fit.
+# Other messages of SQLite if one of its files is inconsistent.
 _FOR_WANT_OF_ROOM = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 LEAST_ROOM_BYTES = 64 * 1024
 
 
 def no_room(path: str) -> bool:
-    """Whether the disk of a file is all but full."""
+    """Whether the disk of a file is almost full."""
     try:
         found = os.statvfs(os.path.dirname(path) or ".")
     except OSError:
@@ -38,17 +38,17 @@ def no_room(path: str) -> bool:
 
 
 def translated(error: sqlite3.Error, path: str, *, committing: bool = False) -> Exception | None:
-    """The error to raise instead; None where it is a mistake of ours, to be raised as it is.
+    """Return the error to raise instead; None for a bug, whose error is raised unchanged.
 
-    ``committing``: it came from COMMIT itself. Where the disk failed then, the commit's mark may
-    have been written and only its fsync failed: a crash from here on may find it. (A full disk
-    means that the mark could not be written.) Raised inside a transaction, all mean "not done".
+    ``committing``: it came from COMMIT itself. If the disk failed then, the commit record may have
+    been written and only the fsync failed, so the commit may exist after a crash. (If the disk is
+    full, the record was not written.) Errors inside a transaction all mean "not done".
     """
     code = getattr(error, "sqlite_errorcode", None)
     kind = None if code is None else code & 0xFF
     detail = f"{path}: {error}"
     if kind in _DAMAGED:
-        return StoreDamaged(f"the database is damaged: {detail}; put a sound copy in its place")
+        return StoreDamaged(f"the database is damaged: {detail}; replace it by a good copy")
     if committing and kind == sqlite3.SQLITE_IOERR:
         return OutcomeUnknown(f"the disk failed while committing: {detail}")
     if kind == sqlite3.SQLITE_INTERRUPT:
@@ -66,7 +66,7 @@ def translated(error: sqlite3.Error, path: str, *, committing: bool = False) -> 
 
 @contextlib.contextmanager
 def translating(path: Path, *, committing: bool = False) -> Iterator[None]:
-    """Raise errors of ours only; a mistake of ours goes through as it is."""
+    """Raise only boxsched's errors; a bug's error is raised unchanged."""
     try:
         yield
     except sqlite3.Error as error:
@@ -79,8 +79,9 @@ def translating(path: Path, *, committing: bool = False) -> Iterator[None]:
 def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:
     """SQLite 3.7.0 to 3.51.2 can corrupt a WAL when two connections write or checkpoint at once.
 
-    Mended in 3.51.3, and in the branches' 3.44.6 and 3.50.7 (sqlite.org/wal.html). With the one
-    writing connection of this driver it cannot happen; with another program's beside it, it can.
+    Fixed in 3.51.3, and in 3.44.6 and 3.50.7 of the branches (sqlite.org/wal.html). It cannot
+    happen with the single writing connection of this driver, but with another program's connection
+    it can.
     """
     if version[:2] == (3, 44):
         return version < (3, 44, 6)

@@ -1,9 +1,9 @@
-"""What the data folder remembers of a SQLite file, so that an older copy of it is noticed.
+"""Store the state of a SQLite file in the data folder, to detect an older copy of the file.
 
-Where a backup is put back without ``boxsched db restored``, lease tokens, event ids and numbers
-would be given a second time. The data folder holds the epochs and batches that were seen there
-(``memory``). Only what is durable is noted: so no crash leaves the file behind its memory. Where
-the whole data folder is put back, its memory goes back with it, and nothing shows the difference.
+If a backup is restored without ``boxsched db restored``, lease tokens, event ids and numbers would
+be issued twice. So the data folder stores the epochs and batches that were seen (``memory``). Only
+durable ones are noted, so the file is never older than the note after a crash. If the whole data
+folder is restored, the note is restored too, and the difference cannot be detected.
 """
 
 import sqlite3
@@ -16,7 +16,7 @@ from boxsched.store.marks import Descent, Mark, Seen, lower
 
 
 def file_mark(raw: sqlite3.Connection) -> Mark | None:
-    """None where the database is empty."""
+    """Return the file's mark; None if the database is empty."""
     tables = {name for (name,) in raw.execute("SELECT name FROM sqlite_master")}
     if not {"meta", "shard"} <= tables:
         return None
@@ -35,12 +35,14 @@ def file_mark(raw: sqlite3.Connection) -> Mark | None:
 
 
 def with_heads(mark: Mark, raw: sqlite3.Connection) -> Mark:
-    """The same file a little later: a lineage changes only while no service has it open."""
+    """Return the mark with current epochs and batches. The lineage only changes while no service
+    uses the file.
+    """
     return attrs.evolve(mark, shards=_heads(raw))
 
 
 def refuse_older(path: Path, mark: Mark, seen: Seen) -> None:
-    """Raises StoreBehind where the file is an older copy, and nobody has said that it is."""
+    """Raise StoreBehind if the file is an older copy without ``db restored``."""
     if mark.cluster != seen.cluster:
         return  # another database
     latest = mark.latest
@@ -50,8 +52,8 @@ def refuse_older(path: Path, mark: Mark, seen: Seen) -> None:
     if why is not None:
         raise StoreBehind(
             f"{path} is older than what this data folder has seen of it: {why}. If a backup was "
-            "put back on purpose, run boxsched db restored "
-            f"--database sqlite:///{path} before the service starts; else put the newest file back"
+            "restored on purpose, run boxsched db restored "
+            f"--database sqlite:///{path} before the service starts; otherwise use the newest file"
         )
 
 

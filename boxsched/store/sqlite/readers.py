@@ -1,7 +1,7 @@
-"""SQLite's reading connections: those of one use, each with a thread.
+"""SQLite's reading connections of one use, each with a thread.
 
-The threads keep the disk off the event loop. A use with a deadline stops a read that is over it,
-and refuses one that found no connection in time.
+The threads keep disk access off the event loop. If the use has a deadline, a read beyond it is
+stopped, and a read that gets no connection in time is refused.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from boxsched.store.sqlite.errors import translating
 
 T = TypeVar("T")
 
-STEPS_BETWEEN_LOOKS = 10_000  # of SQLite's virtual machine: some tenths of a millisecond
+STEPS_BETWEEN_LOOKS = 10_000  # steps of SQLite's virtual machine: some tenths of a millisecond
 
 
 class Readers:
-    """``count`` connections; ``seconds`` is the deadline of a read, None = it has none."""
+    """``count`` connections. ``seconds``: the deadline of a read; None: no deadline."""
 
     def __init__(self, path: Path, use: str, count: int, seconds: float | None = None) -> None:
         self._path = path
@@ -41,19 +41,19 @@ class Readers:
     # --- On the event loop ------------------------------------------------------------------
 
     async def read(self, steps: Steps[T]) -> T:
-        """A procedure of one statement."""
+        """Run a procedure of one statement."""
         async with self._place():
             return await self._in_thread(lambda: self._read(steps))
 
     async def snapshot(self, steps: Steps[T]) -> T:
-        """A procedure whose statements see one moment."""
+        """Run a procedure with statements that see one moment."""
         async with self._place():
             return await self._in_thread(lambda: self._snapshot(steps))
 
     async def load(self, steps: Steps[T]) -> T:
-        """As ``snapshot``, on a connection opened for it: it takes long, and has no deadline.
+        """Like ``snapshot``, but without a deadline, on a connection that is opened for it.
 
-        One at a time. A caller that is cancelled ends it at its next statement.
+        One at a time. If the caller is cancelled, it ends at its next statement.
         """
         async with self._loads:
             self._refuse_if_closed()
@@ -70,7 +70,7 @@ class Readers:
                 await self._places.acquire()
         except TimeoutError:
             raise TooLong(
-                f"too many long reads: no connection came free within {ACQUIRE_SECONDS:g} s"
+                f"too many long reads: no connection became free within {ACQUIRE_SECONDS:g} s"
             ) from None
         try:
             yield
@@ -86,7 +86,7 @@ class Readers:
             raise StoreAway(f"the store is closed: {self._path}")
 
     async def close(self) -> None:
-        """What was begun is done first; a load ends with its next statement."""
+        """Complete running reads, then close; a load ends at its next statement."""
         self._is_open = False
         async with self._loads:
             pass
@@ -136,7 +136,7 @@ class Readers:
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[SqliteConnection]:
-        """As many readers as reading threads: one is always there."""
+        """Return a free reader; there are as many as threads, so one is always free."""
         reader = self._idle.get_nowait()
         reader.until = None if self._seconds is None else time.monotonic() + self._seconds
         try:

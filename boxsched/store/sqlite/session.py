@@ -1,4 +1,4 @@
-"""SQLite as commands use it (``check``, ``db``): one connection, in its one transaction."""
+"""An SQLite session for commands (``check``, ``db``): one connection with a single transaction."""
 
 import contextlib
 import sqlite3
@@ -27,14 +27,14 @@ class Session:
         return sqlite3.sqlite_version
 
     def run(self, steps: Steps[T]) -> T:
-        """A procedure to its end."""
+        """Run a procedure and return its result."""
         return self._connection.run(steps)
 
     def stream(self, block: Block) -> Iterator[Row]:
         return self.raw.execute(worded(block.text))
 
     def said(self) -> dict[str, str]:
-        """What ``meta`` says; nothing where the database is empty."""
+        """Return the content of ``meta``; empty if the database is empty."""
         if not self.raw.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchall():
             return {}
         return dict(self.raw.execute("SELECT key, value FROM meta").fetchall())
@@ -42,14 +42,14 @@ class Session:
 
 @contextlib.contextmanager
 def session(path: Path, *, writing: bool) -> Iterator[Session]:
-    """One transaction, committed where the body ends well; to write, under the file's lock."""
+    """Open one transaction, committed if the body does not raise. Writing needs the file's lock."""
     if not path.is_file():
         raise StoreAway(f"there is no database {path}{_absolute(path)}")
     try:
         with locked(path) if writing else contextlib.nullcontext():
             connection = SqliteConnection(path, mode="rw" if writing else "ro")
             with contextlib.closing(connection.raw) as raw:
-                raw.execute("PRAGMA cache_size = -65536")  # reads go over the whole file
+                raw.execute("PRAGMA cache_size = -65536")  # because reads scan the whole file
                 raw.execute("PRAGMA temp_store = MEMORY")
                 if writing:
                     raw.execute("PRAGMA synchronous = FULL")
@@ -73,7 +73,7 @@ def _absolute(path: Path) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """No service uses the file meanwhile; raises StoreInUse where one does."""
+    """Lock the file against services. Raises StoreInUse if one uses it."""
     lock = FileLock(path.with_name(path.name + ".lock"))
     try:
         lock.take()

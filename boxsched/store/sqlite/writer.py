@@ -1,10 +1,10 @@
-"""The thread that writes to SQLite: what waits while it works goes into its next transaction.
+"""The thread that writes to SQLite: procedures that wait while it works share its next transaction.
 
-A procedure alone has a transaction of its own. Several that wait (submissions, an engine's batch,
-logs) share one, and with it one COMMIT and one fsync. Where one of them fails, the transaction is
-rolled back, and each of them is begun anew in a transaction of its own: so a procedure is done
-whole or not at all, and never fails because of another. Only where it is not known whether the
-COMMIT was done, all of them are told so.
+A single procedure has its own transaction. Several that wait (submissions, an engine's batch, logs)
+share one, with one COMMIT and one fsync. If one of them fails, the transaction is rolled back, and
+each is repeated in a separate transaction. So a procedure is done completely or not at all, and
+never fails because of another. Only if the outcome of the COMMIT is unknown, all of them get that
+error.
 """
 
 import asyncio
@@ -26,30 +26,31 @@ TOGETHER_AT_MOST = 64  # procedures in one transaction
 
 @attrs.frozen(eq=False)
 class Member:
-    """A procedure that waits to be run, as a call that begins it, and who waits for its answer."""
+    """A waiting procedure: a function that begins it, and the future of its result."""
 
     begin: Callable[[], Steps[Any]]
     future: asyncio.Future[Any]
 
 
-Outcome = tuple[Member, Any, BaseException | None]  # its answer, or its error
+Outcome = tuple[Member, Any, BaseException | None]  # a member with its result or its error
 
 
 class Writer:
-    """``transact`` runs procedures in one transaction, in the thread, and returns their answers: of
-    the first ones, where all of them would take too long; at least of one."""
+    """``transact`` runs procedures in one transaction, in the thread, and returns their results. If
+    all would take too long, it returns those of the first ones, at least of one.
+    """
 
     def __init__(self, transact: Callable[[Sequence[Steps[Any]]], Sequence[Any]]) -> None:
         self._transact = transact
         self._thread = ThreadPoolExecutor(1, "store-writer")
-        self._lock = threading.Lock()  # of the two below
+        self._lock = threading.Lock()  # protects the next two fields
         self._waiting: deque[Member] = deque()
         self._at_work = False
 
     async def write(self, begin: Callable[[], Steps[T]]) -> T:
-        """The procedure's answer, when its transaction is durable.
+        """Return the procedure's result when its transaction is durable.
 
-        A caller that is cancelled leaves a procedure that is done whole or not at all.
+        If the caller is cancelled, the procedure is done completely or not at all.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -61,11 +62,13 @@ class Writer:
         return await future
 
     async def alone(self, work: Callable[[], T]) -> T:
-        """Runs the work in the thread, between two transactions."""
+        """Run the work in the thread, between two transactions."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def close(self, work: Callable[[], None]) -> None:
-        """Does what waits, then the work, and ends the thread. Nothing may be written any more."""
+        """Run the waiting procedures, then the work, and end the thread. No more calls of ``write``
+        may follow.
+        """
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(self._thread, self._finish, loop, work)
@@ -78,7 +81,7 @@ class Writer:
     # --- In the thread ----------------------------------------------------------------------
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        """One transaction; the next one waits its turn in the thread's queue."""
+        """Run one transaction, and queue the next one."""
         self._write_next(loop)
         with self._lock:
             self._at_work = bool(self._waiting)
@@ -91,24 +94,24 @@ class Writer:
         work()
 
     def _write_next(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """False where nothing waits. Callers that have gone are left out."""
+        """Run a transaction; return False if nothing waits. Skip cancelled callers."""
         with self._lock:
             count = min(len(self._waiting), TOGETHER_AT_MOST)
             group = [self._waiting.popleft() for _ in range(count)]
         wanted = [member for member in group if not member.future.cancelled()]
         if wanted:
             outcomes = self._outcomes(wanted)
-            with self._lock:  # a transaction that takes long is committed before it has all of them
+            with self._lock:  # a long transaction is committed before all of them have run
                 self._waiting.extendleft(reversed(wanted[len(outcomes) :]))
             loop.call_soon_threadsafe(_answer, outcomes)
         return bool(group)
 
     def _outcomes(self, group: Sequence[Member]) -> list[Outcome]:
-        """Of the first members, at least of one."""
+        """Return the outcomes of the first members, at least of one."""
         try:
             answers = self._transact([member.begin() for member in group])
         except OutcomeUnknown as error:
-            return [(member, None, error) for member in group]  # all of it may be there
+            return [(member, None, error) for member in group]  # all of it may have been committed
         except BaseException as error:  # noqa: BLE001 (its caller gets it)
             if len(group) == 1:
                 return [(group[0], None, error)]

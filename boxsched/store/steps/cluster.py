@@ -1,4 +1,4 @@
-"""The cluster: its shards, and the nodes that ever were."""
+"""The cluster: its shards, and all nodes that were ever started."""
 
 from collections.abc import Sequence
 
@@ -39,7 +39,7 @@ def forget_node(name: str) -> Steps[None]:
 
 
 def drop_old_nodes(away: Sequence[str], seconds: float) -> Steps[list[str]]:
-    """A worker that has Boxes yet, or a job on one, stays."""
+    """Delete old nodes. A worker that still has Boxes or jobs stays."""
     found = yield _SQL["old_nodes"].rows([(name,) for name in away], seconds=seconds)
     if not found:
         return []

@@ -1,7 +1,7 @@
-"""Deliveries of code hosts: each is stored with what follows from it, in one transaction.
+"""Deliveries of code hosts: each is stored with its results, in one transaction.
 
-The project's row is locked first. So two deliveries of one project come one after the other, on
-whatever nodes, and the second one finds the first: a repetition is never carried out twice.
+The project's row is locked first. So two deliveries of one project are processed one after the
+other, on any nodes, and the second finds the first: a duplicate is never processed twice.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ _INSERT_COMMANDS = load("submission.sql")["insert_commands"]
 _encode = msgspec.json.Encoder().encode
 _ids = msgspec.json.Decoder(tuple[int, ...])
 
-_Key = tuple[str, int, str]  # which of the two keys, project, text
+_Key = tuple[str, int, str]  # the kind of the key, project, text
 
 
 def _workloads(text: str) -> tuple[WorkloadId, ...]:
@@ -53,14 +53,15 @@ def deliver(group: Sequence[NewDelivery]) -> Steps[list[Delivered | ProjectChang
     """Store a group of deliveries in one transaction, in order; skip those that are refused."""
     locked = yield from lock(new.project for new in group)
     outcomes: list[Delivered | ProjectChanged] = [ProjectChanged()] * len(group)
-    # 1. Who is current; and of these, who came before, in the store or earlier in the group.
+    # 1. Which deliveries are current, and which of these are duplicates, of the store or earlier in
+    #    the group.
     current = [index for index, new in enumerate(group) if _is_current(locked, new)]
     fresh, repeats = yield from _without_repeats(group, current)
-    # 2. Who is in the lanes that end, before anything new is.
+    # 2. Which workloads are in the lanes that end, before new ones are added.
     ended = yield from _unfinished([group[index] for index in fresh])
     # 3. The new builds: numbers, ids, rows, inbox entries.
     made = yield from _builds([group[index] for index in fresh], locked)
-    # 4. The stops, behind the builds: the leader applies them in this order.
+    # 4. The stops, after the builds: the leader applies them in this order.
     stops: list[Row] = []
     for index, builds in zip(fresh, made, strict=True):
         new = group[index]
@@ -94,8 +95,7 @@ def deliver(group: Sequence[NewDelivery]) -> Steps[list[Delivered | ProjectChang
 
 
 def repeat(group: Sequence[RepeatedDelivery]) -> Steps[list[Delivered | None]]:
-    """Those that came before are stored as duplicates; None where it is not so, or the project has
-    changed."""
+    "Store duplicates; return None for a delivery that is not one, or if the project has changed."
     asked = {(one.project, one.project_version, one.body_sha256) for one in group}
     found = yield _SQL["same_deliveries"].rows(sorted(asked))
     known = {tuple(which): (event, workloads) for *which, event, workloads in found}
@@ -123,8 +123,9 @@ def webhook_secrets(names: Sequence[str]) -> Steps[Mapping[str, WebhookSecrets]]
 def deliveries(
     project: ProjectId | None, result: DeliveryResult | None, before: int, limit: int
 ) -> Steps[list[Delivery]]:
-    """Newest first. An index serves one project and one result, so that of a project alone each
-    result is read, and the newest of all are taken."""
+    """Return deliveries, newest first. The index is by project and result; for a project alone,
+    each result is read and the newest are taken.
+    """
     if project is None:
         if result is None:
             rows = yield _SQL["deliveries"](before=before, limit=limit)
@@ -160,7 +161,9 @@ def _keys(project: int, body_sha256: str, delivery_id: str | None) -> Iterator[_
 def _without_repeats(
     group: Sequence[NewDelivery], current: Sequence[int]
 ) -> Steps[tuple[list[int], dict[int, int | Delivered]]]:
-    """The indexes to carry out; for each repetition what it repeats: a stored one, or an index."""
+    """Return the indexes to process, and for each duplicate its first delivery: a stored one or an
+    index.
+    """
     asked = [
         (new.project, new.body_sha256, new.delivery_id)
         for new in [group[index] for index in current]
@@ -195,7 +198,7 @@ def _unfinished(group: Sequence[NewDelivery]) -> Steps[dict[str, list[WorkloadId
 def _builds(
     group: Sequence[NewDelivery], locked: LockedProjects
 ) -> Steps[list[tuple[WorkloadId, ...]]]:
-    """Store the builds of each; returns their ids."""
+    """Store the builds of each delivery; return their ids."""
     builds = [build for new in group for build in new.builds]
     numbers = [locked.take_number(build.project) for build in builds]
     yield locked.store_numbers()

@@ -12,14 +12,16 @@ _SQL = load("history.sql")
 _POSTGRES = load("history_postgres.sql")
 _SEQUENCES = load("operating_postgres.sql")
 
-IDS_SKIPPED = 100_000  # of workloads and the like: more than are given in what a failover may lose
+# ids of each kind: more than can be issued in the time that a failover may lose
+IDS_SKIPPED = 100_000
 WORKLOAD_IDS = "workload_id"
 
 
 def go_on(id_: str, system: str, timeline: int, now: float) -> Steps[bool]:
-    """Whether epochs, lease tokens, event ids and ids have jumped: not for a first history.
+    """Begin a new history; return whether epochs, lease tokens and ids have jumped (not for the
+    first).
 
-    The first row lock makes others wait who are about to do the same, and finds it done.
+    The first row lock makes concurrent callers wait, which then find it done.
     """
     yield _POSTGRES["lock_shards"]()
     found = yield _SQL["latest"]()
@@ -34,7 +36,7 @@ def go_on(id_: str, system: str, timeline: int, now: float) -> Steps[bool]:
 
 
 def _skip_ids() -> Steps[None]:
-    """By nextval: a service's role may not set a sequence."""
+    """Use nextval, because a service's role may not set a sequence."""
     names = [WORKLOAD_IDS]
     for table in TABLES:
         names += [name for (name,) in (yield _SEQUENCES["sequences"](table=table))]

@@ -1,4 +1,4 @@
-"""The jobs of a new workload: their rows, and what they should take."""
+"""The jobs of a new workload: their rows and expected durations."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -16,7 +16,7 @@ Expected = Mapping[tuple[ProjectId, str], float]  # seconds, by project and job 
 
 
 def expected(names: Collection[tuple[ProjectId, str]]) -> Steps[Expected]:
-    """The expected durations of these jobs; without those that never passed."""
+    """Return the expected durations of these jobs, without jobs that never passed."""
     found = yield _SQL["expected_durations"].rows(sorted(names))
     return {
         (ProjectId(project), name): float(seconds)
@@ -28,7 +28,7 @@ def expected(names: Collection[tuple[ProjectId, str]]) -> Steps[Expected]:
 def rows(
     project: ProjectId, workload: WorkloadId, jobs: Sequence[JobSpec], durations: Expected
 ) -> list[Row]:
-    """The values of ``insert_jobs``."""
+    """Return the values for ``insert_jobs``."""
     return [
         (
             job_id(workload, index),
@@ -47,7 +47,7 @@ def rows(
 def asked(
     project: ProjectId, jobs: Sequence[JobSpec], durations: Expected
 ) -> tuple[inbox.SubmitJob, ...]:
-    """What the leader needs to know of them."""
+    """Return the jobs' values for the leader."""
     return tuple(
         [
             inbox.SubmitJob(
@@ -59,5 +59,7 @@ def asked(
 
 
 def _seconds(project: ProjectId, job: JobSpec, durations: Expected) -> float:
-    """Never more than the time limit (docs/scheduling.md, "Expected durations")."""
+    """Return the expected duration, never more than the limit (docs/scheduling.md, "Expected
+    durations").
+    """
     return min(durations.get((project, job.name), job.timeout_seconds), job.timeout_seconds)

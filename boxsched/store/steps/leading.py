@@ -53,10 +53,11 @@ def batch_number(shard: int) -> Steps[tuple[int, int]]:
 
 
 def commit(batch: Batch, ahead: int, level_of: WorkerId | None) -> Steps[Committed]:
-    """What ends before what begins, what is freed before what is taken: unique indexes.
+    """Commit a batch. Ends come before begins, and freed Boxes before taken ones, for unique
+    indexes.
 
-    ``ahead``: how many of the commands that are left in the inbox to read; ``level_of``: the worker
-    whose assignments to read.
+    ``ahead``: how many remaining commands of the inbox to read. ``level_of``: the worker whose
+    assignments to read.
     """
     yield _SQL["fence"](shard=batch.shard, epoch=batch.epoch, batch=batch.batch)
     if batch.set_aside:
@@ -131,7 +132,9 @@ def commit(batch: Batch, ahead: int, level_of: WorkerId | None) -> Steps[Committ
 
 
 def _set_aside(commands: Sequence[SetAside]) -> Steps[None]:
-    """Before the inbox is emptied; a submission's workload never runs."""
+    """Set commands aside, before the inbox is emptied. The workload of such a submission never
+    runs.
+    """
     yield _SQL["set_aside"].rows([(c.id, c.workload, c.error, c.at) for c in commands])
     submissions = [(c.id, c.at, f"{SUBMISSION_SET_ASIDE}: {c.error}") for c in commands]
     yield _SQL["cancel_jobs_set_aside"].rows([row[:2] for row in submissions])
@@ -139,7 +142,7 @@ def _set_aside(commands: Sequence[SetAside]) -> Steps[None]:
 
 
 def _runs(ids: Iterable[int]) -> list[tuple[int, int]]:
-    """Runs (first, last) of consecutive ids: mostly one, however many ids."""
+    """Return ranges (first, last) of consecutive ids, usually a single one."""
     runs: list[tuple[int, int]] = []
     for id_ in sorted(ids):
         if runs and runs[-1][1] == id_ - 1:

@@ -1,4 +1,4 @@
-"""A shard as it is, for who leads or explains it: all of it in pages, in one snapshot."""
+"""Load a shard, to lead or explain it: in pages, in one snapshot."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,12 +23,14 @@ _boxes_of = _SQL["load_workloads"].column("boxes")
 _job_id_of = _SQL["load_jobs"].column("id")
 _workload_of = _SQL["load_inbox_workloads"].column("workload")
 
-PAGE_ROWS = 2_000  # of what is small
-PAGE_JOBS = 2_000  # a workload may have a thousand
+PAGE_ROWS = 2_000  # rows in a page of small values
+PAGE_JOBS = 2_000  # jobs in a page; a workload may have 1,000
 
 
 def load_shard(shard: int, into: ShardLoading) -> Steps[None]:
-    """The more there is the longer it takes, but no page is long; each row is read once."""
+    """Load the shard. The time grows with the data, but each page is short, and each row is read
+    once.
+    """
     epoch, batch = yield from leading.batch_number(shard)
     found = yield _SQL["load_organization"](shard=shard)
     if not found:
@@ -67,7 +69,7 @@ def _state(shard: int, epoch: int, batch: int, organization: Organization) -> St
 
 
 def _by_id(block: Block, value: Callable[[Row], Any], **values: object) -> Steps[list[Any]]:
-    """All pages of a block that goes by ids."""
+    """Read all pages of a block that is ordered by ids."""
     id_of = block.column("id")
     found: list[Any] = []
     after = 0
@@ -129,7 +131,7 @@ def _workloads(
 
 
 def _parts(page: Sequence[Row]) -> list[list[Row]]:
-    """A page cut so that no part has many more than PAGE_JOBS jobs."""
+    """Split a page into parts of about PAGE_JOBS jobs at most."""
     parts: list[list[Row]] = []
     jobs = PAGE_JOBS
     for row in page:

@@ -1,4 +1,5 @@
-"""Projects whose rows are locked: who holds one alone gives numbers, and sees what came before."""
+"""Lock projects' rows: only the transaction with the lock issues numbers, and it sees all earlier
+ones."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,9 @@ _SQL = load("submission.sql")
 
 @attrs.frozen
 class LockedProjects:
-    """The rows as they are until the transaction ends. ``plans``: Boxes of their organizations."""
+    """The locked rows, unchanged until the transaction ends. ``plans``: their organizations' limits
+    of Boxes.
+    """
 
     versions: Mapping[int, int]
     shards: Mapping[int, int]
@@ -24,11 +27,11 @@ class LockedProjects:
     _before: Mapping[int, int]
 
     def has_version(self, project: ProjectId, version: int) -> bool:
-        """Whether this is still the version of its settings."""
+        """Whether the project's settings still have this version."""
         return self.versions.get(project) == version
 
     def admits(self, new: NewWorkload) -> bool:
-        """Whether it was checked against the settings and the plan as they are now."""
+        """Whether the submission was checked against the present settings and plan."""
         checked = self.has_version(new.project, new.project_version)
         return checked and len(new.jobs) <= self.plans[new.project]
 
@@ -38,7 +41,7 @@ class LockedProjects:
         return number
 
     def store_numbers(self) -> Call:
-        """The statement that stores which numbers are taken."""
+        """Return the statement that stores the issued numbers."""
         nexts = self._nexts.items()
         return _SQL["set_next_numbers"].rows(
             [(project, number) for project, number in nexts if number != self._before[project]]
@@ -46,7 +49,9 @@ class LockedProjects:
 
 
 def lock(projects: Iterable[ProjectId]) -> Steps[LockedProjects]:
-    """In the order of their ids, as everybody locks them. What is not there has no version."""
+    """Lock the projects in the order of their ids, like all callers. A missing project has no
+    version.
+    """
     locked = yield _SQL["lock_projects"].rows([(project,) for project in sorted(set(projects))])
     versions: dict[int, int] = {}
     nexts: dict[int, int] = {}
@@ -60,7 +65,9 @@ def lock(projects: Iterable[ProjectId]) -> Steps[LockedProjects]:
 
 
 def take_ids(count: int) -> Steps[list[WorkloadId]]:
-    """Ids of new workloads. Taken behind the locks they grow, in a project, with the numbers."""
+    """Return ids of new workloads. They are taken after the locks, so within a project they grow
+    with the numbers.
+    """
     if count == 0:
         return []
     runs = yield _SQL["workload_ids"](count=count)

@@ -1,4 +1,4 @@
-"""Logs of jobs: chunks that join without a gap (V18)."""
+"""Logs of jobs: chunks without gaps (V18)."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,10 +16,11 @@ Chunk = tuple[JobId, int, int, bytes]  # job, attempt, offset, bytes
 
 
 def append_log(chunks: Sequence[Chunk]) -> Steps[None]:
-    """What is there already is left out; what would leave a gap is refused, and said so.
+    """Append chunks. Chunks that exist already are skipped; chunks that would leave a gap are
+    refused.
 
-    Where the database may have lost output, in a failover or a restoration, a line in the log says
-    so instead: the worker has sent it, and will not again.
+    If the database may have lost output, in a failover or a restoration, a line in the log says so
+    instead, because the worker does not send it again.
     """
     attempts = sorted({(job, attempt) for job, attempt, _, _ in chunks})
     found = yield _SQL["log_ends"].rows(attempts)
@@ -37,21 +38,21 @@ def append_log(chunks: Sequence[Chunk]) -> Steps[None]:
         elif offset + len(data) > end:
             ends[job, attempt] = offset + len(data)
             fresh.append((job, attempt, end, ends[job, attempt], data[end - offset :]))
-    for (job, _), (end, offset) in missing.items():  # one line, however many chunks
+    for (job, _), (end, offset) in missing.items():  # one line for any number of chunks
         _log.warning("log of %s: bytes %d to %d are missing", job_text(job), end, offset)
-    # In one order everywhere: two that write the same logs never wait for each other in a circle.
+    # Always in the same order, so that two transactions on the same logs cannot deadlock.
     yield _SQL["insert_chunks"].rows(sorted(fresh))
 
 
 def _lost_some(chunks: Sequence[Chunk], ends: Mapping[tuple[JobId, int], int]) -> Steps[bool]:
-    """Asked only where there is a gap."""
+    """Whether output may have been lost; queried only if there is a gap."""
     if all(offset <= ends[job, attempt] for job, attempt, offset, _ in chunks):
         return False
     return bool((yield _READING["latest_history"]()))
 
 
 def gap(first: int, last: int) -> Iterator[tuple[int, int, bytes]]:
-    """A line that says what is missing, as long as that is, in chunks (first, end, bytes)."""
+    """Return a line about missing output, as long as the gap, in chunks (first, end, bytes)."""
     text = b"\n[boxsched: %d bytes of output were lost by the database]\n" % (last - first)
     while first < last:
         end = min(last, first + CHUNK_BYTES)

@@ -1,4 +1,4 @@
-"""What an operator does with a whole database, while or before services use it."""
+"""An operator's calls on a whole database, while or before services use it."""
 
 import secrets
 import time
@@ -12,12 +12,12 @@ from boxsched.store.mapping import mapper
 _SQL = load("operating.sql")
 _HISTORY = load("history.sql")
 
-JUMP = 1_000_000  # more batches than are committed between a backup and its restoration
+JUMP = 1_000_000  # more batches than can be committed between a backup and its restoration
 
 
 @attrs.frozen
 class ShardStanding:
-    """A shard as ``db status`` shows it; ``since`` = when its leadership began."""
+    """A shard for ``db status``. ``since``: when its leadership began."""
 
     id: int
     epoch: int
@@ -35,14 +35,14 @@ def shards() -> Steps[list[ShardStanding]]:
 
 
 def load_now() -> Steps[tuple[int, int]]:
-    """(unfinished workloads, commands in inboxes)."""
+    """Return (unfinished workloads, commands in inboxes)."""
     found = yield _SQL["load"]()
     unfinished, commands = found[0]
     return unfinished, commands
 
 
 def restored(system: str | None = None, timeline: int | None = None) -> Steps[list[Row]]:
-    """(shard, epoch, batch) as they are then. One transaction: done twice, it jumps twice."""
+    """Mark a restored backup; return each new (shard, epoch, batch). Each call jumps again."""
     now = time.time()
     jumped = yield from void_what_was_given(now)
     yield _HISTORY["add"](
@@ -52,9 +52,9 @@ def restored(system: str | None = None, timeline: int | None = None) -> Steps[li
 
 
 def void_what_was_given(now: float) -> Steps[list[Row]]:
-    """No epoch, lease token or event id of before is given again; none of them is valid any more.
+    """Make sure that no earlier epoch, lease token or event id is issued again or is still valid.
 
-    Returns (shard, epoch, batch) as they are then.
+    Returns each new (shard, epoch, batch).
     """
     jumped = yield _SQL["jump_shards"](by=JUMP)
     yield _SQL["jump_connections"](by=JUMP)
@@ -63,6 +63,6 @@ def void_what_was_given(now: float) -> Steps[list[Row]]:
 
 
 def moved() -> Steps[list[Row]]:
-    """Behind a move to where there may be several nodes: (shard, epoch, batch) as they are then."""
+    """Complete a move to a database for several nodes; return each new (shard, epoch, batch)."""
     yield _SQL["name_in_process"](name=IN_PROCESS)
     return sorted((yield _SQL["raise_epochs"]()))
