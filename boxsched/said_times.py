@@ -8,6 +8,9 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+# The message of a scheduled build begins with it, and has its planned time.
+SCHEDULED = "schedule: "
+
 PATTERN = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)(?!\w)")
 
 

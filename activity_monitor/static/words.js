@@ -1,9 +1,10 @@
 // The page's texts about a workload: titles, states, clocks. They use the words of docs/glossary.md.
 
 import { firstLine } from "./text.js";
-import { span } from "./times.js";
+import { inLocalTime, span } from "./times.js";
 
 export const PLAIN_PRIORITY = 50;
+const SCHEDULED = "schedule: "; // and its planned time: the message is the service's
 const KINDS = { build: "build", deploy: "deploy", ssh: "SSH session" };
 
 export function kindOf(row) {
@@ -33,7 +34,7 @@ export function againOf(row) {
 /** The first line of the message, or a replacement. */
 export function titleOf(row) {
   const line = firstLine(row.message);
-  if (line) return line;
+  if (line) return line.startsWith(SCHEDULED) ? inLocalTime(line) : line;
   if (row.kind === "deploy") return `Deploy to ${row.server ?? "a server"}`;
   if (row.kind === "ssh") return row.branch ? `SSH session on ${row.branch}` : "SSH session";
   return `Build of ${row.branch ?? row.tag ?? row.project ?? "?"}`;

@@ -28,6 +28,7 @@ from boxsched.errors import BoxschedError, Invalid, NotFound
 from boxsched.node.node import Node
 from boxsched.protocol.schedules import DueSchedule, Firing, Schedule
 from boxsched.protocol.shards import SHARD
+from boxsched.said_times import SCHEDULED
 from boxsched.store.records import IdempotencyKey, NewWorkload, Submitted
 
 log = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ class Schedules:
         one = what.schedule
         at = local_time(planned, one.time_zone)
         zone = one.time_zone or "UTC"
-        asked = AskBuild(branch=one.branch, message=f"schedule: {one.cron} ({at}, {zone})")
+        asked = AskBuild(branch=one.branch, message=f"{SCHEDULED}{one.cron} {zone}, {at}")
         new = new_workloads.build(known, asked, self._node.clock.now())
         new_workloads.within_limits(new, known.project.max_boxes, known.plan)
         return attrs.evolve(new, idempotency=_key(what, at), submitted_by=BY, firing=what)

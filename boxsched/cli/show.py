@@ -30,6 +30,7 @@ from boxsched.cli.output import (
 )
 from boxsched.client import Client, Explanation, Job, Page, Workload
 from boxsched.model import Kind
+from boxsched.said_times import SCHEDULED
 from boxsched.states import SERVICE_RESULTS, JobState, Result, State
 
 PAGE = 100
@@ -139,7 +140,7 @@ def list_workloads(
                 ran(one, at),
                 ago(one.created_at, at),
                 _short(one.reason or ""),
-                _short(one.message or ""),
+                _short(_message(one)),
             )
             for one in page.workloads
         ],
@@ -175,7 +176,7 @@ def show(workload: str, as_json: bool, service: Service) -> None:
             ("tag", found.tag or ""),
             ("server", found.server or ""),
             ("commit", found.commit or ""),
-            ("message", found.message or ""),
+            ("message", _message(found)),
             ("changes", found.compare_url or ""),
             ("author", found.author or ""),
             ("submitted by", found.submitted_by or ""),
@@ -266,6 +267,12 @@ def _reason(job: Job) -> str:
 
 def _boxes(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {box_type}" for box_type, count in counts.items())
+
+
+def _message(workload: Workload) -> str:
+    """Return the message; the planned time of a scheduled build in the local time zone."""
+    message = workload.message or ""
+    return in_local_time(message) if message.startswith(SCHEDULED) else message
 
 
 def _short(message: str) -> str:

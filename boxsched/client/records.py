@@ -131,7 +131,7 @@ class Blocker(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PausedBy(msgspec.Struct, frozen=True, kw_only=True):
-    """The pause that a workload waits for."""
+    """A pause that a workload waits for."""
 
     name: str
     note: str
@@ -152,7 +152,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     expected_start: datetime | None
     promised_start: datetime | None = None  # the first start reserved for it; may be in the past
     overtaken_by: int | None = None  # later workloads admitted before it; None: not counted
-    pause: PausedBy | None = None  # the pause that covers it
+    pause: PausedBy | None = None  # the first pause that covers it
+    pauses: tuple[PausedBy, ...] = ()  # all that cover it, by name
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True):

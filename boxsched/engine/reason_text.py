@@ -11,7 +11,7 @@ from boxsched.engine.absent_text import (
     where_text,
 )
 from boxsched.engine.books import Books
-from boxsched.engine.sight import lane_blocked
+from boxsched.engine.sight import lane_blocked, listed
 from boxsched.model import Kind, WorkloadId
 from boxsched.said_times import said_time
 from boxsched.scheduling.reasons import (
@@ -41,8 +41,9 @@ def phrase(books: Books, reason: Reason, absent: Absences) -> str:
             return _lane(books, ahead)
         case AwaitsPlan():
             return "Its jobs are not known yet."
-        case Paused(name):
-            return _paused(books, name)
+        case Paused(name, others):
+            also = f" Also paused by {_pauses(others)}." if others else ""
+            return f"{_paused(books, name)}{also}"
         case NoSuchBoxes(box_type, asked, existing):
             there = "there is only 1" if existing == 1 else f"there are only {existing}"
             return f"Asks for {_boxes(asked, box_type)}; {there if existing else 'there is none'}."
@@ -94,6 +95,10 @@ def _paused(books: Books, name: str) -> str:
         return f"Paused ({name})."
     until = "" if pause.until is None else f" until {said_time(pause.until)}"
     return f"Paused by {pause.by}{until} ({name}): {pause.note.rstrip('.')}."
+
+
+def _pauses(names: Sequence[str]) -> str:
+    return f"the pause{'s' if len(names) > 1 else ''} {listed(names)}"
 
 
 def _named(books: Books, id_: WorkloadId) -> str:

@@ -63,7 +63,7 @@ class WhyReport:
     position: int | None
     expected_start: float | None
     promised_start: float | None
-    pause: Pause | None = None  # the pause that covers it
+    pauses: tuple[Pause, ...] = ()  # that cover it, by name
 
 
 def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
@@ -103,8 +103,15 @@ def explain_now(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
         position=core.queue.position(workload) if workload.state is State.QUEUED else None,
         expected_start=None,
         promised_start=workload.promise if waits else None,
-        pause=books.pauses.get(reason.name) if isinstance(reason, Paused) else None,
+        pauses=_pauses(books, reason),
     )
+
+
+def _pauses(books: Books, reason: Reason) -> tuple[Pause, ...]:
+    if not isinstance(reason, Paused):
+        return ()
+    found = [books.pauses.get(name) for name in (reason.name, *reason.others)]
+    return tuple([one for one in found if one is not None])
 
 
 def sentences(books: Books, now: float) -> Sentences:

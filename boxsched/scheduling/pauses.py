@@ -1,6 +1,6 @@
 """Pauses: which waiting workloads may not be admitted for now, because a person said so."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from boxsched.globs import one_pattern
 from boxsched.model import Kind, ProjectId
@@ -63,15 +63,17 @@ class Pauses:
 
     def covering(self, workload: Workload) -> str | None:
         """The name of a pause that covers the workload: the first one by name, if any."""
-        if not self._pauses:
-            return None
-        found = [
-            name
-            for project in (None, workload.project.id)
-            for name, covers in self._of.get(project, ())
-            if covers(workload)
-        ]
-        return min(found) if found else None
+        return min(self._covering(workload), default=None) if self._pauses else None
+
+    def all_covering(self, workload: Workload) -> tuple[str, ...]:
+        """The names of all pauses that cover the workload, in order."""
+        return tuple(sorted(self._covering(workload)))
+
+    def _covering(self, workload: Workload) -> Iterator[str]:
+        for project in (None, workload.project.id):
+            for name, covers in self._of.get(project, ()):
+                if covers(workload):
+                    yield name
 
     def in_order(self) -> tuple[Pause, ...]:
         """All pauses, in the order of their names."""

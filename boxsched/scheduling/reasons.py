@@ -19,9 +19,10 @@ class AwaitsPlan:
 
 @attrs.frozen
 class Paused:
-    """A pause of this name covers it."""
+    """Pauses cover it: the first one by ``name``, and the names of ``others``, in order."""
 
     name: str
+    others: tuple[str, ...] = ()
 
 
 @attrs.frozen

@@ -36,9 +36,9 @@ def why(scheduler: Scheduler, id_: WorkloadId, now: float) -> Reason | None:
         return Runs()
     if workload.state is State.REGISTERED:
         return WaitsForLane(ahead_of(workload)) if workload.planned else AwaitsPlan()
-    paused = scheduler.pauses.covering(workload)
-    if paused is not None:
-        return Paused(paused)
+    paused = scheduler.pauses.all_covering(workload)
+    if paused:
+        return Paused(paused[0], paused[1:])
     found: list[Reason] = []
 
     def look(shape: Shape, verdict: Verdict, turn: Pass) -> bool:

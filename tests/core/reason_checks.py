@@ -38,7 +38,7 @@ def waits_for_that(reason, naive, w, now):
     room = list(naive.admissible(now))
     if naive.paused(w):
         names = sorted(name for name, pause in naive.pauses.items() if covers(pause, w))
-        return reason == Paused(names[0])
+        return reason == Paused(names[0], tuple(names[1:]))
     match reason:
         case NoSuchBoxes(box_type, n, existing):
             return n == asked[box_type] > existing == naive.wanted[box_type]

@@ -196,7 +196,7 @@ def test_a_workload_that_two_pauses_cover_waits_for_both():
     w.pause("z")
     w.pause("a", "web")
     w.build("b", 5)
-    assert w.why("b") == Paused("a")
+    assert w.why("b") == Paused("a", ("z",))
     w.resume("a")
     assert w.why("b") == Paused("z")
     w.resume("z")

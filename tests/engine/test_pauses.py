@@ -86,12 +86,12 @@ async def test_the_reason_names_the_pause_its_author_and_its_end(
     report = harness.why(held)
     assert report is not None
     assert (report.reason, report.phase, report.text) == ("paused", "admission", text)
-    assert (report.pause, report.position, report.expected_start) == (one, 1, None)
+    assert (report.pauses, report.position, report.expected_start) == ((one,), 1, None)
     assert harness.reasons()[held] == text
     assert await harness.store.drop_pause("freeze", "bob")
     await harness.settle()
     report = harness.why(held)
-    assert report is not None and (report.reason, report.pause) == ("running", None)
+    assert report is not None and (report.reason, report.pauses) == ("running", ())
 
 
 async def test_a_pause_of_a_server_holds_the_deploys_to_it(harness: EngineHarness) -> None:

@@ -52,6 +52,8 @@ async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
         (WaitsForLane(()), "Waits for an earlier one to finish."),
         (AwaitsPlan(), "Its jobs are not known yet."),
         (Paused("freeze"), "Paused (freeze)."),
+        (Paused("a", ("b",)), "Paused (a). Also paused by the pause b."),
+        (Paused("a", ("b", "c")), "Paused (a). Also paused by the pauses b, c."),
         (QueueOrder(WorkloadId(7)), "Would fit now, but comes behind an earlier one."),
         (Runs(), "Has its Boxes."),
     ],

@@ -52,6 +52,17 @@ async def web(service: RunningService) -> None:
     assert (await service.call("PUT", f"{API}/projects/web", json=WEB)).status == 201
 
 
+async def test_all_pauses_that_cover_a_workload_are_named(service: RunningService) -> None:
+    await web(service)
+    await paused(service, "freeze", project="web", branch="main")
+    await paused(service, "upgrade")
+    held = await submitted(service)
+    said = await explained(service, held, "paused")
+    assert said["text"].endswith("release week. Also paused by the pause upgrade.")
+    assert [one["name"] for one in said["pauses"]] == ["freeze", "upgrade"]
+    assert said["pause"] == said["pauses"][0]
+
+
 async def test_workloads_that_a_pause_covers_wait_until_it_is_resumed(
     service: RunningService,
 ) -> None:

@@ -99,7 +99,7 @@ async def test_a_build_starts_at_its_time_and_not_before(
     for _ in range(3):
         await look(service)
     (build,) = await builds(service)
-    assert build["message"] == "schedule: 0 12 * * * (2027-01-10T12:00:00+00:00, UTC)"
+    assert build["message"] == "schedule: 0 12 * * * UTC, 2027-01-10T12:00:00+00:00"
     assert (build["branch"], build["priority"], build["author"]) == ("main", 70, None)
     assert build["submitted_by"] == "schedule"
     assert [one["name"] for one in build["jobs"]] == ["test"]
@@ -149,7 +149,7 @@ async def test_schedules_and_their_next_times_are_shown(
     time.set("2027-01-10T23:00:01")
     await look(service)
     (build,) = await builds(service)
-    assert build["message"] == "schedule: @daily (2027-01-11T00:00:00+01:00, Europe/Berlin)"
+    assert build["message"] == "schedule: @daily Europe/Berlin, 2027-01-11T00:00:00+01:00"
     (one,) = await shown(service)
     assert one["next"][0] == "2027-01-11T23:00:00.000000Z"
     assert one["last"]["at"] == "2027-01-10T23:00:00.000000Z"
@@ -163,7 +163,7 @@ async def test_a_time_missed_by_less_than_an_hour_is_made_up_for(
     await project(service, daily())
     time.set("2027-01-10T12:59:59")
     await look(service)
-    assert await messages(service) == ["schedule: 0 12 * * * (2027-01-10T12:00:00+00:00, UTC)"]
+    assert await messages(service) == ["schedule: 0 12 * * * UTC, 2027-01-10T12:00:00+00:00"]
 
 
 async def test_a_time_missed_by_more_is_skipped_and_reported(
@@ -187,7 +187,7 @@ async def test_many_missed_times_give_one_build(service: RunningService, time: H
     await project(service, {"cron": "*/5 * * * *", "branch": "main"})
     time.set("2027-01-12T10:32")
     await look(service)
-    assert await messages(service) == ["schedule: */5 * * * * (2027-01-12T10:30:00+00:00, UTC)"]
+    assert await messages(service) == ["schedule: */5 * * * * UTC, 2027-01-12T10:30:00+00:00"]
     (one,) = await shown(service)
     assert one["skipped"] == {
         "at": "2027-01-10T10:35:00.000000Z",
@@ -201,7 +201,7 @@ async def test_years_of_missed_minutes_take_no_time(
     await project(service, {"cron": "* * * * *", "branch": "main"})
     time.set("2037-01-12T10:32:30")
     await look(service)
-    assert await messages(service) == ["schedule: * * * * * (2037-01-12T10:32:00+00:00, UTC)"]
+    assert await messages(service) == ["schedule: * * * * * UTC, 2037-01-12T10:32:00+00:00"]
 
 
 async def test_a_new_schedule_has_no_past_times(service: RunningService, time: HeldTime) -> None:
@@ -276,7 +276,7 @@ async def test_a_clock_that_was_years_ahead_stops_no_schedule(
     await look(service)
     time.set("2027-01-10T12:00")
     await look(service)
-    assert await messages(service) == ["schedule: 0 12 * * * (2027-01-10T12:00:00+00:00, UTC)"]
+    assert await messages(service) == ["schedule: 0 12 * * * UTC, 2027-01-10T12:00:00+00:00"]
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ async def test_nights_with_a_clock_change(
         time.move(minutes=5)
         await look(service)
     found = await messages(service)
-    assert found == [f"schedule: {cron} ({at}, {zone})" for at in expected]
+    assert found == [f"schedule: {cron} {zone}, {at}" for at in expected]
 
 
 async def test_a_former_leader_makes_no_second_build(
@@ -328,7 +328,7 @@ async def test_a_former_leader_makes_no_second_build(
     await look(service)
     go_on.set()
     await former
-    assert await messages(service) == ["schedule: */5 * * * * (2027-01-10T12:05:00+00:00, UTC)"]
+    assert await messages(service) == ["schedule: */5 * * * * UTC, 2027-01-10T12:05:00+00:00"]
 
 
 async def test_a_node_that_dies_before_the_build_leaves_it_to_the_next(
@@ -481,6 +481,8 @@ async def test_the_command_line_shows_the_next_times(
     shown = [local_time(datetime(2027, 1, day, 11, tzinfo=UTC)) for day in (10, 11)]
     assert f"0 12 * * * Europe/Berlin  main    {shown[1]}" in row
     assert f"{shown[0]} #1 " in row and row.endswith("At 12:00 every day")
+    told = (await boxsched(service, "show", "web#1")).stdout
+    assert f"  schedule: 0 12 * * * Europe/Berlin, {shown[0]}\n" in told
     for arguments in (("web",), ()):
         said = json.loads((await boxsched(service, "schedules", *arguments, "--json")).stdout)
         assert said["schedules"][0]["cron"] == "0 12 * * *"

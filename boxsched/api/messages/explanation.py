@@ -39,7 +39,7 @@ class BlockedBy(Struct, frozen=True):
 
 
 class PauseShown(Struct, frozen=True):
-    """The pause that covers a workload. ``until``: when it ends automatically, or null."""
+    """A pause that covers a workload. ``until``: when it ends automatically, or null."""
 
     name: str
     note: str
@@ -52,7 +52,8 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
     ``promised_start``: the first start that was reserved for it as the head of the queue; it may be
     in the past. ``overtaken_by``: how many later workloads were admitted while it was queued; null
-    if it is not queued, or if there are too many to count.
+    if it is not queued, or if there are too many to count. ``pauses``: all that cover it, by name;
+    ``pause``: the first of them, or null.
     """
 
     phase: str
@@ -66,6 +67,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     promised_start: str | None = None
     overtaken_by: int | None = None
     pause: PauseShown | None = None
+    pauses: tuple[PauseShown, ...] = ()
 
 
 def reported(
@@ -83,7 +85,8 @@ def reported(
         expected_start=text_time(report.expected_start),
         promised_start=text_time(report.promised_start),
         overtaken_by=overtaken_by,
-        pause=None if report.pause is None else _pause(report.pause),
+        pause=_pause(report.pauses[0]) if report.pauses else None,
+        pauses=tuple([_pause(one) for one in report.pauses]),
     )
 
 
