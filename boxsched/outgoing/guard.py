@@ -1,11 +1,11 @@
 """Allow requests only to public addresses and to hosts that the operator allowed.
 
-A host name is resolved once for each connection, and the address of the socket is checked. So a
-name that resolves to another address a moment later, or an address in an unusual notation (decimal,
-octal), cannot bypass the check.
+The address of each connection's socket is checked. So a name that resolves to another address a
+moment later, or an address in an unusual notation (decimal, octal), cannot bypass the check.
 """
 
 import asyncio
+import functools
 import ipaddress
 import socket
 from collections.abc import Callable, Collection
@@ -19,7 +19,7 @@ from yarl import URL
 from boxsched.errors import BoxschedError
 
 TOTAL_SECONDS = 5.0  # for one request, from resolving the name to the end of the answer
-RESOLVING_AT_ONCE = 8
+RESOLVING_AT_ONCE = 32  # different names
 CONNECTIONS = 64
 REFUSED = (
     "its host has a private, local or reserved address: to allow requests to it, start every node "
@@ -28,6 +28,7 @@ REFUSED = (
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Lookup = Callable[..., list[tuple[Any, ...]]]
+_Name = tuple[str, socket.AddressFamily]
 
 # In addition to what ``is_global`` excludes, which depends on the version of Python.
 _NETWORKS = tuple(
@@ -82,19 +83,29 @@ def canonical_host(text: str) -> str:
 
 
 class _Resolver(AbstractResolver):
-    """Resolves names in its own threads, so that a slow look-up delays only requests."""
+    """Resolves names in its own threads, so that a slow look-up delays only requests.
+
+    Requests that need the same name at the same time share one look-up. So a name whose server
+    hangs holds one thread, and not those of other names.
+    """
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
         self._threads = ThreadPoolExecutor(RESOLVING_AT_ONCE, "outgoing-names")
+        self._under_way: dict[_Name, asyncio.Future[list[tuple[Any, ...]]]] = {}
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(
-            self._threads, lambda: self._lookup(host, port, family, socket.SOCK_STREAM)
-        )
+        name = host, family
+        if name not in self._under_way:
+            loop = asyncio.get_running_loop()
+            asked = host, port, family, socket.SOCK_STREAM
+            future = loop.run_in_executor(self._threads, self._lookup, *asked)
+            self._under_way[name] = future
+            future.add_done_callback(functools.partial(self._done, name))
+        # Shielded, so that a request that is cut does not cut the look-up of the others.
+        found = await asyncio.shield(self._under_way[name])
         return [
             ResolveResult(
                 hostname=host,
@@ -106,6 +117,11 @@ class _Resolver(AbstractResolver):
             )
             for family, _, proto, _, address in found
         ]
+
+    def _done(self, name: _Name, future: asyncio.Future[list[tuple[Any, ...]]]) -> None:
+        del self._under_way[name]
+        if not future.cancelled():
+            future.exception()  # seen, also where every request was cut before
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

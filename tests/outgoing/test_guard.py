@@ -12,6 +12,7 @@ from aiohttp import ClientError, web
 from yarl import URL
 
 from boxsched.outgoing.guard import (
+    CONNECTIONS,
     RESOLVING_AT_ONCE,
     AddressRefused,
     Guard,
@@ -173,6 +174,41 @@ async def test_a_name_that_changes_its_address_is_judged_by_the_address_connecte
     assert receiver.seen == 0
     await guard.close()
     await receiver.stop()
+
+
+async def test_a_name_that_hangs_keeps_no_other_name_waiting() -> None:
+    receiver = Receiver()
+    port = await receiver.start()
+    over, begun = threading.Event(), threading.Event()
+    asked: list[str] = []
+
+    def lookup(host: str, *rest: Any) -> list[tuple[Any, ...]]:
+        asked.append(host)
+        begun.set()
+        if host.startswith("hangs"):
+            over.wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port))]
+
+    guard = Guard(("hangs.example", "answers.example"), lookup)
+    slow, quick = (URL(f"http://{name}.example:{port}/") for name in ("hangs", "answers"))
+    waiting = [asyncio.create_task(_status(guard, slow)) for _ in range(CONNECTIONS - 1)]
+    try:
+        await asyncio.to_thread(begun.wait)
+        assert await _status(guard, quick) == 200
+        assert asked == ["hangs.example", "answers.example"], "they share one look-up"
+        waiting[0].cancel()
+        over.set()
+        assert await asyncio.gather(*waiting[1:]) == [200] * len(waiting[1:])
+    finally:
+        over.set()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await guard.close()
+        await receiver.stop()
+
+
+async def _status(guard: Guard, url: URL) -> int:
+    async with guard.session(url).post(url) as answer:
+        return answer.status
 
 
 async def test_a_proxy_from_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
