@@ -7,6 +7,7 @@ import pytest
 
 from boxsched.worker.agent import remains
 from boxsched.worker.agent.notes import note
+from boxsched.worker.agent.site import open_folder
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor import safe_files
 from boxsched.worker.supervisor.folder import Ended, Record, Step
@@ -22,6 +23,34 @@ def test_a_record_is_read_back_unchanged(tmp_path: Path) -> None:
     files.write_record(at(tmp_path), RECORD)
     assert files.read_record(at(tmp_path)) == RECORD
     assert [path.name for path in tmp_path.iterdir()] == [files.RECORD]
+
+
+@pytest.mark.parametrize(
+    ("base", "level", "said"),
+    [
+        (
+            "/sys/fs/cgroup/ours",
+            "INFO",
+            "jobs run as this user, each in a cgroup below /sys/fs/cgr",
+        ),
+        (None, "WARNING", "jobs run as this user and without a cgroup, because it can write to no"),
+    ],
+)
+def test_an_agent_logs_how_its_jobs_are_kept_apart_from_each_other(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    base: str | None,
+    level: str,
+    said: str,
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("boxsched.worker.agent.site.containment.cgroup_base", lambda: base)
+    opened = open_folder(tmp_path / "agent", cluster="c", log_limit=1, stop_grace=1.0)
+    opened.close()
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()[: len(said)]) == (level, said)
+    assert (tmp_path / "agent").stat().st_mode & 0o777 == 0o700
 
 
 def test_every_shortened_record_is_damaged(tmp_path: Path) -> None:
