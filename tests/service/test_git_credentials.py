@@ -437,10 +437,12 @@ async def test_openssh_accepts_the_key(
     async def serve(process: Any) -> None:
         command, _, path = process.command.partition(" ")
         assert command == "git-upload-pack"
-        pipe = subprocess.PIPE
-        pack = subprocess.Popen(["git", "upload-pack", path.strip("'")], stdin=pipe, stdout=pipe)
+        pack = await asyncio.create_subprocess_exec(
+            "git", "upload-pack", path.strip("'"),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
         await process.redirect(stdin=pack.stdin, stdout=pack.stdout)
-        process.exit(await asyncio.to_thread(pack.wait))
+        process.exit(await pack.wait())
         await process.wait_closed()
 
     host_key = asyncssh.generate_private_key("ssh-ed25519")

@@ -1,5 +1,7 @@
 """Projects: settings are stored, returned, replaced and deleted."""
 
+import json
+
 import msgspec
 import pytest
 
@@ -140,3 +142,23 @@ async def test_the_next_submission_sees_a_change_by_another_node(
     await boxless_service.node.store.put_project("web", "{}", None)
     refused = await boxless_service.call("POST", f"{API}/projects/web/builds", {"branch": "main"})
     assert (refused.status, refused.error["field"]) == (422, "jobs")
+
+
+async def test_what_is_stored_has_no_defaults_so_that_earlier_versions_can_read_it(
+    boxless_service: RunningService,
+) -> None:
+    service = boxless_service
+    settings = {
+        "jobs": [job("a", timeout_seconds=9), job("b", parallelism=2)],
+        "servers": {"live": {"jobs": [job("c")]}, "next": {"queue": "newest"}},
+        "cancellation": [["main", "none"], ["*", "all", {"spare_after": 3}]],
+        "fail_fast": True,
+    }
+    before = (await service.project(**settings)).json
+    stored = await service.node.store.project("web")
+    assert stored is not None
+    assert json.loads(stored.settings) == settings
+    shown = await service.get("/projects/web")
+    assert shown == before
+    assert shown["jobs"][0]["parallelism"] is None
+    assert (shown["servers"]["live"]["queue"], shown["servers"]["live"]["guard"]) == ("all", False)

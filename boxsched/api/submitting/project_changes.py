@@ -19,6 +19,7 @@ from boxsched.api.messages.requests import ProjectSettings
 from boxsched.api.submitting.known_projects import KnownProjects, is_project_name, settings_of
 from boxsched.api.submitting.project_schedules import first_times
 from boxsched.api.submitting.project_targets import targets, without_secrets
+from boxsched.api.submitting.stored_settings import without_defaults
 from boxsched.errors import Conflict, Invalid, Outdated, SecretsUnusable
 from boxsched.node.node import Node
 from boxsched.outgoing.targets import hook_name
@@ -121,10 +122,11 @@ class ProjectChanges:
         raise Conflict("the project keeps changing: try again")
 
     async def _write(self, name: str, change: Change, edit: Edit) -> tuple[Project, bool]:
+        settings = without_defaults(change.settings, plain(change.settings))
         done = await asyncio.shield(
             self._store.put_project(
                 name,
-                replies.encode(plain(change.settings)).decode(),
+                replies.encode(settings).decode(),
                 change.settings.max_boxes,
                 change.sealed,
                 change.targets,
