@@ -203,6 +203,10 @@ function workerState(worker) {
     const why = note ? `${by}: ${note}` : `by ${by}`;
     return { ...cell, note: `${done ? "drained" : "draining"} ${why}`.slice(0, NOTE_CHARACTERS), title: why };
   }
+  if (worker.differs?.length) {
+    const differs = worker.differs.join("; ");
+    return { ...cell, note: `gets no new jobs: ${differs}`.slice(0, NOTE_CHARACTERS), title: differs };
+  }
   if (!worker.problem) return cell;
   const note = `begins no jobs: ${worker.problem.slice(0, PROBLEM_CHARACTERS)}`;
   return { ...cell, mark: "unknown", note, title: worker.problem };

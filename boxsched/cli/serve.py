@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from boxsched.errors import Invalid
 from boxsched.folders import default_data
 from boxsched.loglines import log_to_stderr
 from boxsched.model import MAX_BOXES, Policy
+from boxsched.protocol import fingerprint
 
 if TYPE_CHECKING:
     from boxsched.node.options import Options
@@ -44,6 +45,20 @@ class Network(click.ParamType[IPNetwork]):
             self.fail(str(error), param, ctx)
 
 
+class Requirement(click.ParamType[tuple[str, str]]):
+    """A part of a worker's fingerprint, and the value that it must have."""
+
+    name = "PART=VALUE"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return fingerprint.requirement(value)
+        except ValueError as error:
+            self.fail(f"{value!r} {error}", param, ctx)
+
+
 class Days(click.ParamType[int]):
     """Whole days, ``least`` at least, or 0."""
 
@@ -60,6 +75,16 @@ class Days(click.ParamType[int]):
         if days != 0 and not self._least <= days <= MOST_DAYS:
             self.fail(f"{value!r} must be 0, or from {self._least} to {MOST_DAYS} days", param, ctx)
         return days
+
+
+def check_requirements(options: Mapping[str, Any]) -> None:
+    """Raises BadInput if the node's own Boxes would not be as it requires."""
+    own = {part: str(options[part]) for part in ("box_driver", "log_limit") if part in options}
+    for part, value in options["require_worker"]:
+        if options["boxes"] != 0 and own.get(part, value) != value:
+            raise BadInput(
+                f"--require-worker {part}={value}: this node's own Boxes have {part}={own[part]}"
+            )
 
 
 def check_database(database: str | None, redis: str | None) -> None:
@@ -265,6 +290,13 @@ def loop_factory() -> LoopFactory | None:
     "run on another worker.",
 )
 @env_option(
+    "--require-worker",
+    multiple=True,
+    type=Requirement(),
+    help="Part of a worker's fingerprint and the value that it must have, such as "
+    "box_driver=process; other workers get no new jobs. Can be repeated.",
+)
+@env_option(
     "--secrets-key-file",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
@@ -338,6 +370,7 @@ def serve(
     check_advertise(options["advertise"])
     check_external(options["external_url"])
     check_outgoing(options["allow_outgoing"])
+    check_requirements(options)
     from boxsched.node.options import Options
 
     run(

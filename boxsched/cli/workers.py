@@ -66,6 +66,8 @@ def list_workers(as_json: bool, service: Service) -> None:
 
 def _note(worker: Worker) -> str:
     parts = [] if worker.drain is None else [drain_text(worker)]
+    if worker.differs and worker.drain is None:
+        parts.append(f"gets no new jobs: {'; '.join(worker.differs)}")
     if worker.problem is not None:
         parts.append(f"begins no jobs: {worker.problem}")
     return "; ".join(parts)

@@ -179,6 +179,8 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     token: str | None = None  # the id of the token that it uses
     problem: str | None = None  # why it can begin no jobs now
     drain: Drain | None = None
+    fingerprint: str = ""
+    differs: tuple[str, ...] = ()  # how it differs from what its leader requires
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,6 +190,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     url: str
     version: str
+    requires: str = ""  # of workers' fingerprints
     alive: bool
     shards: tuple[int, ...]  # the shards that it leads
     me: bool

@@ -17,6 +17,7 @@ class NodeStanding:
     name: str
     url: str
     version: str
+    requires: str  # of workers' fingerprints
     alive: bool
     shards: tuple[int, ...]
     me: bool
@@ -37,6 +38,7 @@ def standing(nodes: Sequence[NodeInfo], view: View | None, me: str) -> list[Node
                 node.name,
                 node.url,
                 node.version,
+                node.requires,
                 alive,
                 tuple(sorted(leads)),
                 node.name == me,

@@ -9,7 +9,7 @@ decides.
 
 from collections.abc import Iterator
 
-from boxsched.engine import endings, readiness
+from boxsched.engine import compatibility, draining, endings, readiness
 from boxsched.engine.books import BoxBook, LiveJob, LiveWorkload
 from boxsched.engine.outcomes import Outcomes
 from boxsched.engine.watch import Sights
@@ -35,6 +35,8 @@ def apply(out: Outcomes, sights: Sights) -> None:
         out.news.worker("lost", worker)
         out.news.boxes_changed()
     readiness.apply(out, sights)
+    for worker in sights.unfit:
+        compatibility.drain(out, worker)
 
 
 def connected(out: Outcomes, command: BoxesSet) -> None:
@@ -61,6 +63,8 @@ def connected(out: Outcomes, command: BoxesSet) -> None:
     if command.name:
         out.books.names[worker] = command.name
     readiness.connected(out, worker, command.problem)
+    draining.connected(out, worker)
+    compatibility.judge(out.books, worker, command.fingerprint)
     back(out, worker)
     out.news.worker("connected", worker)
     out.news.boxes_changed()

@@ -1,9 +1,9 @@
-"""Sentences about workers that are not connected or cannot begin jobs."""
+"""Sentences about workers that are not connected, or are given no jobs."""
 
 from collections.abc import Mapping
 
 from boxsched.engine.books import Books
-from boxsched.engine.capacity import Absence, named
+from boxsched.engine.capacity import Absence, Withheld, named, withheld
 from boxsched.engine.sight import listed
 from boxsched.protocol.workers import IN_PROCESS
 from boxsched.scheduling.reasons import NeedsBoxes
@@ -24,16 +24,27 @@ def too_few_there(reason: NeedsBoxes, absent: Absences) -> bool:
     return reason.box_type in absent and reason.asked > absent[reason.box_type].usable
 
 
+_NOBODY = {
+    Withheld.TROUBLED: "No worker can begin jobs: {}.",
+    Withheld.INCOMPATIBLE: "No worker is compatible: {}.",
+    Withheld.DRAINING: "Every connected worker is draining: {}.",
+}
+
+
 def nobody_text(books: Books) -> str:
     """Return the sentence for the case that no Box is usable."""
-    connected = [worker for worker in books.workers if worker not in books.absent]
-    draining = {named(books, worker) for worker in connected if worker in books.drains}
-    troubled = {named(books, worker) for worker in connected if worker in books.problems}
-    if troubled - draining:
-        also = f"; {listed(sorted(draining))} is draining" if draining else ""
-        return f"No worker can begin jobs: {listed(sorted(troubled - draining))}{also}."
-    if draining:
-        return f"Every connected worker is draining: {listed(sorted(draining))}."
+    of = {
+        why: sorted({named(books, w) for w in books.workers if withheld(books, w) is why})
+        for why in (Withheld.TROUBLED, Withheld.INCOMPATIBLE, Withheld.DRAINING)
+    }
+    found = {why: names for why, names in of.items() if names}
+    if len(found) == 1:
+        [(why, alone)] = found.items()
+        return _NOBODY[why].format(listed(alone))
+    if found:
+        draining = [f"{name} (draining)" for name in found.pop(Withheld.DRAINING, ())]
+        others = [name for names in found.values() for name in names]
+        return f"No connected worker is given jobs: {listed(sorted(others + draining))}."
     names = _absent_names(books)
     known = f" ({names})" if names else ""
     return f"No worker is connected{known}: start one with `boxsched worker`."
@@ -43,7 +54,7 @@ def where_text(absence: Absence) -> str:
     """Return where the Boxes of a type are, for the case that too few are usable."""
     there = absence.usable
     able = "connected workers"
-    if absence.draining:
+    if absence.draining or absence.incompatible:
         able = "workers that are given jobs"
     elif absence.troubled:
         able = "workers that can begin jobs"
@@ -54,6 +65,9 @@ def where_text(absence: Absence) -> str:
         parts.append(f"{absence.troubled} more on {listed(absence.troubled_workers)}")
     if absence.draining:
         parts.append(f"{absence.draining} more on {listed(absence.draining_workers)}, draining")
+    if absence.incompatible:
+        names = listed(absence.incompatible_workers)
+        parts.append(f"{absence.incompatible} more on {names}, incompatible")
     return ", ".join(parts)
 
 
@@ -68,6 +82,9 @@ def beside_text(absent: Absences, box_type: str) -> str:
     if absence.draining:
         noun = "Box is" if absence.draining == 1 else "Boxes are"
         text += f" {absence.draining} {noun} draining: {listed(absence.draining_workers)}."
+    if absence.incompatible:
+        names = listed(absence.incompatible_workers)
+        text += f" {absence.incompatible} more are on incompatible workers: {names}."
     return text
 
 

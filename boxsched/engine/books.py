@@ -17,6 +17,7 @@ from boxsched.model import (
     job_index,
     job_workload,
 )
+from boxsched.protocol.fingerprint import Parts
 from boxsched.protocol.followed import Followed
 from boxsched.protocol.inbox import SubmitJob
 from boxsched.protocol.shards import Organization, Pause
@@ -83,8 +84,10 @@ class BoxBook:
 class Books:
     """One shard's memory: the core, and everything that the core does not need."""
 
-    def __init__(self, organization: Organization) -> None:
+    def __init__(self, organization: Organization, required: Parts | None = None) -> None:
+        """``required``: the values of parts that fingerprints of workers must have."""
         self.organization = organization
+        self.required: Parts = required or {}
         self.core = Scheduler(
             QueueRules(organization.policy, organization.max_boxes, organization.priority_aging)
         )
@@ -101,6 +104,9 @@ class Books:
         self.names: dict[WorkerId, str] = {}
         self.problems: dict[WorkerId, str] = {}  # why a worker can begin no jobs
         self.drains: dict[WorkerId, Drain] = {}
+        # How workers differ from what the leader requires, and what the store has of that.
+        self.incompatible: dict[WorkerId, tuple[str, ...]] = {}
+        self.shown_incompatible: dict[WorkerId, tuple[str, ...]] = {}
         self.absent: set[WorkerId] = set()  # workers with Boxes that are not connected
         self.connections: dict[WorkerId, int] = {}  # the number of each worker's latest connection
         self.pauses: dict[str, Pause] = {}
@@ -137,8 +143,10 @@ class Books:
 
     def gets_jobs(self, worker: WorkerId) -> bool:
         """Whether the worker's Boxes are given jobs."""
-        withheld = worker in self.absent or worker in self.problems
-        return not withheld and worker not in self.drains
+        return not any(
+            worker in withheld
+            for withheld in (self.absent, self.problems, self.drains, self.incompatible)
+        )
 
     def know(self, pulses: Sequence[Pulse]) -> None:
         """Update the workers' names and the nodes that they are connected to, from their rows."""
@@ -151,6 +159,7 @@ class Books:
         """Forget a worker; a late command of this connection is ignored from now on."""
         for known in (self.places, self.names, self.connections, self.drains):
             known.pop(worker, None)
+        self.incompatible.pop(worker, None)
         self.absent.discard(worker)
         self.connections[worker] = connection + 1
 

@@ -1,5 +1,6 @@
 """How many Boxes exist and are in use, and which are away with their workers."""
 
+import enum
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -21,12 +22,22 @@ class Capacity:
     away_busy: int
 
 
+class Withheld(enum.Enum):
+    """Why a worker's Boxes are given no jobs."""
+
+    ABSENT = "absent"
+    DRAINING = "draining"
+    INCOMPATIBLE = "incompatible"
+    TROUBLED = "troubled"
+
+
 @attrs.frozen
 class Absence:
     """The Boxes of one type that are not retired.
 
-    ``usable`` ones; ``absent`` ones, on workers that are not connected; ``troubled`` ones, on
-    workers that can begin no jobs; and ``draining`` ones.
+    ``usable`` ones; ``absent`` ones, on workers that are not connected; and those of connected
+    workers that are given no jobs: ``draining`` ones, ``incompatible`` ones, and ``troubled`` ones,
+    which can begin no jobs.
     """
 
     usable: int
@@ -36,6 +47,8 @@ class Absence:
     troubled_workers: tuple[str, ...]  # their names, with their problems
     draining: int = 0
     draining_workers: tuple[str, ...] = ()
+    incompatible: int = 0
+    incompatible_workers: tuple[str, ...] = ()  # with what differs
 
 
 def capacity(core: Scheduler) -> Capacity:
@@ -56,10 +69,9 @@ def absences(books: Books) -> Mapping[str, Absence]:
             for box in pool.boxes.values()
             if box.away and not box.retired
         ]
-        absent = [worker for worker in away if worker in books.absent]
-        connected = [worker for worker in away if worker not in books.absent]
-        draining = [worker for worker in connected if worker in books.drains]
-        troubled = [worker for worker in connected if worker not in books.drains]
+        of = {why: [w for w in away if withheld(books, w) is why] for why in Withheld}
+        absent, draining = of[Withheld.ABSENT], of[Withheld.DRAINING]
+        incompatible, troubled = of[Withheld.INCOMPATIBLE], of[Withheld.TROUBLED]
         found[pool.box_type] = Absence(
             usable=pool.wanted - len(away),
             absent=len(absent),
@@ -68,6 +80,8 @@ def absences(books: Books) -> Mapping[str, Absence]:
             troubled_workers=_names(books, troubled),
             draining=len(draining),
             draining_workers=_names(books, draining),
+            incompatible=len(incompatible),
+            incompatible_workers=_names(books, incompatible),
         )
     return found
 
@@ -76,8 +90,22 @@ def _names(books: Books, workers: Sequence[WorkerId]) -> tuple[str, ...]:
     return tuple(sorted({named(books, worker) for worker in workers}))
 
 
+def withheld(books: Books, worker: WorkerId) -> Withheld | None:
+    """Why the worker's Boxes are given no jobs; None: they are."""
+    if worker in books.absent:
+        return Withheld.ABSENT
+    drain = books.drains.get(worker)
+    if drain is not None and not drain.automatic:
+        return Withheld.DRAINING
+    if worker in books.incompatible or drain is not None:
+        return Withheld.INCOMPATIBLE
+    return Withheld.TROUBLED if worker in books.problems else None
+
+
 def named(books: Books, worker: WorkerId) -> str:
     """Return the worker's name, with its problem."""
     name = books.names.get(worker, f"worker {worker}")
-    problem = books.problems.get(worker)
-    return name if problem is None else f"{name} ({problem})"
+    wrong = books.problems.get(worker)
+    if withheld(books, worker) is Withheld.INCOMPATIBLE:
+        wrong = "; ".join(books.incompatible.get(worker, ()))
+    return f"{name} ({wrong})" if wrong else name

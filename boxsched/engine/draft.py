@@ -8,6 +8,7 @@ from boxsched.protocol.batches import (
     Batch,
     BoxChange,
     DeployDue,
+    Differences,
     DrainChange,
     DurationChange,
     Event,
@@ -38,12 +39,13 @@ class Draft:
         self._live: dict[tuple[ProjectId, str], Live] = {}
         self._deploys_due: list[DeployDue] = []
         self._drains: dict[WorkerId, DrainChange] = {}
+        self._differences: dict[WorkerId, Differences] = {}
 
     @property
     def empty(self) -> bool:
         rows = (self._workloads, self._jobs, self._freed, self._taken, self._gone, self._retired)
-        others = (self._durations, self._lanes, self._pauses_over, self._drains)
-        return not any(rows) and not any(others)
+        others = (self._durations, self._lanes, self._pauses_over)
+        return not any(rows) and not any(others) and not (self._drains or self._differences)
 
     # --- Workloads and jobs: stored with their values at the end of the turn ---------------------
 
@@ -70,6 +72,9 @@ class Draft:
 
     def drain(self, change: DrainChange) -> None:
         self._drains[change.worker] = change
+
+    def differences(self, change: Differences) -> None:
+        self._differences[change.worker] = change
 
     # --- Boxes: stored with their present values -----------------------------------------------
 
@@ -146,6 +151,7 @@ class Draft:
             live=tuple(self._live.values()),
             deploys_due=tuple(self._deploys_due),
             drains=tuple(self._drains.values()),
+            differences=tuple(self._differences.values()),
         )
 
 

@@ -23,37 +23,54 @@ from boxsched.scheduling import interface as core
 
 def begin(out: Outcomes, command: DrainSet) -> None:
     worker = WorkerId(command.worker)
+    before = out.books.drains.get(worker)
+    done = before is not None and before.done
+    drain = Drain(command.by, command.since, command.note, command.stop_at, done)
+    start(out, worker, drain)
+
+
+def start(out: Outcomes, worker: WorkerId, drain: Drain) -> None:
+    """Drain the worker from now on, or change its drain."""
     books = out.books
     if worker not in books.places:
         return  # it was removed
-    before = books.drains.get(worker)
-    done = before is not None and before.done
-    _set(out, worker, Drain(command.by, command.since, command.note, command.stop_at, done))
+    _set(out, worker, drain)
     out.decide(core.BoxesAway(books.box_ids(worker)))
     out.news.worker(
         "draining",
         worker,
         name=books.names.get(worker),
-        by=command.by,
-        note=command.note,
-        stop_at=command.stop_at and rfc3339(command.stop_at),
+        by=drain.by,
+        note=drain.note,
+        stop_at=drain.stop_at and rfc3339(drain.stop_at),
     )
     out.news.boxes_changed()
 
 
 def end(out: Outcomes, command: DrainEnded) -> None:
-    worker = WorkerId(command.worker)
+    lift(out, WorkerId(command.worker), command.by)
+
+
+def lift(out: Outcomes, worker: WorkerId, by: str) -> None:
+    """Give the worker jobs again. If it may be ending already, it must connect again first."""
     books = out.books
     drain = books.drains.pop(worker, None)
     if drain is None:
         return
-    out.draft.drain(DrainChange(worker, None))
+    out.draft.drain(DrainChange(worker, None, 0))
     if drain.done and worker not in books.absent:
         out.hang_up(worker)
     elif books.gets_jobs(worker):
         readiness.give_back(out, worker)
-    out.news.worker("drain_ended", worker, name=books.names.get(worker), by=command.by)
+    out.news.worker("drain_ended", worker, name=books.names.get(worker), by=by)
     out.news.boxes_changed()
+
+
+def connected(out: Outcomes, worker: WorkerId) -> None:
+    """The worker has connected again, so it is not ending any more."""
+    drain = out.books.drains.get(worker)
+    if drain is not None and drain.done:
+        _set(out, worker, attrs.evolve(drain, done=False))
 
 
 def overdue(books: Books, now: float) -> Sequence[WorkerId]:
@@ -87,7 +104,7 @@ def note_done(out: Outcomes) -> None:
 
 def _set(out: Outcomes, worker: WorkerId, drain: Drain) -> None:
     out.books.drains[worker] = drain
-    out.draft.drain(DrainChange(worker, drain))
+    out.draft.drain(DrainChange(worker, drain, out.books.connections.get(worker, 0)))
 
 
 def _workloads(books: Books, worker: WorkerId) -> Sequence[WorkloadId]:

@@ -27,6 +27,7 @@ from boxsched.model import WorkerId
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import Batch, Event, InboxEntry
+from boxsched.protocol.fingerprint import Parts
 from boxsched.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ class Engine:
     planned. ``alive``: whether the node of that name is alive, as far as this node knows.
     ``stop_grace``: seconds between SIGTERM and SIGKILL on workers that do not report theirs.
     ``lost_after``: seconds without an answer from a node after which a worker ends its builds,
-    unless the worker was promised another value. ``counters`` and ``stages`` are the node's.
+    unless the worker was promised another value. ``required``: the values of parts that
+    fingerprints of workers must have. ``counters`` and ``stages`` are the node's.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Engine:
         alive: Callable[[str], bool],
         lost_after: float,
         stop_grace: float,
+        required: Parts,
         counters: Counters,
         stages: Stages,
     ) -> None:
@@ -83,6 +86,7 @@ class Engine:
         self._intake = Intake(store, shard)
         self._epoch = 0
         self._batch = 0
+        self._required = required
         self._in_epoch = False  # whether the epoch is this engine's, as far as it knows
         self._deadlines = Deadlines(stop_grace)
         self._monitor = WorkerMonitor(store, shard, clock, self._deadlines, alive, lost_after)
@@ -164,7 +168,7 @@ class Engine:
         if not self._in_epoch:
             self._epoch = await self._store.raise_epoch(self._shard, self._node)
             self._in_epoch = True
-        loading = Loading()
+        loading = Loading(self._required)
         await self._store.load(self._shard, loading)
         state = loading.state
         assert state is not None

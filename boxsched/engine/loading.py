@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from boxsched import discarding
-from boxsched.engine import pauses
+from boxsched.engine import compatibility, pauses
 from boxsched.engine.books import Books, BoxBook, LiveJob, LiveWorkload
 from boxsched.model import (
     BoxId,
@@ -18,6 +18,7 @@ from boxsched.model import (
     job_index,
     lane_key,
 )
+from boxsched.protocol.fingerprint import Parts
 from boxsched.protocol.followed import followed
 from boxsched.protocol.inbox import SubmitJob
 from boxsched.protocol.reasons import ENDED_LOST, waits_again
@@ -55,7 +56,10 @@ def graces(pulses: Sequence[Pulse]) -> dict[WorkerId, float]:
 class Loading:
     """Fills books from a store, page by page (``protocol.shards.ShardLoading``)."""
 
-    def __init__(self) -> None:
+    def __init__(self, required: Parts | None = None) -> None:
+        """``required``: the values of parts that fingerprints of workers must have; None: what the
+        leader has stored of incompatible workers counts."""
+        self._required = required
         self.state: ShardState | None = None
         self.books = Books(NO_ORGANIZATION)
         # Shared by equal jobs: 100,000 workloads have few different jobs.
@@ -63,7 +67,7 @@ class Loading:
 
     def begin(self, state: ShardState) -> None:
         self.state = state
-        books = self.books = Books(state.organization or NO_ORGANIZATION)
+        books = self.books = Books(state.organization or NO_ORGANIZATION, self._required)
         for project in state.projects:
             books.projects[project.id] = project.name
             books.follow(project.id, followed(project.settings))
@@ -80,6 +84,12 @@ class Loading:
         books.graces.update(graces(state.pulses))
         books.problems.update((p.worker, p.problem) for p in state.pulses if p.problem)
         books.drains.update(state.drains)
+        for pulse in state.pulses:
+            if pulse.differs:
+                books.shown_incompatible[pulse.worker] = pulse.differs
+                books.incompatible[pulse.worker] = pulse.differs
+            if self._required is not None:
+                compatibility.judge(books, pulse.worker, pulse.fingerprint)
         books.connections.update((p.worker, p.connection) for p in state.pulses)
         books.know(state.pulses)
         books.latest = max((box.freed_at for box in state.boxes), default=0.0)

@@ -8,7 +8,16 @@ them.
 
 from collections.abc import Iterable
 
-from boxsched.engine import absence, draining, endings, pauses, planning, resolving, submissions
+from boxsched.engine import (
+    absence,
+    compatibility,
+    draining,
+    endings,
+    pauses,
+    planning,
+    resolving,
+    submissions,
+)
 from boxsched.engine.limits import NOTHING_OVERDUE, Overdue
 from boxsched.engine.outcomes import Outcomes
 from boxsched.engine.watch import NOTHING_SEEN, Sights
@@ -79,6 +88,7 @@ def run(
                 draining.begin(out, command)
             case DrainEnded():
                 draining.end(out, command)
+    compatibility.apply(out)
     draining.stop_overdue(out)
     pauses.end_those_over(out)
     out.settle()

@@ -60,11 +60,13 @@ class Sights:
     # disconnected: they get no new jobs; their present jobs do not change
     hung_up: tuple[WorkerId, ...] = ()
     connections: tuple[WorkerConnection, ...] = ()  # connections of the silent workers
+    # incompatible workers that no live node would take
+    unfit: tuple[WorkerId, ...] = ()
     # all workers that cannot begin jobs; None: no change
     problems: Mapping[WorkerId, str] | None = None
 
     def __bool__(self) -> bool:
-        moved = self.back or self.silent or self.lost or self.hung_up
+        moved = self.back or self.silent or self.lost or self.hung_up or self.unfit
         return bool(moved) or self.problems is not None
 
 

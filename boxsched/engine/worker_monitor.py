@@ -1,6 +1,6 @@
 """Monitor the shard's workers: which fell silent, which are back, and which cannot begin jobs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -10,12 +10,15 @@ from boxsched.engine.limits import Deadlines
 from boxsched.engine.loading import graces
 from boxsched.engine.watch import NOTHING_SEEN, Sights, Watch
 from boxsched.model import WorkerId
+from boxsched.protocol.fingerprint import differences, parts
 from boxsched.protocol.shards import ShardState
+from boxsched.protocol.workers import Pulse
 from boxsched.store.store import Store
 
 WATCH_SECONDS = 1.0  # between two checks of the workers' heartbeats
 # limit of the counted time between two checks: the rest was spent waiting for the store
 COUNTED_SECONDS = 3.0
+UNFIT_SECONDS = 10.0  # a node that is being restarted may take a worker that others do not
 
 
 class WorkerMonitor:
@@ -40,6 +43,7 @@ class WorkerMonitor:
         self._alive = alive
         self._watch = Watch(lost_after)
         self._watched_at = 0.0
+        self._unfit_since: dict[WorkerId, float] = {}
         self.held_up = False
 
     def begin(self, state: ShardState, books: Books) -> None:
@@ -76,8 +80,29 @@ class WorkerMonitor:
         books.know(pulses)
         gone = {node for node in {pulse.node for pulse in pulses} if not self._alive(node)}
         sights = self._watch.look(pulses, self._watched_at, gone)
+        unfit = await self._unfit(books, pulses)
+        if unfit:
+            sights = attrs.evolve(sights, unfit=unfit)
         problems = {pulse.worker: pulse.problem for pulse in pulses if pulse.problem}
         return sights if problems == books.problems else attrs.evolve(sights, problems=problems)
+
+    async def _unfit(self, books: Books, pulses: Sequence[Pulse]) -> tuple[WorkerId, ...]:
+        """The incompatible workers that no live node has taken for UNFIT_SECONDS."""
+        asked = {w for w in books.incompatible if w not in books.drains and w not in books.absent}
+        if not asked:
+            self._unfit_since = {}
+            return ()
+        nodes = [parts(n.requires) for n in await self._store.nodes() if self._alive(n.name)]
+        reported = {pulse.worker: parts(pulse.fingerprint) for pulse in pulses}
+        now = self._watched_at
+        self._unfit_since = {
+            worker: self._unfit_since.get(worker, now)
+            for worker in asked
+            if all(differences(reported.get(worker, {}), required) for required in nodes)
+        }
+        return tuple(
+            worker for worker, since in self._unfit_since.items() if now - since >= UNFIT_SECONDS
+        )
 
     async def let_others_write(self) -> None:
         """Wait until earlier writes of other nodes are visible, also while a standby delays them.

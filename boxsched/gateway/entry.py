@@ -106,6 +106,7 @@ class Entry:
             token=token.id,
             problem=hello.problem,
             stop_grace=hello.stop_grace,
+            fingerprint=hello.fingerprint,
         )
 
         async def connected(new: NewWorker) -> Connected:
@@ -141,8 +142,9 @@ class Entry:
 
         boxes = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
         said = inbox.BoxesSet(
-            connection.worker, boxes, self._node, connection.number, hello.problem, hello.name
-        )
+            connection.worker, boxes, self._node, connection.number, hello.problem, hello.name,
+            hello.fingerprint,
+        )  # fmt: skip
         await repeat(announced, said, self._times.retries(), on=StoreAway)
 
     def forget(self, connection: WorkerConnection) -> None:

@@ -18,6 +18,7 @@ from boxsched.gateway.worker_socket import Slow, WorkerSocket
 from boxsched.gather import Gather
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox, wire
+from boxsched.protocol.fingerprint import Parts, differences, parts
 from boxsched.store.records import Token
 from boxsched.store.store import Store
 
@@ -47,6 +48,7 @@ class Gateway:
         node: str,
         cluster: str,
         lost_after: float,
+        required: Parts,
         log_limit: int,
         hints_reach: Callable[[], bool],
         source: LevelSource,
@@ -57,6 +59,7 @@ class Gateway:
         self._store = store
         self._cluster = cluster
         self._lost_after = lost_after
+        self._required = required
         self._hints_reach = hints_reach
         self._times = times
         self._links: dict[WorkerId, WorkerLink] = {}
@@ -203,7 +206,12 @@ class Gateway:
             if other.connection.number > link.connection.number:
                 raise Gone
             other.end(WSCloseCode.OK, "replaced")
-        link.say(wire.Welcome(link.worker, self._cluster, self._lost_after, fixes_commits=True))
+        differs = differences(parts(link.hello.fingerprint), self._required)
+        link.say(
+            wire.Welcome(
+                link.worker, self._cluster, self._lost_after, fixes_commits=True, differs=differs
+            )
+        )
         self._links[link.worker] = link
         self.figures.connects += 1
         self.figures.connected = len(self._links)

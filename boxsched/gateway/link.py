@@ -62,7 +62,7 @@ class WorkerLink:
         hello: wire.Hello,
     ) -> None:
         self.connection = connected.connection
-        self._hello = hello
+        self.hello = hello
         self.problem = hello.problem  # why it cannot begin jobs, from its last heartbeat
         self.worker = connected.connection.worker
         self._shard = connected.shard
@@ -88,7 +88,7 @@ class WorkerLink:
         self._held = held
         if news or anyway:
             self._level_sent_at = self._loop.time()
-            fit = assignments if self._hello.takes_secrets else refuse_on_older_worker(assignments)
+            fit = assignments if self.hello.takes_secrets else refuse_on_older_worker(assignments)
             self._sending.level(fit)
             self._node.figures.levels += 1
         return news
@@ -106,7 +106,7 @@ class WorkerLink:
 
     def drained(self) -> None:
         """The worker is drained and has no jobs: tell it to end, if it knows that message."""
-        if self._hello.ends_when_drained:
+        if self.hello.ends_when_drained:
             self.say(wire.Drained())
 
     def end(self, code: WSCloseCode, reason: str) -> None:

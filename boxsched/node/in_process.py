@@ -110,7 +110,7 @@ class LocalWorker:
         worker, number = connected.connection.worker, connected.connection.number
         boxes = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
         new = self._new
-        said = inbox.BoxesSet(worker, boxes, new.node, number, problem, new.name)
+        said = inbox.BoxesSet(worker, boxes, new.node, number, problem, new.name, new.fingerprint)
         await self._ask(connected.shard, said)
         self._connected = connected  # only now: otherwise the next heartbeat connects again
 

@@ -42,7 +42,7 @@ from boxsched.outgoing.composing import Composer
 from boxsched.outgoing.guard import Guard
 from boxsched.outgoing.sender import Sender
 from boxsched.pace import Pace
-from boxsched.protocol import inbox
+from boxsched.protocol import fingerprint, inbox
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import Event
 from boxsched.protocol.lock_keys import LockKeys, node_number
@@ -204,7 +204,9 @@ class Node:
         cluster = await self.store.cluster()
         self.leadership = self._leadership(cluster)
         await self.leadership.claim()
-        self.info = await self.store.put_node(self.name, options.advertise or url, __version__)
+        self.info = await self.store.put_node(
+            self.name, options.advertise or url, __version__, fingerprint.text(options.required)
+        )
         self.clock.set_to(self.info.started_at)
         await self._settings()
         mixing = Mixing(self.store, self.clock, options)
@@ -217,6 +219,7 @@ class Node:
             node=self.name,
             cluster=cluster,
             lost_after=options.lost_after,
+            required=options.required,
             log_limit=options.log_limit,
             hints_reach=self._hints_reach,
             objects=mixing.objects,
@@ -327,6 +330,7 @@ class Node:
             alive=self._is_alive,
             lost_after=self.options.lost_after,
             stop_grace=self.options.stop_grace,
+            required=self.options.required,
             counters=self.counters,
             stages=self.stages,
         )
@@ -346,6 +350,7 @@ class Node:
                 lost_after=promised,
                 token=IN_PROCESS,
                 stop_grace=options.stop_grace,
+                fingerprint=options.fingerprint,
             ),
             self.store,
             self._giving,

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import attrs
 
+from boxsched import __version__
 from boxsched.folders import DATABASE
 from boxsched.model import Policy
+from boxsched.protocol.fingerprint import PROTOCOL, Parts, of_worker
 from boxsched.protocol.lock_keys import DEFAULT_LOCK_KEY
 from boxsched.protocol.timing import LOST_AFTER_SECONDS
+from boxsched.protocol.wire import VERSION
 
 
 @attrs.frozen
@@ -40,6 +43,7 @@ class Options:
     lock_key: str = DEFAULT_LOCK_KEY
     retry_interval: float = 5.0
     lost_after: float = LOST_AFTER_SECONDS
+    require_worker: tuple[tuple[str, str], ...] = ()  # parts of workers' fingerprints
     secrets_key_file: Path | None = None  # None = from the environment or the data folder
 
     allow_outgoing: tuple[str, ...] = ()  # private hosts that may get notifications
@@ -48,6 +52,22 @@ class Options:
     @property
     def database_url(self) -> str:
         return self.database or f"sqlite:///{self.data / DATABASE}"
+
+    @property
+    def required(self) -> Parts:
+        """The values of parts that fingerprints of workers must have."""
+        return {PROTOCOL: str(VERSION), **dict(self.require_worker)}
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the in-process worker."""
+        return of_worker(
+            protocol=VERSION,
+            version=__version__,
+            box_driver=self.box_driver,
+            log_limit=self.log_limit,
+            stop_grace=self.stop_grace,
+        )
 
     @property
     def box_count(self) -> int:

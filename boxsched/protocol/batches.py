@@ -120,10 +120,22 @@ class PauseOver:
 
 @attrs.frozen
 class DrainChange:
-    """A worker's drain; None: it is not drained."""
+    """A worker's drain; None: it is not drained.
+
+    ``connection``: the one that ``drain.done`` is about; on a later one the worker is not ending.
+    """
 
     worker: WorkerId
     drain: Drain | None
+    connection: int
+
+
+@attrs.frozen
+class Differences:
+    """How a worker differs from what the leader requires; empty: it fits."""
+
+    worker: WorkerId
+    differs: tuple[str, ...]
 
 
 @attrs.frozen
@@ -204,6 +216,7 @@ class Batch:
     live: tuple[Live, ...] = ()
     deploys_due: tuple[DeployDue, ...] = ()
     drains: tuple[DrainChange, ...] = ()
+    differences: tuple[Differences, ...] = ()
 
 
 @attrs.frozen

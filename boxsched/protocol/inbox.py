@@ -140,6 +140,7 @@ class BoxesSet(msgspec.Struct, array_like=True, frozen=True):
     connection: int = 0  # the number of this connection: a command of an older one is ignored
     problem: str | None = None  # why the worker cannot begin jobs at present; None: it can
     name: str = ""  # of the worker, for users
+    fingerprint: str = ""
 
 
 class WorkerForgotten(msgspec.Struct, array_like=True, frozen=True):

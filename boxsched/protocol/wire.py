@@ -19,6 +19,7 @@ import msgspec
 
 from boxsched.model import MAX_STOP_GRACE_SECONDS, Kind
 from boxsched.protocol.assignments import CloneOptions, GitCredentials, JobSecret
+from boxsched.protocol.fingerprint import MAX_CHARACTERS
 from boxsched.protocol.inbox import JobFinished, JobStarted
 
 PATH = "/api/v1/worker"
@@ -28,11 +29,6 @@ MAX_MESSAGE_BYTES = 8 << 20  # of a node: a level of 10,000 jobs
 # Of a worker:
 MAX_WORKER_MESSAGE_BYTES = 1 << 20
 MAX_BOXES = 10_000
-
-
-def fingerprint() -> str:
-    """Return a text that must be the same on a worker and its node: the version of the protocol."""
-    return f"boxsched-worker/{VERSION}"
 
 
 # Names are shown in logs, in lists and on the page. So they have no control characters, no line
@@ -52,6 +48,9 @@ StopGrace = Annotated[float, msgspec.Meta(ge=0, le=MAX_STOP_GRACE_SECONDS)]
 Problem = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_CLEAN)]
 
 
+Fingerprint = Annotated[str, msgspec.Meta(max_length=MAX_CHARACTERS)]
+
+
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
     """The first message of a worker.
 
@@ -67,7 +66,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     identity: Name
     name: Name
     box_types: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=MAX_BOXES)]
-    fingerprint: str
+    fingerprint: Fingerprint
     boot: str
     holds: tuple[tuple[int, int], ...] = ()
     problem: Problem | None = None
@@ -83,6 +82,7 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
     cluster: str
     lost_after: float  # seconds after the last answered heartbeat when a build's job is ended
     fixes_commits: bool = False  # whether the node answers ``Found``
+    differs: tuple[str, ...] = ()  # how the worker differs from what this node requires
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):

@@ -26,6 +26,7 @@ class NewWorker:
     go on for so many seconds without a node; None: not known. ``token``: the id of its token, or
     IN_PROCESS. ``problem``: why it cannot begin jobs at present; None: it can. ``stop_grace``: the
     seconds that it leaves a job between SIGTERM and SIGKILL; None: it did not say.
+    ``fingerprint``: see ``protocol.fingerprint``.
     """
 
     identity: str
@@ -38,6 +39,7 @@ class NewWorker:
     token: str | None = None
     problem: str | None = None
     stop_grace: float | None = None
+    fingerprint: str = ""
 
 
 @attrs.frozen
@@ -54,6 +56,7 @@ class Drain:
     note: str = ""
     stop_at: float | None = None
     done: bool = False
+    automatic: bool = False  # because the worker is incompatible
 
 
 @attrs.frozen
@@ -90,3 +93,5 @@ class Pulse:
     name: str = ""
     problem: str | None = None  # why it cannot begin jobs at present
     stop_grace: float | None = None  # seconds between SIGTERM and SIGKILL
+    fingerprint: str = ""
+    differs: tuple[str, ...] = ()  # from what the leader requires, as the leader stored it

@@ -251,6 +251,7 @@ class NodeInfo:
     name: str
     url: str
     version: str
+    requires: str  # of workers' fingerprints (``protocol.fingerprint``)
     started_at: float
     seen_at: float | None = None
 
@@ -301,6 +302,9 @@ class Worker:
     drain_note: str | None = None
     drain_stop_at: float | None = None
     drain_done: bool = False
+    drain_automatic: bool = False
+    fingerprint: str = ""
+    differs: tuple[str, ...] = ()  # how it differs from what the leader requires
 
 
 @attrs.frozen

@@ -60,6 +60,10 @@ def clone(text: str | None) -> CloneOptions | None:
     return None if text is None else _kept_clone(text)
 
 
+def texts(text: str | None) -> tuple[str, ...]:
+    return () if text is None else _commands.decode(text)
+
+
 def durations(text: str) -> tuple[float, ...]:
     return _durations.decode(text)
 
@@ -115,10 +119,20 @@ set_aside = mapper(
 )
 box = mapper(Box, _LEADING["load_boxes"].returns, retired=bool)
 shown_box = mapper(Box, _FLEET["boxes"].returns, retired=bool)
-worker = mapper(Worker, _FLEET["workers"].returns, drain_done=bool)
+worker = mapper(
+    Worker, _FLEET["workers"].returns, drain_done=bool, drain_automatic=bool, differs=texts
+)
 box_row = mapper(BoxRow, _FLEET["boxes_of_worker"].returns)
-drain = mapper(Drain, _LEADING["load_drains"].returns, unused=("worker",), done=bool)
-pulse = mapper(Pulse, _FLEET["pulses"].returns, columns_of={"worker": "id"}, connected=bool)
+drain = mapper(
+    Drain, _LEADING["load_drains"].returns, unused=("worker",), done=bool, automatic=bool
+)
+pulse = mapper(
+    Pulse,
+    _FLEET["pulses"].returns,
+    columns_of={"worker": "id"},
+    connected=bool,
+    differs=texts,
+)
 assignment = mapper(
     Assignment,
     _FLEET["assignments"].inner["assignments"],

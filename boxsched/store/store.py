@@ -166,9 +166,9 @@ class Store:
         """Each shard's epoch, last batch and leader: one small query, asked often."""
         return await self._driver.serving.read(cluster.shards)
 
-    async def put_node(self, name: str, url: str, version: str) -> NodeInfo:
+    async def put_node(self, name: str, url: str, version: str, requires: str = "") -> NodeInfo:
         """The node of that name (one row for good), started now; its id names its lock."""
-        return await self._driver.serving.write(cluster.put_node, name, url, version)
+        return await self._driver.serving.write(cluster.put_node, name, url, version, requires)
 
     async def nodes(self) -> list[NodeInfo]:
         """All nodes that were ever started, by id. The locks alone say which of them are alive."""

@@ -73,7 +73,7 @@ A, B, C = (node_number(name) for name in "abc")
 
 def nodes() -> list[NodeInfo]:
     return [
-        NodeInfo(id_, name, f"http://{name}", "1.2", 10.0 * id_, 20.0 * id_)
+        NodeInfo(id_, name, f"http://{name}", "1.2", "protocol=1", 10.0 * id_, 20.0 * id_)
         for id_, name in enumerate("abc", 1)
     ]
 
@@ -81,9 +81,9 @@ def nodes() -> list[NodeInfo]:
 def test_the_locks_show_which_nodes_are_alive_and_what_they_lead() -> None:
     view = View(A, frozenset({A, C}), {3: C, 1: C, 2: A})
     assert standing(nodes(), view, "a") == [
-        NodeStanding(1, "a", "http://a", "1.2", True, (2,), True, 10.0, 20.0),
-        NodeStanding(2, "b", "http://b", "1.2", False, (), False, 20.0, 40.0),
-        NodeStanding(3, "c", "http://c", "1.2", True, (1, 3), False, 30.0, 60.0),
+        NodeStanding(1, "a", "http://a", "1.2", "protocol=1", True, (2,), True, 10.0, 20.0),
+        NodeStanding(2, "b", "http://b", "1.2", "protocol=1", False, (), False, 20.0, 40.0),
+        NodeStanding(3, "c", "http://c", "1.2", "protocol=1", True, (1, 3), False, 30.0, 60.0),
     ]
 
 

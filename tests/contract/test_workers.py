@@ -316,7 +316,7 @@ async def test_a_drain_is_kept_until_it_is_taken_back(store: Store) -> None:
     leader = await Leader(store).lead(boxes=0)
     mine, other = [(await store.connect_worker(worker(name))).connection for name in "wx"]
     drain = Drain("ann", NOW, "new disk", NOW + 60)
-    await leader.commit(drains=(DrainChange(mine.worker, drain),))
+    await leader.commit(drains=(DrainChange(mine.worker, drain, mine.number),))
     assert (await loaded(store)).state.drains == {mine.worker: drain}
     shown = {each.name: each for each in await store.workers()}
     assert (shown["w"].drain_by, shown["w"].drain_since) == ("ann", NOW)
@@ -324,12 +324,15 @@ async def test_a_drain_is_kept_until_it_is_taken_back(store: Store) -> None:
     assert (shown["w"].drain_done, shown["x"].drain_since) == (False, None)
     assert await store.beat([mine, other]) == {mine.worker: False, other.worker: False}
     done = Drain("ann", NOW, done=True)
-    await leader.commit(drains=(DrainChange(mine.worker, done),))
+    await leader.commit(drains=(DrainChange(mine.worker, done, mine.number),))
     assert await store.beat([mine, other]) == {mine.worker: True, other.worker: False}
     again = (await store.connect_worker(worker("w"))).connection
     assert again.worker == mine.worker
-    assert (await loaded(store)).state.drains == {mine.worker: done}, "it lasts"
-    await leader.commit(drains=(DrainChange(mine.worker, None),))
+    lasts = attrs.evolve(done, done=False)  # on the new connection it is not ending
+    assert (await loaded(store)).state.drains == {mine.worker: lasts}
+    await leader.commit(drains=(DrainChange(mine.worker, done, mine.number),))
+    assert await store.beat([again]) == {mine.worker: False}, "that was the former connection"
+    await leader.commit(drains=(DrainChange(mine.worker, None, 0),))
     assert (await loaded(store)).state.drains == {}
     assert await store.beat([again]) == {mine.worker: False}
     assert all(each.drain_by is None for each in await store.workers())

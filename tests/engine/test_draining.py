@@ -217,6 +217,19 @@ async def test_a_drain_of_a_worker_that_was_removed_changes_nothing(harness: Eng
     assert types(harness) == ["worker.connected"]
 
 
+async def test_with_a_problem_here_and_a_drain_there_both_are_named(
+    harness: EngineHarness,
+) -> None:
+    other = await harness.another_worker("other", 1)
+    await drain(harness, other)
+    await harness.store.beat([first(harness).connection], None, {harness.worker: FULL})
+    harness.clock.time += 1.0
+    await harness.settle()
+    report = harness.why(await harness.build())
+    assert report is not None
+    assert report.text == "No connected worker is given jobs: other (draining), w (disk full)."
+
+
 async def test_explanations_say_which_workers_are_draining(harness: EngineHarness) -> None:
     await harness.build()
     await drain(harness, first(harness))

@@ -49,7 +49,7 @@ class FakeWorker:
             self._socket = socket
             holds = tuple(self.holds)
             hello = wire.Hello(
-                wire.VERSION, self.name, self.name, ("default",), wire.fingerprint(), "boot", holds
+                wire.VERSION, self.name, self.name, ("default",), "protocol=1", "boot", holds
             )
             await self._say(hello)
             beating = asyncio.create_task(self._beat())

@@ -89,6 +89,7 @@ class GatewayHarness:
             node=NODE,
             cluster=CLUSTER,
             lost_after=120.0,
+            required={},
             log_limit=LOG_LIMIT,
             hints_reach=hints_reach,
             source=AssignmentSecrets(cast(Store, self.unsteady), VAULT),

@@ -35,7 +35,7 @@ async def led(harness: GatewayHarness) -> AsyncIterator[Engine]:
     engine = Engine(
         harness.store, Clock(), shard=SHARD, node="node-1", may_lead=lambda: True,
         published=published, reloaded=lambda: None, due=lambda: None, notify=notify,
-        local=lambda: None, alive=lambda node: True, lost_after=120.0, stop_grace=10.0,
+        local=lambda: None, alive=lambda node: True, lost_after=120.0, stop_grace=10.0, required={},
         counters=Counters(), stages=Stages(Clock().monotonic),
     )  # fmt: skip
     harness.woken = engine.wake

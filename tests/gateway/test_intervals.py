@@ -31,6 +31,7 @@ def gateway(hints_reach: Callable[[], bool], times: Times, lost_after: float = 1
         node="node-1",
         cluster="the cluster",
         lost_after=lost_after,
+        required={},
         log_limit=1,
         hints_reach=hints_reach,
         source=cast(Any, Quiet()),

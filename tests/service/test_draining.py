@@ -151,6 +151,26 @@ async def test_a_wrong_request_names_its_field(
     assert (await worker(service))["drain"] is None
 
 
+async def test_a_worker_that_differs_gets_no_jobs_and_is_told_how(tmp_path: Path) -> None:
+    required = (("box_driver", "bubblewrap"),)
+    async with RunningService.open(tmp_path / "own", boxes=0, require_worker=required) as service:
+        await service.project("web")
+        made = await service.call("POST", f"{API}/tokens", {"role": "worker"})
+        machine = Machine(service, made.json["token"], tmp_path)
+        await machine.connected.wait()
+        waits = await service.build()
+        await service.until(waits["id"], state="queued")
+        found = await worker(service)
+        assert found["state"] == "incompatible"
+        assert found["differs"] == ["box_driver is process, must be bubblewrap"]
+        assert "box_driver=process" in found["fingerprint"].split(", ")
+        [node] = (await service.get("/nodes"))["nodes"]
+        assert node["requires"] == "box_driver=bubblewrap, protocol=1"
+        said = await service.get(f"/workloads/{waits['id']}/explanation")
+        assert said["text"].startswith("No worker is compatible: builder-2 (box_driver is process")
+        await machine.ended()  # no live node would take it
+
+
 async def test_a_nodes_own_worker_is_drained_and_stays(tmp_path: Path) -> None:
     async with RunningService.open(tmp_path / "own", boxes=2) as service:
         await service.project("web")

@@ -43,11 +43,12 @@ class DrainAnswer(Struct, frozen=True):
 
 
 class WorkerAnswer(Struct, frozen=True):
-    """A worker. ``state``: connected, draining or disconnected. ``builds``, ``deploys``,
-    ``ssh_sessions``: how many have a job on it now.
+    """A worker. ``state``: connected, incompatible, draining or disconnected. ``builds``,
+    ``deploys``, ``ssh_sessions``: how many have a job on it now.
 
     ``seen_at``: its last heartbeat; null: not known. ``token``: the id of its token. ``problem``:
-    why it cannot begin jobs now, so its Boxes get none; null: it can.
+    why it cannot begin jobs now, so its Boxes get none; null: it can. ``fingerprint``: what changes
+    how it runs jobs. ``differs``: how it differs from what its leader requires, part by part.
     """
 
     id: str
@@ -62,6 +63,8 @@ class WorkerAnswer(Struct, frozen=True):
     token: str | None
     problem: str | None
     drain: DrainAnswer | None
+    fingerprint: str
+    differs: tuple[str, ...]
 
 
 class WorkerList(Struct, frozen=True):
@@ -99,12 +102,11 @@ def _box(box: Box) -> BoxAnswer:
 
 
 def worker_answer(worker: Worker) -> WorkerAnswer:
-    drains = worker.drain_since is not None
     return WorkerAnswer(
         str(worker.id),
         worker.name,
         worker.address,
-        "draining" if drains and worker.state == "connected" else worker.state,
+        _state(worker),
         worker.boxes,
         worker.builds,
         worker.deploys,
@@ -113,7 +115,18 @@ def worker_answer(worker: Worker) -> WorkerAnswer:
         worker.token,
         worker.problem,
         _drain(worker),
+        worker.fingerprint,
+        worker.differs,
     )
+
+
+def _state(worker: Worker) -> str:
+    """A worker that is drained because it is incompatible is incompatible."""
+    if worker.state != "connected":
+        return worker.state
+    if worker.differs and (worker.drain_since is None or worker.drain_automatic):
+        return "incompatible"
+    return "draining" if worker.drain_since is not None else "connected"
 
 
 def _drain(worker: Worker) -> DrainAnswer | None:

@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 
 class NodeAnswer(Struct, frozen=True):
-    """A node. ``shards``: those that it leads. ``me``: it is the node that answers.
+    """A node. ``shards``: those that it leads. ``me``: it is the node that answers. ``requires``:
+    the parts that fingerprints of workers must have.
 
     ``seen_at``: its last sign of life; null: not known.
     """
@@ -27,6 +28,7 @@ class NodeAnswer(Struct, frozen=True):
     name: str
     url: str
     version: str
+    requires: str
     alive: bool
     shards: tuple[int, ...]
     me: bool
@@ -68,6 +70,7 @@ def _shown(node: NodeStanding) -> NodeAnswer:
         node.name,
         node.url,
         node.version,
+        node.requires,
         node.alive,
         node.shards,
         node.me,

@@ -13,17 +13,18 @@ SELECT id, epoch, batch, node FROM shard ORDER BY id;
 
 -- name: put_node
 -- The node of that name, started now.
--- returns: id, name, url, version, started_at
-INSERT INTO node (name, url, version, started_at)
-VALUES (:name, :url, :version, EXTRACT(EPOCH FROM clock_timestamp()))
+-- returns: id, name, url, version, requires, started_at
+INSERT INTO node (name, url, version, requires, started_at)
+VALUES (:name, :url, :version, :requires, EXTRACT(EPOCH FROM clock_timestamp()))
 ON CONFLICT (name) DO UPDATE
-   SET url = excluded.url, version = excluded.version, started_at = excluded.started_at
-RETURNING id, name, url, version, started_at;
+   SET url = excluded.url, version = excluded.version, requires = excluded.requires,
+       started_at = excluded.started_at
+RETURNING id, name, url, version, requires, started_at;
 
 -- name: nodes
 -- The nodes, also those that are away; each beats as its own in-process worker, also without Boxes.
--- returns: id, name, url, version, started_at, seen_at
-SELECT id, name, url, version, started_at,
+-- returns: id, name, url, version, requires, started_at, seen_at
+SELECT id, name, url, version, requires, started_at,
        (SELECT max(worker.seen_at) FROM worker
          WHERE worker.node = node.name AND worker.address = 'in-process')
   FROM node ORDER BY id;

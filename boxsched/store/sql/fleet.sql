@@ -30,10 +30,10 @@ SELECT id, state = 'disconnected' AND NOT EXISTS (
 -- returns: id, connection
 INSERT INTO worker (
     identity, name, address, state, organization, token, problem, node, connection, beat,
-    lost_after, stop_grace, seen_at
+    lost_after, stop_grace, fingerprint, seen_at
 ) VALUES (
     :identity, :name, :address, 'connected', :organization, :token, :problem, :node, 1, 1,
-    :lost_after, :stop_grace, EXTRACT(EPOCH FROM clock_timestamp())
+    :lost_after, :stop_grace, :fingerprint, EXTRACT(EPOCH FROM clock_timestamp())
 )
 RETURNING id, connection;
 
@@ -44,7 +44,7 @@ RETURNING id, connection;
 UPDATE worker
    SET identity = :identity, name = :name, address = :address, state = 'connected', node = :node,
        token = :token, problem = :problem, stop_grace = :stop_grace,
-       connection = connection + 1, beat = beat + 1,
+       fingerprint = :fingerprint, drain_done = FALSE, connection = connection + 1, beat = beat + 1,
        seen_at = EXTRACT(EPOCH FROM clock_timestamp()),
        lost_after = CASE WHEN lost_after > :lost_after THEN lost_after ELSE :lost_after END
  WHERE id = :worker
@@ -76,9 +76,11 @@ RETURNING id, drain_done AS drained;
 
 -- name: pulses
 -- The heartbeats of the workers of a shard's organization.
--- returns: id, node, connected, beat, connection, lost_after, name, problem, stop_grace
+-- returns: id, node, connected, beat, connection, lost_after, name, problem, stop_grace,
+-- fingerprint, differs
 SELECT worker.id, worker.node, worker.state <> 'disconnected', worker.beat, worker.connection,
-       worker.lost_after, worker.name, worker.problem, worker.stop_grace
+       worker.lost_after, worker.name, worker.problem, worker.stop_grace, worker.fingerprint,
+       worker.differs
   FROM worker JOIN organization ON organization.id = worker.organization
  WHERE organization.shard = :shard
  ORDER BY worker.id;
@@ -177,18 +179,21 @@ SELECT box.id, box.worker, box.ordinal, box.box_type, box.retired, box.job, box.
 -- name: workers
 -- The fleet: Boxes in being, and how many workloads of each kind have a job there now.
 -- returns: id, name, address, state, boxes, builds, deploys, ssh_sessions, seen_at, token, problem,
--- drain_by, drain_since, drain_note, drain_stop_at, drain_done
+-- drain_by, drain_since, drain_note, drain_stop_at, drain_done, drain_automatic, fingerprint,
+-- differs
 SELECT worker.id, worker.name, worker.address, worker.state,
        count(CASE WHEN box.retired AND box.job IS NULL THEN NULL ELSE box.id END),
        count(DISTINCT CASE WHEN workload.kind = 'build' THEN workload.id END),
        count(DISTINCT CASE WHEN workload.kind = 'deploy' THEN workload.id END),
        count(DISTINCT CASE WHEN workload.kind = 'ssh' THEN workload.id END),
        worker.seen_at, worker.token, worker.problem, worker.drain_by, worker.drain_since,
-       worker.drain_note, worker.drain_stop_at, worker.drain_done
+       worker.drain_note, worker.drain_stop_at, worker.drain_done, worker.drain_automatic,
+       worker.fingerprint, worker.differs
   FROM worker
   LEFT JOIN box ON box.worker = worker.id
   LEFT JOIN workload ON workload.id = box.job / 1024
  GROUP BY worker.id, worker.name, worker.address, worker.state, worker.seen_at, worker.token,
           worker.problem, worker.drain_by, worker.drain_since, worker.drain_note,
-          worker.drain_stop_at, worker.drain_done
+          worker.drain_stop_at, worker.drain_done, worker.drain_automatic, worker.fingerprint,
+          worker.differs
  ORDER BY worker.name;

@@ -34,9 +34,9 @@ SELECT name, project, branch, server, automatic, note, set_by, since, until FROM
 
 -- name: load_drains
 -- The workers of an organization that are drained.
--- returns: worker, by, since, note, stop_at, done
+-- returns: worker, by, since, note, stop_at, done, automatic
 SELECT id AS worker, drain_by AS by, drain_since AS since, drain_note AS note,
-       drain_stop_at AS stop_at, drain_done AS done
+       drain_stop_at AS stop_at, drain_done AS done, drain_automatic AS automatic
   FROM worker
  WHERE organization = :organization AND drain_since IS NOT NULL
  ORDER BY id;
@@ -278,13 +278,20 @@ DELETE FROM pause
 -- name: set_drains
 -- Workers that are drained, or are not any more.
 -- returns: nothing
-WITH v(worker, by, since, note, stop_at, done) AS (VALUES (
-    :worker, :by, :since, :note, :stop_at, :done
+WITH v(worker, by, since, note, stop_at, done, automatic, connection) AS (VALUES (
+    :worker, :by, :since, :note, :stop_at, :done, :automatic, :connection
 ))
 UPDATE worker SET drain_by = v.by, drain_since = CAST(v.since AS double precision),
        drain_note = v.note, drain_stop_at = CAST(v.stop_at AS double precision),
-       drain_done = CAST(v.done AS boolean)
+       drain_done = CAST(v.done AS boolean) AND worker.connection = v.connection,
+       drain_automatic = CAST(v.automatic AS boolean)
   FROM v WHERE worker.id = v.worker;
+
+-- name: set_differences
+-- How workers differ from what the leader requires.
+-- returns: nothing
+WITH v(worker, differs) AS (VALUES (:worker, :differs))
+UPDATE worker SET differs = v.differs FROM v WHERE worker.id = v.worker;
 
 -- name: go_live
 -- Deploys that passed: each is live on its server.

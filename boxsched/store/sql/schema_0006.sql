@@ -25,6 +25,13 @@ ALTER TABLE worker ADD COLUMN drain_by TEXT;
 ALTER TABLE worker ADD COLUMN drain_note TEXT;
 ALTER TABLE worker ADD COLUMN drain_stop_at DOUBLE PRECISION;
 ALTER TABLE worker ADD COLUMN drain_done BOOLEAN NOT NULL DEFAULT FALSE;
+ALTER TABLE worker ADD COLUMN drain_automatic BOOLEAN NOT NULL DEFAULT FALSE;
+
+-- What changes how a worker runs jobs, what a node requires of that (protocol/fingerprint.py), and how a
+-- worker differs from what its leader requires, as a JSON list of texts; NULL: it does not.
+ALTER TABLE worker ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
+ALTER TABLE worker ADD COLUMN differs TEXT;
+ALTER TABLE node ADD COLUMN requires TEXT NOT NULL DEFAULT '';
 
 -- A deploy that nobody asked for, and a deploy of a build that is older than what was live.
 ALTER TABLE workload ADD COLUMN automatic BOOLEAN NOT NULL DEFAULT FALSE;

@@ -25,8 +25,10 @@ def shards() -> Steps[list[ShardHead]]:
     return [_shard(row) for row in (yield _SQL["shards"]())]
 
 
-def put_node(name: str, url: str, version: str) -> Steps[NodeInfo]:
-    written: list[Row] = yield _SQL["put_node"](name=name, url=url, version=version)
+def put_node(name: str, url: str, version: str, requires: str) -> Steps[NodeInfo]:
+    written: list[Row] = yield _SQL["put_node"](
+        name=name, url=url, version=version, requires=requires
+    )
     return _node_put(written[0])
 
 

@@ -11,6 +11,7 @@ from boxsched.protocol.batches import (
     Batch,
     BoxChange,
     Committed,
+    Differences,
     DrainChange,
     Event,
     InboxEntry,
@@ -118,6 +119,7 @@ def commit(batch: Batch, ahead: int, level_of: WorkerId | None) -> Steps[Committ
         [(each.name, each.until) for each in batch.pauses_over], shard=batch.shard
     )
     yield _SQL["set_drains"].rows([_drain_row(each) for each in batch.drains])
+    yield _SQL["set_differences"].rows([_differences_row(each) for each in batch.differences])
     yield _SQL["go_live"].rows([(each.project, each.server, each.workload) for each in batch.live])
     yield _SQL["deploys_due"].rows([(each.build, each.server) for each in batch.deploys_due])
     if batch.notices:  # after the workloads: a commit status needs the commit
@@ -182,8 +184,21 @@ def _take_rows(changes: Sequence[BoxChange]) -> list[Row]:
 def _drain_row(change: DrainChange) -> Row:
     worker, drain = change.worker, change.drain
     if drain is None:
-        return worker, None, None, None, None, False
-    return worker, drain.by, drain.since, drain.note, drain.stop_at, drain.done
+        return worker, None, None, None, None, False, False, 0
+    return (
+        worker,
+        drain.by,
+        drain.since,
+        drain.note,
+        drain.stop_at,
+        drain.done,
+        drain.automatic,
+        change.connection,
+    )
+
+
+def _differences_row(change: Differences) -> Row:
+    return change.worker, rows.json_text(change.differs) if change.differs else None
 
 
 def _event_rows(events: Sequence[Event]) -> list[Row]:

@@ -51,6 +51,7 @@ def connect_worker(new: NewWorker) -> Steps[Connected]:
         "node": new.node,
         "lost_after": new.lost_after,
         "stop_grace": new.stop_grace,
+        "fingerprint": new.fingerprint,
     }
     if known is None:
         yield from _make_place(new)

@@ -29,9 +29,11 @@ from typing import Any
 import attrs
 import msgspec
 
+from boxsched import __version__
 from boxsched.model import JobId
 from boxsched.protocol import wire
 from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.fingerprint import of_worker
 from boxsched.protocol.timing import LOST_AFTER_SECONDS
 from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.outbox import LogChunk, Report
@@ -208,7 +210,13 @@ class RemoteWorker:
             identity=self._identity,
             name=options.name,
             box_types=(options.box_type,) * options.boxes,
-            fingerprint=wire.fingerprint(),
+            fingerprint=of_worker(
+                protocol=wire.VERSION,
+                version=__version__,
+                box_driver=options.box_driver,
+                log_limit=options.log_limit,
+                stop_grace=options.stop_grace,
+            ),
             boot=boot_id(),
             holds=self._agent.holds if self._agent is not None else (),
             problem=self.problem,
@@ -226,6 +234,8 @@ class RemoteWorker:
         self._lost_after = said.lost_after
         self.heartbeat_answered(sent)
         _log.info("connected to %s as worker %s (%d)", node, self._options.name, said.worker)
+        if said.differs:
+            _log.warning("%s gives this worker no new jobs: %s", node, "; ".join(said.differs))
         if first:
             self._connected(node)
 

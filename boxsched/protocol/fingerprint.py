@@ -1,0 +1,62 @@
+"""A worker's fingerprint: what changes how it runs a job, as named parts in one line of text.
+
+The text has the form ``box_driver=process, protocol=1``. Nodes may require values of parts
+(``boxsched serve --require-worker``); the part ``protocol`` is always required. A worker that
+differs from what its shard's leader requires is incompatible: it gets no new jobs.
+"""
+
+import re
+from collections.abc import Mapping
+
+Parts = Mapping[str, str]
+
+PROTOCOL = "protocol"
+MAX_CHARACTERS = 2_000  # of a fingerprint
+
+_BEFORE = "boxsched-worker/"  # the whole fingerprint of an earlier version, before the number
+_PART = re.compile(r"([a-z][a-z_]{0,31})=([A-Za-z0-9_.+:/-]{1,64})(?![\s\S])")
+
+
+def text(parts: Parts) -> str:
+    """The parts in one line, sorted by name."""
+    return ", ".join(f"{name}={value}" for name, value in sorted(parts.items()))
+
+
+def parts(fingerprint: str) -> Parts:
+    """The parts of a fingerprint. What cannot be read as a part is left out."""
+    if fingerprint.startswith(_BEFORE):
+        return {PROTOCOL: fingerprint.removeprefix(_BEFORE)[:64]}
+    found = map(_PART.match, fingerprint[:MAX_CHARACTERS].split(", "))
+    return {part[1]: part[2] for part in found if part is not None}
+
+
+def requirement(asked: str) -> tuple[str, str]:
+    """Read ``box_driver=bubblewrap``. Raises ValueError."""
+    part = _PART.match(asked)
+    if part is None:
+        raise ValueError("must be PART=VALUE, such as box_driver=process")
+    return part[1], part[2]
+
+
+def of_worker(
+    *, protocol: int, version: str, box_driver: str, log_limit: int, stop_grace: float
+) -> str:
+    """The fingerprint of a worker with these options."""
+    return text(
+        {
+            PROTOCOL: str(protocol),
+            "version": version,
+            "box_driver": box_driver,
+            "log_limit": str(log_limit),
+            "stop_grace": f"{stop_grace:g}",
+        }
+    )
+
+
+def differences(worker: Parts, required: Parts) -> tuple[str, ...]:
+    """What differs, a sentence for each part; none: the worker fits."""
+    return tuple(
+        f"{name} is {worker.get(name, 'not known')}, must be {value}"
+        for name, value in sorted(required.items())
+        if worker.get(name) != value
+    )
