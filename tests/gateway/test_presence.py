@@ -24,10 +24,14 @@ class BeatingLink:
         self.connection = WorkerConnection(WorkerId(worker), 1)
         self.problem = problem
         self.acked: list[int] = []
+        self.told_to_end = 0
         self.ended: list[tuple[int, str]] = []
 
     def ack(self, number: int) -> None:
         self.acked.append(number)
+
+    def drained(self) -> None:
+        self.told_to_end += 1
 
     def end(self, code: WSCloseCode, reason: str) -> None:
         self.ended.append((code, reason))
@@ -38,19 +42,20 @@ class BeatStore:
 
     def __init__(self, *alive: int) -> None:
         self.alive = {WorkerId(each) for each in alive}
+        self.drained: set[WorkerId] = set()
         self.asked: list[tuple[list[WorkerId], float, dict[WorkerId, str]]] = []
         self.away = 0
         self.wrote = asyncio.Event()
 
     async def beat(
         self, connections: Sequence[WorkerConnection], lost_after: float, problems: Any
-    ) -> set[WorkerId]:
+    ) -> dict[WorkerId, bool]:
         if self.away:
             self.away -= 1
             raise StoreAway("away for the test")
         self.asked.append(([each.worker for each in connections], lost_after, problems))
         self.wrote.set()
-        return self.alive
+        return {worker: worker in self.drained for worker in self.alive}
 
 
 async def test_heartbeats_are_written_with_the_promise_and_the_problem() -> None:
@@ -71,6 +76,17 @@ async def test_heartbeats_are_written_with_the_promise_and_the_problem() -> None
     ]
     await beats.write()
     assert len(store.asked) == 1, "nothing was left to write"
+
+
+async def test_only_a_drained_worker_is_told_to_end() -> None:
+    store = BeatStore(1, 2)
+    store.drained = {WorkerId(2)}
+    beats = Beats(cast(Any, store), 1.0, lambda link: True, 77.0)
+    links = [BeatingLink(1), BeatingLink(2), BeatingLink(3)]
+    for link in links:
+        beats.add(link, 1)
+    await beats.write()
+    assert [link.told_to_end for link in links] == [0, 1, 0]
 
 
 async def test_a_limited_number_of_heartbeats_wait_for_their_answers() -> None:

@@ -1,7 +1,7 @@
 """One worker's data that waits for the store: limited, in order, kept while the store is away."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Mapping
 
 import pytest
 
@@ -53,12 +53,12 @@ async def test_heartbeats_that_arrive_during_a_failed_write_are_answered_by_the_
     class Store:
         away = True
 
-        async def beat(self, *arguments: object) -> Collection[WorkerId]:
+        async def beat(self, *arguments: object) -> Mapping[WorkerId, bool]:
             if self.away:
                 beats.add(link, 2)  # type: ignore[arg-type]
                 raise StoreAway("away for the test")
             assert arguments[2] == {}, "no problem, no entry"
-            return {WorkerId(1)}
+            return {WorkerId(1): False}
 
     store = Store()
     beats = Beats(store, 1.0, lambda one: True, 60.0)  # type: ignore[arg-type]

@@ -68,7 +68,7 @@ def test_a_worker_reports_only_results_that_jobs_can_have(result: Result) -> Non
     if result in (Result.PASSED, Result.FAILED, Result.STOPPED):
         assert read(text) == finished(result=result)
     else:
-        with pytest.raises(ProtocolViolation, match=f"a worker cannot say {result}"):
+        with pytest.raises(ProtocolViolation, match=f"a worker cannot report {result}"):
             read(text)
 
 
