@@ -3,8 +3,10 @@
 import contextlib
 from collections.abc import Callable
 
+import attrs
 import pytest
 
+from boxsched.gateway.figures import Times
 from boxsched.gateway.received import ProtocolViolation, read, read_version
 from boxsched.protocol import wire
 from boxsched.protocol.inbox import JobFinished, JobStarted
@@ -112,3 +114,12 @@ def test_a_hello_has_at_most_512_kib() -> None:
     with pytest.raises(ProtocolViolation) as refused:
         read_version(hello.ljust(512 * 1024 + 1))
     assert refused.value.reason == "too_large"
+
+
+def test_the_times_that_a_node_waits() -> None:
+    """Workers of other versions go by some of them."""
+    assert attrs.asdict(Times()) == {
+        "hello": 10.0, "silence": 15.0, "beats": 1.0, "level": 10.0, "poll": 0.2,
+        "poll_fastest": 0.02, "write": 10.0, "leave": 2.0, "hang_up": 1.0, "first_retry": 0.1,
+        "longest_retry": 1.0,
+    }  # fmt: skip
