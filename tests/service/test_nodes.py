@@ -14,7 +14,8 @@ from tests.service.test_tokens import server, services  # noqa: F401 (fixtures)
 async def test_a_single_node(service: RunningService) -> None:
     [node] = (await service.get("/nodes"))["nodes"]
     assert node.keys() == {
-        "id", "name", "url", "version", "requires", "alive", "shards", "me", "started_at", "seen_at",
+        "id", "name", "url", "version", "requires", "alive", "shards", "me", "started_at",
+        "seen_at",
     }  # fmt: skip
     assert node["name"] == service.node.name
     assert (node["alive"], node["shards"], node["me"]) == (True, [1], True)
