@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 
 
 class Client(Projects, Operating, Deliveries, Notifications, Secrets):
-    """A service, seen from Python. Times are aware datetimes, ids are texts (``w41``, ``w41-2``).
+    """A client of a service. Times are aware datetimes, ids are texts (``w41``, ``w41-2``).
 
     ``url``: the service's address, or the addresses of several nodes; when a node does not answer,
     the client uses the next one. Without ``url`` or ``token``, the client finds them as the CLI

@@ -15,7 +15,7 @@ class Deliveries:
     async def deliveries(
         self, *, project: str | None = None, result: str | None = None, limit: int | None = None
     ) -> list[Delivery]:
-        """The newest deliveries first. ``result``: created, canceled, duplicate or ignored."""
+        """Return deliveries, newest first. ``result``: created, canceled, duplicate or ignored."""
         said = {
             "project": project,
             "result": result,

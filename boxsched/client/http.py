@@ -105,8 +105,9 @@ class Line:
         headers: Mapping[str, str] | None = None,
         repeat: bool = False,
     ) -> tuple[int, bytes]:
-        """(status, body). A request is repeated, but for a POST without ``key`` that does not say
-        that this does no harm (``repeat``)."""
+        """Send a request; return (status, body). It is repeated if it fails, except for a POST
+        without ``key``, unless ``repeat`` says that repeating does no harm.
+        """
         may_repeat = repeat or method != "POST" or key is not None
         headers = dict(headers or {})
         if body is not None:

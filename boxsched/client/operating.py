@@ -107,7 +107,7 @@ class Operating:
         return found["servers"]
 
     async def schedules(self, project: str | None = None) -> list[Schedule]:
-        """The schedules of a project, or of all projects."""
+        """Return the schedules of a project, or of all projects."""
         if project is not None:
             where = path("projects", project, "schedules")
             return (await self._get(dict[str, list[Schedule]], where))["schedules"]

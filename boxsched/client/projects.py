@@ -10,8 +10,9 @@ from boxsched.client.records import Project, Settings
 
 
 class ProjectCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """What putting settings would do. ``changed``: the names of the fields that differ; ``etag``:
-    of the project as it is, None where there is none."""
+    """What ``put_project`` would change. ``changed``: the names of the fields that differ.
+    ``etag``: the project's current ETag; None if the project does not exist.
+    """
 
     created: bool
     changed: list[str]
@@ -21,8 +22,9 @@ class ProjectCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProjectVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """A version of a project's settings; ``reverts``: the version whose settings came back. ``at``
-    and ``by`` are None where an earlier release wrote it, ``settings`` in a list."""
+    """A version of a project's settings. ``reverts``: the version that it returned to. ``at`` and
+    ``by`` are None if an earlier release wrote it; ``settings`` is None in a list.
+    """
 
     version: int
     at: datetime | None
@@ -33,7 +35,7 @@ class ProjectVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProjectHistory(msgspec.Struct, frozen=True, kw_only=True):
-    """``etag``: of the project as it was before this was read."""
+    """A page of versions. ``etag``: the project's ETag just before this was read."""
 
     versions: list[ProjectVersion]
     next_cursor: str | None
@@ -46,7 +48,7 @@ class Projects:
     _line: Line
 
     async def projects(self) -> list[Project]:
-        """All projects, by name."""
+        """Return all projects, sorted by name."""
         _, body = await self._line.call("GET", path("projects"))
         return [Project.read(one) for one in read(dict[str, list[Settings]], body)["projects"]]
 
@@ -55,45 +57,48 @@ class Projects:
         return Project.read(read(Settings, body))
 
     async def put_project(self, name: str, settings: Settings) -> bool:
-        """Create or replace a project's settings; True where it was created."""
+        """Create or replace a project's settings; return whether it was created."""
         status, _ = await self._line.call("PUT", path("projects", name), body=settings)
         return status == 201
 
     async def check_project(self, name: str, settings: Settings) -> ProjectCheck:
-        """Check settings, and compare them with the project's; nothing is changed."""
+        """Check settings and compare them with the project's; change nothing."""
         where = path("projects", name, "check")
         _, body = await self._line.call("POST", where, body=settings, repeat=True)
         return read(ProjectCheck, body)
 
     async def put_checked_project(self, name: str, settings: Settings, etag: str | None) -> bool:
-        """``put_project`` if the project is as ``check_project`` found it, else Outdated is
-        raised. So it is where the answer to a first attempt was lost: check again."""
+        """Like ``put_project``, but raise Outdated if the project has changed since
+        ``check_project``. Also raised if the answer to a first attempt was lost: check again.
+        """
         headers = {"If-None-Match": "*"} if etag is None else {"If-Match": f'"{etag}"'}
         where = path("projects", name)
         status, _ = await self._line.call("PUT", where, body=settings, headers=headers)
         return status == 201
 
     async def delete_project(self, name: str) -> None:
-        """Raises Conflict while the project has unfinished workloads."""
+        """Delete a project. Raises Conflict while it has unfinished workloads."""
         await self._line.call("DELETE", path("projects", name))
 
     async def project_history(
         self, name: str, *, limit: int | None = None, cursor: str | None = None
     ) -> ProjectHistory:
-        """Versions of the project's settings, latest first, without the settings themselves."""
+        "Return versions of the project's settings, latest first, without the settings"
+        "themselves."
         said = {"limit": None if limit is None else str(limit), "cursor": cursor}
         query = {field: value for field, value in said.items() if value is not None}
         _, body = await self._line.call("GET", path("projects", name, "history"), query=query)
         return read(ProjectHistory, body)
 
     async def project_version(self, name: str, version: int) -> ProjectVersion:
-        """A version with its settings."""
+        """Return a version with its settings."""
         _, body = await self._line.call("GET", path("projects", name, "history", str(version)))
         return read(ProjectVersion, body)
 
     async def revert_project(self, name: str, version: int, *, etag: str | None = None) -> Project:
-        """Bring back the settings of a version, as a new version; secrets stay as they are. With
-        ``etag`` only if the project is still as it was then, else Outdated is raised."""
+        """Store the settings of a version as a new version. Secrets stay unchanged. With ``etag``,
+        raise Outdated if the project has changed since then.
+        """
         headers = {} if etag is None else {"If-Match": f'"{etag}"'}
         _, body = await self._line.call(
             "POST",

@@ -74,12 +74,12 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     boxes: int | UnsetType = UNSET
     build: str | None = None  # the id of the build of a deploy or a session
     rebuild_of: str | None = None  # the id of the workload that it repeats
-    automatic: bool = False  # a deploy that nobody asked for
+    automatic: bool = False  # an automatic deploy
     rollback: bool = False  # a deploy of a build that is older than what was live
     compare_url: str | None = None  # the code host's page of the changes
     event_at: datetime | None = None  # when the code host says that it happened
     from_fork: bool = False  # its jobs get no secrets
-    target_branch: str | None = None  # of a change request: the branch that it would go to
+    target_branch: str | None = None  # of a change request: the branch that it would be merged into
     submitted_by: str | None = None  # a token's name or role, "webhook", "automatic" or "schedule"
     why: str | None = None  # why it waits; in the activity
     ssh: SshEndpoint | UnsetType | None = UNSET
@@ -177,7 +177,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     ssh_sessions: int
     seen_at: datetime | None = None  # its last heartbeat; None: not known
     token: str | None = None  # the id of the token that it uses
-    problem: str | None = None  # why it can begin no jobs now
+    problem: str | None = None  # why it cannot begin jobs now
     drain: Drain | None = None
     fingerprint: str = ""
     differs: tuple[str, ...] = ()  # how it differs from what its leader requires
@@ -235,9 +235,10 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """A code host's delivery. ``event``: as the host names it; ``result``: created, canceled,
-    duplicate or ignored; ``reason``: why nothing, or not all, was done; ``workloads``: what it
-    created, or else canceled or stopped."""
+    """A code host's delivery. ``event``: the host's name for it. ``result``: created, canceled,
+    duplicate or ignored. ``reason``: why nothing, or not all of it, was done. ``workloads``: those
+    that it created, canceled or stopped.
+    """
 
     id: str
     provider: str

@@ -1,4 +1,4 @@
-"""A schedule, as the client shows it."""
+"""Schedules, as the client returns them."""
 
 from datetime import datetime
 
@@ -8,7 +8,7 @@ from boxsched.states import Result, State
 
 
 class Fired(msgspec.Struct, frozen=True, kw_only=True):
-    """The last time that had a build; what is said of the build is None once that is deleted."""
+    """The last time with a build. The build's fields are None after it was deleted."""
 
     at: datetime
     workload: str | None
@@ -18,7 +18,7 @@ class Fired(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
-    """The first of the last times that had no build of their own, and why."""
+    """The first of the most recently skipped times, and why they were skipped."""
 
     at: datetime
     reason: str

@@ -24,7 +24,7 @@ from boxsched.client.records import Event
 SILENCE_SECONDS = 60.0
 # If a connection ends sooner and without an event, the pause before the next one grows.
 SETTLED_SECONDS = 5.0
-# Between two looks at a workload, in addition to events: so a lost event only costs time.
+# Between two requests for a workload, in addition to events, so that a lost event only costs time.
 WORKLOAD_LOOK_SECONDS = 10.0
 MAX_MESSAGE_CHARACTERS = 4 << 20
 _LINE_END = re.compile("\r\n|\n|\r(?!$)")

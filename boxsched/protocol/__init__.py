@@ -1,4 +1,4 @@
-"""What engine, gateway, workers, store and cluster say to one another: values only.
+"""The values that engine, gateway, workers, store and cluster exchange.
 
 | module | between | what |
 |---|---|---|

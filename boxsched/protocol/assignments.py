@@ -9,7 +9,7 @@ from boxsched.model import BoxId, JobId, Kind, ProjectId, WorkloadId
 
 
 class JobSecret(msgspec.Struct, frozen=True, array_like=True):
-    """A secret as a job is given it: in the variable ``name``, or as a file whose path is there."""
+    """A secret for a job: in the variable ``name``, or in a file whose path is in that variable."""
 
     name: str
     value: str
@@ -20,8 +20,9 @@ class JobSecret(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CloneOptions(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a repository is cloned. ``depth``: only so many commits of the history; None: all.
-    ``submodules``: they too, and theirs."""
+    """How a repository is cloned. ``depth``: the number of commits of the history; None: all.
+    ``submodules``: also clone submodules, recursively.
+    """
 
     depth: int | None = None
     submodules: bool = False
@@ -70,12 +71,12 @@ class Assignment:
     started: bool = False  # the store knows that it began: it must not be started again
     stop_reason: str | None = None  # who stops it and why, for its log
     show_commands: bool = True
-    # For the node: whose secrets the job is given, None after its start.
+    # For the node: the project whose secrets the job gets; None after its start.
     owner: ProjectId | None = None
     has_secrets: bool = False
     has_credentials: bool = False
     from_fork: bool = False
-    # What the node adds (boxsched/secrets): they are not in the store in this form.
+    # Added by the node (boxsched/secrets); the store does not contain them in this form.
     secrets: tuple[JobSecret, ...] = attrs.field(default=(), repr=False)
     refusal: str | None = None  # why the job cannot run: it fails with that reason
     clone: CloneOptions | None = None  # None: the whole history, no submodules

@@ -23,7 +23,7 @@ class InboxEntry:
     workload: WorkloadId | None = None  # of a submission
 
 
-# The reason of a workload whose submission could not be carried out.
+# The reason of a workload whose submission was set aside.
 SUBMISSION_SET_ASIDE = "its submission was set aside"
 
 
@@ -209,7 +209,7 @@ class Batch:
     retired: tuple[BoxId, ...]
     durations: tuple[DurationChange, ...]
     events: tuple[Event, ...]
-    set_aside: tuple[SetAside, ...] = ()  # those of ``inbox`` that are not applied
+    set_aside: tuple[SetAside, ...] = ()  # the commands of ``inbox`` that are not applied
     lanes: tuple[LaneChange, ...] = ()
     pauses_over: tuple[PauseOver, ...] = ()
     notices: tuple[Notice, ...] = ()

@@ -23,7 +23,7 @@ Followed = Mapping[str, tuple[str, ...]]  # the servers that follow a branch, by
 
 
 def followed(settings: str) -> Followed:
-    """The servers with the strategy ``automatic``, by their branch; ``settings`` is JSON.
+    """Return the servers with the strategy ``automatic``, by branch. ``settings`` is JSON.
 
     A server without a branch follows the project's default branch.
     """

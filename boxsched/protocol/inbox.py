@@ -39,15 +39,15 @@ class Submit(msgspec.Struct, array_like=True, frozen=True):
     fail_fast: bool
     jobs: tuple[SubmitJob, ...]
     spare_after: int | None = None  # ``model.CancellationRule``
-    automatic: bool = False  # a deploy that nobody asked for
+    automatic: bool = False  # an automatic deploy
     queue: str = "all"  # of its server (``model.ServerQueue``)
 
 
 class Planned(msgspec.Struct, array_like=True, frozen=True):
     """The jobs of a build that was submitted without them were read; kind ``plan``.
 
-    The store has them, and the ``commit`` that they are of. ``jobs`` is None where they could not
-    be read: ``reason`` says why.
+    The store has them, and their ``commit``. ``jobs`` is None if they could not be read; then
+    ``reason`` says why.
     """
 
     workload: int
@@ -97,7 +97,7 @@ class PauseEnded(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Resolution(enum.StrEnum):
-    """What a person says of a job whose worker is away."""
+    """A person's decision about a job on an absent worker."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -105,9 +105,9 @@ class Resolution(enum.StrEnum):
 
 
 class Resolve(msgspec.Struct, array_like=True, frozen=True):
-    """A person says what became of a job; kind ``resolve``.
+    """A person decides about a job on an absent worker; kind ``resolve``.
 
-    It changes nothing if the job has another lease token by now.
+    It changes nothing if the job has another lease token now.
     """
 
     job: int

@@ -1,4 +1,4 @@
-"""Schedules: builds of a branch at certain times, as a project's settings name them."""
+"""Schedules: builds of a branch at certain times, from a project's settings."""
 
 import attrs
 
@@ -7,7 +7,7 @@ from boxsched.model import ProjectId
 
 @attrs.frozen
 class Schedule:
-    """Which one of a project's; ``time_zone`` is "" for UTC."""
+    """The identity of a schedule within its project. ``time_zone`` is "" for UTC."""
 
     cron: str
     time_zone: str
@@ -16,7 +16,7 @@ class Schedule:
 
 @attrs.frozen
 class NewSchedule:
-    """A schedule that the settings name, and its first time, in case it is new."""
+    """A schedule in the settings, with its first time, which counts if the schedule is new."""
 
     schedule: Schedule
     next_at: float
@@ -24,7 +24,7 @@ class NewSchedule:
 
 @attrs.frozen
 class DueSchedule:
-    """A schedule whose next time has come, or has to be looked up anew."""
+    """A schedule that is due, or whose next time must be computed again."""
 
     project: ProjectId
     project_name: str
@@ -34,11 +34,11 @@ class DueSchedule:
 
 @attrs.frozen
 class Firing:
-    """What becomes of a schedule that is due: a row of ``schedule``, as it is from then on.
+    """The decision about a due schedule: the new values of its row.
 
-    ``due``: its next time as it was decided from: where that has changed, another node was first.
-    ``planned``: the time that a build stands for; None: there is no build. ``skipped``: why times
-    since ``skipped_at`` had none.
+    ``due``: the next time that the decision is based on; if it has changed, another node was
+    faster. ``planned``: the time of the build; None: there is no build. ``skipped``: why times
+    since ``skipped_at`` had no build.
     """
 
     project: ProjectId

@@ -1,4 +1,4 @@
-"""A shard as the store has it: settings, Boxes, and everything that a new leader loads."""
+"""A shard's stored values: settings, Boxes, and everything that a new leader loads."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -49,7 +49,7 @@ class Project:
     version: int
     webhook_secret: str | None = attrs.field(repr=False, default=None)
     webhook_secret_before: str | None = attrs.field(repr=False, default=None)
-    webhook_secret_until: float | None = None  # so long the one before is good, too
+    webhook_secret_until: float | None = None  # until then the previous secret is also valid
 
 
 @attrs.frozen
@@ -156,7 +156,7 @@ class ShardState:
 
 
 class ShardLoading(Protocol):
-    """What takes up a shard while it is loaded. Each call may take some ten milliseconds."""
+    """Receives a shard while it is loaded. Each call may take some tens of milliseconds."""
 
     def begin(self, state: ShardState) -> None:
         """Called once, first."""

@@ -25,8 +25,8 @@ from boxsched.protocol.inbox import JobFinished, JobStarted
 PATH = "/api/v1/worker"
 VERSION = 1
 
-MAX_MESSAGE_BYTES = 8 << 20  # of a node: a level of 10,000 jobs
-# Of a worker:
+MAX_MESSAGE_BYTES = 8 << 20  # of a node's message: a level of 10,000 jobs
+# Limits of a worker's messages:
 MAX_WORKER_MESSAGE_BYTES = 1 << 20
 MAX_BOXES = 10_000
 
@@ -44,7 +44,7 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=_CLEAN)
 
 StopGrace = Annotated[float, msgspec.Meta(ge=0, le=MAX_STOP_GRACE_SECONDS)]
 
-# Why a worker can begin no jobs.
+# Why a worker cannot begin jobs.
 Problem = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_CLEAN)]
 
 
@@ -76,7 +76,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
-    """The node takes the worker. ``worker`` is its id, ``cluster`` names the installation."""
+    """The node accepts the worker. ``worker`` is its id, ``cluster`` names the installation."""
 
     worker: int
     cluster: str
@@ -86,7 +86,7 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """The node does not take this worker. ``again``: whether another try may succeed."""
+    """The node refuses this worker. ``again``: whether another try may succeed."""
 
     code: str
     message: str
@@ -94,7 +94,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 class Task(msgspec.Struct, frozen=True, array_like=True):
-    """An ``assignments.Assignment`` as it is sent."""
+    """An ``assignments.Assignment`` in the format of the message."""
 
     job: int
     attempt: int
@@ -180,8 +180,8 @@ class Found(msgspec.Struct, frozen=True, tag="found"):
 class Ack(msgspec.Struct, frozen=True, tag="ack"):
     """The message with this number is durable.
 
-    ``stale`` are the (job, lease token) of attempts that no longer belong to the worker. What it
-    said about them changed nothing. It kills what still runs of them and keeps the output.
+    ``stale`` are the (job, lease token) of attempts that no longer belong to the worker. Its
+    messages about them changed nothing. It kills their remaining processes and keeps the output.
     """
 
     number: int
@@ -190,7 +190,7 @@ class Ack(msgspec.Struct, frozen=True, tag="ack"):
 
 
 class Leave(msgspec.Struct, frozen=True, tag="leave"):
-    """The node stops: the worker is to connect to another one at once."""
+    """The node stops: the worker must connect to another one at once."""
 
 
 class Drained(msgspec.Struct, frozen=True, tag="drained"):

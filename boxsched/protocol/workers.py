@@ -1,4 +1,4 @@
-"""What the store, the gateway and the leader say of a worker: its connections and heartbeats."""
+"""A worker's connections and heartbeats, for the store, the gateway and the leader."""
 
 import attrs
 
@@ -23,9 +23,9 @@ class NewWorker:
 
     ``identity`` is a random text in its folder, which never changes. ``node`` is the name of the
     node that it connects to. ``box_types`` has one entry for each Box. ``lost_after``: its builds
-    go on for so many seconds without a node; None: not known. ``token``: the id of its token, or
-    IN_PROCESS. ``problem``: why it cannot begin jobs at present; None: it can. ``stop_grace``: the
-    seconds that it leaves a job between SIGTERM and SIGKILL; None: it did not say.
+    continue for this many seconds without a node; None: not known. ``token``: the id of its token,
+    or IN_PROCESS. ``problem``: why it cannot begin jobs at present; None: it can. ``stop_grace``:
+    the seconds that it leaves a job between SIGTERM and SIGKILL; None: it did not say.
     ``fingerprint``: see ``protocol.fingerprint``.
     """
 
@@ -78,7 +78,7 @@ class Connected:
 
 @attrs.frozen
 class Pulse:
-    """What the leader reads of a worker to see whether it is alive.
+    """The values of a worker that show the leader whether it is alive.
 
     ``beat`` grows while a node hears from the worker. ``lost_after``: the longest time, in seconds,
     that its builds may go on without a node, as of that beat; None: not known.

@@ -23,7 +23,8 @@ Boxes are added and removed (``box_types``). The Boxes of a silent worker exist 
 A job whose worker is lost gets a Box before any waiting workload does (``lost``).
 
 One instant: all jobs that end, then all requests in their order (``apply``), then ``settle``. The
-cost of an event grows with the number of shapes and Boxes, not with what waits.
+cost of an event grows with the number of shapes and Boxes, not with the number of waiting
+workloads.
 
 ``why`` explains a waiting workload by the verdicts of a pass, so an explanation cannot differ from
 what the core does. ``forecast`` runs a copy of the core in virtual time. ``consistency`` checks

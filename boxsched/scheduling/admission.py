@@ -25,12 +25,12 @@ class Verdict(enum.IntEnum):
     """What a pass decides about the first workload of a shape."""
 
     ADMIT = 0
-    NO_SUCH_BOXES = 1  # more of a type than there are, or more than the plan allows at all
+    NO_SUCH_BOXES = 1  # more Boxes of a type than exist, or more than the plan allows at all
     PROJECT_LIMIT = 2
     BEHIND_PROJECT = 3  # an earlier one of its project waits for the project's limit
-    NO_ROOM = 4  # too few Boxes free, or the plan is used up
+    NO_ROOM = 4  # too few free Boxes, or the plan is used up
     BEHIND_HEAD = 5  # it fits; the policy is strict
-    DELAYS_HEAD = 6  # it fits now; at the head's time it would still be in the way
+    DELAYS_HEAD = 6  # it fits now, but would still occupy Boxes at the head's time
 
 
 class Pass:
@@ -81,7 +81,7 @@ class Pass:
             if ask.total > project.limit:
                 return (
                     Verdict.PROJECT_LIMIT
-                )  # the limit shrank: it can never start, and holds nobody back
+                )  # the limit was lowered: it can never start, and holds back no other
             if project.used + ask.total > project.limit:
                 if self._policy is not Policy.BEST_EFFORT:
                     self.held[project.id] = shape.waiting[0]
@@ -132,7 +132,7 @@ class Pass:
         return self.head is None and self._policy is Policy.BACKFILL
 
     def promise(self) -> float | None:
-        """The time to promise to the head; None if it has a promise or no such time is known."""
+        """Return the time to promise to the head; None if it has a promise or no time is known."""
         head = self.head
         if head is None or self._policy is not Policy.BACKFILL or head.head.promise is not None:
             return None
@@ -167,7 +167,8 @@ def run_pass(
     now: float,
     decisions: list[Decision],
 ) -> bool:
-    """One pass over the queue: admit what may start. True if another pass could admit more.
+    """Run a pass over the queue: admit what may start. Return whether another pass could admit
+    more.
 
     A pass gives Boxes away and frees none, so a second pass finds no more room, with one exception:
     what was let past the head can put the head over its project's limit, and then the head holds
@@ -177,7 +178,7 @@ def run_pass(
     goes_on = rules.policy is not Policy.STRICT
     place, again = 0, False
     while True:
-        # Where nothing is free there is still a head to find: it gets its promise.
+        # If no Box is free, the head must still be found, because it gets its promise.
         room = turn.anything_left()
         if not room and not turn.lacks_head():
             return again
@@ -202,7 +203,7 @@ def run_pass(
 
 
 def _promise(turn: Pass, decisions: list[Decision]) -> None:
-    """The first time that is reserved for a head is its promise, and stays."""
+    """Record the first time that is reserved for a head: its promise, which does not change."""
     at = turn.promise()
     if at is not None:
         assert turn.head is not None

@@ -1,4 +1,4 @@
-"""All Boxes by type: they are added and removed, and their workers fall silent and come back."""
+"""All Boxes by type: add and remove them, and apply that their workers fall silent or return."""
 
 from collections.abc import Iterable, Sequence
 
@@ -26,7 +26,7 @@ class Fleet:
             self.pool(box_type)
 
     def take_apart(self) -> None:
-        """See ``Scheduler.take_apart``: Boxes and their pools refer to one another."""
+        """See ``Scheduler.take_apart``. Boxes and their pools refer to each other."""
         for pool in self.pools.values():
             pool.take_apart()
         self.pools.clear()
@@ -41,7 +41,7 @@ class Fleet:
     def added(self, event: BoxAdded, now: float, decisions: list[Decision]) -> None:
         known = self.boxes.get(event.box)
         if known is not None:
-            if known.retired:  # its worker is back with it before its job has ended
+            if known.retired:  # its worker has returned with it before its job has ended
                 known.pool.keep(known)
                 assert known.group is not None
                 known.group.returning += 1

@@ -1,9 +1,9 @@
 """Phase 3, assignment: the Boxes of one type, which of them are free, and which one a job gets.
 
-The number of wanted Boxes can fall below the number of busy ones in two ways. A certain Box is
-retired (``retire``: its worker leaves); or fewer are wanted, and those that come free first go
-(``want``: the simulator). ``surplus`` counts the latter; while it is not zero, no Box of the type
-is free.
+The number of wanted Boxes can fall below the number of busy ones in two ways. A specific Box is
+retired (``retire``: its worker leaves); or fewer Boxes are wanted, and those that become free first
+are removed (``want``: the simulator). ``surplus`` counts the latter; while it is not zero, no Box
+of the type is free.
 
 A Box that is ``away`` (its worker is silent) exists and is wanted, but is never free.
 """
@@ -63,10 +63,10 @@ class BoxPool:
         self.boxes: dict[BoxId, Box] = {}
         self.free_boxes: FreeBoxes = OrderedDict()
         self.free = 0  # len(free_boxes), read in the innermost loop
-        self.wanted = 0  # Boxes that stay when their jobs end
+        self.wanted = 0  # Boxes that remain when their jobs end
         self.away = 0  # Boxes whose worker is silent, busy or not
         self.asks = 0  # different asks of unfinished workloads that name the type
-        self.surplus = 0  # this many busy Boxes go, those that come free first
+        self.surplus = 0  # this many busy Boxes are removed, those that become free first
         # Free Boxes by what they ran last: by (project, branch), and by project.
         self._warm: dict[Hashable, FreeBoxes] = {}
 
@@ -92,7 +92,7 @@ class BoxPool:
         return True
 
     def lose_sight(self, box: Box) -> None:
-        """Its worker fell silent: the Box is no longer free."""
+        """Note that the Box's worker fell silent: the Box is no longer free."""
         if not box.away:
             box.away = True
             self.away += 1
@@ -115,7 +115,8 @@ class BoxPool:
 
     def want(self, count: int, next_id: int) -> tuple[list[Box], list[BoxId]]:
         """Set how many Boxes are wanted. Returns the Boxes that were added and the ids of those
-        that went."""
+        that were removed.
+        """
         came: list[Box] = []
         went: list[BoxId] = []
         while self.wanted > count:
@@ -137,9 +138,10 @@ class BoxPool:
         return came, went
 
     def take(self, project: ProjectId, branch: str | None) -> tuple[Box, bool]:
-        """A free Box, and whether it is warm: first one that last ran this project and branch, then
-        one that last ran this project, then the one longest free (docs/scheduling.md,
-        "Assignment")."""
+        """Take a free Box; return it and whether it is warm. First choice: one that last ran this
+        project and branch; then one that last ran this project; then the one longest free
+        (docs/scheduling.md, "Assignment").
+        """
         warm = None
         if branch is not None:
             warm = self._warm.get((project, branch))
@@ -150,15 +152,17 @@ class BoxPool:
         return box, warm is not None
 
     def occupy(self, box: Box) -> None:
-        """Mark this free Box as busy: the store says so, or a lost job takes it."""
+        """Mark this free Box as busy, from the store or for a lost job."""
         self._set_busy(box)
 
     def first_free(self) -> Box:
-        """The Box that has been free longest."""
+        """Return the Box that has been free longest."""
         return next(iter(self.free_boxes.values()))
 
     def give_back(self, box: Box, project: ProjectId, branch: str | None) -> bool:
-        """Its job has ended: the Box is free again (False), or goes (True)."""
+        """Note that the Box's job has ended. Return False if the Box is free again, True if it was
+        removed.
+        """
         box.busy = False
         box.group = None
         if box.retired:

@@ -1,4 +1,4 @@
-"""The core's structures agree with one another: what must hold between any two calls."""
+"""Check that the core's structures agree, which must hold between any two calls."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def check(scheduler: "Scheduler") -> None:
-    """Raise AssertionError where two structures of the core disagree. Looks at all of it."""
+    """Raise AssertionError if two structures of the core disagree. Scans the whole core."""
     scheduler.register.check()
     scheduler.lanes.check()
     scheduler.queue.check()

@@ -1,4 +1,4 @@
-"""What goes into the core and what comes out: events and decisions, all of them values."""
+"""The core's input and output: events and decisions, all of them values."""
 
 from collections.abc import Hashable
 from typing import NamedTuple
@@ -51,7 +51,8 @@ class Submit:
 
     ``lane`` is None for an SSH session. ``jobs`` should be one shared tuple for equal asks; it is
     empty for a build whose jobs are not known yet (``Planned``). ``spare_after``: see
-    ``CancellationRule``. ``automatic``: a deploy that nobody asked for; ``queue`` is its server's.
+    ``CancellationRule``. ``automatic``: a deploy that started automatically; ``queue``: its
+    server's setting.
     """
 
     id: WorkloadId
@@ -71,7 +72,7 @@ class Submit:
 
 @attrs.define(eq=False)
 class Planned:
-    """The jobs of a build that was registered without them; None: they could not be found out.
+    """The jobs of a build that was registered without them; None: they could not be read.
 
     For a workload that has its jobs, or is finished or unknown: nothing.
     """
@@ -85,8 +86,8 @@ class Pause:
     """From now on, no workload that the pause covers is admitted. It replaces one of its name.
 
     It covers everything, or one project, and there the builds of the branches that match
-    ``branch``, or the workloads of one ``lane`` (a server's); with ``automatic`` only deploys that
-    nobody asked for.
+    ``branch``, or the workloads of one ``lane`` (a server's); with ``automatic`` only automatic
+    deploys.
     """
 
     name: str
@@ -156,7 +157,7 @@ class BoxesAway:
 
 @attrs.define(eq=False)
 class BoxesBack:
-    """The worker of these Boxes is heard again."""
+    """The worker of these Boxes is back."""
 
     boxes: tuple[BoxId, ...]
 
@@ -220,7 +221,7 @@ Event = (
 
 @attrs.define(eq=False)
 class Refused:
-    """It asks for more than the plan or its project allows at all; nothing else changes."""
+    """It needs more than the plan or its project allows at all; nothing else changes."""
 
     workload: WorkloadId
 
@@ -250,7 +251,7 @@ class Spared:
 
 @attrs.define(eq=False)
 class LaneCounted:
-    """So many builds of the lane were superseded since one of it last ended by itself.
+    """How many builds of the lane were superseded since one of it last passed or failed.
 
     The caller passes the last count in when it restores the core (``Scheduler.restore_lane``).
     """

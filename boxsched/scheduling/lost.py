@@ -26,7 +26,7 @@ class LostJobs:
                     self._jobs[workload.id, job] = ended
 
     def forget(self, workload: WorkloadId, jobs: Iterable[int]) -> None:
-        """These jobs run after all, have ended, or are being stopped: they are not given again."""
+        """Forget these jobs, which run after all, have ended, or are being stopped."""
         if self._jobs:
             for job in jobs:
                 self._jobs.pop((workload, job), None)
@@ -75,7 +75,7 @@ class LostJobs:
 
 
 def _start(usage: Usage, workload: Workload, job: int, box: Box, now: float) -> None:
-    """The job starts anew on this Box, in a group of its own."""
+    """Start the job again on this Box, in a separate group."""
     ask = workload.ask
     asked = ask.groups[ask.group_of[job]]
     box.group = RunningGroup(now, asked, workload, number_given_again(ask, job), 1, 1)

@@ -15,9 +15,9 @@ class Lanes:
 
     def __init__(self) -> None:
         self._lanes: dict[Hashable, Lane] = {}
-        # Became first of their lane, or have none, or their jobs became known.
+        # Workloads that became first of their lane, or have no lane, or whose jobs became known.
         self._may_leave: list[Workload] = []
-        # Builds that strategies canceled or stopped since one of the lane last ended by itself.
+        # By lane: builds that strategies canceled or stopped since one last passed or failed.
         self._superseded: dict[Hashable, int] = {}
 
     def append(self, workload: Workload, key: Hashable | None) -> None:
@@ -73,12 +73,13 @@ class Lanes:
         ]
 
     def planned(self, workload: Workload) -> None:
-        """The workload's jobs are known now."""
+        """Note that the workload's jobs are known now."""
         self._may_leave.append(workload)
 
     def superseded(self, key: Hashable) -> int:
-        """How many builds of the lane strategies canceled or stopped since one of it last ended
-        by itself. Lanes are remembered while this is not 0, also empty ones."""
+        """Return how many builds of the lane strategies canceled or stopped since one last passed
+        or failed. Lanes are stored while this is not 0, also empty ones.
+        """
         return self._superseded.get(key, 0)
 
     def count_superseded(self, key: Hashable, count: int) -> None:
@@ -114,7 +115,7 @@ class Lanes:
 
 
 def ahead_of(workload: Workload) -> tuple[WorkloadId, ...]:
-    """The unfinished workloads before it in its lane, in the order of registration."""
+    """Return the unfinished workloads before it in its lane, in the order of registration."""
     ids = []
     ahead = workload.ahead
     while ahead is not None:

@@ -1,4 +1,4 @@
-"""Pauses: which waiting workloads may not be admitted for now, because a person said so."""
+"""Pauses: a person forbids the admission of some waiting workloads for a time."""
 
 from collections.abc import Callable, Iterator
 
@@ -62,7 +62,7 @@ class Pauses:
         self._queue.take_back(lambda w: covered(w) and self.covering(w) is None)
 
     def covering(self, workload: Workload) -> str | None:
-        """The name of a pause that covers the workload: the first one by name, if any."""
+        """Return the name of the first pause, by name, that covers the workload, if any."""
         return min(self._covering(workload), default=None) if self._pauses else None
 
     def all_covering(self, workload: Workload) -> tuple[str, ...]:
@@ -76,12 +76,14 @@ class Pauses:
                     yield name
 
     def in_order(self) -> tuple[Pause, ...]:
-        """All pauses, in the order of their names."""
+        """Return all pauses in the order of their names."""
         return tuple(self._pauses[name] for name in sorted(self._pauses))
 
 
 def _covers(pause: Pause) -> Covers:
-    """docs/scheduling.md, "Pauses"; the project was looked at already."""
+    """Return a function that tests a workload (docs/scheduling.md, "Pauses"); the project is
+    already checked.
+    """
     matches = one_pattern(pause.branch) if pause.branch is not None else None
 
     def covers(workload: Workload) -> bool:

@@ -31,7 +31,7 @@ from boxsched.states import Result, State
 RUNS_REMEMBERED = 10
 _STEPS_A_DOUBLING = 4  # powers of 2^(1/4): few shapes, at most 19 % over
 SHORTEST_EXPECTED_SECONDS = 2**-10
-FORECAST_WORKLOADS = 500  # no forecast where more workloads wait
+FORECAST_WORKLOADS = 500  # no forecast if more workloads wait
 
 
 def expected_duration(passed_runs: Sequence[float]) -> float:
@@ -48,7 +48,7 @@ def expected_duration(passed_runs: Sequence[float]) -> float:
 
 
 def forecast(scheduler: Scheduler, id_: WorkloadId, now: float) -> float | None:
-    """When a waiting workload should start, in seconds (see ``Outlook``).
+    """Return when a waiting workload should start, in seconds (see ``Outlook``).
 
     None if it would never start, or if more than FORECAST_WORKLOADS wait.
     """
@@ -141,7 +141,7 @@ class Standing(NamedTuple):
 
 @attrs.frozen
 class Image:
-    """All values from which a copy of a core is made."""
+    """All values that are needed to copy a core."""
 
     rules: QueueRules
     pools: tuple[str, ...]
@@ -185,7 +185,7 @@ def _standing(workload: Workload) -> Standing:
 
 
 def _twin(image: Image) -> Scheduler:
-    """A core in the state of the image."""
+    """Return a core in the state of the image."""
     twin = Scheduler(image.rules, image.pools)
     before: tuple[Event, ...] = (*image.boxes, *image.projects, *image.pauses)
     behind: tuple[Event, ...] = (*image.retired, image.away, *image.wanted)

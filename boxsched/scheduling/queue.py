@@ -1,4 +1,4 @@
-"""The queue of phase 2: what waits for Boxes, in queue order, grouped by shape.
+"""The queue of phase 2: the workloads that wait for Boxes, in queue order, grouped by shape.
 
 Workloads of one shape (the same Boxes, expected durations, time limits and project limit) are
 interchangeable for admission: if the first of them may not start, the others may not start in that
@@ -22,7 +22,7 @@ class Shape:
 
     def __init__(self, ask: Ask, project: ProjectUse | None) -> None:
         self.ask = ask
-        self.project = project  # only where it has a limit
+        self.project = project  # None if it has no limit
         self.key = (ask, project)
         self.waiting = SortedList()  # of Workload.entry
 
@@ -42,7 +42,7 @@ class Queue:
         self._aside = SortedList()  # of Workload.entry: those that are paused
 
     def __len__(self) -> int:
-        """How many wait, without the paused ones."""
+        """Return how many workloads wait, without the paused ones."""
         return self._length
 
     def add(self, workload: Workload) -> None:
@@ -144,7 +144,7 @@ class Queue:
         self._sort_heads()
 
     def _join(self, key: tuple[Ask, ProjectUse | None], entries: Iterable[Entry]) -> None:
-        """Put these into the shape; the heads must be sorted afterwards."""
+        """Put the entries into the shape; the heads must be sorted afterwards."""
         shape = self._shapes.get(key)
         if shape is None:
             shape = self._shapes[key] = Shape(*key)
@@ -192,7 +192,7 @@ class Queue:
 
     @property
     def paused(self) -> int:
-        """How many are paused."""
+        """Return how many are paused."""
         return len(self._aside)
 
     def take_apart(self, at_once: int) -> Iterator[None]:
@@ -229,6 +229,6 @@ def _parted(
 
 
 def _key(workload: Workload) -> tuple[Ask, ProjectUse | None]:
-    """The key of its shape."""
+    """Return the key of its shape."""
     project = workload.project
     return workload.ask, project if project.limit is not None else None

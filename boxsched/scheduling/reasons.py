@@ -27,7 +27,7 @@ class Paused:
 
 @attrs.frozen
 class NoSuchBoxes:
-    """It asks for more Boxes of a type than there are."""
+    """It needs more Boxes of a type than exist."""
 
     box_type: str
     asked: int

@@ -30,13 +30,15 @@ class Register:
         return workload
 
     def place(self, workload: Workload) -> None:
-        """Give it its place in the queue order, by its priority. It must not be in the queue."""
+        """Set the workload's place in the queue order from its priority. It must not be in the
+        queue.
+        """
         priority, created_at = workload.priority, workload.created_at
         key = queue_key(priority, created_at, workload.id, self._rules.priority_aging)
         workload.entry = (*key, workload)
 
     def plan(self, workload: Workload, jobs: tuple[JobAsk, ...]) -> None:
-        """The jobs of a workload that had none are known now."""
+        """Set the jobs of a workload that was registered without them."""
         before, workload.ask = workload.ask, self._ask(jobs)
         self._leave(before)
 
@@ -72,7 +74,7 @@ class Register:
         return ask
 
     def _leave(self, ask: Ask) -> None:
-        """One workload less asks for this; forget it after the last one."""
+        """Count one workload less for this ask; forget the ask after the last one."""
         ask.users -= 1
         if ask.users:
             return
@@ -83,7 +85,7 @@ class Register:
                 del self._fleet.pools[pool.box_type]  # a type that was only asked for
 
     def check(self) -> None:
-        """Raise AssertionError where the counts differ from the workloads."""
+        """Raise AssertionError if the counts differ from the workloads."""
         for project in self.projects.values():
             assert project.unfinished or project.limit is not None
             mine = [w for w in self.workloads.values() if w.project is project]

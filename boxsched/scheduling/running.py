@@ -1,4 +1,4 @@
-"""Phase 3 of a workload's way: its jobs get Boxes, run, and give the Boxes back as they end."""
+"""Phase 3: a workload's jobs get Boxes, run, and free the Boxes when they end."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -34,7 +34,7 @@ def run_on(
     started_at: float,
     given_again: Mapping[int, float] = MappingProxyType({}),
 ) -> None:
-    """The jobs run on these Boxes, by job; None where a job has ended.
+    """Restore jobs that run on these Boxes, by job; None for a job that has ended.
 
     ``given_again``: when each job that was given again was given; the others started with the
     workload.
@@ -68,7 +68,7 @@ def free_boxes(
     usage: Usage,
     decisions: list[Decision],
 ) -> None:
-    """These jobs have ended: their Boxes are free, or go. ``boxes``: all there are."""
+    """Free or remove the Boxes of these jobs, which have ended. ``boxes``: all existing Boxes."""
     run, project = workload.run, workload.project
     assert run is not None
     freed = 0

@@ -88,7 +88,7 @@ class Scheduler:
     # --- An instant -------------------------------------------------------------------------
 
     def decide(self, events: Iterable[Event], now: float) -> list[Decision]:
-        """One instant: all jobs that ended, then what was asked in its order, then ``settle``."""
+        """Apply one instant: all jobs that ended, then requests in their order, then ``settle``."""
         decisions: list[Decision] = []
         events = list(events)
         for event in events:
@@ -107,7 +107,7 @@ class Scheduler:
         return decisions
 
     def settle(self, now: float) -> list[Decision]:
-        """Rounds until nothing changes: ordering, then a pass of admission with assignment."""
+        """Run rounds until nothing changes: ordering, then a pass of admission with assignment."""
         decisions: list[Decision] = []
         # 1. Ordering, once: a pass ends no workload, so it frees no lane.
         for workload in self.lanes.leaving():
@@ -253,7 +253,7 @@ class Scheduler:
         given_again: Mapping[int, float] = MappingProxyType({}),
         spared: bool = False,
     ) -> None:
-        """Put an unfinished workload back as it was; to be called in the order of the ids.
+        """Restore an unfinished workload. Call it in the order of the ids.
 
         ``boxes`` are by job, None where a job has ended; they must have been added and be free.
         ``promise``: see ``Promised``. ``given_again``: when each running job that was given again
@@ -276,10 +276,10 @@ class Scheduler:
             workload.run.failed, workload.run.stop_cause = failed, stop_cause
 
     def restore_lane(self, lane: Hashable, superseded: int) -> None:
-        """Put back how many builds of a lane were superseded (``LaneCounted``)."""
+        """Restore how many builds of a lane were superseded (``LaneCounted``)."""
         self.lanes.count_superseded(lane, superseded)
 
-    # --- Small things -----------------------------------------------------------------------
+    # --- Other methods ----------------------------------------------------------------------
 
     def _finish(self, workload: Workload, move: Move) -> None:
         """Remove the workload from its lane, which goes on, and from the register."""
@@ -294,7 +294,7 @@ class Scheduler:
         It breaks all reference cycles, so the garbage collector, which would take long for a large
         core, has nothing to do.
         """
-        self._apply.clear()  # methods of itself
+        self._apply.clear()  # the table contains its own methods
         yield from self.queue.take_apart(APART_AT_ONCE)
         yield from self.lanes.take_apart(APART_AT_ONCE)
         while self.workloads:
@@ -304,12 +304,14 @@ class Scheduler:
         self.fleet.take_apart()
 
     def check(self) -> None:
-        """Raise AssertionError where two of its structures disagree; for tests."""
+        """Raise AssertionError if two of its structures disagree; for tests."""
         consistency.check(self)
 
 
 def _result(run: Run) -> Result:
-    """docs/scheduling.md, "Results": asked to stop beats a failure before; fail-fast fails."""
+    """Return the result (docs/scheduling.md, "Results"): a requested stop overrides an earlier
+    failure; after fail-fast it is failed.
+    """
     if run.stop_cause in FINAL_CAUSES:
         return Result.STOPPED
     return Result.FAILED if run.failed else Result.PASSED

@@ -1,4 +1,4 @@
-"""What a new workload does to the earlier ones of its lane, and which of those it must spare."""
+"""Which earlier workloads of its lane a new workload cancels or stops, and which it must spare."""
 
 from boxsched.model import Cancellation, Kind, ServerQueue
 from boxsched.scheduling.interface import Decision, LaneCounted, Spared, Submit
@@ -6,12 +6,12 @@ from boxsched.scheduling.ordering import Lanes
 from boxsched.scheduling.workload import Workload
 from boxsched.states import StopCause
 
-# A stop for one of these causes decides the result, and a strategy need not ask for it again.
+# A stop for one of these causes decides the result, so a strategy does not have to stop it again.
 FINAL_CAUSES = (StopCause.ASKED, StopCause.SUPERSEDED)
 
 
 def superseded(event: Submit, lanes: Lanes, decisions: list[Decision]) -> list[Workload]:
-    """The earlier workloads of the lane that the new one cancels or stops, in order.
+    """Return the earlier workloads of the lane that the new one cancels or stops, in order.
 
     docs/scheduling.md, "Cancellation", "Progress guarantee" and "Automatic deploys".
     """
@@ -23,7 +23,7 @@ def superseded(event: Submit, lanes: Lanes, decisions: list[Decision]) -> list[W
 
 
 def count_anew(workload: Workload, lanes: Lanes, decisions: list[Decision]) -> None:
-    """The workload passed or failed, and is still in its lane, whose count begins anew."""
+    "Reset the lane's count, because the workload, which is still in its lane, passed or failed."
     lane = workload.lane
     if lane is not None and lanes.superseded(lane.key):
         lanes.count_superseded(lane.key, 0)

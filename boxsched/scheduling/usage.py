@@ -1,4 +1,4 @@
-"""What is in use over all Box types, and what runs, in the order in which it should end."""
+"""The Boxes in use, of all types, and the running jobs in the order of their expected ends."""
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
@@ -12,7 +12,9 @@ from boxsched.scheduling.workload import RunningEntry, RunningGroup
 
 @attrs.define(eq=False)
 class Usage:
-    """What is in use over all Box types, and what is running, by the end that counts."""
+    """The Boxes in use, of all types, and the running groups of jobs, sorted by the end that
+    counts.
+    """
 
     boxes: int = 0
     # RunningGroup.entry, sorted; plain lists, since together they are never longer than there are
@@ -28,14 +30,14 @@ class Usage:
         del entries[bisect_left(entries, group.entry)]
 
     def leave(self, box: Box) -> None:
-        """The job on this Box is no longer one of its group."""
+        """Remove the job on this Box from its group."""
         group = box.group
         assert group is not None
         group.jobs -= 1
         group.returning -= not box.retired
         if not group.jobs:
             self.remove(group)
-            del group.entry  # it holds the group
+            del group.entry  # because it refers to the group
         box.group = None
 
     def advance(self, now: float) -> None:

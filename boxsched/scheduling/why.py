@@ -99,7 +99,7 @@ def _reason(scheduler: Scheduler, workload: Workload, verdict: Verdict, turn: Pa
             return NeedsBoxes(pool.box_type, count, pool.free)
     if plan is not None and used + ask.total > plan:
         return PlanLimit(ask.total, used, plan)
-    # Only in the books of a node that does not lead: it may take Boxes for free that are away.
+    # Only in the books of a node that does not lead, which may consider absent Boxes as free.
     pool, count = ask.needs[0]
     return NeedsBoxes(pool.box_type, count, pool.free)
 

@@ -29,7 +29,7 @@ class ProjectUse:
 
 
 class AskedGroup(NamedTuple):
-    """Jobs of one workload that ask the same; durations in seconds."""
+    """Equal jobs of one workload; durations in seconds."""
 
     pool: BoxPool
     expected: float
@@ -39,7 +39,7 @@ class AskedGroup(NamedTuple):
 
 @attrs.define(eq=False)
 class Ask:
-    """What a workload's jobs ask for; one object for all workloads that ask for the same."""
+    """What a workload's jobs need; one shared object for all workloads with equal needs."""
 
     jobs: tuple[JobAsk, ...]
     total: int
@@ -47,7 +47,7 @@ class Ask:
     groups: tuple[AskedGroup, ...]  # jobs by Box type, expected duration and limit
     group_of: tuple[int, ...]  # job -> its group
     pool_of: tuple[BoxPool, ...]  # job -> its type's Boxes
-    only: BoxPool | None  # where all are of one type
+    only: BoxPool | None  # the pool, if all jobs have the same type
     longest: float  # the greatest time limit of its jobs, in seconds
     users: int = 0
 
@@ -93,7 +93,9 @@ def ask_for(jobs: tuple[JobAsk, ...], pools: dict[str, BoxPool]) -> Ask:
 
 @attrs.define(eq=False)
 class Lane:
-    """Workloads that run one after the other; a linked list, since one in the middle may go."""
+    """Workloads that run one after the other; a linked list, because one in the middle may be
+    removed.
+    """
 
     key: Hashable
     first: "Workload | None" = None
@@ -129,7 +131,7 @@ class RunningGroup:
         self.entry = (self.end, self.workload.id, self.number, self)
 
     def taken_to_end(self, now: float) -> float:
-        """When its jobs are expected to end (docs/scheduling.md, "Late jobs")."""
+        """Return when its jobs are expected to end (docs/scheduling.md, "Late jobs")."""
         return self.end if self.end >= now else max(self.last, now)
 
 
@@ -168,7 +170,7 @@ class Run:
         return list(found.values())
 
     def given_again(self, ask: Ask) -> dict[int, float]:
-        """When each running job that was given again was given, by its place."""
+        """Return when each running job with another attempt was assigned again, by its place."""
         return {
             job: box.group.started_at
             for job, box in enumerate(self.boxes)
@@ -196,7 +198,7 @@ class Workload:
     ahead: "Workload | None" = None
     behind: "Workload | None" = None
     shape: "Shape | None" = None  # while it waits in the queue
-    automatic: bool = False  # a deploy that nobody asked for
+    automatic: bool = False  # an automatic deploy
     spared: bool = False  # no strategy touches it
     promise: float | None = None  # the first time that was reserved for it as the head
     run: Run | None = None

@@ -1,15 +1,16 @@
-"""The store: what every call promises, on SQLite and on PostgreSQL alike; tests/contract proves it.
+"""The store: what every call guarantees, on SQLite and on PostgreSQL; tests/contract checks it.
 
 Rules that hold for every call:
 
-* A write that returned is durable, and so is all that it found. One that raised ``StoreAway`` was
-  not done; one that raised ``OutcomeUnknown`` may have been, and may be repeated with the same key.
-* Groups go in one transaction: a refused member is left out, never the group.
+* A write that returned is durable, and so is all data that it found. A write that raised
+  ``StoreAway`` was not done. After ``OutcomeUnknown`` it may have been done, and may be repeated
+  with the same key.
+* A group is stored in one transaction. A refused member is left out, never the whole group.
 * An engine transaction begins with the fence: ``UPDATE shard SET batch = batch + 1 WHERE id, epoch,
   batch``; no row hit raises ``Fenced`` and nothing is written.
 * Reads see what was committed before they began.
-* Three uses have connections of their own (``driver``): the engine's calls never wait for reads of
-  the API, which may raise ``TooLong``.
+* Three uses have separate connections (``driver``): the engine's calls never wait for reads of the
+  API, which may raise ``TooLong``.
 """
 
 import asyncio
@@ -103,17 +104,17 @@ class Store:
 
     @property
     def servers(self) -> "Servers | None":
-        """Where the database is; None on SQLite."""
+        """The database's servers; None for SQLite."""
         return self._driver.servers
 
     @property
     def is_near(self) -> bool:
-        """Whether the database is in this process: one more statement is no round trip."""
+        """Whether the database is in this process, so that statements need no round trips."""
         return self._driver.is_near
 
     @property
     def round_trips(self) -> Mapping[str, int]:
-        """To the database, since the start, by what they were for; none on SQLite."""
+        """Round trips to the database since the start, by purpose; none with SQLite."""
         return self._driver.round_trips
 
     async def open(self) -> None:
@@ -136,7 +137,7 @@ class Store:
         await self._driver.serving.write(reads.ping)
 
     async def ready(self) -> None:
-        """As ``ping``; if the last write failed, also try to write."""
+        """Like ``ping``; if the last write failed, also try to write."""
         await self.ping()
         if self._driver.writes_fail:
             try:
@@ -146,40 +147,41 @@ class Store:
                 raise StoreAway(f"no write was done within {PING_SECONDS:g} s") from error
 
     async def time(self) -> float:
-        """Seconds since the epoch, by the database's clock."""
+        """Return seconds since the epoch, by the database's clock."""
         return await self._driver.serving.read(reads.time)
 
     async def cluster(self) -> str:
-        """The database's random name, chosen when it was created."""
+        """Return the database's random name, chosen when it was created."""
         return await self._driver.serving.read(reads.cluster)
 
     # --- The cluster -----------------------------------------------------------------------
 
     async def open_shards(self, count: int) -> list[ShardHead]:
-        """Makes the shards 1 to ``count`` that are not there yet; returns all, by id.
+        """Create the missing shards of 1 to ``count``; return all, by id.
 
-        The number only grows: an organization stays in the shard that it was given.
+        The number only grows, because an organization stays in its shard.
         """
         return await self._driver.serving.write(cluster.open_shards, count)
 
     async def shards(self) -> list[ShardHead]:
-        """Each shard's epoch, last batch and leader: one small query, asked often."""
+        """Return each shard's epoch, last batch and leader, by one small query."""
         return await self._driver.serving.read(cluster.shards)
 
     async def put_node(self, name: str, url: str, version: str, requires: str = "") -> NodeInfo:
-        """The node of that name (one row for good), started now; its id names its lock."""
+        "Record the start of the node with this name, and return it; its id identifies its lock."
         return await self._driver.serving.write(cluster.put_node, name, url, version, requires)
 
     async def nodes(self) -> list[NodeInfo]:
-        """All nodes that were ever started, by id. The locks alone say which of them are alive."""
+        """Return all nodes that were ever started, by id. Only the locks show which are alive."""
         return await self._driver.reading.read(cluster.nodes)
 
     async def forget_node(self, name: str) -> None:
         await self._driver.serving.write(cluster.forget_node, name)
 
     async def drop_old_nodes(self, away: Sequence[str], older_than: float) -> list[str]:
-        """Delete those of these nodes, which are away, that started and were seen more than
-        ``older_than`` seconds ago, with their in-process workers; returns their names."""
+        """Of these absent nodes, delete those that were started and seen more than ``older_than``
+        seconds ago, with their in-process workers; return their names.
+        """
         return await self._driver.serving.write(cluster.drop_old_nodes, away, older_than)
 
     # --- Tokens ----------------------------------------------------------------------------
@@ -189,27 +191,29 @@ class Store:
         await self._driver.serving.write(tokens.put_token, token)
 
     async def token(self, digest: str) -> Token | None:
-        """A token that was not revoked. The caller checks whether it has expired."""
+        """Return a token that was not revoked. The caller checks whether it has expired."""
         return await self._driver.serving.read(tokens.token, digest)
 
     async def tokens(self) -> list[Token]:
-        """All tokens that were not revoked, oldest first."""
+        """Return all tokens that were not revoked, oldest first."""
         return await self._driver.reading.read(tokens.tokens)
 
     async def revoke_token(self, id: str) -> bool:
-        """False if no token has that id."""
+        """Revoke a token; return False if no token has this id."""
         return await self._driver.serving.write(tokens.revoke_token, id)
 
     async def drop_old_tokens(self, older_than: float, limit: int) -> int:
         """Delete tokens that expired, and tokens that were revoked, more than ``older_than``
-        seconds ago, at most ``limit`` of each; returns how many. A revoked token of a data folder
-        (its id begins with ``file-``) stays, so that no start of its node brings it back."""
+        seconds ago, at most ``limit`` of each; return how many. A revoked token of a data folder
+        (its id begins with ``file-``) stays, so that its node's next start cannot restore it."""
         return await self._driver.serving.write(tokens.drop_old_tokens, older_than, limit)
 
     # --- Settings --------------------------------------------------------------------------
 
     async def set_organization(self, organization: Organization) -> None:
-        """Replace the default organization's queue settings. Tells the leader: inbox ``reload``."""
+        """Replace the default organization's queue settings, and notify the leader (inbox
+        ``reload``).
+        """
         await self._driver.serving.write(projects.set_organization, organization)
 
     async def organization(self) -> Organization:
@@ -226,13 +230,15 @@ class Store:
         schedules: Sequence[NewSchedule] = (),
         now: float = 0.0,
     ) -> tuple[Project, bool]:
-        """Create or replace; True where it was created. Tells the leader (inbox ``project``), and
-        keeps the new settings as a version. Raises Outdated if ``edit`` was made for another one.
+        """Create or replace a project; return it, and whether it was created. Notifies the leader
+        (inbox ``project``), and stores the new settings as a version. Raises Outdated if ``edit``
+        was made for another version.
 
-        ``sealed``: the values to set (``webhook_secret``, ``git_credentials``), each sealed once
-        the project's id is known; None removes one, and what is not named stays. ``targets``:
-        where its notifications go; others are dropped. ``schedules``: likewise, and one that is
-        there goes on with its next time; ``now``: when those of new ones were chosen.
+        ``sealed``: the values to set (``webhook_secret``, ``git_credentials``), which are sealed
+        when the project's id is known. None removes a value; values that are not named stay.
+        ``targets``: the targets of its notifications; others are deleted. ``schedules``: the same;
+        an existing schedule keeps its next time. ``now``: when the first times of new schedules
+        were chosen.
         """
         return await self._driver.serving.write(
             projects.put_project,
@@ -250,13 +256,13 @@ class Store:
         return await self._driver.serving.read(projects.project, name)
 
     async def targets(self, project: ProjectId) -> list[StoredTarget]:
-        """Where its notifications go, by name."""
+        """Return the targets of a project's notifications, by name."""
         return await self._driver.serving.read(notifications.stored_targets, project)
 
     async def project_versions(
         self, project: ProjectId, before: int, limit: int
     ) -> list[ProjectVersion]:
-        """The versions of its settings lower than ``before``, latest first."""
+        """Return the versions of its settings that are lower than ``before``, latest first."""
         return await self._driver.reading.read(project_versions.versions, project, before, limit)
 
     async def project_version(self, project: ProjectId, number: int) -> ProjectVersion | None:
@@ -270,8 +276,9 @@ class Store:
         return await self._driver.reading.read(projects.projects)
 
     async def delete_project(self, name: str) -> bool:
-        """False where there is none; raises Conflict while it has unfinished workloads. Tells the
-        leader, as ``put_project`` does."""
+        """Delete a project; return False if there is none. Raises Conflict while it has unfinished
+        workloads. Notifies the leader like ``put_project``.
+        """
         return await self._driver.serving.write(projects.delete_project, name)
 
     # --- Secrets ---------------------------------------------------------------------------
@@ -279,14 +286,15 @@ class Store:
     async def put_secret(
         self, project: str, name: str, seal: Seal, *, as_file: bool
     ) -> tuple[SecretInfo, bool] | None:
-        """Create or replace a project's secret; True where it was created, None where there is no
-        such project. ``seal`` makes the text that is stored. Raises Invalid beyond a limit."""
+        """Create or replace a project's secret; return whether it was created, None if there is no
+        such project. ``seal`` makes the stored text. Raises Invalid beyond a limit.
+        """
         return await self._driver.serving.write(
             secrets.put_secret, project, name, seal, as_file=as_file
         )
 
     async def secrets(self, project: ProjectId) -> list[SecretInfo]:
-        """By name."""
+        """Return a project's secrets without their values, by name."""
         return await self._driver.reading.read(secrets.secrets, project)
 
     async def drop_secret(self, project: ProjectId, name: str) -> bool:
@@ -294,23 +302,25 @@ class Store:
         return await self._driver.serving.write(secrets.drop_secret, project, name)
 
     async def sealed_secrets(self, projects: Sequence[ProjectId]) -> list[SealedSecret]:
-        """What jobs of these projects are given."""
+        """Return the sealed secrets of these projects, for their jobs."""
         return await self._driver.serving.read(secrets.sealed_secrets, projects)
 
     async def sealed_git_credentials(self, projects: Sequence[ProjectId]) -> dict[ProjectId, str]:
-        """What git uses to reach these projects' repositories, of those that have something."""
+        """Return the sealed git credentials of those of these projects that have some."""
         return await self._driver.serving.read(secrets.sealed_git_credentials, projects)
 
     async def sealed_texts(
         self, place: str, after: tuple[ProjectId, str], prefix: str, limit: int
     ) -> list[SealedText]:
-        """The next texts of a place (``secrets.PLACES``) that do not begin with the prefix, in the
-        order of project and name, at most ``limit``."""
+        """Return the next texts of a place (``secrets.PLACES``) that do not begin with the prefix,
+        ordered by project and name, at most ``limit``.
+        """
         return await self._driver.reading.read(secrets.sealed_texts, place, after, prefix, limit)
 
     async def reseal(self, texts: Sequence[tuple[SealedText, str]]) -> int:
-        """Replace texts by others of the same values; one that was set meanwhile stays. Returns how
-        many were replaced."""
+        """Replace sealed texts by new ones of the same values. A text that was changed in the
+        meantime stays. Return how many were replaced.
+        """
         return await self._driver.serving.write(secrets.reseal, texts)
 
     # --- Submissions and other commands ----------------------------------------------------
@@ -318,11 +328,11 @@ class Store:
     async def submit(self, group: Sequence[NewWorkload]) -> list[SubmitOutcome]:
         """Store a group in one transaction: numbers, rows, inbox entries, idempotency keys.
 
-        Outcomes are in the group's order. What was checked against another version of its project,
-        or asks for more than the plan, is ``ProjectChanged``. Expected durations are looked up here
-        and stored with the jobs (before a first passed run: the time limit), so that a replay
-        decides the same.
-        Projects' rows are locked in the order of their ids; numbers follow the group's order.
+        Outcomes are in the group's order. A submission that was checked against another version of
+        its project, or that exceeds the plan, gets ``ProjectChanged``. Expected durations are
+        looked up here and stored with the jobs (before the first passed run: the time limit), so
+        that a replay decides the same. Projects' rows are locked in the order of their ids; numbers
+        follow the group's order.
         """
         return await self._driver.serving.write(submission.submit, group)
 
@@ -333,18 +343,21 @@ class Store:
     async def idempotency(
         self, key: IdempotencyKey, *, living: bool = False
     ) -> Submitted | KeyTaken | None:
-        """What came under the key before, and is durable; None where it is new. ``living``: a key
-        that a deleted project had counts as new."""
+        """Return the durable first answer under the key; None for a new key. ``living``: a key of a
+        deleted project counts as new.
+        """
         found = await self._driver.serving.read(submission.idempotency, key, living=living)
         if found is None:
             return None
-        # Seen, which after a crash is not yet on the synchronous standby: a write waits for that.
+        # After a crash, data may be visible before the synchronous standby has it; a write waits
+        # for that.
         return await self._driver.serving.write(submission.idempotency, key, living=living)
 
     async def sweep_projects(self, after: ProjectId, limit: int) -> SweptProjects:
-        """Look at the next projects behind that id, at most ``limit``; delete the deleted ones that
-        no workload refers to. The numbers that a name has used are remembered: the row with the
-        highest number stays."""
+        """Examine the next projects after this id, at most ``limit``, and remove rows of deleted
+        projects that no workload refers to. The row with the highest number of a name stays, so
+        that its numbers are not used again.
+        """
         return await self._driver.serving.write(projects.sweep_projects, after, limit)
 
     async def drop_old_keys(self, older_than: float, limit: int) -> int:
@@ -359,77 +372,84 @@ class Store:
         number: int,
         key: IdempotencyKey,
     ) -> Submitted | KeyTaken:
-        """Put a command about that workload into the inbox and keep its key, in one transaction."""
+        """Put a command about the workload into the inbox and store its key, in one transaction."""
         return await self._driver.serving.write(submission.ask_once, command, workload, number, key)
 
     async def fix_commit(self, job: JobId, lease_token: int, found: str) -> str | None:
-        """The commit that all jobs of the job's workload run, as a whole hash: durable when it
-        returns. It is ``found``, unless the workload has one, or ``found`` is not what it asks for,
-        or the workload that it rebuilds has one. None where the lease is not the job's.
+        """Fix and return the commit that all jobs of the job's workload run, as a whole hash;
+        durable when this returns. It is ``found``, unless the workload already has one, or
+        ``found`` does not match the requested commit, or the workload that it rebuilds has one.
+        None if the lease is not the job's current one.
         """
         return await self._driver.serving.write(commits.fix_commit, job, lease_token, found)
 
     async def append_log(self, chunks: Sequence[tuple[JobId, int, int, bytes]]) -> None:
-        """Append (job, attempt, offset, bytes); one already there (same offset) changes nothing."""
+        """Append chunks (job, attempt, offset, bytes). A chunk with an existing offset changes
+        nothing.
+        """
         await self._driver.serving.write(logs.append_log, chunks)
 
     # --- Deliveries of code hosts ----------------------------------------------------------
 
     async def deliver(self, group: Sequence[NewDelivery]) -> list[Delivered | ProjectChanged]:
         """Store a group in one transaction: the deliveries, the builds that they create, and the
-        stops that they ask for. One that came before, by its body or by the host's id, is stored as
-        a duplicate, and nothing follows from it; one that was ignored did not come before. Outcomes
-        are in the group's order; ``ProjectChanged`` is as for ``submit``."""
+        stops that they ask for. A delivery with the same body or host's id as an earlier one is
+        stored as a duplicate and changes nothing; ignored deliveries do not count as earlier ones.
+        Outcomes are in the group's order; ``ProjectChanged`` is as for ``submit``."""
         return await self._driver.serving.write(deliveries.deliver, group)
 
     async def repeat_deliveries(self, group: Sequence[RepeatedDelivery]) -> list[Delivered | None]:
-        """Store as duplicates those whose body came before; None for others, and where the project
-        has another version. It costs less than ``deliver``, and changes nothing else."""
+        """Store deliveries whose body was received before as duplicates. None for others, and if
+        the project has another version. It costs less than ``deliver``, and changes nothing else.
+        """
         return await self._driver.serving.write(deliveries.repeat, group)
 
     async def webhook_secrets(self, names: Sequence[str]) -> Mapping[str, WebhookSecrets]:
-        """The webhook secrets of these projects, by name, of those that there are."""
+        """Return the webhook secrets of the existing ones of these projects, by name."""
         return await self._driver.serving.read(deliveries.webhook_secrets, names)
 
     async def deliveries(
         self, project: ProjectId | None, result: DeliveryResult | None, before: int, limit: int
     ) -> list[Delivery]:
-        """Newest first: those with ids below ``before``, of one project or result if given."""
+        """Return deliveries, newest first: with ids below ``before``, of one project or result."""
         return await self._driver.reading.snapshot(
             deliveries.deliveries, project, result, before, limit
         )
 
     async def drop_old_deliveries(self, before: float, limit: int) -> int:
-        """Look at the ``limit`` oldest deliveries; delete those that were received before then."""
+        """Examine the ``limit`` oldest deliveries; delete those received before this time."""
         return await self._driver.serving.write(deliveries.drop_old, before, limit)
 
-    # --- What is old -----------------------------------------------------------------------
+    # --- Deletion of old data --------------------------------------------------------------
 
     async def prune_history(self, shard: int, before: float, limit: int) -> Pruned:
-        """Delete the shard's oldest events, about ``limit``, of whole batches before that time, and
-        the workloads that finished with them, unless they have to stay. Events that are younger
-        than 8 days cannot be deleted: InvariantRefused."""
+        """Delete the shard's oldest events, about ``limit``, of whole batches before this time, and
+        the workloads that finished with them, unless they must be kept. Events younger than 8 days
+        cannot be deleted: InvariantRefused.
+        """
         return await self._driver.serving.write(pruning.prune_history, shard, before, limit)
 
     async def prune_cut(
         self, shard: int, after: CutPlace, before: float, limit: int
     ) -> tuple[int, CutPlace | None]:
-        """Look at the next workloads that stayed; delete those that need not any more. Returns how
-        many went, and behind which the next slice begins (None: that was the last)."""
+        """Examine the next workloads that were kept; delete those that are no longer needed. Return
+        how many were deleted, and after which the next slice begins (None: that was the last).
+        """
         return await self._driver.serving.write(pruning.prune_cut, shard, after, before, limit)
 
     async def prune_logs(self, after: int, before: float, limit: int) -> tuple[int, int | None]:
-        """Delete logs of the next jobs whose workloads finished before that time, at most ``limit``
-        chunks. Returns how many went, and behind which job the next slice begins (None: the
-        end)."""
+        """Delete logs of the next jobs whose workloads finished before this time, at most ``limit``
+        chunks. Return how many were deleted, and after which job the next slice begins (None: the
+        end).
+        """
         return await self._driver.serving.write(pruning.prune_logs, after, before, limit)
 
     async def history_starts(self) -> dict[int, HistoryStart]:
-        """The last batch whose events are not kept any more, of shards that have one."""
+        """Return, by shard, the last batch whose events were deleted, if any."""
         return await self._driver.serving.read(pruning.history_starts)
 
     async def was_given(self, workload: WorkloadId) -> bool:
-        """Whether a workload that is not there may be one that was deleted because it was old."""
+        """Whether a missing workload may have been deleted because it was old."""
         return await self._driver.reading.read(pruning.was_given, workload)
 
     async def database_bytes(self) -> int:
@@ -438,16 +458,17 @@ class Store:
     # --- Notifications ---------------------------------------------------------------------
 
     async def due_hosts(self, now: float) -> list[str]:
-        """Hosts with notifications whose next try is due; at most HOSTS_AT_ONCE."""
+        """Return hosts with notifications whose next try is due; at most HOSTS_AT_ONCE."""
         return await self._driver.serving.read(notifications.due_hosts, now)
 
     async def settle_and_claim(
         self, settled: Sequence[Settled], rooms: Sequence[tuple[str, int]], now: float, until: float
     ) -> list[Claimed]:
-        """Store what came of tries; claim due notifications, at most so many of each host. A claim
-        ends at ``until``: then they are due again. Of a workload and target only the first that
-        waits is given. A try whose claim has ended, and was taken by another node, changes
-        nothing."""
+        """Store results of tries, and claim due notifications, at most ``rooms`` of each host. A
+        claim ends at ``until``; then they are due again. Only the first waiting notification of a
+        workload and target is returned. A result after the claim ended and another node took it
+        changes nothing.
+        """
         return await self._driver.serving.write(
             notifications.settle_and_claim, settled, rooms, now, until
         )
@@ -455,8 +476,9 @@ class Store:
     async def workloads_of(
         self, ids: Sequence[WorkloadId], jobs_at_most: int | None = None
     ) -> list[Workload]:
-        """These workloads with all their jobs, in this order; ids differ. With ``jobs_at_most``:
-        the first ones, as far as they have so many jobs in all, but one at least."""
+        """Return these workloads with all their jobs, in this order. The ids must differ. With
+        ``jobs_at_most``: the first ones, as far as they have so many jobs in all, but one at least.
+        """
         return await self._driver.reading.read(notifications.workloads_of, ids, jobs_at_most)
 
     async def workloads_in_parts(self, ids: Sequence[WorkloadId]) -> AsyncIterator[list[Workload]]:
@@ -473,31 +495,33 @@ class Store:
         return await self._driver.reading.read(reads.numbers, ids)
 
     async def notifications(self, state: str | None, before: int, limit: int) -> list[Notification]:
-        """Newest first: those with ids below ``before``, in that state if one is given."""
+        """Return notifications, newest first: with ids below ``before``, in this state if given."""
         return await self._driver.reading.read(notifications.notifications, state, before, limit)
 
     async def resend_notification(self, id: int, now: float) -> bool:
-        """Make it due now, and try again for a day; False where there is none."""
+        "Make a notification due now, with tries for another day. Return False if there is none."
         return await self._driver.serving.write(notifications.resend, id, now)
 
     async def waiting_notifications(self, limit: int) -> int:
-        """How many wait to be delivered, counted up to ``limit``."""
+        """Return how many notifications wait for delivery, counted up to ``limit``."""
         return await self._driver.reading.read(notifications.waiting, limit)
 
     async def drop_old_notifications(self, delivered: float, dead: float, limit: int) -> int:
-        """Delete those that were delivered before ``delivered``, or given up before ``dead``, at
-        most ``limit``; returns how many. ``dead`` is the earlier time."""
+        """Delete notifications that were delivered before ``delivered``, or dead before ``dead``,
+        at most ``limit``; return how many. ``dead`` is the earlier time.
+        """
         return await self._driver.serving.write(notifications.drop_old, delivered, dead, limit)
 
     # --- Pauses ----------------------------------------------------------------------------
 
     async def put_pause(self, pause: Pause) -> bool:
-        """Begin the pause (True), or replace the one of its name, and tell the leader. Raises
-        Conflict beyond MAX_PAUSES."""
+        """Begin the pause (True), or replace the pause of this name, and notify the leader. Raises
+        Conflict beyond MAX_PAUSES.
+        """
         return await self._driver.serving.write(pauses.put_pause, pause)
 
     async def drop_pause(self, name: str, by: str) -> bool:
-        """End the pause and tell the leader; False if there is none of that name."""
+        """End the pause and notify the leader; return False if there is none of this name."""
         return await self._driver.serving.write(pauses.drop_pause, name, by)
 
     async def pauses(self) -> list[Pause]:
@@ -524,55 +548,61 @@ class Store:
         return await self._driver.serving.read(plans.unplanned, project, after, limit)
 
     async def plan(self, workload: WorkloadId, jobs: Sequence[JobSpec], commit: str) -> bool:
-        """Store the jobs of a build that has none, and the whole commit that they are of, and tell
-        the leader. False where it has its jobs already, or has ended. Where they are more than its
-        limits allow, the build will fail."""
+        """Store the jobs and the whole commit of a build without jobs, and notify the leader.
+        Return False if it already has its jobs or has ended. If they exceed its limits, the build
+        will fail.
+        """
         return await self._driver.serving.write(plans.plan, workload, jobs, commit)
 
     async def fail_plan(self, workload: WorkloadId, reason: str) -> None:
-        """Tell the leader that the jobs of the build cannot be read, and why."""
+        """Notify the leader that the jobs of the build cannot be read, with the reason."""
         await self._driver.serving.write(plans.fail_plan, workload, reason)
 
     # --- Schedules ---------------------------------------------------------------------------
 
     async def unscheduled(self, limit: int) -> list[Project]:
-        """Projects whose settings a program of an earlier schema has written."""
+        """Return projects whose settings were written by a program with an earlier schema."""
         return await self._driver.serving.read(schedules.unscheduled, limit)
 
     async def schedule_anew(
         self, project: ProjectId, version: int, schedules_: Sequence[NewSchedule], now: float
     ) -> bool:
-        """Make these the schedules of the project, as ``put_project`` does; False where its
-        settings are of another version by now."""
+        """Set the schedules of the project, like ``put_project``. Return False if its settings have
+        another version now.
+        """
         return await self._driver.serving.write(
             schedules.schedule_anew, project, version, schedules_, now
         )
 
     async def due_schedules(self, now: float, limit: int) -> list[DueSchedule]:
-        """Those whose next time has come, the longest due first."""
+        """Return schedules that are due, the longest due first."""
         return await self._driver.serving.read(schedules.due, now, limit)
 
     async def ahead_schedules(self, now: float, limit: int) -> list[DueSchedule]:
-        """Those whose next time was chosen after ``now``: the clock was set back since."""
+        """Return schedules whose next time was chosen after ``now``: the clock was set back since
+        then.
+        """
         return await self._driver.serving.read(schedules.ahead, now, limit)
 
     async def next_schedule(self) -> float | None:
-        """The earliest next time of all."""
+        """Return the earliest next time of all schedules."""
         return await self._driver.serving.read(schedules.next_at)
 
     async def settle_schedules(self, firings: Sequence[Firing]) -> None:
-        """Move schedules on without builds; one that another node has moved on stays as it is."""
+        """Store new next times without builds. A schedule that another node has changed stays
+        unchanged.
+        """
         await self._driver.serving.write(schedules.settle, firings)
 
     async def drop_schedule(self, gone: DueSchedule) -> None:
-        """Unless it has another next time by now."""
+        """Delete a schedule, unless it has another next time now."""
         await self._driver.serving.write(schedules.drop, gone)
 
     async def schedules_of(self, project: ProjectId) -> list[ListedSchedule]:
         return await self._driver.reading.snapshot(schedules.of_project, project)
 
     async def schedules(self, after: Place, limit: int) -> list[ListedSchedule]:
-        """A page of the schedules of all projects, behind that one."""
+        """Return a page of the schedules of all projects, after this one."""
         return await self._driver.reading.snapshot(schedules.listed, after, limit)
 
     # --- Servers ---------------------------------------------------------------------------
@@ -580,15 +610,17 @@ class Store:
     async def server_states(
         self, project: ProjectId, names: Sequence[str]
     ) -> dict[str, ServerState]:
-        """What is live and what waits on these servers of a project, by name."""
+        """Return what is live and what waits on these servers of a project, by name."""
         return await self._driver.reading.snapshot(servers.servers, project, names)
 
     async def deploys_due(self, limit: int) -> list[DeployDue]:
-        """The oldest passed builds that servers follow, and that were not looked at yet."""
+        """Return the oldest passed builds for servers that follow their branch, if not processed
+        yet.
+        """
         return await self._driver.serving.read(servers.deploys_due, limit)
 
     async def drop_due(self, due: DeployDue) -> None:
-        """The build was deployed, or is not to be."""
+        """Mark a build as processed: it was deployed, or will not be."""
         await self._driver.serving.write(servers.drop_due, due)
 
     async def newer_there(self, project: ProjectId, server: str, build: WorkloadId) -> bool:
@@ -603,47 +635,50 @@ class Store:
         return await self._driver.deciding.write(leading.raise_epoch, shard, node)
 
     async def load(self, shard: int, into: ShardLoading) -> None:
-        """The shard as it is, in one snapshot: its state, then its unfinished workloads in pages.
+        """Load the shard in one snapshot: its state, then its unfinished workloads in pages.
 
         ``into`` is called in a thread. Submissions that are still in the inbox are left out.
         """
         await self._driver.deciding.load(loading.load_shard, shard, into)
 
     async def mirror(self, shard: int, into: ShardLoading) -> None:
-        """The same, on the connections of reads: for a node that only explains the shard."""
+        """Like ``load``, on the connections for reads, for a node that only explains the shard."""
         await self._driver.reading.load(loading.load_shard, shard, into)
 
     async def inbox(self, shard: int, limit: int) -> list[InboxEntry]:
-        """The oldest commands, in the order of their ids; they stay until a batch deletes them."""
+        """Return the oldest commands, in the order of their ids; they stay until a batch deletes
+        them.
+        """
         return await self._driver.deciding.read(leading.inbox, shard, limit)
 
     async def commit(
         self, batch: Batch, ahead: int = 0, level_of: WorkerId | None = None
     ) -> Committed:
-        """One fenced transaction. Raises Fenced, OutcomeUnknown or StoreAway; else it is done.
+        """Commit a batch in one fenced transaction. Raises Fenced, OutcomeUnknown or StoreAway.
 
-        Where that costs no round trip, it also reads the oldest commands that are then in the
-        inbox, at most ``ahead``, and what the worker ``level_of`` should then be running.
+        If it costs no round trip, it also reads the oldest remaining commands of the inbox, at most
+        ``ahead``, and what the worker ``level_of`` should be running afterwards.
         """
         if not self._driver.is_near:
             ahead, level_of = 0, None
         return await self._driver.deciding.write(leading.commit, batch, ahead, level_of)
 
     async def batch_number(self, shard: int) -> tuple[int, int]:
-        """(epoch, batch) as stored: says whether a commit of unknown outcome happened. Durable when
-        it returns, as a commit is."""
-        # A write, as in ``idempotency``: the engine acts on a batch that is there.
+        """Return the stored (epoch, batch), which shows whether a commit with unknown outcome
+        succeeded. Durable when it returns, like a commit.
+        """
+        # A write, like ``idempotency``, because the engine acts on the stored batch.
         return await self._driver.deciding.write(leading.batch_number, shard)
 
     # --- Workers ---------------------------------------------------------------------------
 
     async def connect_worker(self, new: NewWorker) -> Connected:
-        """The worker of that identity, connected to a node, with a row for each of its Boxes.
+        """Record the connection of the worker with this identity, with a row for each of its Boxes.
 
-        Boxes are its ordinals 1, 2, ... Those it has no more are left to the engine to retire; new
-        ones are inserted as retired and become usable by the engine's batch. An earlier connection
-        of the worker ends with this one; what it was promised there may hold on until its first
-        beat. Raises Conflict where another worker has the name.
+        Boxes have the ordinals 1, 2, ... The engine retires those that no longer exist; new ones
+        are inserted as retired, and the engine's batch makes them usable. This ends an earlier
+        connection of the worker; its former ``lost_after`` may apply until its first beat. Raises
+        Conflict if another worker has the name.
         """
         return await self._driver.serving.write(workers.connect_worker, new)
 
@@ -660,57 +695,63 @@ class Store:
         """Record heartbeats, in one statement; return the ids whose connection number is current,
         and of each whether it is drained and has no jobs.
 
-        They go by what they were promised on these connections (None: not known). ``problems``:
-        why those that can begin no jobs cannot.
+        ``lost_after``: the value that the workers got on these connections (None: not known).
+        ``problems``: by worker, why it cannot begin jobs.
         """
         return await self._driver.serving.write(workers.beat, connections, lost_after, problems)
 
     async def forget_worker(self, connection: WorkerConnection) -> bool:
-        """Its row goes, with those of its Boxes; False where it has connected anew since, or still
-        has Boxes that have not gone."""
+        """Delete the worker's row, with those of its Boxes. Return False if it has connected again
+        since, or still has Boxes.
+        """
         return await self._driver.serving.write(workers.forget_worker, connection)
 
     async def pulses(self, shard: int) -> list[Pulse]:
-        """Every worker's beat: a number that grows while a node hears from it."""
+        """Return every worker's beat: a number that increases while it sends heartbeats."""
         return await self._driver.deciding.read(workers.pulses, shard)
 
     async def assignments(self, ids: Sequence[WorkerId]) -> dict[WorkerId, list[Assignment]]:
-        """What each worker should be running now, and what of it should be ended; one query."""
+        """Return what each worker should be running now, and which of it should be ended, by one
+        query.
+        """
         return await self._driver.serving.read(workers.assignments, ids)
 
     # --- Reads -----------------------------------------------------------------------------
 
     async def workload(self, workload: WorkloadId) -> Workload | None:
-        """One, with its jobs."""
+        """Return a workload with its jobs."""
         return await self._driver.reading.snapshot(reads.workload, workload)
 
     async def subject(self, workload: WorkloadId) -> Workload | None:
-        """The same for a command about it (a stop, a deploy, a rebuild): never behind reads."""
+        """Like ``workload``, for a command about it (stop, deploy, rebuild): does not wait for
+        reads.
+        """
         return await self._driver.serving.snapshot(reads.workload, workload)
 
     async def workloads(self, filter: WorkloadFilter) -> WorkloadPage:
-        """A page of workloads. The number of rows read has a limit, whatever the filter."""
+        """Return a page of workloads. The number of rows read has a limit, whatever the filter."""
         return await self._driver.reading.snapshot(pages.workloads, filter)
 
     async def unfinished(self) -> list[Workload]:
-        """All unfinished workloads, without jobs, by id."""
+        """Return all unfinished workloads, without jobs, by id."""
         return await self._driver.reading.load(reads.unfinished)
 
     async def activity(self, finished: int) -> ActivitySnapshot:
-        """In one snapshot: all unfinished workloads, and the last ``finished`` that have ended."""
+        """Return all unfinished workloads and the last ``finished`` ended ones, in one snapshot."""
         return await self._driver.reading.load(reads.activity, finished)
 
     async def overtaken(self, workload: WorkloadId, since: float) -> int | None:
-        """How many that were registered later have been admitted since; None where more than
-        OVERTAKING_SEEN workloads have finished since, so that it is not counted."""
+        """Return how many later registered workloads have been admitted since; None, because it is
+        not counted, if more than OVERTAKING_SEEN workloads have finished since.
+        """
         return await self._driver.reading.snapshot(reads.overtaken, workload, since)
 
     async def job_state(self, job: JobId) -> tuple[JobState, int] | None:
-        """A job's state and attempt: for who asks again and again."""
+        """Return a job's state and attempt, by a cheap query for repeated calls."""
         return await self._driver.reading.read(reads.job_state, job)
 
     async def find_number(self, project: str, number: int) -> WorkloadId | None:
-        """The workload of that number in the project of that name, be it deleted or made anew."""
+        "Return the workload with this number in the project of this name, also in a deleted one."
         return await self._driver.reading.read(reads.find_number, project, number)
 
     async def boxes(self) -> list[Box]:
@@ -720,25 +761,27 @@ class Store:
         return await self._driver.reading.read(workers.workers)
 
     async def log(self, job: JobId, attempt: int, offset: int, limit: int) -> bytes:
-        """Up to ``limit`` bytes of an attempt's log from ``offset``; empty where there is none."""
+        """Return up to ``limit`` bytes of an attempt's log from ``offset``; empty if there are
+        none.
+        """
         return await self._driver.reading.read(logs.log, job, attempt, offset, limit)
 
     async def log_end(self, job: JobId, attempt: int) -> int:
-        """How many bytes an attempt's log has; 0 where there is none."""
+        """Return the length of an attempt's log in bytes; 0 if there is none."""
         return await self._driver.reading.read(logs.log_end, job, attempt)
 
     async def events_after(self, shard: int, batch: int, n: int, limit: int) -> list[StoredEvent]:
-        """Events behind shard.batch.n, in order."""
+        """Return the events after shard.batch.n, in order."""
         return await self._driver.reading.read(reads.events_after, shard, batch, n, limit)
 
     async def events_there(
         self, places: Sequence[tuple[int, int, int]]
     ) -> set[tuple[int, int, int]]:
-        """Those of the places (shard, batch, n) that have an event."""
+        """Return those of the places (shard, batch, n) that have an event."""
         return await self._driver.reading.read(reads.events_there, places)
 
     async def last_event(self, shard: int) -> tuple[int, int]:
-        """(batch, n) of the newest event; (0, 0) where there is none."""
+        """Return (batch, n) of the newest event; (0, 0) if there is none."""
         return await self._driver.reading.read(reads.last_event, shard)
 
     async def last_events(self) -> dict[int, tuple[int, int]]:
@@ -748,19 +791,20 @@ class Store:
     async def set_aside(
         self, limit: int, workload: WorkloadId | None = None
     ) -> list[SetAsideCommand]:
-        """Commands that were set aside, latest first; of one workload, if it is given."""
+        """Return commands that were set aside, latest first; of one workload, if given."""
         return await self._driver.reading.read(reads.set_aside, limit, workload)
 
     async def set_aside_one(self, id: int) -> SetAsideCommand | None:
         return await self._driver.reading.read(reads.set_aside_one, id)
 
     async def drop_old_set_aside(self, then: float, kept: int, limit: int) -> int:
-        """Delete those that were set aside before then, and the oldest of more than ``kept``; about
-        ``limit`` at most. Returns how many there were."""
+        """Delete commands that were set aside before this time, and the oldest beyond ``kept``; at
+        most about ``limit``. Return how many were deleted.
+        """
         return await self._driver.serving.write(reads.drop_old_set_aside, then, kept, limit)
 
     async def drop_set_aside(self, id: int) -> bool:
-        """False if no command has that id."""
+        """Delete a command that was set aside; return False if no command has this id."""
         return await self._driver.serving.write(reads.drop_set_aside, id)
 
     # --- Sign-in ---------------------------------------------------------------------------
@@ -769,11 +813,11 @@ class Store:
         await self._driver.serving.write(sessions.put_session, digest, principal, expires_at)
 
     async def session(self, digest: str, now: float) -> str | None:
-        """The principal of a live session of the page."""
+        """Return the principal of a valid session of the page."""
         return await self._driver.serving.read(sessions.session, digest, now)
 
     async def drop_expired_sessions(self, then: float, limit: int) -> int:
-        """Delete sessions that were over then, at most ``limit``; returns how many there were."""
+        """Delete sessions that had expired at this time, at most ``limit``; return how many."""
         return await self._driver.serving.write(sessions.drop_expired_sessions, then, limit)
 
     async def drop_session(self, digest: str) -> None:

@@ -1,4 +1,4 @@
-"""The tables by name, for what treats them all alike: rights, moving, sizes."""
+"""The names of the tables, for code that treats all alike: rights, moves, sizes."""
 
 # In the order in which rows can be written: what a row refers to comes before it.
 TABLES = (

@@ -1,4 +1,4 @@
-"""Notifications: where they go, the outbox that the engine writes, and what its senders do."""
+"""Notifications: their targets, the outbox that the engine writes, and the calls of senders."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from boxsched.store.steps.secrets import Seal
 _SQL = load("notifications.sql")
 
 STATUSES = "statuses"  # the name of the target for commit statuses
-KEPT = "kept"  # in place of a seal: the secret stays as it is
+KEPT = "kept"  # instead of a seal: the secret stays unchanged
 HOSTS_AT_ONCE = 1_000
 WAITING, DELIVERED, DEAD = "waiting", "delivered", "dead"
 STATES = (WAITING, DELIVERED, DEAD)
@@ -25,11 +25,12 @@ _ALL_JOBS = 1 << 30
 
 @attrs.frozen
 class Target:
-    """Where notifications of a project go. ``seal``: makes the text of a new secret; KEPT: the old
-    one stays; None: it has none."""
+    """A target of a project's notifications. ``seal``: makes the text of a new secret; KEPT: the
+    old secret stays; None: no secret.
+    """
 
     name: str
-    provider: str | None  # of commit statuses
+    provider: str | None  # the provider of commit statuses
     url: str
     host: str
     events: tuple[str, ...]
@@ -38,7 +39,7 @@ class Target:
 
 @attrs.frozen
 class StoredTarget:
-    """A target as it is stored; ``sealed``: its secret, if it has one."""
+    """A stored target. ``sealed``: its secret, if any."""
 
     name: str
     host: str
@@ -47,7 +48,7 @@ class StoredTarget:
 
 @attrs.frozen
 class Claimed:
-    """A notification that this node delivers now. ``url`` is None where its target is gone."""
+    """A notification that this node delivers now. ``url`` is None if its target was removed."""
 
     id: int
     workload: WorkloadId
@@ -67,20 +68,20 @@ class Claimed:
 
 @attrs.frozen
 class Settled:
-    """What came of a try: the row as it is from then on."""
+    """The result of a try: the new values of the row."""
 
     claimed: Claimed
     state: str
     due_at: float
     failures: int = 0
-    status: int | None = None  # of the answer
+    status: int | None = None  # the HTTP status of the answer
     error: str | None = None
     done_at: float | None = None
 
 
 @attrs.frozen
 class Notification:
-    """A row as it is listed."""
+    """A notification for a list."""
 
     id: int
     workload: WorkloadId
@@ -107,7 +108,7 @@ _listed = mapper(
 
 
 def write(notices: Sequence[Notice]) -> Call:
-    """The rows of a batch; a part of the engine's transaction."""
+    """Write the notifications of a batch, as part of the engine's transaction."""
     return _SQL["write_notifications"].rows(
         [(one.workload, one.event, one.at, n) for n, one in enumerate(notices)]
     )
@@ -120,7 +121,7 @@ def stored_targets(project: ProjectId) -> Steps[list[StoredTarget]]:
 def check_tokens(before: Sequence[StoredTarget], targets: Sequence[Target]) -> None:
     """Raises Invalid for commit statuses without a token.
 
-    A token stays with its host: it is never sent to another one unless it is given again.
+    A token belongs to its host: for another host it must be given again.
     """
     hosts = {one.name: one.host for one in before if one.sealed is not None}
     for target in targets:
@@ -128,11 +129,11 @@ def check_tokens(before: Sequence[StoredTarget], targets: Sequence[Target]) -> N
             if target.name not in hosts:
                 raise Invalid("commit statuses need a token", "statuses.token")
             if hosts[target.name] != target.host:
-                raise Invalid("another host needs the token again", "statuses.token")
+                raise Invalid("must be given again, because the host has changed", "statuses.token")
 
 
 def put_targets(project: ProjectId, targets: Sequence[Target]) -> Steps[None]:
-    """Replace a project's targets by these. Raises Invalid for commit statuses without a token."""
+    """Replace a project's targets. Raises Invalid for commit statuses without a token."""
     wanted = {target.name for target in targets}
     before = yield from stored_targets(project)
     check_tokens(before, targets)
@@ -201,7 +202,7 @@ def settle_and_claim(
 def workloads_of(
     ids: Sequence[WorkloadId], jobs_at_most: int | None = None
 ) -> Steps[list[Workload]]:
-    """These workloads, with all their jobs."""
+    """Return these workloads, with all their jobs."""
     return (yield from reads.listed(ids, _ALL_JOBS if jobs_at_most is None else jobs_at_most))
 
 

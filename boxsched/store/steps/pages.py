@@ -1,7 +1,7 @@
-"""Pages of workloads: walks down the indexes that serve the filter, within bounds.
+"""Pages of workloads: read along the indexes that fit the filter, within limits.
 
-No request looks at more than LOOKED_AT_MOST rows, however many there are and however few of them
-are asked for. So a page may be short, or empty, with more behind it: it says where to go on.
+A request reads at most LOOKED_AT_MOST rows, even if few of them match. So a page may be short or
+empty although more pages follow; it contains the place to continue from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,19 +17,19 @@ from boxsched.store.steps import reads
 
 _SQL = load("pages.sql")
 
-LOOKED_AT_MOST = 10_000  # rows of one request, about
+LOOKED_AT_MOST = 10_000  # rows of one request, approximately
 WALK_AT_MOST = 2_000  # rows of one statement
-WIDENED = 8  # each walk of a request is so many times as long as the one before
-JOBS_AT_MOST = 2_000  # of one page; the first workload's come anyway
-_ABOVE_ALL = 1 << 62  # no id is as great
+WIDENED = 8  # each walk of a request is this many times as long as the previous one
+JOBS_AT_MOST = 2_000  # jobs in one page; those of the first workload are always included
+_ABOVE_ALL = 1 << 62  # greater than every id
 
 _ids = msgspec.json.Decoder(list[tuple[int]])
 
 
 def workloads(wanted: WorkloadFilter) -> Steps[WorkloadPage]:
-    """Newest first; raises Invalid for a cursor of another list."""
+    """Return a page, newest first. Raises Invalid for a cursor of another list."""
     if wanted.result is not None and wanted.state not in (None, State.FINISHED):
-        return WorkloadPage((), None)  # only what has finished has a result
+        return WorkloadPage((), None)  # only finished workloads have a result
     walks = []
     for name in _walks(wanted):
         walks.append(Walk(_SQL[name], wanted, (yield from _beginning(name, wanted))))
@@ -41,7 +41,7 @@ def workloads(wanted: WorkloadFilter) -> Steps[WorkloadPage]:
 
 
 def _walks(wanted: WorkloadFilter) -> Sequence[str]:
-    """All that serve the filter, first what most likely leaves the fewest rows."""
+    """Return all walks that fit the filter, first the one that probably reads the fewest rows."""
     of_project = wanted.project is not None
     names = []
     if wanted.branch is not None:
@@ -60,7 +60,7 @@ def _walks(wanted: WorkloadFilter) -> Sequence[str]:
 
 
 def _beginning(name: str, wanted: WorkloadFilter) -> Steps[int | None]:
-    """What a walk goes on behind: an id, or a number in the project; None where it cannot."""
+    """Return what a walk continues after: an id, or a number in the project; None if it cannot."""
     if wanted.before is None:
         return _ABOVE_ALL
     if name != "walk_project":
@@ -72,14 +72,14 @@ def _beginning(name: str, wanted: WorkloadFilter) -> Steps[int | None]:
     if not (yield _SQL["is_there"](id=wanted.before)):
         return (yield from _number_behind(wanted.before, wanted.project))
     if len(_walks(wanted)) == 1:
-        raise Invalid("this cursor is of another list: take it with its own filters", "cursor")
-    return None  # another walk left off there
+        raise Invalid("this cursor belongs to another list: use it with the same filters", "cursor")
+    return None  # another walk ended there
 
 
 def _number_behind(id_: WorkloadId, project: ProjectId | None) -> Steps[int]:
-    """Of a workload that was deleted since: a number below which are all that were before it.
+    """Return, for a deleted workload, a number that is greater than those of all earlier ones.
 
-    In a project ids grow with numbers; each step halves what is left.
+    In a project ids grow with numbers, so a binary search is used.
     """
     number, beyond = 0, _ABOVE_ALL
     while beyond - number > 1:
@@ -93,12 +93,12 @@ def _number_behind(id_: WorkloadId, project: ProjectId | None) -> Steps[int]:
 
 
 class Walk:
-    """A way down one index; ``before`` is where it goes on, ``over`` whether it is at its end."""
+    "A walk along one index. ``before``: where it continues; ``over``: whether it is at the end."
 
     def __init__(self, block: Block, wanted: WorkloadFilter, before: int | None) -> None:
         self.before = before
         self.ids: list[WorkloadId] = []
-        self.last: WorkloadId | None = None  # that it came by
+        self.last: WorkloadId | None = None  # the last workload that it has read
         self.looked = 0
         self.over = False
         self._block = block
@@ -112,7 +112,7 @@ class Walk:
         }
 
     def on(self, length: int) -> Steps[None]:
-        """So many rows further."""
+        """Read this many rows more."""
         found = yield self._block(**self._asked, before=self.before, looked=length)
         ((id_, number, count, text),) = found
         self.ids += sorted((WorkloadId(one) for (one,) in _ids.decode(text or "[]")), reverse=True)
@@ -124,10 +124,10 @@ class Walk:
 
 
 def _found(walks: Sequence[Walk], enough: int) -> Steps[tuple[list[WorkloadId], WorkloadId | None]]:
-    """More than enough, if they are within bounds; where to go on, None at the end.
+    """Return the found ids, if possible more than enough, and where to continue; None at the end.
 
-    The first walk goes on until it has enough, or has looked at as much as one statement may. Then
-    each other one may be at its end sooner: all of them come by what is asked for.
+    The first walk continues until it has enough, or has read as much as one statement may. Then
+    each other walk may reach its end sooner, because all of them find the requested workloads.
     """
     first, *others = walks
     length = enough + 1

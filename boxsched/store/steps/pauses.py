@@ -44,10 +44,11 @@ def _put(pause: Pause) -> Steps[None]:
 
 
 def hold_after_rollback(pause: Pause) -> Steps[None]:
-    """Set it under its name or, if another project has that one, with the project's id behind.
+    """Set the pause under its name, or with the project's id appended if another project uses the
+    name.
 
-    It is not counted against MAX_PAUSES: there is at most one for each server, and a rollback, with
-    all that is submitted together with it, does not fail for want of room.
+    It does not count for MAX_PAUSES: there is at most one for each server, and a rollback, with
+    everything submitted together with it, must not fail because of the limit.
     """
     found = yield _SQL["project_of_pause"](name=pause.name)
     if found and found[0][0] != pause.project:
@@ -69,7 +70,7 @@ def pauses() -> Steps[list[Pause]]:
 
 
 def drop_pauses_of_project(project: int, shard: int) -> Steps[None]:
-    """A deleted project's pauses end with it, and its lanes are forgotten."""
+    """End the pauses of a deleted project, and delete its lanes."""
     dropped = yield _SQL["drop_pauses_of_project"](project=project)
     yield _SQL["forget_lanes_of_project"](project=project)
     if dropped:

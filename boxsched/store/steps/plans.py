@@ -1,4 +1,4 @@
-"""The jobs of builds that were submitted without them."""
+"""Store the jobs of builds that were submitted without them."""
 
 from collections.abc import Mapping, Sequence
 

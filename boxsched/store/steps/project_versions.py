@@ -1,4 +1,4 @@
-"""The settings that a project had: who changed them, when, and what was changed."""
+"""The versions of a project's settings: who changed them, when, and which fields."""
 
 from collections.abc import Sequence
 
@@ -17,11 +17,11 @@ ABSENT = (ProjectId(0), 0)
 
 @attrs.frozen
 class Edit:
-    """Who changes a project's settings, and what.
+    """A change of a project's settings.
 
-    ``changed``: names of fields. ``reverts``: the version whose settings come back. ``onto``: the
-    id and version of the project that the change was made for; ABSENT: there was none of its name;
-    None: whatever is there.
+    ``by``: who changes them. ``changed``: names of fields. ``reverts``: the version that it returns
+    to. ``onto``: the id and version of the project that the change was made for; ABSENT: there was
+    no project; None: any version.
     """
 
     by: str = ""
@@ -42,7 +42,7 @@ class ProjectVersion:
     reverts: int | None
     by: str | None
     at: float | None
-    settings: str = ""  # where it was asked for
+    settings: str = ""  # only if it was requested
 
 
 _fields = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -56,7 +56,7 @@ def keep_former(project: ProjectId) -> Call:
 
 
 def add_version(project: ProjectId, edit: Edit) -> Steps[None]:
-    """Keep what was just written as a version; the oldest one beyond KEPT_VERSIONS goes."""
+    """Store the new settings as a version; delete the oldest one beyond KEPT_VERSIONS."""
     yield _SQL["add_version"](
         project=project,
         changed=msgspec.json.encode(edit.changed).decode(),

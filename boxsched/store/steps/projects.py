@@ -30,13 +30,13 @@ from boxsched.store.steps.secrets import GIT_CREDENTIALS, WEBHOOK_SECRET, Seal, 
 from boxsched.store.steps.servers import drop_servers
 
 _SQL = load("projects.sql")
-CHANGED_MEANWHILE = "somebody else has changed the project meanwhile: read it again"
-BEFORE_SECONDS = 86_400.0  # so long the webhook secret before is good beside the new one
+CHANGED_MEANWHILE = "somebody else has changed the project in the meantime: read it again"
+BEFORE_SECONDS = 86_400.0  # how long the previous webhook secret stays valid
 _shard_of_put = _SQL["put_project"].column("shard")
 
 
 class _Settings(msgspec.Struct):
-    """What the store itself reads of a project's settings."""
+    """The fields that the store itself reads from a project's settings."""
 
     repository: str | None = None
     clone: CloneOptions | None = None

@@ -1,11 +1,12 @@
-"""What is old is deleted, in small slices: events, workloads with their jobs, logs.
+"""Delete old data in small slices: events, workloads with their jobs, logs.
 
-The history goes from its beginning, whole batches at a time. A workload goes in the transaction
-that deletes its last event. One that stays (``kept_workloads``) is marked: a part of its history is
-not kept. It goes later, when nothing needs it any more. So ``boxsched check`` finds the same at any
-moment, and a crash leaves nothing half done.
+The history is deleted from its start, whole batches at a time. A workload is deleted in the
+transaction that deletes its last event. A workload that must be kept (``kept_workloads``) is
+marked, because a part of its history is deleted. It is deleted later, when nothing needs it any
+more. So ``boxsched check`` finds a consistent state at any moment, also after a crash.
 
-Only the leading node prunes. If a former leader still does, ``begin_history`` lets one of them on.
+Only the leading node prunes. If a former leader still does, ``begin_history`` lets only one of them
+continue.
 """
 
 from collections import Counter
@@ -23,17 +24,17 @@ JOBS_A_WORKLOAD = 1_024  # ids of jobs: ``model.job_id``
 
 @attrs.frozen
 class Pruned:
-    """What a slice has deleted, and whether there is more at once."""
+    """What a slice has deleted, and whether there is more to delete now."""
 
     events: int = 0
     workloads: int = 0
-    logs: int = 0  # chunks of them
+    logs: int = 0  # chunks of logs
     more: bool = False
 
 
 @attrs.frozen
 class CutPlace:
-    """Behind which workload of those that stayed the next slice begins."""
+    """The kept workload after which the next slice begins."""
 
     finished_at: float = -1.0
     id: int = 0
@@ -41,7 +42,7 @@ class CutPlace:
 
 @attrs.frozen
 class HistoryStart:
-    """Events of a shard up to this batch are not kept; ``at``: the time of the last of them."""
+    """The events of a shard up to this batch were deleted. ``at``: the time of the last one."""
 
     batch: int
     at: float
@@ -50,7 +51,8 @@ class HistoryStart:
 def prune_history(shard: int, before: float, limit: int) -> Steps[Pruned]:
     """Delete the oldest events, about ``limit``, and the workloads that finished with them."""
     found = yield _SQL["oldest_events"](shard=shard, limit=limit)
-    while len(found) == limit and found[0][0] == found[-1][0]:  # of one batch, perhaps not all
+    # all of one batch, perhaps not completely read
+    while len(found) == limit and found[0][0] == found[-1][0]:
         limit *= 4
         found = yield _SQL["oldest_events"](shard=shard, limit=limit)
     gone = _whole_batches(found, before)
@@ -68,8 +70,9 @@ def prune_history(shard: int, before: float, limit: int) -> Steps[Pruned]:
 
 
 def _whole_batches(found: Sequence[Row], before: float) -> Sequence[Row]:
-    """The events, of these, that go: old ones, of whole batches. The last batch is the newest of
-    all, or may go on behind these."""
+    """Return the events to delete: old ones, of whole batches. The last batch is left out, because
+    it is the newest or may have more events.
+    """
     if not found:
         return ()
     young = next((row[0] for row in found if row[1] >= before), found[-1][0])
@@ -79,8 +82,9 @@ def _whole_batches(found: Sequence[Row], before: float) -> Sequence[Row]:
 def prune_cut(
     shard: int, after: CutPlace, before: float, limit: int
 ) -> Steps[tuple[int, CutPlace | None]]:
-    """Delete what stayed and is not needed any more, of the next ``limit``; how many went, and
-    where to go on, None at the end."""
+    """Of the next ``limit`` kept workloads, delete those that are no longer needed; return how
+    many, and where to continue (None at the end).
+    """
     found = yield _SQL["cut_workloads"](
         shard=shard, finished_at=after.finished_at, id=after.id, before=before, limit=limit
     )
@@ -92,7 +96,7 @@ def prune_cut(
 
 
 def _drop_workloads(ids: Sequence[int]) -> Steps[set[int]]:
-    """Delete those of these that need not stay; returns them."""
+    """Delete those of these workloads that need not be kept; return them."""
     kept = {id_ for (id_,) in (yield _SQL["kept_workloads"].rows([(id_,) for id_ in ids]))}
     asked = [(id_,) for id_ in ids if id_ not in kept]
     boxes: dict[int, int] = dict((yield _SQL["boxes_of"].rows(asked)))
@@ -107,8 +111,9 @@ def _drop_workloads(ids: Sequence[int]) -> Steps[set[int]]:
 
 
 def prune_logs(after: int, before: float, limit: int) -> Steps[tuple[int, int | None]]:
-    """Delete logs of the next jobs whose workloads finished before then, ``limit`` chunks at most;
-    how many went, and behind which job to go on, None at the end."""
+    """Delete logs of the next jobs whose workloads finished before this time, at most ``limit``
+    chunks; return how many, and after which job to continue (None at the end).
+    """
     rows = yield _SQL["logs_behind"](job=after, limit=limit)
     found = list(dict.fromkeys(job for (job,) in rows))
     if not found:
@@ -121,19 +126,19 @@ def prune_logs(after: int, before: float, limit: int) -> Steps[tuple[int, int | 
     old = [job for job in found if _is_old(ends.get(job // JOBS_A_WORKLOAD), before)]
     last = found[-1]
     if len(rows) == limit and len(found) > 1 and old and old[-1] == last:
-        old.pop()  # there may be more of it: it comes first next time
+        old.pop()  # it may have more chunks: it is the first of the next slice
         last = found[-2]
-    if len(rows) == limit and found == old:  # a long one, alone
+    if len(rows) == limit and found == old:  # a single long log
         tail = yield _SQL["drop_tail"](job=last, limit=limit)
         return len(tail), last - 1
     dropped = yield _SQL["drop_logs"].rows([(job,) for job in old])
     made = ends.get(last // JOBS_A_WORKLOAD, (before, None))[0]
-    is_end = len(rows) < limit or made >= before  # ids of later ones are greater
+    is_end = len(rows) < limit or made >= before  # later workloads have greater ids
     return len(dropped), None if is_end else last
 
 
 def _is_old(end: tuple[float, float | None] | None, before: float) -> bool:
-    """Also of a workload that is gone."""
+    """Whether the workload is old; true if it was deleted."""
     return end is None or (end[1] is not None and end[1] < before)
 
 

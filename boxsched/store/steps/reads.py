@@ -10,7 +10,7 @@ from boxsched.store import rows
 from boxsched.store.blocks import Block, Row, Steps, load
 from boxsched.store.records import ActivitySnapshot, Job, SetAsideCommand, Workload
 
-OVERTAKING_SEEN = 1_000  # workloads that have finished since: beyond them it is not counted
+OVERTAKING_SEEN = 1_000  # with more workloads finished since then, overtaking is not counted
 
 _SQL = load("reading.sql")
 
@@ -50,8 +50,9 @@ def numbers(ids: Sequence[WorkloadId]) -> Steps[dict[WorkloadId, int]]:
 
 
 def listed(ids: Sequence[WorkloadId], jobs_at_most: int) -> Steps[list[Workload]]:
-    """These workloads, in their order, as far as they have so many jobs in all, but one at least;
-    without what their jobs run."""
+    """Return these workloads in order, with at most this many jobs in total, but at least one
+    workload; without the jobs' commands.
+    """
     place = {id_: index for index, id_ in enumerate(ids)}
     found = yield _SQL["shown"].rows([(id_,) for id_ in ids])
     few: list[Row] = []
@@ -73,7 +74,9 @@ def _with_jobs(found: list[Row], block: Block = _SQL["jobs_of"]) -> Steps[list[W
 
 
 def overtaken(workload: WorkloadId, since: float) -> Steps[int | None]:
-    """Whatever was admitted since has finished since, or holds a Box."""
+    """Count from the finished and the running: everything admitted since has finished or holds a
+    Box.
+    """
     [(finished, later)] = yield _SQL["overtook_and_finished"](
         workload=workload, since=since, limit=OVERTAKING_SEEN + 1
     )
@@ -89,7 +92,7 @@ def job_state(id_: JobId) -> Steps[tuple[JobState, int] | None]:
 
 
 def unfinished() -> Steps[list[Workload]]:
-    """In pages of one snapshot: between two of them others have their turn."""
+    """Read in pages of one snapshot, so that other work can run in between."""
     found: list[Workload] = []
     after = 0
     while True:
@@ -101,7 +104,9 @@ def unfinished() -> Steps[list[Workload]]:
 
 
 def activity(finished: int) -> Steps[ActivitySnapshot]:
-    """All of one moment: else a workload that ends meanwhile would stand in both lists, or none."""
+    """Read in one snapshot: otherwise a workload that ends meanwhile would be in both lists or in
+    neither.
+    """
     places = yield from last_events()
     waits_or_runs = yield from unfinished()
     ended = yield _SQL["recently_finished"](limit=finished)

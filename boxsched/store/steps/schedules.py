@@ -1,4 +1,4 @@
-"""Schedules: written with a project's settings, and moved on as their times come."""
+"""Schedules: stored with a project's settings, and updated when they are due."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ FIRST_PLACE: Place = (0, "", "", "")
 
 @attrs.frozen
 class LastBuild:
-    """The build that a schedule made last, as it stands."""
+    """The last build of a schedule, with its present state."""
 
     id: WorkloadId
     number: int
@@ -31,7 +31,7 @@ class LastBuild:
 
 @attrs.frozen
 class ListedSchedule:
-    """A schedule as it is listed. ``build``: of the last time that had one, while it is kept."""
+    """A schedule for a list. ``build``: its last build, until it is deleted."""
 
     project: ProjectId
     project_name: str
@@ -57,7 +57,7 @@ _last_build = mapper(LastBuild, _SQL["last_builds"].returns, state=rows.STATES, 
 def put_schedules(
     project: ProjectId, version: int, schedules: Sequence[NewSchedule], now: float
 ) -> Steps[None]:
-    """The project's schedules become these: those that are there go on, others are dropped."""
+    """Set the project's schedules: existing ones keep their next time, others are deleted."""
     named = {one.schedule: one for one in schedules}
     yield _SQL["put_schedules"].rows(
         [
@@ -118,7 +118,7 @@ def drop(gone: DueSchedule) -> Steps[None]:
 
 
 def stale(group: Sequence[NewWorkload]) -> Steps[set[Firing]]:
-    """Firings of a group that another node was quicker with, or whose schedule is gone."""
+    """Return the firings that another node has stored already, or whose schedule was deleted."""
     firings = {new.firing for new in group if new.firing is not None}
     if not firings:
         return set()

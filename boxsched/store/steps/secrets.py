@@ -1,4 +1,4 @@
-"""Secrets of projects, and every other value that is sealed: stored as sealed texts only."""
+"""Secrets of projects and other sealed values; only sealed texts are stored."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,11 +17,12 @@ MAX_SEALED_CHARACTERS = 400_000  # of a project's secrets together: about 290,00
 # The places of sealed texts; a sweep goes through them in this order.
 SECRET, WEBHOOK_SECRET, GIT_CREDENTIALS = "secret", "webhook_secret", "git_credentials"
 OUTGOING = "outgoing"
-# The webhook secret before is sealed under the name that it had: WEBHOOK_SECRET.
+# The previous webhook secret is sealed under its original name, WEBHOOK_SECRET.
 FORMER = "webhook_secret_before"
 PLACES = (SECRET, WEBHOOK_SECRET, FORMER, GIT_CREDENTIALS, OUTGOING)
 
-Seal = Callable[[ProjectId, int], str]  # from the owner and the version of a value to its text
+# returns the sealed text for the owner and the version of a value
+Seal = Callable[[ProjectId, int], str]
 
 
 @attrs.frozen
@@ -36,7 +37,7 @@ class SecretInfo:
 
 @attrs.frozen
 class SealedSecret:
-    """A secret as it is stored."""
+    """A stored secret."""
 
     project: ProjectId
     name: str
@@ -47,7 +48,7 @@ class SealedSecret:
 
 @attrs.frozen
 class SealedText:
-    """A sealed text, and where it is; ``version`` is 1 where a value has no versions."""
+    """A sealed text and its place. ``version`` is 1 if the value has no versions."""
 
     place: str
     project: ProjectId
@@ -63,7 +64,9 @@ _sealed = mapper(SealedSecret, _SQL["sealed_secrets"].returns, as_file=bool)
 def put_secret(
     project: str, name: str, seal: Seal, *, as_file: bool
 ) -> Steps[tuple[SecretInfo, bool] | None]:
-    """The project's row is locked: two that set one secret at once get two versions."""
+    """Create or replace a secret. The project's row is locked, so concurrent calls get different
+    versions.
+    """
     locked = yield _SQL["lock_project"](name=project)
     if not locked:
         return None
@@ -120,7 +123,7 @@ def sealed_texts(
 
 
 def reseal(texts: Sequence[tuple[SealedText, str]]) -> Steps[int]:
-    """Replace those that are still as they were read; returns how many."""
+    """Replace the texts that have not changed since they were read; return how many."""
     done = 0
     for old, new in texts:
         what = {"project": old.project, "before": old.text, "sealed": new}

@@ -1,4 +1,4 @@
-"""Servers: what is live, what waits, and which passed builds are due on them."""
+"""Servers: what is live, what waits, and which passed builds must be deployed."""
 
 from collections.abc import Sequence
 
@@ -51,7 +51,7 @@ def drop_servers(project: ProjectId) -> Call:
 
 
 def with_rollbacks(group: Sequence[NewWorkload]) -> Steps[list[NewWorkload]]:
-    """Mark the deploys that people ask for of a build that is older than what is live."""
+    """Mark manual deploys of a build that is older than the live one as rollbacks."""
     asked = {(new.project, new.server) for new in group if _may_be_rollback(new)}
     if not asked:
         return list(group)
@@ -73,7 +73,7 @@ def with_rollbacks(group: Sequence[NewWorkload]) -> Steps[list[NewWorkload]]:
 
 
 def hold_after_rollback(new: NewWorkload, number: int) -> Steps[None]:
-    """Automatic deploys to the server wait until someone resumes them."""
+    """Pause automatic deploys to the server until someone resumes them."""
     assert new.server is not None
     pause = Pause(
         f"rollback-{new.server}", new.project, None, new.server, automatic=True,

@@ -1,4 +1,4 @@
-"""Sign-in: the page's sessions, known by a digest only."""
+"""The page's sessions; only their digests are stored."""
 
 from boxsched.store.blocks import Steps, load
 

@@ -1,4 +1,4 @@
-"""Submissions and other commands, from any node: durable before anyone is answered."""
+"""Submissions and other commands, from any node; durable before the answer."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -27,7 +27,7 @@ _Key = tuple[str, str]  # scope and key
 
 
 class _Known(NamedTuple):
-    """A row of ``known_keys``: the answer that was given under a key."""
+    """A row of ``known_keys``: the first answer under a key."""
 
     scope: str
     key: str
@@ -63,7 +63,7 @@ def ask_once(
     number: int,
     key: IdempotencyKey,
 ) -> Steps[Submitted | KeyTaken]:
-    """Idempotent as a submission is; the key leads to the workload that the command is about."""
+    """Store a command with its key, like a submission; the key refers to the command's workload."""
     before = yield from idempotency(key)
     if before is not None:
         return before
@@ -73,22 +73,22 @@ def ask_once(
 
 
 def submit(group: Sequence[NewWorkload]) -> Steps[list[SubmitOutcome]]:
-    """The group in one transaction; who is refused is left out."""
+    """Store a group in one transaction; refused members are left out."""
     # 1. Keys seen before, in the store or earlier in the group. One that a deleted project had
     # counts as new.
     known, former = yield from _known_keys(group)
     fresh, repeats = _without_repeats(group, known)
-    # 2. Numbers, under the projects' row locks; without one, the project has changed,
-    # or the schedule that asks for it has moved on.
+    # 2. Numbers, under the projects' row locks. A submission without a number: the project has
+    #    changed, or another node has processed the schedule.
     locked = yield from lock(group[index].project for index in fresh)
-    stale = yield from schedules.stale([group[index] for index in fresh])  # behind the locks
+    stale = yield from schedules.stale([group[index] for index in fresh])  # after the locks
     taken = [
         (index, locked.take_number(group[index].project))
         for index in fresh
         if locked.admits(group[index]) and group[index].firing not in stale
     ]
     yield locked.store_numbers()
-    # 3. Ids, taken behind the locks: so in a project they grow with the numbers.
+    # 3. Ids, taken after the locks, so that within a project they grow with the numbers.
     ids = yield from take_ids(len(taken))
     submitted = {
         index: Submitted(id_, number, repeated=False)
@@ -124,7 +124,7 @@ def submit(group: Sequence[NewWorkload]) -> Steps[list[SubmitOutcome]]:
 
 
 def _known_keys(group: Sequence[NewWorkload]) -> Steps[tuple[dict[_Key, _Known], set[_Key]]]:
-    """The earlier answers under the group's keys, and the keys that deleted projects had."""
+    """Return the earlier answers under the group's keys, and the keys of deleted projects."""
     keys = {(key.scope, key.key) for new in group if (key := new.idempotency)}
     found = [_known(row) for row in (yield _SQL["known_keys"].rows(sorted(keys)))]
     former = {(one.scope, one.key) for one in found if one.project_deleted}
@@ -134,7 +134,9 @@ def _known_keys(group: Sequence[NewWorkload]) -> Steps[tuple[dict[_Key, _Known],
 def _without_repeats(
     group: Sequence[NewWorkload], known: Mapping[_Key, _Known]
 ) -> tuple[list[int], dict[int, int | None]]:
-    """The indexes to store; for each repetition the index that it repeats (None: a stored one)."""
+    """Return the indexes to store, and for each repetition the index that it repeats (None: a
+    stored one).
+    """
     fresh: list[int] = []
     repeats: dict[int, int | None] = {}
     first: dict[_Key, int] = {}
@@ -172,7 +174,7 @@ def _repeated(
 
 
 def _seen_before(known: _Known, key: IdempotencyKey) -> Submitted | KeyTaken:
-    """The earlier answer again; KeyTaken if the key came with another body."""
+    """Return the earlier answer; KeyTaken if the key was used with another body."""
     if known.body_sha256 != key.body_sha256:
         return KeyTaken()
     return Submitted(WorkloadId(known.workload), known.number, repeated=True)
@@ -181,7 +183,7 @@ def _seen_before(known: _Known, key: IdempotencyKey) -> Submitted | KeyTaken:
 def insert(
     group: Sequence[tuple[NewWorkload, Submitted]], shards: Mapping[int, int]
 ) -> Steps[None]:
-    """The rows of new workloads, their commands for the leaders, and their keys."""
+    """Insert the rows of new workloads, their commands for the leaders, and their keys."""
     expected = yield from jobs.expected(
         {(new.project, job.name) for new, _ in group for job in new.jobs}
     )

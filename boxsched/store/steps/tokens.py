@@ -1,4 +1,4 @@
-"""API tokens, known by their digests only."""
+"""API tokens; only their digests are stored."""
 
 import attrs
 

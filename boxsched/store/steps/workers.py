@@ -19,7 +19,7 @@ from boxsched.store.records import Worker
 
 NO_PROBLEMS: Mapping[WorkerId, str] = {}
 
-MAX_FORMER_BOXES = 10_000  # of one worker, with jobs on them or the leader behind
+MAX_FORMER_BOXES = 10_000  # of one worker, with jobs or not yet processed by the leader
 
 _SQL = load("fleet.sql")
 
@@ -68,10 +68,11 @@ def connect_worker(new: NewWorker) -> Steps[Connected]:
 
 
 def _find(new: NewWorker) -> Steps[tuple[int, bool] | None]:
-    """The id of the worker's row, and whether it is bound to this token; None for a new worker.
+    """Return the id of the worker's row, and whether it is bound to this token; None for a new
+    worker.
 
-    The row is the one of its identity, or of its name where that row has no identity yet. Raises
-    Conflict, BoundToAnother.
+    The row has its identity, or its name if that row has no identity yet. Raises Conflict,
+    BoundToAnother.
     """
     mine = named = None
     for row in (yield _SQL["find_workers"](identity=new.identity, name=new.name)):
@@ -83,7 +84,7 @@ def _find(new: NewWorker) -> Steps[tuple[int, bool] | None]:
     if mine is None and named is not None and named.identity is None:
         mine = named
     if named is not None and (mine is None or named.id != mine.id):
-        raise Conflict(f"another worker has the name {new.name!r}: give this one its own")
+        raise Conflict(f"another worker has the name {new.name!r}: use another name")
     if mine is None:
         return None
     if mine.organization != new.organization:
@@ -97,25 +98,26 @@ def _find(new: NewWorker) -> Steps[tuple[int, bool] | None]:
 
 
 def _make_place(new: NewWorker) -> Steps[None]:
-    """For one more worker of its token: the one that has been gone longest is forgotten where
-    there is no room. Raises NoPlace."""
+    """Make room for one more worker of its token: if the limit is reached, delete the worker that
+    has been disconnected longest. Raises NoPlace.
+    """
     found = yield _SQL["lock_token"](token=new.token)
     if not found:
-        return  # a node's own
+        return  # a node's in-process worker
     most = found[0][0]
     workers = yield _SQL["workers_of_token"](token=new.token)
     for id_, gone in workers[: max(0, len(workers) + 1 - most)]:
         if not gone:
             raise NoPlace(
-                f"this token may have {most} worker{'s' if most > 1 else ''}, and has as many: "
-                "stop some, or make another with `boxsched token create --role worker`"
+                f"this token has reached its limit of {most} worker{'s' if most > 1 else ''}: "
+                "stop some, or create another with `boxsched token create --role worker`"
             )
         yield _SQL["forget_boxes"](worker=id_)
         yield _SQL["forget_worker"](worker=id_)
 
 
 def _boxes(worker: WorkerId, box_types: Sequence[str]) -> Steps[tuple[BoxRow, ...]]:
-    """The rows of the Boxes that it should have; those of others that went are removed."""
+    """Return the rows of the Boxes that it should have; delete those that no longer exist."""
     wanted = list(enumerate(box_types, 1))
     yield _SQL["add_boxes"].rows(wanted, worker=worker)
     found = yield _SQL["boxes_of_worker"](worker=worker)
@@ -125,7 +127,7 @@ def _boxes(worker: WorkerId, box_types: Sequence[str]) -> Steps[tuple[BoxRow, ..
     if former:
         dropped = yield _SQL["drop_boxes"].rows(former)
         if len(former) - len(dropped) > MAX_FORMER_BOXES:
-            raise NotYet("Boxes that this worker had before have not gone yet")
+            raise NotYet("earlier Boxes of this worker are not removed yet")
     return tuple(box for box in boxes if (box.ordinal, box.box_type) in asked)
 
 
@@ -155,7 +157,7 @@ def forget_worker(connection: WorkerConnection) -> Steps[bool]:
 
 
 def _rows(connections: Sequence[WorkerConnection]) -> list[tuple[int, int]]:
-    """By their ids: so two statements never wait for each other's rows in a circle."""
+    """Sort by id, so that two statements cannot deadlock."""
     return sorted({(each.worker, each.number) for each in connections})
 
 
@@ -164,7 +166,7 @@ def pulses(shard: int) -> Steps[list[Pulse]]:
 
 
 def assignments(workers: Sequence[WorkerId]) -> Steps[dict[WorkerId, list[Assignment]]]:
-    """Durations come with the 15 digits that SQLite writes: plenty for a time limit."""
+    """Return the workers' assignments. Durations have SQLite's 15 digits, which is sufficient."""
     assigned: dict[WorkerId, list[Assignment]] = {worker: [] for worker in workers}
     found = yield _SQL["assignments"].rows(
         [(worker,) for worker in assigned], again=AGAIN, waits_again=f"%{WAITS_AGAIN}"
