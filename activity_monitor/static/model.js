@@ -20,7 +20,7 @@ const STATE_AFTER = {
   "workload.stopping": "stopping", "workload.finished": "finished",
 };
 const FIELDS = [
-  "project", "number", "kind", "branch", "tag", "server", "message", "author", "commit", "result",
+  "project", "number", "kind", "branch", "tag", "server", "message", "author", "submitted_by", "commit", "result",
   "compare_url", "event_at", "priority", "boxes", "created_at", "queued_at", "started_at", "finished_at", "reason",
 ];
 

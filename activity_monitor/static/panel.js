@@ -95,7 +95,8 @@ export class Panel {
   #showFacts(row) {
     const facts = [
       ["Name", `${row.project}#${row.number}`, "as the command line takes it"], ["Id", row.id, ""],
-      ["Commit", row.commit?.slice(0, 12), row.commit], ["Author", row.author, ""], ["Priority", row.priority, ""],
+      ["Commit", row.commit?.slice(0, 12), row.commit], ["Author", row.author, ""],
+      ["Submitted by", row.submitted_by, ""], ["Priority", row.priority, ""],
     ];
     for (const [name, field] of FACTS) facts.push([name, row[field] && moment(row[field]), exactly(row[field])]);
     this.facts.replaceChildren(...facts.filter(([, value]) => value).map(([name, value, title]) => {

@@ -114,6 +114,7 @@ def test_an_open_row_shows_its_name(service: Service, page: Page) -> None:
     service.build("names", "main", message="Has a name")
     row(page, "finished", "Has a name").get_by_role("button", name="Has a name").click()
     expect(page.locator("#finished .panel > .facts")).to_contain_text("names#1")
+    expect(page.locator("#finished .panel > .facts")).to_contain_text("Submitted byadmin")
 
 
 def test_a_job_whose_worker_is_away_is_resolved(service: Service, page: Page) -> None:
