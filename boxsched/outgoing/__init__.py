@@ -19,7 +19,8 @@ are sent in order: while one waits, later ones wait too.
 problem                             effect
 ==================================  =============================================================
 a receiver refuses or redirects     tried again for a day, then dead; redirects are not followed
-it answers ``Retry-After``          this node sends nothing to its host before that time
+it answers ``Retry-After``          this node does not send it before that time, and sends nothing
+                                    to its host before that, or for 10 minutes
 it hangs                            the request is cut after 5 s; each host has its own limit of
                                     requests, so other hosts are not affected
 its address is private or local     dead at once, unless the operator allowed the host

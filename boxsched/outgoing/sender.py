@@ -27,6 +27,7 @@ AT_ONCE = 64
 CLAIM_SECONDS = 30.0  # after this time another node may send the notification
 POLL_SECONDS = 0.5
 ROUND_SECONDS = 0.1  # between two rounds, so that several outcomes are stored together
+HOST_PAUSE_SECONDS = 600.0  # a receiver shares its host with others: it stops them no longer
 AWAY_SECONDS = 2.0  # pause after a round in which the store was away
 MEASURE_SECONDS = 15.0
 COUNTED_AT_MOST = 100_000
@@ -177,7 +178,7 @@ class Sender:
             return Settled(one, DEAD, now, failures, answer.status, answer.error, now)
         self.counts["failed"] += 1
         if answer.pause:
-            self._paused[one.host] = now + answer.pause
+            self._paused[one.host] = now + min(answer.pause, HOST_PAUSE_SECONDS)
         due = now + max(pause_after(failures, self._chance()), answer.pause)
         return Settled(one, WAITING, due, failures, answer.status, answer.error)
 

@@ -257,6 +257,21 @@ async def test_a_host_that_asks_for_a_pause_gets_nothing_until_it_is_over(
         assert len(receiver.got) == 4
 
 
+async def test_one_receiver_stops_the_others_of_its_host_for_ten_minutes_at_most(
+    harness: SenderHarness, receiver: Receiver
+) -> None:
+    receiver.status, receiver.headers = 503, {"Retry-After": "86400"}
+    await harness.notify(f"{receiver.url}/greedy")
+    await harness.round()
+    assert (await harness.row()).due_at == NOW + 86_400.0, "itself it waits as long as it asks"
+    await harness.notify(f"{receiver.url}/other")
+    harness.clock.time += 599.0
+    assert await harness.round() == 0
+    harness.clock.time += 1.0
+    assert await harness.round() == 1
+    assert [one.path for one in receiver.got] == ["/greedy", "/other"]
+
+
 async def test_a_requested_pause_does_not_shorten_ours(
     harness: SenderHarness, receiver: Receiver
 ) -> None:
