@@ -229,9 +229,10 @@ async def test_a_worker_reports_how_long_its_jobs_may_take_to_end(harness: Gatew
 # --- Drained workers ------------------------------------------------------------------------
 
 
-async def drained(harness: GatewayHarness, worker: FakeWorker, done: bool) -> None:
+async def drained(harness: GatewayHarness, worker: FakeWorker, done: bool, number: int = 1) -> None:
+    """``number``: of the worker's connection."""
     drain = Drain("ann", NOW, done=done)
-    await harness.leader.commit(drains=(DrainChange(worker.id, drain),))
+    await harness.leader.commit(drains=(DrainChange(worker.id, drain, number),))
 
 
 async def test_a_drained_worker_without_jobs_is_told_to_end(harness: GatewayHarness) -> None:
@@ -243,6 +244,9 @@ async def test_a_drained_worker_without_jobs_is_told_to_end(harness: GatewayHarn
     await worker.beat()
     await worker.next(wire.Drained)
     again = await harness.worker(ends_when_drained=True)
+    await again.beat()
+    assert not any(isinstance(each, wire.Drained) for each in again.waiting), "it came again"
+    await drained(harness, again, done=True, number=2)
     await again.beat()
     await again.next(wire.Drained)
 
