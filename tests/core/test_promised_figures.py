@@ -15,6 +15,7 @@ from boxsched.api.resources import activity, events, logs
 from boxsched.automation import backlog, plans, repositories
 from boxsched.cluster import lock_session
 from boxsched.engine import endings, limits, watch
+from boxsched.feed import feed
 from boxsched.node import pruning, retention, slices
 from boxsched.outgoing import retrying
 from boxsched.protocol import timing
@@ -61,6 +62,7 @@ FIGURES: tuple[Figure, ...] = (
     (payloads.MAX_PAYLOAD_BYTES, 25 * MIB, API, "the body is over 1 MiB (of a webhook 25 MiB)"),
     (payloads.ARRIVING_BYTES, 64 * MIB, WEBHOOKS, "more than 64 MiB of bodies arrive at once"),
     (signatures.MAX_AGE_SECONDS, 300, WEBHOOKS, "a timestamp that is more than 300 s off"),
+    (feed.POLL_SECONDS, 0.2, OPERATING, "what took milliseconds takes up to 0.2 s"),
     # What a job may have.
     (model.MAX_JOBS_A_WORKLOAD, 1_000, API, "At most 1,000 jobs in a workload"),
     (model.MAX_NAME_CHARACTERS, 255, API, "255 characters in the name of a branch"),
@@ -130,6 +132,10 @@ def test_another_node_leads_within_half_a_second_or_three_and_a_half() -> None:
     assert lock_session.SESSION_SECONDS + looks <= 3.25
     assert lock_session.TRUST_SECONDS <= lock_session.SESSION_SECONDS - 0.5, "it ends before that"
     assert lock_session.CLAIM_SECONDS > lock_session.SESSION_SECONDS
+
+
+def test_an_event_whose_hint_is_lost_is_a_second_late() -> None:
+    assert (feed.HINTED_POLL_SECONDS, feed.LEAST_SECONDS) == (1.0, 0.05)
 
 
 def test_how_often_a_job_is_started() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -46,6 +47,32 @@ def prepared(site: Worksite) -> Attempt:
 
 
 # --- Preparing ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"environment": {"A": "x\0"}}, "its environment cannot have 'A'"),
+        ({"environment": {"A": "\ud800"}}, "its environment cannot have 'A'"),
+        ({"environment": {"\ud800": "x"}}, "its environment cannot have '\\ud800'"),
+        ({"environment": {"": "x"}}, "its environment cannot have ''"),
+        ({"environment": {"A=B": "x"}}, "its environment cannot have 'A=B'"),
+        ({"commands": ("echo \ud800",)}, "its commands are not valid text"),
+        ({"repository": "/x\ud800"}, "its branch, tag or repository is not valid text"),
+        ({"repository": "/x\0"}, "its branch, tag or repository is not valid text"),
+        ({"repository": "/x", "branch": "a\ud800"}, "cannot have 'BOXSCHED_BRANCH'"),
+        ({"repository": "/x", "branch": "HEAD"}, "a branch cannot have the name HEAD"),
+        ({"repository": "/x", "commit": "g" * 40}, "its commit is not a commit hash"),
+        ({"refusal": "of the node"}, "of the node"),
+        ({"kind": Kind.SSH}, "SSH sessions"),
+    ],
+)
+def test_what_cannot_be_given_to_a_program_fails_the_job_with_a_reason(
+    tmp_path: Path, changes: dict[str, Any], why: str
+) -> None:
+    refused = prepare(attrs.evolve(WANTED, **changes), worksite(tmp_path / "site"), None)
+    assert isinstance(refused, str) and why in refused
+    assert not list((tmp_path / "site").iterdir()), "nothing is left of it"
 
 
 def test_an_agent_may_die_at_each_change_of_preparing_a_job(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from boxsched.model import JobId
 from boxsched.protocol import wire
 from boxsched.protocol.inbox import JobFinished, JobStarted
 from boxsched.states import Result
+from boxsched.worker.agent import attempt_watcher, outbox
 from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.outbox import LogChunk, Report
 from boxsched.worker.agent.site import FolderInUse
@@ -23,6 +24,7 @@ from boxsched.worker.remote.messages import log_messages, report_messages
 from boxsched.worker.remote.pace import Pace
 from boxsched.worker.remote.worker import RemoteWorker
 from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor import supervision
 from boxsched.worker.supervisor.folder import Ended, Running
 from boxsched.worker.supervisor.safe_files import Damaged
 from tests.lingering import Lingering
@@ -103,6 +105,30 @@ def test_a_problem_is_logged_once_and_then_once_a_minute(
     assert added("away", "away") == ["away"], "the next outage"
     now += 60.0
     assert added("away") == ["away (try 3 in 60 s)"]
+
+
+@pytest.mark.parametrize(("nodes", "said"), [(1, "trying again"), (2, "trying another")])
+async def test_a_lost_connections_line_ends_with_what_comes_next(nodes: int, said: str) -> None:
+    discovery: Any = SimpleNamespace(nodes=("node",) * nodes)
+    loop = connecting.ConnectionLoop(
+        cast(Any, None), discovery, chance=random.Random(1), pace=Pace()
+    )
+    assert loop._next() == said
+
+
+# --- Times ----------------------------------------------------------------------------------
+
+
+def test_the_times_that_a_worker_waits() -> None:
+    """Nodes of other versions go by some; longer ones delay jobs, shorter ones are load."""
+    assert attrs.asdict(Pace()) == {
+        "connect": 10.0, "beat": 5.0, "silence": 15.0, "first_wait": 0.1, "longest_wait": 5.0,
+        "leave": 0.5, "refused": 30.0, "look": 2.0, "steady": 5.0, "flush": 2.0,
+    }  # fmt: skip
+    assert (outbox.FIRST_WAIT_SECONDS, outbox.LONGEST_WAIT_SECONDS) == (0.1, 5.0)
+    assert (attempt_watcher.ASK_AGAIN_SECONDS, attempt_watcher.ASK_TIMES) == (2.0, 5)
+    assert supervision.STOP_LOOK_SECONDS == 1.0, "jobs end so long after their lease, at most"
+    assert connecting.REPEAT_PROBLEM_SECONDS == 60.0
 
 
 # --- Messages -------------------------------------------------------------------------------
