@@ -61,7 +61,7 @@ USES = (
             }
         ),
         "aiohttp has no deadlines for headers, bodies and unread answers, and no limit an address",
-        "tests/service/test_deadlines.py, test_connections.py",
+        "tests/service/test_deadlines.py, test_hang_ups.py, test_connections.py",
     ),
     Use(
         "boxsched/store/postgres/aiopg_connection.py",

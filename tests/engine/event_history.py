@@ -5,10 +5,12 @@ import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 
+import pytest
+
 from boxsched.feed import EventCursor, EventFeed, Subscription
 from boxsched.protocol.batches import Batch, Event, StoredEvent
+from boxsched.store import Store
 from boxsched.store.steps.maintenance import void_what_was_given
-from boxsched.store.store import Store
 
 PATIENCE_SECONDS = 20.0
 FROM_THE_BEGINNING = EventCursor({})
@@ -134,3 +136,16 @@ class FeedReader:
                 self.seen.append(event)
                 self._place = events.place
                 self._news.set()
+
+
+class LookCounter:
+    """Counts the reads of a table."""
+
+    def __init__(self, store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self._look = getattr(store, name)
+        monkeypatch.setattr(store, name, self)
+
+    async def __call__(self, *asked: int) -> object:
+        self.count += 1
+        return await self._look(*asked)

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from boxsched.engine.engine import Engine
 from boxsched.engine.stages import Stages
@@ -238,3 +241,17 @@ class EngineHarness:
 
     async def running(self) -> set[JobId]:
         return {a.job for a in await self.assignments()}
+
+
+LONG = 3_600.0
+
+
+def told(harness: EngineHarness, after: int = 0) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(event.data) for event in harness.events[after:]]
+
+
+async def begun(harness: EngineHarness, **asked: object) -> Any:
+    """Start a workload whose jobs all run."""
+    id_ = await harness.build(**{"timeout": LONG, **asked})
+    await harness.start([a for a in await harness.assignments() if a.workload == id_])
+    return await harness.look(id_)

@@ -11,7 +11,10 @@ from boxsched.model import BoxId, JobId, Kind, WorkloadId, job_id, job_workload
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.inbox import JobFinished, JobStarted
 from boxsched.worker.agent.agent import Agent
+from boxsched.worker.agent.attempt_folder import AttemptFolder
 from boxsched.worker.agent.outbox import Finding, LogChunk, Report
+from boxsched.worker.agent.plan import Worksite, attempt_name, plan
+from boxsched.worker.agent.preparing import make_attempt
 from boxsched.worker.supervisor import safe_files
 
 LIMIT_SECONDS = 60.0  # for what should take moments
@@ -196,3 +199,17 @@ def alive(pid: int) -> bool:
 
 def pid_in(path: Path) -> int:
     return int(path.read_text())
+
+
+def prepared(
+    harness: AgentHarness, *commands: str, boot: str | None = None, cluster: str = ""
+) -> Path:
+    """Prepare the folder of an agent that died between record and start."""
+    harness.folder.mkdir(parents=True, exist_ok=True)
+    boot = boot or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    where = Worksite(str(harness.folder), at(harness.folder), cluster, boot, 1 << 20, None, 10.0)
+    wanted = assigned(1, *commands)
+    record, script, _ = plan(wanted, where)
+    folder = harness.folder / attempt_name(wanted)
+    make_attempt(AttemptFolder(at(harness.folder), str(folder)), record, script).close()
+    return folder

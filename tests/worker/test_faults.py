@@ -23,8 +23,8 @@ from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Ended
 from boxsched.worker.supervisor.last_heartbeat import boottime
 from boxsched.worker.supervisor.safe_files import Damaged
-from tests.worker.harness import AgentHarness, alive, assigned, at, eventually, pid_in
-from tests.worker.test_restart import PROJECT, prepared
+from tests.worker.harness import AgentHarness, alive, assigned, at, eventually, pid_in, prepared
+from tests.worker.test_restart import PROJECT
 
 WAIT = "echo ready; while :; do sleep 0.05; done"
 ODD = ["fifo", "link", "device", "folder", "large"]
