@@ -15,7 +15,7 @@ _CONTENT_TYPES: Mapping[str, str] = {
     "svg": "image/svg+xml",
 }
 _VERSION_DIGITS = 12
-PARTS = ("signed_out",)  # templates that stand in others, with no words in them
+PARTS = ("signed_out",)  # templates that are inserted into others, without placeholders
 
 
 @attrs.frozen

@@ -26,7 +26,7 @@ _ONE_YEAR = "public, max-age=31536000, immutable"
 
 @attrs.frozen
 class View:
-    """A page beside the lists; ``static/views.js`` has a module for each ``name``."""
+    """A page in addition to the lists. Each ``name`` has a module in ``static``."""
 
     name: str
     title: str
@@ -46,7 +46,7 @@ VIEWS = (
 
 
 def links(current: str) -> str:
-    """The links between the pages, as HTML."""
+    """Return the links between the pages, as HTML."""
     pages = [("/", "Activity"), *((view.path, view.title) for view in VIEWS)]
     here = ' aria-current="page"'
     return "\n".join(
@@ -83,7 +83,7 @@ class Pages:
         return html(self.assets.page("monitor", nav=links("/")))
 
     async def view(self, request: web.Request) -> web.Response:
-        """Likewise, one of VIEWS."""
+        """Like ``show``, for one of VIEWS."""
         if not await self._signed_in(request):
             return self._form()
         view = next(view for view in VIEWS if view.path == request.path)

@@ -30,7 +30,7 @@ export class Again {
     }
     this.#row = row;
     put(byId("again-title"), `Deploy to ${row.server} again?`);
-    put(byId("again-text"), `“${titleOf(row)}” (${nameOf(row)}) is deployed once more, whatever was deployed since.`);
+    put(byId("again-text"), `“${titleOf(row)}” (${nameOf(row)}) is deployed once more, even if another build was deployed since.`);
     this.#dialog.showModal();
   }
 

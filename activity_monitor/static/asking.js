@@ -1,4 +1,4 @@
-// What a person asks for on a page beside the lists: one request, and one sentence about what came of it.
+// Requests of the user on the other pages: one request at a time, and one sentence about its result.
 
 import { Away, Refused, SignedOut, post, put, remove } from "./api.js";
 import { notify } from "./notice.js";

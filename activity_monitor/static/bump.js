@@ -1,4 +1,4 @@
-// Another priority for a workload that waits, and why.
+// A dialog to change the priority of a waiting workload, with a reason.
 
 import { Away, Refused, SignedOut, newKey, post } from "./api.js";
 import { notify } from "./notice.js";
@@ -21,7 +21,7 @@ export class BumpDialog {
     this.#model = model;
     this.#onSignedOut = onSignedOut;
     byId("bump-leave").addEventListener("click", () => this.#dialog.close());
-    this.#form.addEventListener("input", () => { this.#key = newKey(); }); // another wish
+    this.#form.addEventListener("input", () => { this.#key = newKey(); }); // another request
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#bump();
@@ -40,12 +40,12 @@ export class BumpDialog {
     this.#form.elements.priority.select();
   }
 
-  /** The lists have changed: it may wait no more. */
+  /** The lists have changed: it may no longer wait. */
   update() {
     if (!this.#dialog.open || this.#confirm.disabled) return;
     const row = this.#model.rows.get(this.#row.id);
     if (row?.state && canBeBumped(row)) return;
-    put(this.#problem, "It has begun: a priority changes nothing any more.");
+    put(this.#problem, "It has begun, so its priority has no effect any more.");
     this.#confirm.disabled = true;
   }
 

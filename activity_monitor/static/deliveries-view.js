@@ -1,4 +1,4 @@
-// What code hosts delivered, and what came of it, newest first.
+// The deliveries of code hosts with their results, newest first.
 
 import { get } from "./api.js";
 import { Things, agoOf, button, linkTo, markOf, nothing, outside } from "./things.js";
@@ -54,12 +54,12 @@ export class DeliveriesView {
       found.push(...body.deliveries);
       cursor = body.next_cursor;
     } while (cursor && found.length < this.#many);
-    if (asked !== [this.#result, this.#project].join()) return; // another choice was made meanwhile
+    if (asked !== [this.#result, this.#project].join()) return; // the user has chosen another filter in the meantime
     this.#things.show(found.map((one) => [one.id, one]));
     this.#list.hidden = found.length === 0;
     this.#empty.hidden = found.length > 0;
-    this.#empty.textContent = this.#result || this.#project ? "There are none like that."
-      : "Nothing was delivered yet: give a project a `webhook_secret`, and its code host a webhook.";
+    this.#empty.textContent = this.#result || this.#project ? "No delivery matches."
+      : "There are no deliveries yet. Set a project's `webhook_secret`, and add a webhook at its code host.";
     this.#more.hidden = !cursor || this.#many >= MOST;
   }
 
@@ -76,7 +76,7 @@ export class DeliveriesView {
       type: "search", value: this.#project, placeholder: "Project", maxLength: 63, spellcheck: false,
       autocomplete: "off", autocapitalize: "off",
     });
-    field.setAttribute("aria-label", "Only this project's");
+    field.setAttribute("aria-label", "Only this project");
     field.addEventListener("change", () => {
       this.#project = field.value.trim();
       this.#anew();
@@ -90,7 +90,7 @@ export class DeliveriesView {
     this.#anew();
   }
 
-  /** The address names what is shown, so that it can be passed on. */
+  /** The address contains the filter, so that it can be shared. */
   #anew() {
     this.#many = PAGE;
     const query = String(this.#query());

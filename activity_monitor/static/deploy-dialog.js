@@ -1,4 +1,4 @@
-// Deploy a passed build to a server. An older one than what is live is a rollback.
+// Deploy a passed build to a server. A build older than the live one is a rollback.
 
 import { Away, Refused, SignedOut, get, newKey } from "./api.js";
 import { FormDialog, field, select, setOptions } from "./form-dialog.js";
@@ -25,7 +25,7 @@ export class DeployDialog {
     this.#build.required = true;
     this.#build.autofocus = true;
     this.#build.addEventListener("change", () => {
-      this.#key = newKey(); // another wish
+      this.#key = newKey(); // another request
       this.#say();
     });
   }
@@ -35,7 +35,7 @@ export class DeployDialog {
     this.#server = server;
     this.#key = newKey();
     setOptions(this.#build, []);
-    put(this.#text, "Asking for the builds that passed …");
+    put(this.#text, "Loading the passed builds …");
     this.#dialog.open(`Deploy to ${server.name} of ${project}`);
     this.#dialog.confirm.disabled = true;
     const query = new URLSearchParams({ project, kind: "build", result: "passed", limit: String(BUILDS) });
@@ -63,7 +63,7 @@ export class DeployDialog {
     return `#${build.number} ${titleOf(build)} · ${build.branch ?? build.tag ?? ""} · ${moment(build.finished_at)}${is}`;
   }
 
-  /** What the chosen build would be: the next one, the same again, or an older one. */
+  /** Describe the chosen build: newer, the live one again, or older. */
   #say() {
     const live = this.#server.live?.build;
     const chosen = this.#build.value;

@@ -58,7 +58,7 @@ export class StopDialog {
     put(byId("stop-title"), `${runs ? "Stop" : "Cancel"} ${this.#name}?`);
     put(byId("stop-text"), runs
       ? `“${titleOf(row)}” is running in ${count(row.boxes, "Box", "Boxes")}. `
-        + "Its jobs are asked to end, and killed where they do not."
+        + "Its jobs are asked to end, and killed if they do not."
       : `“${titleOf(row)}” has not started. It will never run.`);
     put(this.#confirm, `${runs ? "Stop" : "Cancel"} the ${kindOf(row)}`);
     put(this.#keep, "Keep it");

@@ -5,10 +5,10 @@ import { ahead, exactly, inLocalTime, moment, now } from "./times.js";
 import { kindOf } from "./words.js";
 
 export class ExplanationView {
-  #text = make("p", "explanation-text", "Asking why …");
+  #text = make("p", "explanation-text", "Loading the reason …");
   #facts = make("dl", "facts");
   #ahead = make("ul", "ahead");
-  #aheadTitle = make("h4", "", "In front of it");
+  #aheadTitle = make("h4", "", "Blocked by");
   #clocks = [];
 
   /** rowOf(): the workload that waits. */

@@ -195,7 +195,7 @@ function workerRow(worker, actions) {
   ];
 }
 
-/** The state of a worker; one that can begin no jobs has its own state. */
+/** The state of a worker; one that cannot begin jobs has its own state. */
 function workerState(worker) {
   const cell = state(worker.state, worker.state === "disconnected" ? worker.seen_at : null);
   if (worker.drain) {
@@ -208,7 +208,7 @@ function workerState(worker) {
     return { ...cell, note: `gets no new jobs: ${differs}`.slice(0, NOTE_CHARACTERS), title: differs };
   }
   if (!worker.problem) return cell;
-  const note = `begins no jobs: ${worker.problem.slice(0, PROBLEM_CHARACTERS)}`;
+  const note = `cannot begin jobs: ${worker.problem.slice(0, PROBLEM_CHARACTERS)}`;
   return { ...cell, mark: "unknown", note, title: worker.problem };
 }
 

@@ -1,4 +1,4 @@
-// A dialog with a form, made by script: fields with labels, what is wrong, and two buttons.
+// A dialog with a form, made by script: fields with labels, an error message, and two buttons.
 
 import { make, put } from "./text.js";
 
@@ -11,7 +11,7 @@ export class FormDialog {
   confirm = make("button", "primary");
   #title = make("h2");
 
-  /** parts: what the form holds. onSubmit(values): the form's values by name. */
+  /** parts: the form's elements. onSubmit(values): the form's values by name. */
   constructor(confirm, parts, onSubmit) {
     made += 1;
     this.#title.id = `dialog-title-${made}`;
@@ -59,7 +59,7 @@ export function select(name, options = []) {
   return node;
 }
 
-/** Replace what can be chosen, [value, text] each; what was chosen stays if it is there. */
+/** Replace the options, [value, text] each; the chosen one stays if it still exists. */
 export function setOptions(node, options) {
   const before = node.value;
   node.replaceChildren(...options.map(([value, text]) => {

@@ -78,7 +78,7 @@ export class Keys {
     return true;
   }
 
-  /** What waits can be moved in the queue. */
+  /** A waiting workload can get another priority. */
   #bump(target) {
     const row = this.#board.views.get(target.closest(".row")?.id)?.row;
     if (!row || !canBeBumped(row)) return false;

@@ -154,7 +154,7 @@ export class Model {
     this.#lists[name].reset(here, rest);
   }
 
-  /** Another priority, and with it another place among those that wait. */
+  /** Set another priority, and with it another place among the waiting rows. */
   #prioritize(row, priority) {
     row.priority = priority;
     row.version += 1;

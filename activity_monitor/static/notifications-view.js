@@ -9,7 +9,7 @@ const STATES = [["", "All"], ["waiting", "Waiting"], ["delivered", "Delivered"],
 const MARKS = { waiting: "upcoming", delivered: "passed", dead: "failed" };
 const WORDS = { waiting: "waits", delivered: "delivered", dead: "given up" };
 const PAGE = 50;
-const MOST = 500; // that are shown
+const MOST = 500; // notifications in one page
 const PARAMETER = "state";
 
 export class NotificationsView {
@@ -55,7 +55,7 @@ export class NotificationsView {
       found.push(...body.notifications);
       cursor = body.next_cursor;
     } while (cursor && found.length < this.#many);
-    if (state !== this.#state) return; // another choice was made meanwhile
+    if (state !== this.#state) return; // the user has chosen another filter in the meantime
     this.#things.show(found.map((one) => [one.id, one]));
     this.#list.hidden = found.length === 0;
     this.#empty.hidden = found.length > 0;

@@ -1,4 +1,4 @@
-// A new pause: of what, why, until when.
+// A dialog for a new pause: what it covers, its reason and its end.
 
 import { get } from "./api.js";
 import { FormDialog, field, input, select, setOptions } from "./form-dialog.js";
@@ -59,7 +59,7 @@ export class PauseDialog {
     }
   }
 
-  /** Only what belongs to the choice. */
+  /** Show only the fields that belong to the choice. */
   #show() {
     const what = this.#what.value;
     this.#fields.project.hidden = what === "all";

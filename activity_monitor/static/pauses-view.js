@@ -1,4 +1,4 @@
-// The pauses: what does not start for now, why, by whom and until when.
+// The pauses: what they cover, their reasons, who began them, and when they end.
 
 import { get } from "./api.js";
 import { Asking } from "./asking.js";
@@ -10,7 +10,7 @@ import { make } from "./text.js";
 export class PausesView {
   changesByItself = true; // a pause ends by its time
   #list = make("ul", "things");
-  #empty = nothing("Nothing is paused: whatever waits may start when its Boxes are free.");
+  #empty = nothing("Nothing is paused: waiting workloads start when their Boxes are free.");
   #things = new Things(this.#list, (pause) => this.#build(pause));
   #resume;
 
@@ -20,7 +20,7 @@ export class PausesView {
     const dialog = new PauseDialog(asking);
     this.#resume = new ResumeDialog(asking);
     const add = button("Pause …", "pause", () => dialog.ask(), "primary");
-    const intro = make("p", "", "What a pause covers does not start. What already runs continues.");
+    const intro = make("p", "", "Workloads that a pause covers do not start. Running workloads continue.");
     this.#empty.hidden = true;
     place.append(make("div", "view-head", intro, add), this.#list, this.#empty);
   }

@@ -51,7 +51,7 @@ export class ResolveDialog {
     this.#job = job;
     this.#key = newKey();
     this.#form.reset();
-    put(byId("resolve-title"), `What became of ${job.name}?`);
+    put(byId("resolve-title"), `What is the result of ${job.name}?`);
     put(this.#problem, "");
     put(this.#leave, "Leave it");
     for (const part of this.#parts) part.hidden = false;

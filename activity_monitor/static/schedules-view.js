@@ -1,4 +1,4 @@
-// The schedules of all projects: when each comes next, what it built last, and which times had no build.
+// The schedules of all projects: their next times, their last builds, and skipped times.
 
 import { get } from "./api.js";
 import { Things, badge, button, linkTo, markOf, nothing, outside, timeOf } from "./things.js";
@@ -7,7 +7,7 @@ import { inLocalTime } from "./times.js";
 import { stateOf } from "./words.js";
 
 const PAGE = 100;
-const MOST = 1000; // that are shown
+const MOST = 1000; // schedules in one page
 
 export class SchedulesView {
   changesByItself = true; // times come

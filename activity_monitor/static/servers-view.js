@@ -1,4 +1,4 @@
-// The servers of all projects: what is live where, since when, of which build, what waits, and pauses.
+// The servers of all projects: what is live, since when, from which build, what waits, and pauses.
 
 import { get } from "./api.js";
 import { Asking } from "./asking.js";
@@ -31,7 +31,7 @@ export class ServersView {
     place.append(this.#list, this.#empty);
   }
 
-  /** All that is known may be old. */
+  /** All data may be outdated. */
   forget() {
     this.#old = null;
   }
@@ -70,7 +70,7 @@ export class ServersView {
       this.#known.set(name, body.servers);
     } catch (error) {
       if (error.status !== 404) throw error;
-      this.#known.delete(name); // deleted meanwhile
+      this.#known.delete(name); // deleted in the meantime
     }
   }
 
@@ -128,7 +128,7 @@ function facts(deploy, number) {
   return node;
 }
 
-/** The deploy that began last, where it is not the one that is live. */
+/** The deploy that began last, if it is not the live one. */
 function latest(deploy) {
   const state = stateOf(deploy);
   const node = make("p", "thing-what", markOf(state), `${state}: `, linkTo(deploy.id, titleOf(deploy)), " ",
@@ -154,7 +154,7 @@ function pausedBy(pause, resume) {
   return node;
 }
 
-/** A pause can cover more than the server: "Resume" then starts the others, too. */
+/** A pause may cover more than the server; "Resume" then also affects the rest. */
 function whatIsPaused(pause) {
   const what = pause.automatic ? "Automatic deploys paused" : "Paused";
   if (!pause.project) return `${what} everywhere`;

@@ -5,7 +5,7 @@ import { icon } from "./icons.js";
 import { make, put } from "./text.js";
 import { exactly, moment, since } from "./times.js";
 
-/** Children of `element`, one for each thing; built anew where the thing has changed. */
+/** Children of `element`, one for each item; an item that has changed is built again. */
 export class Things {
   #element;
   #build;
@@ -38,7 +38,7 @@ export class Things {
   }
 }
 
-/** How to bring the focus back to the same button of the same thing; null where it is elsewhere. */
+/** Return a function that restores the focus to the same button of the same item; null if it is elsewhere. */
 function focusWithin(element) {
   const node = document.activeElement;
   if (!element.contains(node) || node === element) return null;
@@ -56,7 +56,7 @@ function focusWithin(element) {
   };
 }
 
-/** Text from outside. */
+/** An element with text from outside. */
 export function outside(text, className = "") {
   const node = make("bdi", className);
   put(node, text);

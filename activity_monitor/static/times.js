@@ -53,7 +53,7 @@ function both(great, unit, small, smallUnit) {
   return small ? `${great} ${unit} ${small} ${smallUnit}` : `${great} ${unit}`;
 }
 
-/** "12:03" today, "3 Mar, 12:03" else; with its year if it is another one. */
+/** "12:03" today, otherwise "3 Mar, 12:03"; with the year if it is not this year. */
 export function moment(time) {
   const at = Date.parse(time);
   if (Number.isNaN(at)) return "";

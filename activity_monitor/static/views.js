@@ -1,4 +1,4 @@
-// The pages beside the lists: what is common to them. Each asks the API for what it shows, again
+// Common code of the pages in addition to the lists. Each asks the API for what it shows, again
 // whenever an event may have changed it, and says when nothing is heard.
 
 import { Away, Refused, SignedOut } from "./api.js";
@@ -32,7 +32,7 @@ const view = new VIEWS[document.body.dataset.view](place, {
 });
 let retry = 0;
 
-/** Ask for all that the view shows. */
+/** Request everything that the view shows. */
 async function load() {
   clearTimeout(retry);
   try {
@@ -63,7 +63,7 @@ const feed = new Feed("", {
   onLost: () => feed.resume(""),
 });
 
-/** Something may have been missed. */
+/** Request everything again, because an event may have been missed. */
 function anew() {
   view.forget();
   refresher.now();
@@ -86,7 +86,7 @@ function resume() {
   feed.resume();
 }
 
-/** "3 min ago", as time goes by. */
+/** Update times such as "3 min ago". */
 function tick() {
   for (const node of document.querySelectorAll("[data-since]")) put(node, `${since(node.dataset.since)} ago`);
 }

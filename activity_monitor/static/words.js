@@ -21,7 +21,7 @@ export function canBeAgain(row) {
   return row.state === "finished" && row.kind !== "ssh";
 }
 
-/** Whether it waits: a priority decides nothing once it holds Boxes. */
+/** Whether it waits: a priority has no effect once it holds Boxes. */
 export function canBeBumped(row) {
   return row.state === "registered" || row.state === "queued";
 }
@@ -80,10 +80,10 @@ export function whyOf(row) {
   }
   if (row.asked && row.state !== "finished") {
     return row.state === "running" || row.state === "stopping"
-      ? "Asked to stop. Its Boxes come free when its jobs have really ended." : "Asked to cancel.";
+      ? "Asked to stop. Its Boxes are freed when its jobs have really ended." : "Asked to cancel.";
   }
   if (row.state === "stopping") {
-    return `${row.reason ?? "Stopping"}: its Boxes come free when its jobs have ended.`;
+    return `${row.reason ?? "Stopping"}: its Boxes are freed when its jobs have ended.`;
   }
   if (row.state === "registered") {
     return row.why ?? `Waits for earlier ${row.kind === "deploy" ? "deploys to its server" : "builds of its branch"}.`;

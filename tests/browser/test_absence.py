@@ -131,7 +131,7 @@ def test_a_job_whose_worker_is_away_is_resolved(service: Service, page: Page) ->
     page.route(f"**/api/v1/workloads/{build}", unknown)
     row(page, "running", "Ship it").get_by_role("button", name="Ship it").click()
     page.get_by_role("button", name="Resolve ship").click()
-    dialog = page.get_by_role("dialog", name="What became of ship?")
+    dialog = page.get_by_role("dialog", name="What is the result of ship?")
     dialog.get_by_label("It passed").check()
     dialog.get_by_label("Why").fill("seen by hand")
     dialog.get_by_role("button", name="Resolve").click()

@@ -83,7 +83,7 @@ def test_a_worker_that_cannot_start_jobs_shows_the_reason(page: Page) -> None:
     page.route("**/api/v1/workers", lambda route: route.fulfill(body=answer))
     page.keyboard.press("n")
     row = page.locator("#fleet-workers tbody tr")
-    expect(row).to_contain_text("begins no jobs: disk full")
+    expect(row).to_contain_text("cannot begin jobs: disk full")
     expect(row.locator(".mark")).to_have_attribute("data-mark", "unknown")
 
 

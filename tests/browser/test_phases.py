@@ -49,7 +49,7 @@ def test_a_waiting_row_explains_what_is_ahead_of_it(service: Service, page: Page
     row(page, "upcoming", "Has to wait").get_by_role("button", name="Has to wait").click()
     panel = page.locator("#upcoming .panel")
     expect(panel.get_by_role("heading", name="Why it waits")).to_be_visible()
-    expect(panel.locator(".explanation-text")).not_to_have_text("Asking why …")
+    expect(panel.locator(".explanation-text")).not_to_have_text("Loading the reason …")
     panel.get_by_role("link").first.click()
     expect(page.locator(f"#{ahead} .row-title")).to_be_focused()
     expect(page.locator(f"#{ahead} .panel")).to_be_visible()

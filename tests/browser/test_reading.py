@@ -107,7 +107,7 @@ def test_a_phone_never_scrolls_sideways(service: Service, opened: Opened, scheme
     expect(page.locator(".log-lines")).to_contain_text("xxx")
     assert sideways(page) == 0
     page.locator("#upcoming .row-title").first.click()
-    expect(page.locator(".explanation-text")).not_to_have_text("Asking why …")
+    expect(page.locator(".explanation-text")).not_to_have_text("Loading the reason …")
     assert sideways(page) == 0
     gate.open()
     expect(page.locator("#finished .row").filter(has_text="Waits")).to_be_visible()

@@ -290,7 +290,7 @@ def test_the_priority_of_a_waiting_workload_is_changed(service: Service, page: P
     expect(dialog.get_by_label("Priority")).to_have_value("90")
     gate.open()
     expect(dialog.get_by_role("alert")).to_have_text(
-        "It has begun: a priority changes nothing any more."
+        "It has begun, so its priority has no effect any more."
     )
     expect(dialog.get_by_role("button", name="Change")).to_be_disabled()
     dialog.get_by_role("button", name="Leave it").click()

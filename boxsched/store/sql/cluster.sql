@@ -1,5 +1,5 @@
 -- name: open_shards
--- Shards that were not there yet, led by nobody.
+-- Insert missing shards, without a leader.
 -- returns: nothing
 WITH v(id) AS (VALUES (:id))
 INSERT INTO shard (id, epoch, batch, epoch_batch, node)
@@ -12,7 +12,7 @@ ON CONFLICT (id) DO NOTHING;
 SELECT id, epoch, batch, node FROM shard ORDER BY id;
 
 -- name: put_node
--- The node of that name, started now.
+-- Insert or update the node with this name, started now.
 -- returns: id, name, url, version, requires, started_at
 INSERT INTO node (name, url, version, requires, started_at)
 VALUES (:name, :url, :version, :requires, EXTRACT(EPOCH FROM clock_timestamp()))
@@ -22,7 +22,7 @@ ON CONFLICT (name) DO UPDATE
 RETURNING id, name, url, version, requires, started_at;
 
 -- name: nodes
--- The nodes, also those that are away; each beats as its own in-process worker, also without Boxes.
+-- All nodes, also absent ones, with the beat of their in-process worker.
 -- returns: id, name, url, version, requires, started_at, seen_at
 SELECT id, name, url, version, requires, started_at,
        (SELECT max(worker.seen_at) FROM worker
@@ -35,7 +35,7 @@ SELECT id, name, url, version, requires, started_at,
 DELETE FROM node WHERE name = :name;
 
 -- name: old_nodes
--- The nodes, among these, that started and were seen more than :seconds ago.
+-- Those of these nodes that were started and seen more than :seconds ago.
 -- returns: name
 WITH v(name) AS (VALUES (:name))
 SELECT node.name FROM v JOIN node ON node.name = v.name

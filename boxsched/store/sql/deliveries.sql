@@ -1,5 +1,5 @@
 -- name: known_deliveries
--- Deliveries that changed something, with one of these bodies or host's ids. One look along an index
+-- Deliveries with changes that have one of these bodies or host's ids. One index look-up
 -- for each: a join could read all deliveries of the project.
 -- returns: project, body_sha256, delivery_id, workloads
 WITH v(project, body_sha256, delivery_id) AS (VALUES (:project, :body_sha256, :delivery_id))
@@ -31,7 +31,7 @@ SELECT d.project, v.version, d.body_sha256, d.event, d.workloads
   );
 
 -- name: unfinished_of_lanes
--- What is unfinished in these lanes, and was not told to stop, oldest first.
+-- The unfinished workloads of these lanes that are not being stopped, oldest first.
 -- returns: lane, id
 WITH v(lane) AS (VALUES (:lane))
 SELECT w.lane, w.id FROM v JOIN workload AS w ON w.lane = v.lane
@@ -39,7 +39,7 @@ SELECT w.lane, w.id FROM v JOIN workload AS w ON w.lane = v.lane
  ORDER BY w.id;
 
 -- name: insert_deliveries
--- Deliveries, and what came of them.
+-- Insert deliveries with their results.
 -- returns: nothing
 WITH v(
     project, provider, event, received_at, result, reason, workloads, delivery_id, body_sha256
@@ -55,7 +55,7 @@ SELECT v.project, v.provider, v.event, v.received_at, v.result, CAST(v.reason AS
   FROM v WHERE v.project IS NOT NULL;
 
 -- name: webhook_secrets
--- The webhook secrets of these projects, as they are stored. A row for a name without a project, too:
+-- The stored webhook secrets of these projects. A row for a name without a project, too:
 -- it must take as long.
 -- returns: name, project, now, before, until
 WITH v(name) AS (VALUES (:name))
@@ -74,7 +74,7 @@ SELECT d.id, d.provider, d.event, project.name AS project, d.received_at, d.resu
  ORDER BY d.id DESC LIMIT :limit;
 
 -- name: deliveries_with_result
--- The same of those with one result.
+-- The same, with one result.
 -- returns: as deliveries
 SELECT d.id, d.provider, d.event, project.name AS project, d.received_at, d.result, d.reason,
        d.workloads
@@ -83,7 +83,7 @@ SELECT d.id, d.provider, d.event, project.name AS project, d.received_at, d.resu
  ORDER BY d.id DESC LIMIT :limit;
 
 -- name: deliveries_of_project
--- The same of those of one project, with one result.
+-- The same, of one project and with one result.
 -- returns: as deliveries
 SELECT d.id, d.provider, d.event, project.name AS project, d.received_at, d.result, d.reason,
        d.workloads
@@ -92,7 +92,7 @@ SELECT d.id, d.provider, d.event, project.name AS project, d.received_at, d.resu
  ORDER BY d.id DESC LIMIT :limit;
 
 -- name: drop_old_deliveries
--- Delete those of the oldest that were received before then.
+-- Of the oldest deliveries, delete those received before this time.
 -- returns: one
 DELETE FROM delivery
  WHERE id IN (SELECT d.id FROM delivery AS d ORDER BY d.id LIMIT :limit)

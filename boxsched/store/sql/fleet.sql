@@ -17,7 +17,7 @@ SELECT id, identity, name, organization, token, token = 'in-process' OR EXISTS (
 SELECT max_workers FROM token WHERE id = :token FOR NO KEY UPDATE OF token;
 
 -- name: workers_of_token
--- The workers that are bound to a token; first those that went, the one that went first before all.
+-- The workers that are bound to a token; disconnected ones first, the longest disconnected first of all.
 -- returns: id, gone
 SELECT id, state = 'disconnected' AND NOT EXISTS (
            SELECT 1 FROM box WHERE box.worker = worker.id AND (box.job IS NOT NULL OR NOT box.retired)
@@ -26,7 +26,7 @@ SELECT id, state = 'disconnected' AND NOT EXISTS (
  ORDER BY gone DESC, seen_at, id;
 
 -- name: insert_worker
--- A worker that connects for the first time; where another was faster, the schema refuses it.
+-- Insert a worker that connects for the first time; if another was faster, the schema refuses it.
 -- returns: id, connection
 INSERT INTO worker (
     identity, name, address, state, organization, token, problem, node, connection, beat,
@@ -56,7 +56,7 @@ RETURNING id, connection;
 SELECT shard FROM organization WHERE id = :organization;
 
 -- name: disconnect_workers
--- Connections that ended; a worker that has connected anew since is left alone.
+-- Mark workers as disconnected, except those that have connected again.
 -- returns: nothing
 WITH v(worker, number) AS (VALUES (:worker, :number))
 UPDATE worker SET state = 'disconnected'
@@ -125,7 +125,7 @@ DELETE FROM box
 RETURNING id;
 
 -- name: boxes_of_worker
--- The rows of a worker's Boxes, also of those that it has no more.
+-- The rows of a worker's Boxes, also of former ones.
 -- returns: id, worker, ordinal, box_type
 SELECT id, worker, ordinal, box_type FROM box WHERE worker = :worker ORDER BY ordinal, id;
 
@@ -177,7 +177,7 @@ SELECT box.id, box.worker, box.ordinal, box.box_type, box.retired, box.job, box.
  ORDER BY worker.name, box.ordinal, box.id;
 
 -- name: workers
--- The fleet: Boxes in being, and how many workloads of each kind have a job there now.
+-- All workers: how many Boxes they have, and how many workloads of each kind have a job on them now.
 -- returns: id, name, address, state, boxes, builds, deploys, ssh_sessions, seen_at, token, problem,
 -- drain_by, drain_since, drain_note, drain_stop_at, drain_done, drain_automatic, fingerprint,
 -- differs

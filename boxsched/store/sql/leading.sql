@@ -1,5 +1,5 @@
 -- name: raise_epoch
--- A new leadership of the shard: every earlier leader's fence fails from the commit on.
+-- Begin a new leadership of the shard; after the commit, the fence refuses every earlier leader.
 -- returns: epoch
 UPDATE shard SET epoch = epoch + 1, epoch_batch = batch, node = :node
  WHERE id = :shard
@@ -42,7 +42,7 @@ SELECT id AS worker, drain_by AS by, drain_since AS since, drain_note AS note,
  ORDER BY id;
 
 -- name: load_lanes
--- A page of the lanes in which builds were superseded since one ended by itself, in order.
+-- A page of the lanes with builds that were superseded since one last passed or failed, in order.
 -- returns: lane, superseded
 SELECT lane_count.lane, lane_count.superseded
   FROM lane_count JOIN project ON project.id = lane_count.project
@@ -59,7 +59,7 @@ SELECT box.id, box.worker, box.ordinal, box.box_type, box.retired, box.job, box.
  ORDER BY box.id LIMIT :limit;
 
 -- name: load_inbox_workloads
--- A page of the inbox: the entries that its leader will learn of a workload from.
+-- A page of the inbox: the entries that register workloads.
 -- returns: id, workload
 SELECT id, workload FROM inbox
  WHERE shard = :shard AND id > :after AND workload IS NOT NULL
@@ -89,7 +89,7 @@ SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds
   FROM v JOIN job ON job.id = v.id;
 
 -- name: load_durations
--- A page of what the last passed runs took, of every job name of its projects.
+-- A page of the durations of the last passed runs, for every job name of its projects.
 -- returns: project, job_name, recent
 SELECT job_history.project, job_history.job_name, job_history.recent
   FROM job_history JOIN project ON project.id = job_history.project
@@ -114,7 +114,7 @@ UPDATE shard SET batch = CASE WHEN epoch = :epoch AND batch = :batch THEN batch 
  WHERE id = :shard;
 
 -- name: set_aside
--- Commands that raised, or that nobody can read, with what they raised.
+-- Insert commands that raised or cannot be decoded, with their errors.
 -- returns: nothing
 WITH v(id, workload, error, at) AS (VALUES (:id, :workload, :error, :at))
 INSERT INTO set_aside (id, shard, kind, payload, workload, error, at)
@@ -150,7 +150,7 @@ WITH v(first, last) AS (VALUES (:first, :last))
 DELETE FROM inbox USING v WHERE inbox.id BETWEEN v.first AND v.last;
 
 -- name: end_workloads
--- Workloads that the batch ends.
+-- Update workloads that the batch ends.
 -- returns: nothing
 WITH v(
     id, result, stop_cause, queued_at, started_at, finished_at, commit_hash, reason
@@ -167,7 +167,7 @@ UPDATE workload
   FROM v WHERE workload.id = v.id;
 
 -- name: change_workloads
--- Unfinished workloads as the batch leaves them.
+-- Update unfinished workloads.
 -- returns: nothing
 WITH v(
     id, state, stop_cause, queued_at, started_at, commit_hash, reason, promise, priority, spared
@@ -186,7 +186,7 @@ UPDATE workload
   FROM v WHERE workload.id = v.id;
 
 -- name: change_jobs
--- Jobs as the batch leaves them.
+-- Update jobs.
 -- returns: nothing
 WITH v(
     id, state, result, box, attempt, lease_token, started_at, finished_at, exit_status, reason,
@@ -205,7 +205,7 @@ UPDATE job
   FROM v WHERE job.id = v.id;
 
 -- name: free_boxes
--- Boxes that came free, or into use for the first time.
+-- Update Boxes that became free, or usable for the first time.
 -- returns: nothing
 WITH v(id, last_project, last_branch, freed_at) AS (VALUES (
     :id, :last_project, :last_branch, :freed_at
@@ -216,7 +216,7 @@ UPDATE box
   FROM v WHERE box.id = v.id;
 
 -- name: take_boxes
--- Boxes that run a job now, and are to stay.
+-- Update Boxes that run a job now and remain.
 -- returns: nothing
 WITH v(id, job, last_project, last_branch, freed_at) AS (VALUES (
     :id, :job, :last_project, :last_branch, :freed_at
@@ -227,7 +227,7 @@ UPDATE box
   FROM v WHERE box.id = v.id;
 
 -- name: retire_boxes
--- Boxes that go as their jobs end.
+-- Update Boxes that are removed when their jobs end.
 -- returns: nothing
 WITH v(id) AS (VALUES (:id)) UPDATE box SET retired = TRUE FROM v WHERE box.id = v.id;
 
@@ -237,7 +237,7 @@ WITH v(id) AS (VALUES (:id)) UPDATE box SET retired = TRUE FROM v WHERE box.id =
 WITH v(id) AS (VALUES (:id)) UPDATE box SET retired = TRUE, job = NULL FROM v WHERE box.id = v.id;
 
 -- name: keep_durations
--- What the last passed runs of these jobs took.
+-- Store the durations of the last passed runs of these jobs.
 -- returns: nothing
 WITH v(project, job_name, recent, expected_seconds) AS (VALUES (
     :project, :job_name, :recent, :expected_seconds
@@ -255,7 +255,7 @@ DELETE FROM job_history
  WHERE (job_history.project, job_history.job_name) IN (SELECT v.project, v.job_name FROM v);
 
 -- name: count_lanes
--- How many builds of these lanes were superseded since one ended by itself.
+-- Store how many builds of these lanes were superseded since one last passed or failed.
 -- returns: nothing
 WITH v(lane, project, superseded) AS (VALUES (:lane, :project, :superseded))
 INSERT INTO lane_count (lane, project, superseded)
@@ -263,12 +263,12 @@ SELECT v.lane, v.project, v.superseded FROM v WHERE v.lane IS NOT NULL
 ON CONFLICT (lane) DO UPDATE SET superseded = excluded.superseded;
 
 -- name: forget_lanes
--- Lanes whose count begins anew.
+-- Delete the counts of lanes that start again at 0.
 -- returns: nothing
 WITH v(lane) AS (VALUES (:lane)) DELETE FROM lane_count WHERE lane IN (SELECT v.lane FROM v);
 
 -- name: end_pauses
--- Pauses that end by themselves, unless they were set anew meanwhile.
+-- Delete pauses whose end has come, unless they were replaced in the meantime.
 -- returns: nothing
 WITH v(name, until) AS (VALUES (:name, :until))
 DELETE FROM pause
@@ -294,7 +294,7 @@ WITH v(worker, differs) AS (VALUES (:worker, :differs))
 UPDATE worker SET differs = v.differs FROM v WHERE worker.id = v.worker;
 
 -- name: go_live
--- Deploys that passed: each is live on its server.
+-- Record passed deploys as live on their servers.
 -- returns: nothing
 WITH v(project, server, workload) AS (VALUES (:project, :server, :workload))
 INSERT INTO server_live (project, server, workload)
@@ -302,7 +302,7 @@ SELECT v.project, v.server, v.workload FROM v WHERE v.project IS NOT NULL
 ON CONFLICT (project, server) DO UPDATE SET workload = excluded.workload;
 
 -- name: deploys_due
--- Builds that passed, and the servers that follow their branches.
+-- Insert passed builds with the servers that follow their branches.
 -- returns: nothing
 WITH v(build, server) AS (VALUES (:build, :server))
 INSERT INTO deploy_due (build, server)

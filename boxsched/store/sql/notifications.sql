@@ -82,14 +82,14 @@ SELECT n.id FROM notification AS n
    FOR UPDATE OF n SKIP LOCKED;
 
 -- name: claim
--- These rows are this node's until then; after that they are due again.
+-- Claim these rows for this node until this time; after that they are due again.
 -- returns: nothing
 WITH v(id) AS (VALUES (:id))
 UPDATE notification SET due_at = :until, claimed = TRUE, attempts = attempts + 1
   FROM v WHERE notification.id = v.id;
 
 -- name: claimed
--- What is needed to deliver these rows.
+-- The values that are needed to deliver these rows.
 -- returns: id, workload, target, host, event, at, since, attempts, failures, provider, url, sealed,
 -- project, repository
 WITH v(id) AS (VALUES (:id))
@@ -104,7 +104,7 @@ SELECT n.id, n.workload, n.target, n.host, n.event, n.at, n.since, n.attempts, n
  ORDER BY n.id;
 
 -- name: settle
--- What came of these tries, where they are still the latest.
+-- Store the results of these tries, if they are still the latest.
 -- returns: nothing
 WITH v(id, attempts, state, due_at, failures, status, error, done_at) AS (VALUES (
     :id, :attempts, :state, :due_at, :failures, :status, :error, :done_at
@@ -118,7 +118,7 @@ UPDATE notification
    AND notification.state = 'waiting';
 
 -- name: put_off_those_behind
--- What waits behind a row that failed waits as long, so that no claim looks at it before.
+-- Rows behind a failed row wait as long, so that no claim reads them earlier.
 -- returns: nothing
 WITH v(id, workload, target, due_at) AS (VALUES (:id, :workload, :target, :due_at))
 UPDATE notification SET due_at = v.due_at
@@ -128,7 +128,7 @@ UPDATE notification SET due_at = v.due_at
    AND notification.due_at < v.due_at;
 
 -- name: notifications
--- A page of them, newest first.
+-- A page of notifications, newest first.
 -- returns: id, workload, number, project, target, provider, url, host, event, at, state, attempts,
 -- due_at, status, error, done_at
 SELECT n.id, n.workload, workload.number, project.name AS project, n.target, outgoing.provider,
@@ -141,7 +141,7 @@ SELECT n.id, n.workload, workload.number, project.name AS project, n.target, out
  ORDER BY n.id DESC LIMIT :limit;
 
 -- name: notifications_of_state
--- The same of those in one state.
+-- The same, in one state.
 -- returns: as notifications
 SELECT n.id, n.workload, workload.number, project.name AS project, n.target, outgoing.provider,
        outgoing.url, n.host, n.event, n.at, n.state, n.attempts, n.due_at, n.status, n.error, n.done_at
@@ -162,12 +162,12 @@ UPDATE notification
 RETURNING 1;
 
 -- name: waiting_notifications
--- How many wait, counted up to a limit.
+-- The number of waiting notifications, counted up to a limit.
 -- returns: count
 SELECT count(*) FROM (SELECT 1 FROM notification WHERE state = 'waiting' LIMIT :limit) AS w;
 
 -- name: drop_old_notifications
--- Delete those that were delivered, or given up, before then.
+-- Delete notifications that were delivered, or dead, before these times.
 -- returns: one
 DELETE FROM notification WHERE id IN (
     SELECT n.id FROM notification AS n

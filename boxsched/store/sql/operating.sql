@@ -13,7 +13,7 @@ SELECT s.id, s.epoch, s.batch, s.node, o.name AS organization, l.began_at AS sin
 SELECT (SELECT count(*) FROM workload WHERE finished_at IS NULL), (SELECT count(*) FROM inbox);
 
 -- name: jump_shards
--- Far ahead of whatever was given out since the backup: epochs, lease tokens, ids of events.
+-- Advance epochs, lease tokens and event ids beyond all that were issued since the backup.
 -- returns: id, epoch, batch
 UPDATE shard
    SET epoch = epoch + :by, batch = batch + :by, epoch_batch = batch + :by, node = ''
@@ -21,7 +21,7 @@ UPDATE shard
 RETURNING id, epoch, batch;
 
 -- name: jump_connections
--- Nobody speaks for a worker that connected before.
+-- Make all earlier connections of workers invalid.
 -- returns: nothing
 UPDATE worker
    SET connection = connection + :by,
@@ -30,19 +30,19 @@ UPDATE worker
  WHERE id > 0;
 
 -- name: may_have_begun
--- What was assigned when the backup was made may have run since: it is not to be started anew.
+-- Mark assigned jobs as begun: they may have run since the backup, so they must not start again.
 -- returns: nothing
 UPDATE job SET state = 'running', started_at = :now
  WHERE state = 'assigned' AND id IN (SELECT job FROM box WHERE job IS NOT NULL);
 
 -- name: raise_epochs
--- A new leadership of every shard: whoever led before writes nothing any more.
+-- Begin a new leadership of every shard, so that no earlier leader can write.
 -- returns: id, epoch, batch
 UPDATE shard SET epoch = epoch + 1, epoch_batch = batch, node = '' WHERE id > 0
 RETURNING id, epoch, batch;
 
 -- name: name_in_process
--- The in-process worker of a node that was alone, by the name that it has beside other nodes.
+-- Rename the in-process worker of a single node to its name in a cluster.
 -- returns: nothing
 UPDATE worker SET name = name || '@' || node, identity = name || '@' || node
  WHERE name = :name AND address = :name AND node <> '';

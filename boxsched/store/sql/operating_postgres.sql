@@ -4,7 +4,7 @@
 SELECT current_setting('track_commit_timestamp');
 
 -- name: lock_keys
--- The lock keys of the nodes that are there, as numbers (cluster.keys).
+-- The lock keys of the running nodes, as numbers (protocol.lock_keys).
 -- returns: key
 SELECT DISTINCT CAST(objid AS bigint) FROM pg_locks
  WHERE locktype = 'advisory' AND objsubid = 2 AND granted
@@ -19,7 +19,7 @@ SELECT CAST(s.oid AS regclass)::text
  WHERE d.refobjid = to_regclass(:table) AND d.deptype = 'a';
 
 -- name: jump_sequence
--- No id is given again that was given since the backup.
+-- Advance a sequence beyond all ids issued since the backup.
 -- returns: last
 SELECT setval(:sequence, nextval(:sequence) + :by);
 
@@ -32,7 +32,7 @@ SELECT CAST(a.attname AS text), format_type(a.atttypid, NULL)
  ORDER BY a.attnum;
 
 -- name: sizes
--- A table's rows, as far as statistics know, and its bytes with all that belongs to it.
+-- A table's rows, according to the statistics, and its bytes with indexes.
 -- returns: name, rows, bytes
 WITH v(name) AS (VALUES (:name))
 SELECT v.name, greatest(CAST(c.reltuples AS bigint), 0), pg_total_relation_size(c.oid)
@@ -40,12 +40,12 @@ SELECT v.name, greatest(CAST(c.reltuples AS bigint), 0), pg_total_relation_size(
  ORDER BY 3 DESC;
 
 -- name: server
--- The server's version, and the whole database's bytes.
+-- The server's version, and the size of the database in bytes.
 -- returns: version, bytes
 SELECT current_setting('server_version'), pg_database_size(current_database());
 
 -- name: place
--- Where the tables are, and whose they are.
+-- The schema and the owner of the tables.
 -- returns: database, schema, owner, is_owner
 SELECT CAST(current_database() AS text), CAST(n.nspname AS text),
        CAST(pg_get_userbyid(c.relowner) AS text), pg_has_role(c.relowner, 'USAGE')
@@ -53,7 +53,7 @@ SELECT CAST(current_database() AS text), CAST(n.nspname AS text),
  WHERE c.oid = to_regclass('meta');
 
 -- name: role
--- A role, and whether it is above all rights; no row where there is none of the name.
+-- A role, and whether rights do not limit it; no row if it does not exist.
 -- returns: rolsuper
 SELECT rolsuper FROM pg_roles WHERE rolname = :role;
 
@@ -63,7 +63,7 @@ SELECT rolsuper FROM pg_roles WHERE rolname = :role;
 SELECT CAST(current_user AS text);
 
 -- name: grantees
--- The roles that were granted something before.
+-- The roles with earlier grants.
 -- returns: role
 SELECT DISTINCT CAST(r.rolname AS text)
   FROM pg_class AS c, aclexplode(c.relacl) AS a JOIN pg_roles AS r ON r.oid = a.grantee
@@ -77,12 +77,12 @@ WITH v(place, privilege) AS (VALUES (:place, :privilege))
 SELECT v.place, v.privilege FROM v WHERE has_table_privilege(:role, v.place, v.privilege);
 
 -- name: readable
--- Of which of these tables a role may read at least some columns.
+-- Those of these tables of which a role may read at least some columns.
 -- returns: place
 WITH v(place) AS (VALUES (:place))
 SELECT v.place FROM v WHERE has_any_column_privilege(:role, v.place, 'SELECT');
 
 -- name: may_create
--- Whether a role may make tables beside ours.
+-- Whether a role may create tables in our schema.
 -- returns: may
 SELECT has_schema_privilege(:role, CAST(:schema AS text), 'CREATE');

@@ -1,5 +1,5 @@
 -- name: number_of
--- Where a workload stands in its project.
+-- A workload's number and project.
 -- returns: number
 SELECT number FROM workload WHERE id = :id AND project = :project;
 
@@ -42,7 +42,7 @@ project = :project AND branch = :branch AND id < :before ORDER BY id;
 project = :project AND server = :server AND id < :before ORDER BY id;
 
 -- name: walk_unfinished_of_project
--- What is unfinished in a project.
+-- The unfinished workloads of a project.
 -- like: walk
 project = :project AND finished_at IS NULL AND id < :before ORDER BY id;
 
@@ -62,7 +62,7 @@ branch = :branch AND id < :before ORDER BY id;
 server = :server AND id < :before ORDER BY id;
 
 -- name: walk_unfinished
--- What is unfinished.
+-- The unfinished workloads.
 -- like: walk
 finished_at IS NULL AND id < :before ORDER BY id;
 

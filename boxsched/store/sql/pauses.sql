@@ -1,5 +1,5 @@
 -- name: put_pause
--- Begin a pause of the default organization, or replace the one of its name. Its shard.
+-- Begin a pause of the default organization, or replace the pause of this name; returns the shard.
 -- returns: shard
 INSERT INTO pause (
     organization, name, project, branch, server, automatic, note, set_by, since, until
@@ -25,17 +25,17 @@ SELECT id FROM project WHERE id = :project AND NOT deleted FOR NO KEY UPDATE OF 
 SELECT 1 FROM pause WHERE organization = 1 AND name = :name;
 
 -- name: project_of_pause
--- The project that a pause is of.
+-- The project of a pause.
 -- returns: project
 SELECT project FROM pause WHERE organization = 1 AND name = :name;
 
 -- name: count_pauses
--- How many other pauses there are.
+-- The number of other pauses.
 -- returns: pauses
 SELECT count(*) FROM pause WHERE organization = 1 AND name <> :name;
 
 -- name: drop_pause
--- End a pause; no row where there is none. Its shard.
+-- End a pause; returns the shard, no row if there is none.
 -- returns: shard
 DELETE FROM pause WHERE organization = 1 AND name = :name
 RETURNING (SELECT shard FROM organization WHERE organization.id = 1);

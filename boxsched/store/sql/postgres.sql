@@ -1,5 +1,5 @@
 -- name: say
--- What ``meta`` says from now on.
+-- Set a value in ``meta``.
 -- returns: nothing
 INSERT INTO meta (key, value) VALUES (:key, :value)
 ON CONFLICT (key) DO UPDATE SET value = excluded.value;

@@ -1,12 +1,12 @@
 -- name: keep_former
--- The version that a change finds, where a program of an earlier schema wrote it and kept none.
+-- Store the present version before a change, if a program with an earlier schema did not store it.
 -- returns: nothing
 INSERT INTO project_version (project, version, settings)
 SELECT id, version, settings FROM project WHERE id = :project
 ON CONFLICT (project, version) DO NOTHING;
 
 -- name: add_version
--- The version that a change has made, as the project has it now.
+-- Store the project's present settings as a version.
 -- returns: nothing
 INSERT INTO project_version (
     project, version, settings, changed, reverts, changed_by, changed_at
@@ -16,7 +16,7 @@ SELECT id, version, settings, :changed, CAST(:reverts AS bigint), :changed_by,
   FROM project WHERE id = :project;
 
 -- name: drop_old_versions
--- Keep a project's latest versions, ``kept`` of them at most.
+-- Delete all but the latest ``kept`` versions of a project.
 -- returns: nothing
 DELETE FROM project_version
  WHERE project = :project
@@ -28,7 +28,7 @@ DELETE FROM project_version
 DELETE FROM project_version WHERE project = :project;
 
 -- name: versions
--- The versions of a project that are lower than one, latest first, without their settings.
+-- The versions of a project below a number, latest first, without their settings.
 -- returns: version, changed, reverts, changed_by, changed_at
 SELECT version, changed, reverts, changed_by, changed_at FROM project_version
  WHERE project = :project AND version < :before

@@ -4,7 +4,7 @@
 SELECT id, name, policy, max_boxes, priority_aging, shard FROM organization WHERE id = 1;
 
 -- name: set_organization
--- Replace an organization's queue settings; its shard is its own for good.
+-- Replace an organization's queue settings; its shard never changes.
 -- returns: shard
 UPDATE organization
    SET name = :name, policy = :policy, max_boxes = :max_boxes, priority_aging = :priority_aging
@@ -56,7 +56,7 @@ UPDATE project
 RETURNING webhook_secret, webhook_secret_before, webhook_secret_until;
 
 -- name: set_git_credentials
--- Replace what git uses to reach a project's repository; NULL: nothing.
+-- Replace a project's git credentials; NULL: none.
 -- returns: nothing
 UPDATE project SET git_credentials = CAST(:sealed AS text) WHERE id = :project;
 
@@ -82,7 +82,7 @@ SELECT id, name, settings, max_boxes, version, webhook_secret, webhook_secret_be
   FROM project WHERE NOT deleted ORDER BY name;
 
 -- name: bury_project
--- The project's name is free from now on, and no submission that was checked before is stored.
+-- Mark a project as deleted, which frees its name; earlier checked submissions are then refused.
 -- returns: id, shard
 UPDATE project SET deleted = TRUE, version = version + 1, webhook_secret = NULL,
        webhook_secret_before = NULL, webhook_secret_until = NULL, git_credentials = NULL

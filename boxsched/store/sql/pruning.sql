@@ -1,5 +1,5 @@
 -- name: oldest_events
--- The first events of a shard that are kept.
+-- The oldest events of a shard.
 -- returns: batch, at, type, workload
 SELECT batch, at, type, workload FROM event WHERE shard = :shard ORDER BY batch, n LIMIT :limit;
 
@@ -12,7 +12,7 @@ ON CONFLICT (shard) DO UPDATE SET batch = excluded.batch, at = excluded.at
 RETURNING shard;
 
 -- name: forget_events
--- Delete the shard's events up to this batch; how many there were.
+-- Delete the shard's events up to this batch; returns the number.
 -- returns: events
 SELECT forget_events(:shard, :batch) AS events;
 
@@ -47,7 +47,7 @@ SELECT w.id FROM v JOIN workload AS w ON w.id = v.id
     OR w.id = (SELECT max(id) FROM workload);
 
 -- name: boxes_of
--- How many jobs these workloads have.
+-- The number of jobs of these workloads.
 -- returns: id, boxes
 WITH v(id) AS (VALUES (:id))
 SELECT w.id, w.boxes FROM v JOIN workload AS w ON w.id = v.id;
@@ -73,7 +73,7 @@ DELETE FROM workload WHERE id IN (SELECT v.id FROM v)
 RETURNING project;
 
 -- name: count_pruned
--- So many workloads of these projects are gone.
+-- Count deleted workloads of these projects.
 -- returns: nothing
 WITH v(project, workloads) AS (VALUES (:project, :workloads))
 INSERT INTO pruned_workload (project, workloads)
@@ -81,13 +81,13 @@ SELECT v.project, v.workloads FROM v WHERE v.project IS NOT NULL
 ON CONFLICT (project) DO UPDATE SET workloads = pruned_workload.workloads + excluded.workloads;
 
 -- name: cut_history
--- Some of the events of these workloads are not kept.
+-- Mark these workloads: some of their events were deleted.
 -- returns: nothing
 WITH v(id) AS (VALUES (:id))
 UPDATE workload SET history_cut = TRUE FROM v WHERE workload.id = v.id AND NOT history_cut;
 
 -- name: cut_workloads
--- The next workloads that stayed when their events went, by the time that they finished.
+-- The next workloads that were kept when their events were deleted, by finish time.
 -- returns: id, finished_at
 SELECT w.id, w.finished_at
   FROM workload AS w
@@ -103,7 +103,7 @@ SELECT w.id, w.finished_at
 SELECT job FROM log_chunk WHERE job > :job ORDER BY job LIMIT :limit;
 
 -- name: ends_of
--- When these workloads were made and finished; no row for one that is gone.
+-- When these workloads were created and finished; no row for a deleted one.
 -- returns: id, created_at, finished_at
 WITH v(id) AS (VALUES (:id))
 SELECT w.id, w.created_at, w.finished_at FROM v JOIN workload AS w ON w.id = v.id;
@@ -119,12 +119,12 @@ DELETE FROM log_chunk
 RETURNING 1;
 
 -- name: history_starts
--- The last batch of each shard whose events are not kept, and its time.
+-- The last batch of each shard whose events were deleted, and its time.
 -- returns: shard, batch, at
 SELECT shard, batch, at FROM history_start;
 
 -- name: were_given
--- Whether ids of workloads up to this one were given out, and some are not kept.
+-- Whether ids of workloads up to this one were issued, and some workloads were deleted.
 -- returns: one
 SELECT 1 AS one
  WHERE EXISTS (SELECT 1 FROM pruned_workload) AND :id < (SELECT max(id) FROM workload);

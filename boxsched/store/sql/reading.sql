@@ -59,7 +59,7 @@ SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds
   FROM v JOIN job ON job.id = v.id;
 
 -- name: jobs_listed
--- These jobs, in any order, without what they run: a list of workloads does not show it.
+-- These jobs, in any order, without their commands, which lists do not show.
 -- returns: as jobs_of
 WITH v(id) AS (VALUES (:id))
 SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, '[]', '{}',
@@ -84,7 +84,7 @@ SELECT max(f.id) FROM (
 ) AS f;
 
 -- name: events_after
--- Events behind an id, in order.
+-- Events after an id, in order.
 -- returns: shard, batch, n, type, data
 SELECT shard, batch, n, type, data FROM event
  WHERE shard = :shard AND (batch, n) > (:batch, :n)
@@ -96,7 +96,7 @@ SELECT shard, batch, n, type, data FROM event
 SELECT batch, n FROM event WHERE shard = :shard ORDER BY batch DESC, n DESC LIMIT 1;
 
 -- name: last_events
--- The newest event's place in every shard; 0, 0 in one that has none.
+-- The newest event's place in every shard; 0, 0 without events.
 -- returns: id, batch, n
 SELECT s.id, coalesce(s.batch, 0),
        coalesce((SELECT max(n) FROM event WHERE event.shard = s.id AND event.batch = s.batch), 0)
@@ -105,20 +105,20 @@ SELECT s.id, coalesce(s.batch, 0),
  ORDER BY s.id;
 
 -- name: events_there
--- The places, among these, that have an event.
+-- Those of these places that have an event.
 -- returns: shard, batch, n
 WITH v(shard, batch, n) AS (VALUES (:shard, :batch, :n))
 SELECT e.shard, e.batch, e.n
   FROM v JOIN event AS e ON e.shard = v.shard AND e.batch = v.batch AND e.n = v.n;
 
 -- name: latest_history
--- The last restoration of a backup, or later timeline, that the database went on with.
+-- The latest history of the database: a restored backup or a later timeline.
 -- returns: restored, timeline, began_at
 SELECT restored, timeline, began_at FROM lineage
  WHERE number > 1 OR restored ORDER BY number DESC LIMIT 1;
 
 -- name: try_to_write
--- Write a row without a change: the database takes writes.
+-- Write an unchanged row, to check that the database accepts writes.
 -- returns: nothing
 UPDATE organization SET name = name WHERE id = 1;
 
@@ -149,7 +149,7 @@ SELECT id, kind, payload, workload, error, at FROM set_aside
 SELECT id, kind, payload, workload, error, at FROM set_aside WHERE id = :id;
 
 -- name: drop_old_set_aside
--- Delete commands that were set aside before then, among the oldest.
+-- Of the oldest commands that were set aside, delete those from before this time.
 -- returns: one
 DELETE FROM set_aside WHERE at < :then AND id IN (
     SELECT id FROM set_aside ORDER BY id LIMIT :limit

@@ -5,7 +5,7 @@ SELECT s.id, s.batch, s.epoch_batch, o.max_boxes
   FROM shard AS s LEFT JOIN organization AS o ON o.shard = s.id;
 
 -- name: projects
--- The projects' limits; none while the leader has yet to hear of a change.
+-- The projects' limits; none while a change still waits for the leader.
 -- returns: id, name, max_boxes
 SELECT p.id, p.name,
        CASE WHEN EXISTS (SELECT 1 FROM inbox AS i WHERE i.kind = 'project' AND i.shard = o.shard)
@@ -14,13 +14,13 @@ SELECT p.id, p.name,
  WHERE NOT p.deleted;
 
 -- name: states
--- The states, in the tables, of the workloads that the leaders know of.
+-- The states in the tables of the workloads that the leaders know.
 -- returns: id, state, history_cut
 SELECT id, state, history_cut FROM workload
  WHERE id NOT IN (SELECT workload FROM inbox WHERE workload IS NOT NULL);
 
 -- name: history
--- All events in order, with what the tables say of their workloads; ``home`` is their shard.
+-- All events in order, with values of their workloads; ``home`` is their shard.
 -- returns: shard, batch, n, type, workload, job, data, lane, number, project, boxes, kind, cut, home
 SELECT e.shard, e.batch, e.n, e.type, e.workload, e.job, e.data, w.lane, w.number, w.project,
        w.boxes, w.kind, w.history_cut AS cut, o.shard AS home

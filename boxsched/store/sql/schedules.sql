@@ -1,5 +1,5 @@
 -- name: put_schedules
--- The schedules that a project's settings name under this version; one that is there goes on.
+-- Insert the schedules of this version of a project's settings; existing ones keep their next time.
 -- returns: nothing
 WITH v(cron, time_zone, branch, next_at) AS (VALUES (:cron, :time_zone, :branch, :next_at))
 INSERT INTO schedule (project, cron, time_zone, branch, version, next_at, decided_at)
@@ -8,7 +8,7 @@ SELECT :project, v.cron, v.time_zone, v.branch, :version, CAST(v.next_at AS doub
 ON CONFLICT (project, cron, time_zone, branch) DO UPDATE SET version = excluded.version;
 
 -- name: drop_other_schedules
--- Those that the settings do not name any more.
+-- Delete schedules that are no longer in the settings.
 -- returns: nothing
 DELETE FROM schedule WHERE project = :project AND version <> :version;
 
@@ -18,14 +18,14 @@ DELETE FROM schedule WHERE project = :project AND version <> :version;
 DELETE FROM schedule WHERE project = :project;
 
 -- name: drop_schedule
--- One that no project's settings name.
+-- Delete a schedule that is in no project's settings.
 -- returns: nothing
 DELETE FROM schedule
  WHERE project = :project AND cron = :cron AND time_zone = :time_zone AND branch = :branch
    AND next_at = :next_at;
 
 -- name: unscheduled
--- Projects whose settings an earlier program has written: their schedules are not known yet.
+-- Projects whose settings were written by an earlier version: their schedules are not stored yet.
 -- returns: id, name, settings, max_boxes, version, webhook_secret,
 -- webhook_secret_before, webhook_secret_until
 SELECT id, name, settings, max_boxes, version, webhook_secret,
@@ -33,7 +33,7 @@ SELECT id, name, settings, max_boxes, version, webhook_secret,
   FROM project WHERE NOT deleted AND scheduled <> version ORDER BY id LIMIT :limit;
 
 -- name: set_scheduled
--- The schedules are those of this version; no row where the settings are others by now.
+-- Note that the schedules of this version are stored; no row if the settings have another version.
 -- returns: id
 UPDATE project SET scheduled = :version
  WHERE id = :project AND version = :version AND NOT deleted
@@ -47,19 +47,19 @@ SELECT s.project, p.name AS project_name, s.cron, s.time_zone, s.branch, s.next_
  WHERE s.next_at <= :now ORDER BY s.next_at LIMIT :limit;
 
 -- name: ahead_schedules
--- Schedules whose next time was decided at a time that is still to come: the clock was set back.
+-- Schedules whose next time was chosen in the future: the clock was set back.
 -- returns: as due_schedules
 SELECT s.project, p.name AS project_name, s.cron, s.time_zone, s.branch, s.next_at
   FROM schedule AS s JOIN project AS p ON p.id = s.project
  WHERE s.decided_at > :now ORDER BY s.decided_at LIMIT :limit;
 
 -- name: next_schedule
--- The next time of any schedule; NULL where there is none.
+-- The earliest next time of all schedules; NULL if there is none.
 -- returns: next_at
 SELECT min(next_at) AS next_at FROM schedule;
 
 -- name: next_times
--- The next times of these schedules; no row for one that is gone.
+-- The next times of these schedules; no row for a deleted one.
 -- returns: project, cron, time_zone, branch, next_at
 WITH v(project, cron, time_zone, branch) AS (VALUES (:project, :cron, :time_zone, :branch))
 SELECT s.project, s.cron, s.time_zone, s.branch, s.next_at
@@ -68,7 +68,7 @@ SELECT s.project, s.cron, s.time_zone, s.branch, s.next_at
    AND s.time_zone = v.time_zone AND s.branch = v.branch;
 
 -- name: settle_schedules
--- What became of schedules that were due at these times.
+-- Store the decisions about schedules that were due at these times.
 -- returns: nothing
 WITH v(
     project, cron, time_zone, branch, due, next_at, decided_at, fired_at, workload, skipped_at,
@@ -100,7 +100,7 @@ SELECT s.project, p.name AS project_name, s.cron, s.time_zone, s.branch, s.next_
  ORDER BY s.cron, s.time_zone, s.branch;
 
 -- name: schedules
--- A page of all schedules, behind this one.
+-- A page of all schedules, after this one.
 -- returns: as schedules_of_project
 SELECT s.project, p.name AS project_name, s.cron, s.time_zone, s.branch, s.next_at, s.fired_at,
        s.workload, s.skipped_at, s.skipped
@@ -109,7 +109,7 @@ SELECT s.project, p.name AS project_name, s.cron, s.time_zone, s.branch, s.next_
  ORDER BY s.project, s.cron, s.time_zone, s.branch LIMIT :limit;
 
 -- name: last_builds
--- How these workloads stand, as far as they are there.
+-- The states of these workloads, if they exist.
 -- returns: id, number, state, result
 WITH v(id) AS (VALUES (:id))
 SELECT w.id, w.number, w.state, w.result FROM v JOIN workload AS w ON w.id = v.id;

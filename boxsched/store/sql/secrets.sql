@@ -40,14 +40,14 @@ DELETE FROM secret WHERE project = :project AND name = :name RETURNING 1;
 DELETE FROM secret WHERE project = :project;
 
 -- name: sealed_secrets
--- The secrets of these projects, as they are stored.
+-- The stored secrets of these projects.
 -- returns: project, name, version, as_file, sealed
 WITH v(project) AS (VALUES (:project))
 SELECT secret.project, secret.name, secret.version, secret.as_file, secret.sealed
   FROM v JOIN secret ON secret.project = v.project;
 
 -- name: sealed_git_credentials
--- What git uses to reach these projects' repositories, as it is stored.
+-- The stored git credentials of these projects.
 -- returns: project, sealed
 WITH v(project) AS (VALUES (:project))
 SELECT project.id AS project, project.git_credentials AS sealed
@@ -62,14 +62,14 @@ SELECT project, name, version, sealed FROM secret
  ORDER BY project, name LIMIT :limit;
 
 -- name: slice_of_webhook_secret
--- The same of projects' webhook secrets; those of earlier versions are plain.
+-- The same for webhook secrets; those of earlier versions are plain.
 -- returns: project, sealed
 SELECT id AS project, webhook_secret AS sealed FROM project
  WHERE id > :project AND webhook_secret IS NOT NULL AND substr(webhook_secret, 1, :length) <> :prefix
  ORDER BY id LIMIT :limit;
 
 -- name: slice_of_webhook_secret_before
--- The same of the webhook secrets before.
+-- The same for previous webhook secrets.
 -- returns: project, sealed
 SELECT id AS project, webhook_secret_before AS sealed FROM project
  WHERE id > :project AND webhook_secret_before IS NOT NULL
@@ -77,7 +77,7 @@ SELECT id AS project, webhook_secret_before AS sealed FROM project
  ORDER BY id LIMIT :limit;
 
 -- name: slice_of_git_credentials
--- The same of projects' git credentials.
+-- The same for git credentials.
 -- returns: project, sealed
 SELECT id AS project, git_credentials AS sealed FROM project
  WHERE id > :project AND git_credentials IS NOT NULL
@@ -85,33 +85,33 @@ SELECT id AS project, git_credentials AS sealed FROM project
  ORDER BY id LIMIT :limit;
 
 -- name: reseal_secret
--- Replace a sealed text, where it is still this one.
+-- Replace a sealed text, if it has not changed.
 -- returns: one
 UPDATE secret SET sealed = :sealed
  WHERE project = :project AND name = :name AND version = :version AND sealed = :before
 RETURNING 1;
 
 -- name: reseal_webhook_secret
--- The same of a webhook secret.
+-- The same for a webhook secret.
 -- returns: one
 UPDATE project SET webhook_secret = :sealed WHERE id = :project AND webhook_secret = :before
 RETURNING 1;
 
 -- name: reseal_webhook_secret_before
--- The same of the webhook secret before.
+-- The same for a previous webhook secret.
 -- returns: one
 UPDATE project SET webhook_secret_before = :sealed
  WHERE id = :project AND webhook_secret_before = :before
 RETURNING 1;
 
 -- name: reseal_git_credentials
--- The same of git credentials.
+-- The same for git credentials.
 -- returns: one
 UPDATE project SET git_credentials = :sealed WHERE id = :project AND git_credentials = :before
 RETURNING 1;
 
 -- name: slice_of_outgoing
--- The same of the tokens and secrets that notifications are sent with.
+-- The same for the tokens and secrets of notifications.
 -- returns: project, name, sealed
 SELECT project, name, sealed FROM outgoing
  WHERE (project, name) > (:project, :name) AND sealed IS NOT NULL
@@ -119,7 +119,7 @@ SELECT project, name, sealed FROM outgoing
  ORDER BY project, name LIMIT :limit;
 
 -- name: reseal_outgoing
--- The same of such a token or secret.
+-- The same for such a token or secret.
 -- returns: one
 UPDATE outgoing SET sealed = :sealed
  WHERE project = :project AND name = :name AND sealed = :before

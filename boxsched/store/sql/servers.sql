@@ -1,10 +1,10 @@
 -- name: due
--- Builds that passed and the servers that they are due on, oldest first.
+-- Passed builds with the servers that they must be deployed to, oldest first.
 -- returns: build, server
 SELECT build, server FROM deploy_due ORDER BY build, server LIMIT :limit;
 
 -- name: drop_due
--- The build was deployed to the server, or is not to be.
+-- Delete a processed build: it was deployed to the server, or will not be.
 -- returns: nothing
 DELETE FROM deploy_due WHERE build = :build AND server = :server;
 
@@ -50,7 +50,7 @@ SELECT workload.id, coalesce(workload.first_number, workload.number) AS number
   FROM v JOIN workload ON workload.id = v.id;
 
 -- name: live
--- What is live on the servers of a project.
+-- The live deploys of a project's servers.
 -- returns: server, workload
 SELECT server, workload FROM server_live WHERE project = :project;
 

@@ -10,7 +10,7 @@ SELECT i.scope, i.key, i.body_sha256, i.workload, i.number, coalesce(p.deleted, 
   LEFT JOIN project AS p ON p.id = w.project;
 
 -- name: drop_key
--- An idempotency key of a deleted project: another project of its name uses it anew.
+-- Delete an idempotency key of a deleted project: a new project with its name uses it.
 -- returns: nothing
 DELETE FROM idempotency WHERE scope = :scope AND key = :key;
 
@@ -29,7 +29,7 @@ SELECT CAST(json_agg(json_build_array(p.id, p.version, p.next_number, p.shard, p
   ) AS p;
 
 -- name: set_next_numbers
--- The numbers below these are given.
+-- Store the next numbers of projects.
 -- returns: nothing
 WITH v(project, next_number) AS (VALUES (:project, :next_number))
 UPDATE project SET next_number = v.next_number FROM v WHERE project.id = v.project;
@@ -40,7 +40,7 @@ UPDATE project SET next_number = v.next_number FROM v WHERE project.id = v.proje
 SELECT i.id, i.id FROM (SELECT nextval('workload_id') AS id FROM generate_series(1, :count)) AS i;
 
 -- name: expected_durations
--- What the history of these jobs lets one expect; no entry before a first passed run.
+-- The expected durations of these jobs; no entry before a first passed run.
 -- returns: durations[project, job_name, expected_seconds]
 WITH v(project, job_name) AS (VALUES (:project, :job_name))
 SELECT CAST(
@@ -49,7 +49,7 @@ SELECT CAST(
   FROM v JOIN job_history AS h ON h.project = v.project AND h.job_name = v.job_name;
 
 -- name: insert_workloads
--- New workloads, registered. What repeats or takes the code of one of a fork is of a fork, too.
+-- Insert registered workloads. Rebuilds and deploys of a fork's build also count as from a fork.
 -- returns: nothing
 WITH v(
     id, project, number, kind, lane, branch, tag, server, commit_hash, message, author,
@@ -95,7 +95,7 @@ SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS
   FROM v WHERE v.id IS NOT NULL;
 
 -- name: insert_jobs
--- The jobs of new workloads, waiting.
+-- Insert the waiting jobs of new workloads.
 -- returns: nothing
 WITH v(
     id, name, box_type, timeout_seconds, expected_seconds, commands, environment, show_commands
@@ -112,7 +112,7 @@ SELECT v.id, v.name, v.box_type, v.timeout_seconds, v.expected_seconds, v.comman
   FROM v WHERE v.id IS NOT NULL;
 
 -- name: insert_commands
--- Commands for the shards' leaders; a submission names its workload.
+-- Insert commands for the shards' leaders; a submission contains its workload.
 -- returns: nothing
 WITH v(shard, kind, payload, workload) AS (VALUES (:shard, :kind, :payload, :workload))
 INSERT INTO inbox (shard, kind, payload, workload)
@@ -120,7 +120,7 @@ SELECT v.shard, v.kind, v.payload, CAST(v.workload AS bigint)
   FROM v WHERE v.shard IS NOT NULL;
 
 -- name: add_workload_command
--- A command about a workload, for the leader of its shard.
+-- Insert a command about a workload, for the leader of its shard.
 -- returns: nothing
 INSERT INTO inbox (shard, kind, payload)
 SELECT organization.shard, :kind, :payload
@@ -130,7 +130,7 @@ SELECT organization.shard, :kind, :payload
  WHERE workload.id = :workload;
 
 -- name: insert_keys
--- The answers to be given again under these idempotency keys.
+-- Insert idempotency keys with their answers.
 -- returns: nothing
 WITH v(scope, key, body_sha256, workload, number) AS (VALUES (
     :scope, :key, :body_sha256, :workload, :number
