@@ -26,9 +26,9 @@ SELECT w.id FROM v JOIN workload AS w ON w.id = v.id
  WHERE w.finished_at IS NULL
     OR EXISTS (SELECT 1 FROM server_live AS l WHERE l.workload = w.id)
     OR w.id IN (
-        SELECT d.build
-          FROM server_live AS l JOIN workload AS d ON d.id = l.workload
-         WHERE d.build IS NOT NULL
+        SELECT deploy.build
+          FROM server_live JOIN workload AS deploy ON deploy.id = server_live.workload
+         WHERE deploy.build IS NOT NULL
     )
     OR EXISTS (SELECT 1 FROM deploy_due AS due WHERE due.build = w.id)
     OR EXISTS (
