@@ -131,3 +131,20 @@ def test_an_internal_error_ends_the_node(script: Any) -> None:
 def test_a_node_whose_name_is_taken_later_ends(script: Any) -> None:
     found = script(LEADS, error := NameTaken("n"))
     assert found.failed == [error]
+
+
+def test_a_server_that_is_cut_off_is_noticed_within_its_session() -> None:
+    """Whatever is lost on the way: the connect, an answer, or what was sent."""
+    said = lock_session._CONNECTING
+    assert said["application_name"] == "boxsched leader", "``boxsched db`` finds it by its name"
+    assert said["target_session_attrs"] == "read-write", "a standby has locks of its own"
+    assert (said["connect_timeout"], said["tcp_user_timeout"]) == (2, 2_000)
+    assert said["keepalives"] == 1
+    probes = said["keepalives_interval"] * said["keepalives_count"]
+    assert said["keepalives_idle"] + probes == lock_session.SESSION_SECONDS == 3.0
+    for setting in (
+        "idle_session_timeout = '3.0s'",
+        "statement_timeout = '2.5s'",
+        "client_connection_check_interval = '500ms'",
+    ):
+        assert f"SET {setting};" in lock_session._SESSION
