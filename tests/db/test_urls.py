@@ -109,3 +109,13 @@ async def test_each_server_is_shown_with_its_own_address(
 async def test_lists_of_different_lengths_are_refused() -> None:
     with pytest.raises(Invalid, match="2 hosts, but 3 of port"):
         await places("postgresql://a,b/d?port=1,2,3")
+
+
+async def test_a_session_notices_within_seconds_that_its_server_is_gone() -> None:
+    (found,) = await places("postgresql://u@127.0.0.1/x")
+    assert {key: found[key] for key in found if "keepalives" in key or "timeout" in key} == {
+        "keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 1, "keepalives_count": 3,
+        "tcp_user_timeout": 3_000,
+    }  # fmt: skip
+    assert (found["application_name"], found["client_encoding"]) == ("boxsched", "UTF8")
+    assert found["target_session_attrs"] == "read-write"
