@@ -20,7 +20,7 @@ _SCRIPT = r"""
 mark() {{
   read -r up _ < /proc/uptime
   echo "$BOXSCHED_JOB $BOXSCHED_ATTEMPT $BOXSCHED_LEASE_TOKEN $$ $up $BOXSCHED_WORKLOAD" \
-    "$BOXSCHED_KIND:$BOXSCHED_PROJECT:${{BOXSCHED_SERVER:-$BOXSCHED_BRANCH}} $1" >> {book}
+    "$BOXSCHED_KIND:$BOXSCHED_PROJECT:${{BOXSCHED_SERVER:-$BOXSCHED_BRANCH}} $1" >> {job_record}
 }}
 mark start
 exec 9<> <(:)
