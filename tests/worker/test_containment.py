@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from boxsched.worker.agent import remains
 from boxsched.worker.supervisor import containment
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -172,3 +173,28 @@ def test_remaining_processes_of_a_job_are_found_by_environment_or_folder(
         said(process)
     carriers = containment.marked_processes(ids, marks, str(inside))
     assert sorted(carriers) == sorted(process.pid for process in found)
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "held", "done"),
+    [
+        (None, [], []),
+        ("/c", [False], ["remove /c"]),
+        ("/c", [True, True, False], ["kill /c", "kill /c", "remove /c"]),
+    ],
+)
+def test_what_is_left_of_an_attempt_is_killed_until_its_cgroup_is_empty(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cgroup: str | None,
+    held: list[bool],
+    done: list[str],
+) -> None:
+    found: list[str] = []
+    monkeypatch.setattr(containment, "in_use", lambda cgroup: held.pop(0))
+    monkeypatch.setattr(containment, "kill_cgroup", lambda cgroup: found.append(f"kill {cgroup}"))
+    monkeypatch.setattr(
+        containment, "remove_cgroup", lambda cgroup: found.append(f"remove {cgroup}")
+    )
+    remains.end_processes(str(tmp_path / "w1-1-1"), None, cgroup)
+    assert (found, held) == (done, [])

@@ -31,6 +31,14 @@ def test_a_value_is_shown_as_stars_and_the_rest_is_unchanged() -> None:
     assert once("nothing here\n", VALUE) == b"nothing here\n"
 
 
+@pytest.mark.parametrize("values", [("token", "token-and-more"), ("token-and-more", "token")])
+def test_of_values_that_begin_alike_the_longest_is_masked_whole(values: tuple[str, str]) -> None:
+    assert once("<token-and-more>", *values) == b"<***>"
+    assert once("<token>", *values) == b"<***>"
+    assert once("<token-and-x>", *values) == b"<***-and-x>"
+    assert masked([b"<token-", b"and-more>"], *values) == b"<***>"
+
+
 @pytest.mark.parametrize("before", ["", "u", "us", "user:", "user::"])
 @pytest.mark.parametrize("behind", ["", "\n", "!!", "and more"])
 def test_base64_at_every_alignment_is_masked(before: str, behind: str) -> None:
