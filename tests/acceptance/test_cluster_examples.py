@@ -153,7 +153,7 @@ async def test_everything_works_through_the_balancer(cluster: ExampleCluster) ->
     assert (await cluster.client.explanation(second.id)).reason == "finished"
 
 
-async def test_the_page_with_a_session_of_the_other_node(cluster: ExampleCluster) -> None:
+async def test_a_session_of_one_node_opens_the_page_on_the_other(cluster: ExampleCluster) -> None:
     async with aiohttp.ClientSession() as browser:
         for node in cluster.nodes:  # any node's token, any node's session
             form = {"token": cluster.nodes[0].token}

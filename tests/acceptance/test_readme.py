@@ -180,7 +180,7 @@ def no_ensurepip(tmp_path):
     return folder
 
 
-def test_set_up_without_an_active_environment(tmp_path, wheel):
+def test_set_up_works_without_an_active_environment(tmp_path, wheel):
     set_up(tmp_path, wheel)
 
 

@@ -1,4 +1,4 @@
-"""What reads files for builds ends whole: none of its tasks goes on behind it."""
+"""The reader of jobs files ends completely: none of its tasks continues after it."""
 
 import asyncio
 import contextlib

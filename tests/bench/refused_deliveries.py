@@ -55,7 +55,7 @@ class Kind:
         return head.encode() + BODY
 
 
-# Of each form the project that there is not is the measure.
+# For each form, the unknown project is the reference.
 KINDS = [
     Kind(project, form, None if project == NO_PROJECT else (NO_PROJECT, form))
     for form in HEADERS
@@ -83,7 +83,7 @@ class Connection:
 
 
 def rank_sum_z(one: list[float], other: list[float]) -> float:
-    """How many standard deviations the ranks of ``one`` are above those of ``other``."""
+    """Return how many standard deviations the ranks of ``one`` are above those of ``other``."""
     merged = sorted([(value, 0) for value in one] + [(value, 1) for value in other])
     ranks = sum(rank for rank, (_, which) in enumerate(merged, 1) if which == 0)
     n, m = len(one), len(other)

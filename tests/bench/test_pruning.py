@@ -117,7 +117,9 @@ class Load:
         return sum(int(float(value)) for name, value in found if "log_chunk" not in name)
 
 
-async def test_submissions_beside_the_pruning(place: tuple[str, Say], tmp_path: Path) -> None:
+async def test_submissions_are_measured_beside_the_pruning(
+    place: tuple[str, Say], tmp_path: Path
+) -> None:
     url, say = place
     options = ("--database", url, "--boxes", "4", "--box-driver", "none", "--keep-logs", "0")
     (tmp_path / "data").mkdir()

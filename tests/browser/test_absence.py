@@ -50,7 +50,7 @@ def test_boxes_that_are_away_do_not_count_as_capacity(service: Service, opened: 
     assert away["width"] / bar["width"] == pytest.approx(2 / 8, abs=0.01)
 
 
-def test_with_all_workers_away(service: Service, opened: Opened) -> None:
+def test_without_any_worker_no_capacity_is_shown(service: Service, opened: Opened) -> None:
     page = opened(viewport={"width": 420, "height": 900})
     why = "Its worker (builder-1) is away: the state of 2 jobs is unknown."
     started = {"started_at": "2026-01-01T00:00:01.000000Z"}

@@ -188,7 +188,7 @@ def test_a_requested_row_is_in_its_list_until_it_is_dropped(js: Run) -> None:
         (273_600, "3 d 4 h"),
     ],
 )
-def test_durations_in_words(js: Run, seconds: float, said: str) -> None:
+def test_durations_are_shown_in_words(js: Run, seconds: float, said: str) -> None:
     assert js("times", "(m, seconds) => m.duration(seconds)", seconds) == said
 
 

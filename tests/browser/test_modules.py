@@ -159,5 +159,5 @@ AFTER = "(m, a, b) => m.isAfter(m.placeOf(a), m.placeOf(b))"
         ("1.0.0", "3.1.1", False),
     ],
 )
-def test_cursors_of_several_shards(js: Run, a: str, b: str, after: bool) -> None:
+def test_a_cursor_names_several_shards(js: Run, a: str, b: str, after: bool) -> None:
     assert js("cursor", AFTER, a, b) is after

@@ -65,7 +65,7 @@ async def sign_in(client: Client, token: str = "a-good-token", **headers: str) -
     return await client.post("/sign-in", data=data, headers=headers, allow_redirects=False)
 
 
-async def test_the_form_without_a_session_and_the_page_with_one(client: Client) -> None:
+async def test_the_form_is_served_without_a_session_and_the_page_with_one(client: Client) -> None:
     before = await client.get("/")
     assert before.status == 200 and 'action="/sign-in"' in await before.text()
     answer = await sign_in(client, " a-good-token\n")

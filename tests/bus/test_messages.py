@@ -37,13 +37,13 @@ def test_keys_start_with_the_prefix_of_the_cluster() -> None:
     assert (GROUP, FIELD) == ("nodes", b"w")
 
 
-def test_the_bytes_of_a_message_about_shards() -> None:
+def test_a_message_about_shards_has_these_bytes() -> None:
     written = news("a", [1, 2], {3: 4})
     assert written == b"\x94\xa4news\xa1a\x92\x01\x02\x81\x03\x04"
     assert read_news(written) == News("a", [1, 2], {3: 4})
 
 
-def test_the_commands_of_a_hint() -> None:
+def test_a_hint_is_sent_with_these_commands() -> None:
     assert hinting(KeyNames("p"), "a", [WorkerId(1), WorkerId(300)]) == [
         ("XADD", "p:hints:a", "MAXLEN", "~", 10_000, "*", b"w", b"\x92\x01\xcd\x01\x2c"),
         ("EXPIRE", "p:hints:a", 3_600),

@@ -205,7 +205,7 @@ async def test_a_password_is_used_and_never_shown(
             assert "w0rd" not in caplog.text and "-word" not in caplog.text
 
 
-async def test_a_socket_in_the_file_system(server: Server) -> None:
+async def test_the_bus_works_over_a_socket_in_the_file_system(server: Server) -> None:
     async with cluster(f"unix://{server.socket}") as nodes:
         await _works(await nodes.node("a"), await nodes.node("b"))
 

@@ -55,7 +55,7 @@ async def _proxy(server: Server, certificate: Path) -> AsyncIterator[int]:
         await listening.wait_closed()
 
 
-async def test_a_bus_over_tls(server: Server, certificate: Path) -> None:
+async def test_the_bus_works_over_tls(server: Server, certificate: Path) -> None:
     async with _proxy(server, certificate) as port:
         url = f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}"
         async with cluster(url) as nodes:

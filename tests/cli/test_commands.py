@@ -291,7 +291,7 @@ def test_the_local_token_is_not_given_to_other_services(tmp_path):
     assert "give one with --token" in done.stderr
 
 
-def test_a_data_folder_without_a_readable_token(tmp_path):
+def test_a_data_folder_without_a_readable_token_is_reported(tmp_path):
     data = listening(tmp_path / "data")
     DataFolder(data).token_file.unlink()
     done = run("list", "--data", str(data))

@@ -44,7 +44,7 @@ def test_the_demo_prints_its_address_keeps_busy_and_ends_with_ctrl_c(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_bench_of_a_service(tmp_path):
+def test_the_bench_measures_a_service(tmp_path):
     process = start("serve", "--port", "0", "--box-driver", "none", "--boxes", "8", data=tmp_path)
     try:
         figures = json.loads(
@@ -71,7 +71,7 @@ def test_the_bench_of_a_service(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_bench_of_deliveries(tmp_path):
+def test_the_bench_measures_deliveries(tmp_path):
     process = start("serve", "--port", "0", "--box-driver", "none", "--boxes", "8", data=tmp_path)
     try:
         figures = json.loads(
@@ -111,7 +111,7 @@ def node(folder, url):
 
 
 @pytest.mark.slow
-def test_the_bench_of_a_cluster(tmp_path):
+def test_the_bench_measures_a_cluster(tmp_path):
     with (
         served() as server,
         database(server.url("postgres")) as url,
@@ -134,7 +134,7 @@ def test_the_bench_of_a_cluster(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_bench_of_the_core(tmp_path):
+def test_the_bench_measures_the_core(tmp_path):
     figures = json.loads(
         CommandRunner(str(tmp_path)).process("bench", "--core", "--waiting", "10000").stdout
     )

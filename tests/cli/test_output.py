@@ -41,7 +41,7 @@ from tests.conftest import PROJECT
         (4 * 86_400 + 3_700, "4 d 1 h"),
     ],
 )
-def test_lengths_of_time(seconds, text):
+def test_lengths_of_time_have_short_forms(seconds, text):
     assert duration(timedelta(seconds=seconds)) == text
 
 

@@ -31,12 +31,12 @@ def refused(folder, text, suffix=".yaml", name=None):
     return error.value.message
 
 
-def test_one_project_in_yaml(tmp_path):
+def test_one_project_is_read_from_yaml(tmp_path):
     text = "name: web\njobs:\n  - name: unit\n    commands: [make test]\n"
     assert read(tmp_path, text) == [project("web", {"jobs": JOBS})]
 
 
-def test_one_project_in_json(tmp_path):
+def test_one_project_is_read_from_json(tmp_path):
     text = json.dumps({"name": "web", "jobs": JOBS})
     assert read(tmp_path, text, ".json") == [project("web", {"jobs": JOBS})]
 

@@ -187,7 +187,7 @@ def test_waiting_for_a_build_prints_json(shell):
     assert "testing trunk" in followed.stderr
 
 
-def test_a_deploy_of_a_build(shell):
+def test_a_passed_build_is_deployed(shell):
     build = shell.json("build", "web", "--wait", "--commit", "abcdef1")
     title = f"web#{build['number']}"
     deploy = shell.json("deploy", "web", "staging", "--build", title, "--wait")

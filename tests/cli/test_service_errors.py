@@ -134,7 +134,7 @@ def test_a_wrong_token_is_refused(shell):
     assert "admin-token in its data folder" in done.stderr
 
 
-def test_the_token_is_readable_by_its_owner_alone(shell):
+def test_only_its_owner_can_read_the_token(shell):
     file = DataFolder(Path(shell.data)).token_file
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 

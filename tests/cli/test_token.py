@@ -22,7 +22,7 @@ def test_a_new_token_is_printed_once_and_nothing_else(shell):
     assert "this token has the role worker" in refused.stderr
 
 
-def test_a_token_in_json(shell):
+def test_a_token_is_printed_in_json(shell):
     made = shell.json("token", "create", "--role", "admin", "--expires", "0.5")
     assert made.keys() == {
         *("id", "token", "role", "name", "created_at", "expires_at", "max_workers")

@@ -33,7 +33,7 @@ def client(service):
     return Client(service.url, "the-token", patience=5)
 
 
-async def test_a_submission_and_what_it_sends(service, client):
+async def test_a_submission_sends_what_was_given(service, client):
     service.part = [says(WORKLOAD, 201)]
     async with client:
         build = await client.build("web", branch="main", priority=0, key="my-key")
@@ -137,7 +137,7 @@ async def test_the_client_gives_up_after_its_time_limit(service):
     assert len(service.requests) >= 2
 
 
-async def test_no_service_listens():
+async def test_a_service_that_does_not_listen_is_away():
     async with Client(f"http://127.0.0.1:{free_port()}", "t", patience=0) as client:
         with pytest.raises(Unreachable, match="nothing listens there"):
             await client.projects()
@@ -220,7 +220,7 @@ async def test_a_finished_workload_is_not_waited_for(service, client):
         assert (await client.wait("w1")).passed
 
 
-async def test_the_blocking_client(service):
+async def test_the_blocking_client_has_the_same_results(service):
     service.part = [
         says({"projects": [{"name": "web", "max_boxes": 4}]}),
         log_part(b"one\ntwo\n", size=8),

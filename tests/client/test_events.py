@@ -34,17 +34,17 @@ def read(chunks):
     return [event for chunk in chunks for event in reader.feed(chunk)]
 
 
-def test_a_stream_in_one_piece():
+def test_a_stream_is_read_in_one_piece():
     assert read([STREAM]) == EVENTS
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
-def test_a_stream_in_any_pieces(cuts):
+def test_a_stream_is_read_in_any_pieces(cuts):
     edges = [0, *sorted(cuts), len(STREAM)]
     assert read(STREAM[a:b] for a, b in itertools.pairwise(edges)) == EVENTS
 
 
-def test_byte_by_byte():
+def test_a_stream_is_read_byte_by_byte():
     assert read(STREAM[n : n + 1] for n in range(len(STREAM))) == EVENTS
 
 

@@ -48,13 +48,13 @@ async def test_a_name_without_an_address():
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_a_port_where_nothing_listens(host, unused_tcp_port):
+async def test_a_port_where_nothing_listens_is_reported(host, unused_tcp_port):
     error = await said(f"http://{host}:{unused_tcp_port}")
     assert "nothing listens there" in error.message
     assert error.absent
 
 
-async def test_tls_to_a_port_without_tls(service):
+async def test_tls_to_a_port_without_tls_is_reported(service):
     error = await said(service.url.replace("http:", "https:") + "/prefix")
     assert error.message.endswith(f"the server does not use TLS: try {service.url}/prefix")
 
@@ -76,7 +76,7 @@ def secure(tmp_path):
     return context
 
 
-async def test_an_invalid_certificate(secure):
+async def test_an_invalid_certificate_is_reported(secure):
     async with answering(b"", secure) as port:
         over_tls = await said(f"https://127.0.0.1:{port}")
         without = await said(f"http://127.0.0.1:{port}")
@@ -91,7 +91,7 @@ async def test_an_invalid_certificate(secure):
         (b"-ERR unknown command\r\n", "the answer is not HTTP: the server is not boxsched"),
     ],
 )
-async def test_a_program_with_another_protocol(words, why):
+async def test_a_program_with_another_protocol_is_reported(words, why):
     async with answering(words) as port:
         error = await said(f"http://127.0.0.1:{port}")
     assert isinstance(error, Unreachable)
@@ -99,14 +99,14 @@ async def test_a_program_with_another_protocol(words, why):
     assert not error.absent
 
 
-async def test_a_redis(tmp_path):
+async def test_a_redis_is_reported_as_another_program(tmp_path):
     with served(tmp_path) as redis:
         error = await said(f"http://127.0.0.1:{redis.port}")
     assert "the server is not boxsched" in error.message
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
-def test_a_load_balancer_without_a_node(status):
+def test_a_load_balancer_without_a_node_is_reported(status):
     error = refusal(status, b"<html>Bad Gateway</html>", {}, URL_OF_A_PROXY)
     assert type(error) is errors.StoreAway
     assert error.message == (
@@ -118,13 +118,13 @@ def test_a_load_balancer_without_a_node(status):
 @pytest.mark.parametrize(
     "body", [b"<html>", b'{"error": "none of ours"}', b'{"error": {"code": "\xff"}}', b""]
 )
-def test_a_refusal_of_another_program(status, body):
+def test_a_refusal_of_another_program_is_reported(status, body):
     error = refusal(status, body, {}, URL_OF_A_PROXY)
     assert error.code == FOREIGN
     assert f"the server at https://ci.example.org is not boxsched ({status})" in error.message
 
 
-async def test_a_redirection(service):
+async def test_a_redirection_is_reported(service):
     async def elsewhere(request):
         raise web.HTTPMovedPermanently("https://ci.example.org/\x7f")
 

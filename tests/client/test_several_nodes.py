@@ -49,7 +49,7 @@ async def test_a_token_is_requested_only_once(service, client):
     assert json.loads(body) == {"role": "worker", "expires_in_seconds": 60}
 
 
-async def test_tokens_and_nodes(service, client):
+async def test_tokens_and_nodes_are_listed(service, client):
     token = {key: value for key, value in MADE.items() if key != "token"} | {"of_file": True}
     node = {
         "id": "1", "name": "a", "url": "http://a:1", "version": "1", "alive": True, "shards": [1],

@@ -328,7 +328,7 @@ async def test_an_upgrade_replaces_existing_facts(db: DatabaseUnderTest) -> None
         assert session.said()["schema"] == str(SCHEMA_VERSION)
 
 
-async def test_nodes_that_prepare_a_database_at_once(postgres_db: PostgresUnderTest) -> None:
+async def test_several_nodes_may_prepare_a_database_at_once(postgres_db: PostgresUnderTest) -> None:
     """``meta_pkey`` and ``shard_pkey``."""
     stores = await asyncio.gather(*(postgres_db.open(f"node-{n}") for n in range(4)))
     await asyncio.gather(*(store.open_shards(3) for store in stores))

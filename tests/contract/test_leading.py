@@ -221,7 +221,7 @@ async def test_events_are_numbered_by_their_batch_and_read_in_order(leader: Lead
     assert await leader.store.events_after(2, 0, 0, 10) == []
 
 
-async def test_many_events_in_one_batch(leader: Leader) -> None:
+async def test_a_batch_may_have_many_events(leader: Leader) -> None:
     await leader.commit(events=tuple(event("t", NOW, number=i) for i in range(1001)))
     found = await leader.store.events_after(SHARD, 0, 0, 2000)
     assert [e.n for e in found] == list(range(1, 1002))

@@ -115,7 +115,7 @@ async def test_a_page_looks_at_a_limited_number_of_rows_and_says_where_to_contin
 async def test_a_rare_workload_behind_many_others_is_on_the_first_page(
     leader: Leader, monkeypatch: pytest.MonkeyPatch, rare: str, of_project: bool
 ) -> None:
-    """Each filter has an index of its own: a page does not look at what it leaves out."""
+    """Each filter has its own index: a page reads no rows that it leaves out."""
     web = await leader.project("web")
     found = {
         "branch": build(web, "rare"), "server": deploy(web, "rare"), "kind": session(web),

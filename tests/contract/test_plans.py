@@ -43,7 +43,7 @@ GROWING = (
     "delivery",
     "project_version",
 )
-# Blocks that insert are not checked, and neither are these, which read other tables:
+# Not checked: blocks that insert, and these, which do not read a growing table:
 BY_DESIGN = {
     "load_inbox_workloads",  # a leader's load, page by page along the ids of its inbox
     "inbox",  # the same; SQLite has one shard, whose entries are in order

@@ -63,7 +63,7 @@ async def test_a_closed_store_is_away(db: PostgresUnderTest) -> None:
     await store.close()
 
 
-async def test_a_store_that_is_closed_waits_for_what_has_begun(db: PostgresUnderTest) -> None:
+async def test_a_store_that_closes_first_waits_for_started_work(db: PostgresUnderTest) -> None:
     store = await db.open("closing")
     other = psycopg2.connect(db.url)
     try:
@@ -91,7 +91,7 @@ async def test_a_store_that_is_closed_waits_for_what_has_begun(db: PostgresUnder
         ("/nowhere", "cannot connect"),
     ],
 )
-async def test_no_server_at_the_address(place: str, why: str, tmp_path: Path) -> None:
+async def test_a_missing_server_is_reported(place: str, why: str, tmp_path: Path) -> None:
     url = f"postgresql:///x?host={place}" if place[0] == "/" else f"postgresql://u:s3cret@{place}/x"
     began = time.monotonic()
     with pytest.raises(StoreAway, match=why) as caught:

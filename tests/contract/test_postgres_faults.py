@@ -126,7 +126,9 @@ async def _timed(call: Awaitable[object]) -> tuple[object, float]:
         return error, time.monotonic() - began
 
 
-async def test_a_network_that_swallows_everything(far: Leader, proxy: CuttingProxy) -> None:
+async def test_a_network_that_swallows_everything_makes_calls_fail_in_time(
+    far: Leader, proxy: CuttingProxy
+) -> None:
     """F5: each call fails within two seconds on a quiet machine, with or without a connection."""
     project = await far.project()
     proxy.silent = True

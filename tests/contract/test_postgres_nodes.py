@@ -105,7 +105,7 @@ async def test_a_write_that_waits_while_the_epoch_is_raised_is_refused(
         "SELECT 1 FROM shard WHERE epoch = {epoch} FOR KEY SHARE",
     ],
 )
-async def test_an_error_that_only_looks_like_a_fence(
+async def test_an_error_that_only_looks_like_a_fence_is_not_one(
     leader: Leader, db: PostgresUnderTest, other: psycopg2.extensions.connection, unsafe: str
 ) -> None:
     """Each case lets an old leader commit after the epoch was raised, so our session writes the

@@ -209,7 +209,7 @@ async def test_young_events_cannot_be_deleted(leader: Leader) -> None:
     assert await leader.store.history_starts() == {}
 
 
-async def test_two_nodes_that_prune_at_once_count_each_once(
+async def test_two_nodes_that_prune_at_once_count_each_deletion_once(
     leader: Leader, db: DatabaseUnderTest
 ) -> None:
     project = await leader.project()

@@ -81,7 +81,7 @@ async def test_pages_go_from_newest_to_oldest(leader: Leader) -> None:
     assert seen == ids[::-1]
 
 
-async def test_pages_of_filtered_workloads(leader: Leader) -> None:
+async def test_pages_contain_only_workloads_that_pass_the_filters(leader: Leader) -> None:
     web, app = await leader.project("web"), await leader.project("app")
     outcomes = await leader.store.submit(
         [
@@ -182,7 +182,7 @@ async def test_pages_are_encoded_outside_of_the_event_loop(
     assert threading.get_ident() not in threads
 
 
-async def test_the_number_of_workloads_that_ran_ahead_of_a_waiting_one(
+async def test_the_number_of_workloads_that_ran_ahead_of_a_waiting_one_is_known(
     leader: Leader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = await leader.project()
@@ -268,7 +268,7 @@ async def test_output_that_the_database_lost_is_marked_in_the_log(db: DatabaseUn
     assert (await store.log(JOB, 2, 70_001, 9)) == b"\n[" + b"y"
 
 
-async def test_many_chunks_at_once(store: Store) -> None:
+async def test_many_chunks_are_stored_at_once(store: Store) -> None:
     chunks = [(JobId(job << 10), 1, n * 3, b"%03d" % n) for n in range(100) for job in (1, 2, 3)]
     await store.append_log(chunks)
     expected = b"".join(b"%03d" % n for n in range(100))

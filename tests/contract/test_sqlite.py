@@ -333,12 +333,12 @@ def _error(name: str) -> sqlite3.Error:
         ("SQLITE_ERROR", False, type(None)),
     ],
 )
-def test_the_meaning_of_sqlites_errors(name: str, committing: bool, meant: type) -> None:
+def test_errors_of_sqlite_have_a_meaning(name: str, committing: bool, meant: type) -> None:
     assert type(translated(_error(name), "file", committing=committing)) is meant
 
 
 @pytest.mark.parametrize("name", ["SQLITE_IOERR_WRITE", "SQLITE_CANTOPEN"])
-def test_a_helper_file_without_room_means_a_full_disk(
+def test_a_full_disk_for_a_file_beside_the_database_is_recognized(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """SQLite does not say so itself if a file beside the database has no room."""

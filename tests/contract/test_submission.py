@@ -94,7 +94,7 @@ async def test_groups_at_once_get_different_numbers(leader: Leader) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 5, 7, 100, 300])
-async def test_groups_of_any_size(leader: Leader, size: int) -> None:
+async def test_groups_may_have_any_size(leader: Leader, size: int) -> None:
     project = await leader.project()
     group = [build(project, f"b{i}", idempotency=key(f"k{i}")) for i in range(size)]
     outcomes = await leader.store.submit(group)
@@ -105,7 +105,7 @@ async def test_groups_of_any_size(leader: Leader, size: int) -> None:
     ]
 
 
-async def test_a_workload_of_a_thousand_jobs(leader: Leader) -> None:
+async def test_a_workload_may_have_a_thousand_jobs(leader: Leader) -> None:
     project = await leader.project()
     done = await leader.submit(build(project, jobs=tuple(spec(f"j{i}") for i in range(1000))))
     shown = await leader.store.workload(done.id)
@@ -147,7 +147,7 @@ async def test_a_key_with_another_body_is_refused(leader: Leader) -> None:
     assert len(await leader.store.unfinished()) == 1
 
 
-async def test_a_key_repeated_within_one_group(leader: Leader) -> None:
+async def test_a_key_may_be_repeated_within_one_group(leader: Leader) -> None:
     project = await leader.project()
     bodies = ["a", "a", "b"]
     group = [build(project, idempotency=key("k", body)) for body in bodies]

@@ -118,7 +118,7 @@ async def test_the_last_heartbeat_also_moves_with_a_connect(store: Store) -> Non
     assert (await pulse(store, id_)).beat > before
 
 
-async def test_many_heartbeats_in_one_statement(store: Store) -> None:
+async def test_one_statement_stores_many_heartbeats(store: Store) -> None:
     found = [(await store.connect_worker(worker(f"w{i}"))).connection for i in range(300)]
     assert await store.beat(found) == {each.worker: False for each in found}
     assert [each.beat for each in await store.pulses(SHARD)] == [2] * 300
@@ -160,7 +160,7 @@ async def test_from_its_first_heartbeat_on_only_that_connections_promise_counts(
     assert (await pulse(store, back.worker)).lost_after == 120.0, "it may not have heard of 10"
 
 
-async def test_an_unknown_promise(store: Store) -> None:
+async def test_an_unknown_promise_stays_unknown(store: Store) -> None:
     """For a single node: its in-process worker's builds have no such deadline."""
     one = (await store.connect_worker(worker("w"))).connection
     await store.beat([one])

@@ -66,7 +66,7 @@ async def test_a_worker_returns_with_other_boxes(leader: Leader) -> None:
     assert len(more) == 6
 
 
-async def test_a_worker_without_boxes(store: Store) -> None:
+async def test_a_worker_may_have_no_boxes(store: Store) -> None:
     assert (await store.connect_worker(worker("w"))).boxes == ()
     assert [each.boxes for each in await store.workers()] == [0]
 
@@ -261,6 +261,6 @@ async def test_every_worker_that_was_asked_about_has_an_answer(leader: Leader) -
     assert await store.assignments([]) == {}
 
 
-async def test_many_workers_in_one_query(leader: Leader) -> None:
+async def test_one_query_reads_the_jobs_of_many_workers(leader: Leader) -> None:
     ids = [WorkerId(i) for i in range(1, 1001)]
     assert set(await leader.store.assignments(ids)) == set(ids)

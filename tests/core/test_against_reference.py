@@ -69,7 +69,7 @@ def test_the_simulator_agrees_on_scenarios_from_hypothesis(made):
     assert simulated(made)["workloads"] == simulate(made)["workloads"]
 
 
-def test_the_example_of_the_docs():
+def test_the_example_of_the_docs_has_the_documented_outcome():
     """Section 2, to the digit."""
     scenario = {
         "boxes": 8,

@@ -27,7 +27,7 @@ def test_after_a_success_it_starts_again() -> None:
     assert backoff.next() == 0.1
 
 
-def test_the_pauses_end_before_one_longer_than_the_last() -> None:
+def test_the_pauses_reach_the_longest_and_then_end() -> None:
     assert list(doubling(1.0, 4.0)) == [1.0, 2.0, 4.0]
     assert list(doubling(1.0, 3.9)) == [1.0, 2.0]
 

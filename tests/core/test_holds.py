@@ -34,7 +34,7 @@ def test_a_plan_that_comes_while_the_lane_is_busy_waits_for_the_lane():
     assert w.started("second") == 10
 
 
-def test_a_plan_in_the_instant_of_the_submission():
+def test_a_plan_may_come_in_the_instant_of_the_submission():
     w = World(boxes=1)
     with w.together():
         w.build("first", planned=False)

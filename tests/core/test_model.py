@@ -48,7 +48,7 @@ def test_ids_are_unchanged_after_writing_and_reading(workload, place):
     assert parse_job(job_text(job)) == job
 
 
-def test_the_external_form_of_ids():
+def test_ids_have_an_external_form():
     assert workload_text(41) == "w41"
     assert job_text(job_id(41, 1)) == "w41-2"
     assert parse_job("w41-1000") == job_id(41, MAX_JOBS_A_WORKLOAD - 1)
@@ -79,7 +79,7 @@ def test_any_text_is_the_id_that_it_prints_or_none(text):
     assert job is None or job_text(job) == text
 
 
-def test_the_default_priorities():
+def test_each_kind_has_a_default_priority():
     assert default_priority(Kind.SSH, None, ()) == 80
     assert default_priority(Kind.DEPLOY, None, ("*",)) == 80
     assert default_priority(Kind.BUILD, "main", ()) == 50

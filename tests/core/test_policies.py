@@ -23,7 +23,7 @@ def lanes(w, *builds):
     ("policy", "running"),
     [("strict", {"w1"}), ("best_effort", {"w1", "w3"}), ("backfill", {"w1", "w3"})],
 )
-def test_builds_of_three_and_three_and_two_jobs_on_five_boxes(policy, running):
+def test_builds_of_three_and_three_and_two_jobs_share_five_boxes(policy, running):
     """Kueue: "Should admit workloads as the number of pods (only) allows it"."""
     w = World(boxes=5, policy=policy)
     lanes(w, ("w1", 10, 3), ("w2", 10, 3), ("w3", 10, 2))

@@ -154,7 +154,7 @@ def _defaults(of: type) -> dict[str, object]:
     }
 
 
-def test_the_version_that_both_sides_compare() -> None:
+def test_both_sides_compare_this_version() -> None:
     assert wire.PATH == "/api/v1/worker"
 
 

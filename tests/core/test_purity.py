@@ -31,14 +31,14 @@ def imported(tree):
             yield node.module
 
 
-def test_allowed_imports_of_the_core(path):
+def test_the_core_imports_only_what_is_allowed(path):
     allowed = HARMLESS if path.is_relative_to(CORE) else MODEL_MAY
     for name in imported(ast.parse(path.read_text())):
         ours = path.is_relative_to(CORE) and any(f"{name}.".startswith(f"{o}.") for o in OURS)
         assert ours or {name, name.split(".")[0]} & allowed, f"{path.name} imports {name}"
 
 
-def test_no_coroutine_no_output_no_global_state(path):
+def test_the_core_has_no_coroutine_no_output_and_no_global_state(path):
     for node in ast.walk(ast.parse(path.read_text())):
         line = f"{path.name}:{getattr(node, 'lineno', 0)}"
         assert not isinstance(node, ast.Await | ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith)

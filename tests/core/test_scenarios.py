@@ -197,7 +197,7 @@ def order_of_starts(w):
     return sorted((n for n in w.seen if n != "first"), key=lambda n: w.started(n))
 
 
-def test_the_default_priorities_and_an_explicit_one():
+def test_an_explicit_priority_replaces_the_default():
     w = World(boxes=1)
     w.project("web", priority=["main"])
     w.ssh("first", 5)

@@ -88,7 +88,7 @@ class CoreMachine(RuleBasedStateMachine):
                 self.so_many_are_wanted(box_type, count, True)
         self.a_project_is_limited(1, limit, True)
 
-    # --- What happens -------------------------------------------------------------------------
+    # --- Steps ------------------------------------------------------------------------------
 
     @rule(
         kind=st.sampled_from((Kind.BUILD, Kind.BUILD, Kind.DEPLOY, Kind.SSH)),
@@ -278,7 +278,7 @@ class CoreMachine(RuleBasedStateMachine):
             self.settle()
         self.now += seconds
 
-    # --- What is compared ---------------------------------------------------------------------
+    # --- Comparison -------------------------------------------------------------------------
 
     def after(self, decisions, settle):
         self.take_in(decisions)

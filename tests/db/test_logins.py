@@ -109,18 +109,18 @@ async def let_in(guarded: TlsServer, url: str, folder: Path) -> None:
     assert json.loads(said.stdout)["rights"]["role"] == "ada"
 
 
-async def test_a_password_in_the_url(guarded: TlsServer, tmp_path: Path) -> None:
+async def test_a_password_may_be_in_the_url(guarded: TlsServer, tmp_path: Path) -> None:
     await let_in(guarded, guarded.url(), tmp_path)
 
 
-async def test_a_password_in_the_environment(
+async def test_a_password_may_be_in_the_environment(
     guarded: TlsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     await let_in(guarded, guarded.url(password=None), tmp_path)
 
 
-async def test_a_password_file(
+async def test_a_password_may_be_in_a_password_file(
     guarded: TlsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "pgpass"
@@ -131,7 +131,7 @@ async def test_a_password_file(
     await let_in(guarded, guarded.url(password=None), tmp_path)
 
 
-async def test_a_service_file(
+async def test_a_server_may_be_given_by_a_service_file(
     guarded: TlsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "services"
@@ -143,7 +143,7 @@ async def test_a_service_file(
     await let_in(guarded, "postgresql://?service=ours", tmp_path)
 
 
-async def test_a_host_and_port_in_the_environment(
+async def test_host_and_port_may_be_in_the_environment(
     guarded: TlsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {

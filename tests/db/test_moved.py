@@ -128,7 +128,7 @@ async def test_a_database_that_was_not_moved_is_not_marked(
     await sqlite_db.open()
 
 
-def test_an_absolute_path_with_a_slash_too_few(tmp_path: Path) -> None:
+def test_an_absolute_path_with_a_slash_too_few_is_recognized(tmp_path: Path) -> None:
     run("db", "upgrade", "--database", f"sqlite:///{tmp_path}/x")
     said = run("db", "status", "--database", f"sqlite://{tmp_path}/x", status=1).stderr
     assert f"(an absolute path has four slashes: sqlite:///{tmp_path}/x)" in said

@@ -49,7 +49,7 @@ async def goes_on(store: Store, old: Leader, late: list[int]) -> None:
     assert begun and all(one.started for one in begun), "none is started anew"
 
 
-async def test_a_dump_of_a_postgres_database(
+async def test_a_restored_dump_of_postgresql_voids_newer_leases(
     postgres_db: PostgresUnderTest, tmp_path: Path
 ) -> None:
     old = await Leader(await postgres_db.open()).lead()
@@ -77,7 +77,9 @@ async def test_a_dump_of_a_postgres_database(
         assert await check(url) == []
 
 
-async def test_a_copy_of_a_sqlite_file(sqlite_db: SqliteUnderTest, tmp_path: Path) -> None:
+async def test_a_restored_copy_of_sqlite_voids_newer_leases(
+    sqlite_db: SqliteUnderTest, tmp_path: Path
+) -> None:
     old = await Leader(await sqlite_db.open()).lead()
     await good_history(old)
     await old.store.beat([WorkerConnection(old.worker, 1)], 300.0)

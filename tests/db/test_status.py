@@ -17,7 +17,7 @@ from tests.contract.test_check import good_history
 from tests.db.conftest import PASSWORD, Roles, run
 
 
-async def test_the_status_of_either_database(db: DatabaseUnderTest) -> None:
+async def test_the_status_command_works_on_either_database(db: DatabaseUnderTest) -> None:
     leader = await Leader(await db.open()).lead()
     await good_history(leader)
     said = await asyncio.to_thread(run, "db", "status", "--database", db.url, "--json")

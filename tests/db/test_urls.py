@@ -31,12 +31,12 @@ def test_only_the_character_that_cuts_the_url_is_reported(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["postgresql://de:p%zz@db/x", "postgresql://de:p%@db/x"])
-def test_a_percent_sign_in_a_password(url: str) -> None:
+def test_a_percent_sign_in_a_password_must_be_encoded(url: str) -> None:
     with pytest.raises(Invalid, match=r"not a URL .* % is %25"):
         parsed(url)
 
 
-def test_an_invalid_port() -> None:
+def test_an_invalid_port_is_reported() -> None:
     with pytest.raises(Invalid, match="the port is not a number"):
         parsed("postgresql://de:secret@db:port/x")
 

@@ -1,4 +1,5 @@
-"""Workers that differ from what the leader requires: nothing new, and an end where nobody fits."""
+"""Workers that differ from what the leader requires get no new jobs, and end if no node accepts
+them."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -66,7 +67,9 @@ async def test_a_compatible_one_gets_them(harness: EngineHarness) -> None:
     assert "worker.incompatible" not in types(harness)
 
 
-async def test_jobs_that_run_under_the_former_configuration_go_on(harness: EngineHarness) -> None:
+async def test_jobs_that_run_under_the_former_configuration_continue(
+    harness: EngineHarness,
+) -> None:
     harness.required = {}
     await harness.restart()
     await connect(harness, OLD)
@@ -100,7 +103,9 @@ async def test_it_is_not_drained_while_another_live_node_takes_it(harness: Engin
     assert (await row(harness)).drain_done
 
 
-async def test_its_own_drain_ends_when_it_comes_back_as_required(harness: EngineHarness) -> None:
+async def test_its_own_drain_ends_when_the_worker_returns_as_required(
+    harness: EngineHarness,
+) -> None:
     await connect(harness, OLD)
     await heard(harness, 12.0)
     assert (await row(harness)).drain_done
@@ -114,7 +119,9 @@ async def test_its_own_drain_ends_when_it_comes_back_as_required(harness: Engine
     assert await harness.store.beat([harness.first.connection]) == {harness.worker: False}
 
 
-async def test_a_persons_drain_lasts_when_it_comes_back_as_required(harness: EngineHarness) -> None:
+async def test_a_persons_drain_stays_when_the_worker_returns_as_required(
+    harness: EngineHarness,
+) -> None:
     await connect(harness, OLD)
     now = harness.clock.now()
     await harness.ask(inbox.DrainSet(harness.worker, "ann", "new disk", now, None))
@@ -135,7 +142,9 @@ async def test_a_leader_that_requires_less_gives_it_jobs_again(harness: EngineHa
     assert types(harness)[-1] == "worker.compatible"
 
 
-async def test_one_that_is_about_to_end_must_connect_again_first(harness: EngineHarness) -> None:
+async def test_a_worker_that_is_about_to_end_must_connect_again_first(
+    harness: EngineHarness,
+) -> None:
     await connect(harness, OLD)
     await heard(harness, 12.0)
     waiting = await harness.build()

@@ -83,7 +83,7 @@ async def test_a_worker_without_jobs_is_drained_at_once(harness: EngineHarness) 
     assert await harness.store.beat([first(harness).connection]) == {harness.worker: True}
 
 
-async def test_other_workers_take_what_it_would_have_got(harness: EngineHarness) -> None:
+async def test_other_workers_take_the_jobs_of_a_draining_worker(harness: EngineHarness) -> None:
     other = await harness.another_worker("other", 1)
     await drain(harness, first(harness))
     await harness.build()
@@ -104,7 +104,7 @@ async def test_a_drain_that_is_taken_back_gives_the_boxes_back(harness: EngineHa
 
 
 async def test_a_worker_that_may_be_ending_has_to_connect_again(harness: EngineHarness) -> None:
-    """It was told to end; a job that it got now would be lost with it."""
+    """It was told to end, so a new job would be lost with it."""
     await drain(harness, first(harness))
     await take_back(harness, first(harness))
     waiting = await harness.build()
@@ -192,7 +192,7 @@ async def test_a_job_of_a_draining_worker_that_is_connected_needs_nobody(
 
 
 async def test_a_problem_and_a_drain_are_two_reasons(harness: EngineHarness) -> None:
-    """The Boxes come back when neither holds."""
+    """The Boxes are usable again when neither applies."""
     await harness.build()
     await drain(harness, first(harness))
     await harness.store.beat([first(harness).connection], None, {harness.worker: FULL})

@@ -199,7 +199,7 @@ def test_every_reader_receives_the_events_of_the_table(steps: list[Step]) -> Non
         asyncio.run(play(steps, Stores(url, Path(folder), 1)))
 
 
-def test_two_nodes_over_postgresql(tmp_path: Path) -> None:
+def test_every_reader_receives_all_events_of_two_nodes_over_postgresql(tmp_path: Path) -> None:
     """The same with a store for each node, and with one long run."""
     chance = random.Random(7)
     fates = ["heard"] * 6 + ["lost", "twice", "held", "unpublished"]

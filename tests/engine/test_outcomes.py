@@ -182,7 +182,7 @@ async def test_an_event_has_the_beginning_of_a_command_that_was_set_aside(
     assert (aside["kind"], aside["payload"]) == ("nonsense", '"' + "n" * 9_999)
 
 
-async def test_the_events_of_a_job_that_an_operator_resolves(harness: EngineHarness) -> None:
+async def test_the_events_show_how_an_operator_resolves_a_job(harness: EngineHarness) -> None:
     deploy = await begun(harness, server="production")
     (job,) = deploy.jobs
     await harness.later(SILENT_SECONDS)

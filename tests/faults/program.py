@@ -24,7 +24,8 @@ class Program:
         self.data = folder / name
         self.options = list(options)
         self.environment: dict[str, str] = {}
-        self.within: list[str] = []  # a prefix command that executes ours, elsewhere
+        # the beginning of a command line: ours is run by it, for example in a namespace
+        self.within: list[str] = []
         self._command = command
         self._log = folder / f"{name}.log"
         self._stall = folder / f"{name}.stall"

@@ -85,7 +85,9 @@ async def test_a_failover_while_both_nodes_are_killed(
 
 
 @both_kinds
-async def test_a_failover_and_back_again(cluster: TwoServers, synchronous: bool) -> None:
+async def test_nothing_is_lost_by_a_failover_and_another_one_back(
+    cluster: TwoServers, synchronous: bool
+) -> None:
     """A new standby takes the first one's place, and is then promoted."""
     await begun(cluster, synchronous=synchronous)
     with contextlib.ExitStack() as servers:

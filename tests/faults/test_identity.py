@@ -103,7 +103,7 @@ async def test_a_node_on_a_copied_data_folder_ends_with_the_reason(cluster: Clus
     await cluster.is_whole()
 
 
-async def test_two_clusters_under_one_lock_key(cluster: Cluster) -> None:
+async def test_a_second_cluster_under_one_lock_key_is_refused(cluster: Cluster) -> None:
     """F33: in one database, each in its own schema; with its own lock key the second is
     accepted."""
     await cluster.add_nodes(1)

@@ -83,7 +83,7 @@ async def test_the_wait_restarts_while_there_is_progress(tmp_path: Path) -> None
         await until_none(as_many, "what stays", patience=0.1)
 
 
-async def test_the_state_of_a_process(tmp_path: Path) -> None:
+async def test_the_state_of_a_process_is_described(tmp_path: Path) -> None:
     program = Program(tmp_path, "odd", "no-such-command")
     assert program.standing == "was never begun"
     await program.spawn()

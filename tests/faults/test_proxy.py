@@ -221,7 +221,7 @@ async def test_one_direction_is_closed(proxy: Proxy, caller: Caller, echo: Echo)
     await until_true(lambda: b"still heard" in echo.heard, "the other way goes on")
 
 
-async def test_a_proxy_before_a_postgres(postgres: Postgres, tmp_path: Path) -> None:
+async def test_the_proxy_works_before_a_postgres(postgres: Postgres, tmp_path: Path) -> None:
     with postgres.database() as url:
         async with proxied(postgres.port) as proxy:
             store = open_store(url.replace(f":{postgres.port}/", f":{proxy.port}/"), tmp_path)

@@ -112,7 +112,7 @@ async def test_no_submission_of_48_clients_is_lost_under_random_faults(
     figure("seconds to check the result", time.monotonic() - idle)
 
 
-async def test_the_same_request_sent_to_two_nodes_at_once(pair: Cluster) -> None:
+async def test_the_same_request_sent_to_two_nodes_at_once_is_done_once(pair: Cluster) -> None:
     """F26: one key, one workload, whichever node is asked, however often; another body is
     refused."""
     await pair.put_project(pair.job_record.job("j", 0.05))

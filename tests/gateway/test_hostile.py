@@ -106,7 +106,7 @@ async def test_a_message_outside_of_the_protocol_ends_the_connection(
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-async def test_a_message_outside_of_the_protocol_in_place_of_a_hello(
+async def test_a_message_outside_of_the_protocol_in_place_of_a_hello_ends_the_connection(
     harness: GatewayHarness, what: str
 ) -> None:
     if what == "a second hello":

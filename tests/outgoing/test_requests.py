@@ -84,7 +84,7 @@ def test_every_state_has_a_value_for_every_provider(provider: str, shown: Shown)
     assert "//" not in made.url.removeprefix("https://")
 
 
-def test_states_that_differ_between_providers() -> None:
+def test_some_states_differ_between_providers() -> None:
     words = {
         provider: [
             json.loads(
@@ -178,7 +178,7 @@ def test_a_local_folder_has_no_api(provider: str, api: str | None) -> None:
         ("a/b", "", "a/b"),
     ],
 )
-def test_host_and_path_of_a_repository(url: str, host: str, path: str) -> None:
+def test_host_and_path_of_a_repository_are_recognized(url: str, host: str, path: str) -> None:
     found = repository(url)
     assert (found.host, found.path) == (host, path)
     assert found.owner_and_name == "/".join(path.split("/")[-2:])

@@ -273,7 +273,7 @@ async def test_the_store_holds_no_session_and_no_token_in_clear_text(
     assert service.token.encode() not in kept
 
 
-async def test_signing_in_with_an_invalid_token(service: RunningService) -> None:
+async def test_signing_in_with_an_invalid_token_is_refused(service: RunningService) -> None:
     for token in ("x", GOOD_FORM, service.token[:-1] + "-", service.token + "x"):
         answer = await service.call("POST", "/sign-in", data={"token": token}, token=None)
         assert answer.status == 401

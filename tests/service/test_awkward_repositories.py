@@ -182,13 +182,17 @@ async def test_a_server_that_sends_them_anyway_is_cut_off(
 # --- Repositories that change -------------------------------------------------------------------
 
 
-async def test_a_repository_that_vanishes(boxless_service: RunningService, web: Path) -> None:
+async def test_a_build_of_a_repository_that_vanishes_fails_with_the_reason(
+    boxless_service: RunningService, web: Path
+) -> None:
     await project(boxless_service, web)
     web.rename(web.with_name("elsewhere"))
     assert f"there is no repository at {web}: check" in await reason(boxless_service)
 
 
-async def test_a_branch_that_vanishes(boxless_service: RunningService, web: Path) -> None:
+async def test_a_build_of_a_branch_that_vanishes_fails_with_the_reason(
+    boxless_service: RunningService, web: Path
+) -> None:
     await project(boxless_service, web)
     said = await reason(boxless_service, branch="gone")
     assert said.startswith(f".boxsched.yml: there is no branch gone in {web}: check the name")
@@ -265,7 +269,9 @@ async def test_an_invalid_file_is_reported(
     assert said in await reason(boxless_service)
 
 
-async def test_a_file_of_the_largest_size(boxless_service: RunningService, web: Path) -> None:
+async def test_a_file_of_the_largest_size_is_read(
+    boxless_service: RunningService, web: Path
+) -> None:
     (web / ".boxsched.yml").write_bytes(FILE.encode().ljust(LIMIT, b"#"))
     git(web, "commit", "--quiet", "-a", "-m", "another")
     await project(boxless_service, web)
@@ -273,7 +279,9 @@ async def test_a_file_of_the_largest_size(boxless_service: RunningService, web: 
 
 
 @pytest.mark.parametrize("kind", ["a folder", "a submodule", "a link", "below a link"])
-async def test_a_path_without_a_file(boxless_service: RunningService, web: Path, kind: str) -> None:
+async def test_a_path_without_a_file_is_reported(
+    boxless_service: RunningService, web: Path, kind: str
+) -> None:
     path = ".boxsched.yml"
     git(web, "rm", "--quiet", path)
     if kind == "a folder":

@@ -211,7 +211,7 @@ async def test_a_body_that_never_arrives_is_given_up(
         ({"webhook_secret": "a\0b"}, "webhook_secret"),
     ],
 )  # fmt: skip
-async def test_invalid_settings(
+async def test_invalid_settings_are_refused_with_their_field(
     boxless_service: RunningService, settings: dict[str, object], field: str
 ) -> None:
     answer = await boxless_service.call("PUT", f"{API}/projects/web", settings)
@@ -219,7 +219,7 @@ async def test_invalid_settings(
     assert (await boxless_service.call("GET", f"{API}/projects/web")).status == 404
 
 
-async def test_settings_with_every_field(boxless_service: RunningService) -> None:
+async def test_settings_may_have_every_field_at_once(boxless_service: RunningService) -> None:
     settings = {
         "repository": "https://example.org/web.git",
         "default_branch": "main",

@@ -97,7 +97,7 @@ class Sent:
         self.content_length = content_length
 
 
-async def test_a_few_large_bodies_at_a_time_and_any_number_of_small_ones() -> None:
+async def test_only_a_few_large_bodies_are_handled_at_a_time_but_any_number_of_small_ones() -> None:
     large, inside, go = LargeBodies(at_once=2), [0], asyncio.Event()
 
     async def one(length: int | None) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.service.running_service import API, RunningService, job, refused
 
 
-async def test_a_deploy_of_a_passed_build(service: RunningService) -> None:
+async def test_a_passed_build_is_deployed(service: RunningService) -> None:
     await service.project("web", servers={"production": {"jobs": [job("roll out")]}})
     build = await service.build(commit="abcdef0", message="Better", author="Ada")
     await service.finished(build["id"])

@@ -49,7 +49,7 @@ def seconds(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.mark.timeout(0)
-async def test_everything_that_an_administrator_may_request(
+async def test_an_administrator_may_request_everything_and_gets_what_is_described(
     service: RunningService, tmp_path: Path, seconds: int, mistakes: pytest.LogCaptureFixture
 ) -> None:
     await service.project("web", servers={"s": {"jobs": [job()]}})
@@ -62,7 +62,7 @@ async def test_everything_that_an_administrator_may_request(
 
 
 @pytest.mark.timeout(0)
-async def test_nothing_that_a_worker_may_not_request(
+async def test_a_worker_token_is_refused_everywhere_but_on_its_own_routes(
     service: RunningService, tmp_path: Path, seconds: int, mistakes: pytest.LogCaptureFixture
 ) -> None:
     made = await service.call("POST", f"{API}/tokens", {"role": "worker"})

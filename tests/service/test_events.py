@@ -51,7 +51,7 @@ async def stored(service: RunningService) -> list[str]:
     ]
 
 
-async def test_the_events_of_a_build(service: RunningService) -> None:
+async def test_a_build_causes_its_events_in_order(service: RunningService) -> None:
     await service.project("web")
     reading = asyncio.create_task(read(service, 6))
     await service.call("GET", "/healthz")

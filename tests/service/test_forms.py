@@ -52,7 +52,9 @@ def test_every_pattern_has_a_message() -> None:
         ),
     ],
 )
-def test_a_value_in_the_wrong_form(kind: type, value: object, said: tuple[str, str]) -> None:
+def test_a_value_in_the_wrong_form_is_refused_with_its_form(
+    kind: type, value: object, said: tuple[str, str]
+) -> None:
     with pytest.raises(Invalid) as raised:
         Form(kind).read(msgspec.json.encode(value))
     field, words = said

@@ -29,7 +29,7 @@ BUILDS = f"{API}/projects/web/builds"
         ({"repository": "http://example.org/x.git"}, "repository", "https://HOST/PATH"),
     ],
 )  # fmt: skip
-async def test_hints_for_settings(
+async def test_mistakes_in_settings_get_a_hint(
     boxless_service: RunningService, settings: dict[str, object], field: str, says: str
 ) -> None:
     answer = await boxless_service.call("PUT", SETTINGS, settings)
@@ -37,7 +37,7 @@ async def test_hints_for_settings(
     assert says in answer.error["message"]
 
 
-async def test_hints_for_a_server(boxless_service: RunningService) -> None:
+async def test_mistakes_in_a_server_get_a_hint(boxless_service: RunningService) -> None:
     await boxless_service.project("web", servers={"production": {"jobs": [job()]}})
     answer = await boxless_service.call(
         "POST", f"{API}/projects/web/deploys", {"server": "prodution"}
@@ -58,7 +58,7 @@ async def test_hints_for_a_server(boxless_service: RunningService) -> None:
         ("/jobs/w1-1/log?folow=1", "folow", "follow"),
     ],
 )
-async def test_hints_for_query_parameters(
+async def test_mistakes_in_query_parameters_get_a_hint(
     boxless_service: RunningService, path: str, field: str, says: str
 ) -> None:
     answer = await boxless_service.call("GET", API + path)

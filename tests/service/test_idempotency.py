@@ -165,7 +165,7 @@ async def test_a_key_belongs_to_one_path(boxless_service: RunningService) -> Non
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256])
-async def test_invalid_keys(boxless_service: RunningService, key: str) -> None:
+async def test_invalid_keys_are_refused(boxless_service: RunningService, key: str) -> None:
     await boxless_service.project("web")
     answer = await boxless_service.call(
         "POST", f"{API}/projects/web/builds", {"branch": "x"}, headers={"Idempotency-Key": key}

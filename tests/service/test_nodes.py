@@ -11,7 +11,7 @@ from tests.service.running_service import API, PATIENCE_SECONDS, RunningService
 from tests.service.test_tokens import server, services  # noqa: F401 (fixtures)
 
 
-async def test_a_single_node(service: RunningService) -> None:
+async def test_a_single_node_is_listed(service: RunningService) -> None:
     [node] = (await service.get("/nodes"))["nodes"]
     assert node.keys() == {
         "id", "name", "url", "version", "requires", "alive", "shards", "me", "started_at",
@@ -21,7 +21,7 @@ async def test_a_single_node(service: RunningService) -> None:
     assert (node["alive"], node["shards"], node["me"]) == (True, [1], True)
 
 
-async def test_two_nodes(services: tuple[RunningService, RunningService]) -> None:  # noqa: F811
+async def test_two_nodes_are_listed(services: tuple[RunningService, RunningService]) -> None:  # noqa: F811
     one, two = services
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:  # a node sees who leads by its own look at the locks, ten times per second
@@ -50,7 +50,7 @@ async def test_a_node_that_is_gone_is_forgotten(service: RunningService) -> None
     assert left["name"] == mine and left["seen_at"].endswith("Z")
 
 
-async def test_statistics_of_the_cluster(service: RunningService) -> None:
+async def test_the_statistics_cover_the_cluster(service: RunningService) -> None:
     text = (await service.call("GET", "/metrics", token=None)).body.decode()
     for line in (
         'boxsched_leads{shard="1"} 1.0',
@@ -72,7 +72,7 @@ async def test_a_node_without_boxes_keeps_no_process_for_jobs(tmp_path: Path, bo
         assert started.exists() == bool(boxes)
 
 
-async def test_nodes_with_more_than_one_shard(server: str, tmp_path: Path) -> None:  # noqa: F811
+async def test_nodes_share_the_lead_of_several_shards(server: str, tmp_path: Path) -> None:  # noqa: F811
     """Each shard is led by one node, in fair shares; work continues wherever its shard is led."""
 
     async def led_by(service: RunningService, *counts: int) -> dict[str, list[int]]:

@@ -13,7 +13,7 @@ from boxsched.errors import StoreAway
 from tests.service.running_service import API, RunningService, job
 
 
-async def test_boxes_and_workers(executing_service: RunningService) -> None:
+async def test_boxes_and_workers_are_listed(executing_service: RunningService) -> None:
     await executing_service.project("web", jobs=[job("long", "sleep 60")])
     made = await executing_service.build()
     await executing_service.until(made["id"], state="running")

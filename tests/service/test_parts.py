@@ -93,7 +93,7 @@ ACCEPTED = re.compile(public_keys.pattern(r"\Z"))
 @pytest.mark.parametrize(
     "kind", ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "sk-ssh-ed25519@openssh.com"]
 )
-def test_public_keys(kind: str) -> None:
+def test_public_keys_are_checked(kind: str) -> None:
     blob = len(kind).to_bytes(4, "big") + kind.encode() + bytes(60)
     key = f"{kind} {base64.b64encode(blob).decode()}"
     given = f"{key} ada@home, the old one \n"

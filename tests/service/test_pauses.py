@@ -87,7 +87,7 @@ async def test_workloads_that_a_pause_covers_wait_until_it_is_resumed(
     assert (await service.call("DELETE", f"{API}/pauses/freeze")).status == 404
 
 
-async def test_a_pause_of_everything_and_its_replacement(service: RunningService) -> None:
+async def test_a_pause_of_everything_can_be_replaced(service: RunningService) -> None:
     await web(service)
     await paused(service, "night")
     held = await submitted(service)
@@ -125,7 +125,9 @@ async def test_a_pause_ends_automatically(service: RunningService) -> None:
         ({"note": "x", "colour": 1}, "colour"),
     ],
 )
-async def test_invalid_pauses(service: RunningService, said: dict[str, Any], field: str) -> None:
+async def test_invalid_pauses_are_refused(
+    service: RunningService, said: dict[str, Any], field: str
+) -> None:
     await web(service)
     answer = await service.call("PUT", f"{API}/pauses/p", json=said)
     assert (answer.status, json.loads(answer.body)["error"]["field"]) == (422, field)

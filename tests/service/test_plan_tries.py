@@ -125,7 +125,7 @@ async def test_permanent_errors_are_not_tried_again(service: RunningService, hos
     assert len(host.asked) == 2
 
 
-async def test_what_a_person_mistyped_fails_at_once_and_what_a_host_announced_may_still_come(
+async def test_an_error_of_a_person_fails_at_once_and_a_ref_that_a_host_announced_may_still_arrive(
     service: RunningService, host: FakeGit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plans, "FIRST_PAUSE_SECONDS", 0.001)

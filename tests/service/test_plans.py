@@ -214,7 +214,7 @@ async def test_more_jobs_than_are_ever_allowed_fail_the_build(
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a//b", "-x", "a:b", ".", ""])
-async def test_invalid_paths_in_a_repository(
+async def test_invalid_paths_in_a_repository_are_refused(
     boxless_service: RunningService, repository: Repository, path: str
 ) -> None:
     answer = await boxless_service.project(repository=str(repository.place), jobs_from=path)

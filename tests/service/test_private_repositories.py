@@ -104,7 +104,7 @@ async def built(
     return ended["result"], log.body.decode()
 
 
-async def test_a_helper_in_a_jobs_environment(
+async def test_a_helper_in_a_jobs_environment_gives_the_password(
     executing_service: RunningService, private: Private
 ) -> None:
     settings = {"GIT_CONFIG_COUNT": str(len(private.config))}
@@ -116,7 +116,7 @@ async def test_a_helper_in_a_jobs_environment(
     assert PASSWORD not in log
 
 
-async def test_a_helper_for_the_whole_machine(
+async def test_a_helper_for_the_whole_machine_gives_the_password(
     executing_service: RunningService, private: Private, tmp_path: Path
 ) -> None:
     """As ``git config --system`` writes it, but in another file."""

@@ -1,4 +1,4 @@
-"""What a refused delivery costs is the same whatever the project is; tests/bench measures it."""
+"""The cost of a refused delivery is the same for every project; tests/bench measures it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -71,7 +71,7 @@ async def test_a_secret_is_unsealed_once_until_the_keys_change(
     assert len(unsealed) == 2, "it was sealed anew"
 
 
-def test_refusals_come_in_steps() -> None:
+def test_refusals_are_answered_at_fixed_steps_of_time() -> None:
     step = REFUSED_EVERY_SECONDS
     for taken in (0.0, 0.1 * step, 0.9 * step, 1.1 * step, 7.5 * step):
         steps = (taken + pause_before_refusal(taken)) / step

@@ -290,7 +290,9 @@ async def test_all_schedules_come_page_by_page(service: RunningService, time: He
     [("limit=0", "limit"), ("limit=201", "limit"), ("limit=x", "limit"), ("cursor=x", "cursor"),
      ("cursor=W10=", "cursor"), ("cursor=Wy0xLCIiLCIiLCIiXQ==", "cursor")],
 )  # fmt: skip
-async def test_addresses_without_a_page(service: RunningService, query: str, field: str) -> None:
+async def test_addresses_without_a_page_get_404(
+    service: RunningService, query: str, field: str
+) -> None:
     answer = await service.call("GET", f"{API}/schedules?{query}")
     assert (answer.status, answer.error["field"]) == (422, field)
 

@@ -84,7 +84,7 @@ async def test_the_command_line_lists_shows_and_drops(service: RunningService) -
     assert (await service.get("/set-aside"))["commands"] == [latest]
 
 
-async def test_dropped_old_entries_are_counted(service: RunningService) -> None:
+async def test_an_operator_sees_how_many_old_entries_were_dropped(service: RunningService) -> None:
     service.node.retention.set_aside_dropped = 7
     metrics = (await service.call("GET", "/metrics", token=None)).body.decode()
     assert "boxsched_set_aside_dropped_total 7.0" in metrics

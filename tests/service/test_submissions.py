@@ -43,7 +43,7 @@ async def test_a_build_is_returned_as_it_was_registered(service: RunningService)
     assert done["result"] == "passed"
 
 
-async def test_a_build_with_a_tag_and_its_own_jobs(boxless_service: RunningService) -> None:
+async def test_a_build_may_have_a_tag_and_its_own_jobs(boxless_service: RunningService) -> None:
     await boxless_service.project("web")
     made = await boxless_service.build(
         tag="v1", jobs=[job("only", "true", box_type="mac")], priority=3
@@ -171,7 +171,7 @@ async def test_unusual_names_are_accepted(boxless_service: RunningService, name:
     assert (seen["branch"], seen["jobs"][0]["name"]) == (name, name)
 
 
-async def test_a_thousand_jobs(boxless_service: RunningService) -> None:
+async def test_a_build_may_have_a_thousand_jobs(boxless_service: RunningService) -> None:
     await boxless_service.project("web")
     made = await boxless_service.build(jobs=jobs(1000))
     assert made["boxes"] == 1000
@@ -179,7 +179,7 @@ async def test_a_thousand_jobs(boxless_service: RunningService) -> None:
     assert len((await boxless_service.look(made["id"]))["jobs"]) == 1000
 
 
-async def test_more_jobs_than_the_plan_or_the_project_ever_allows(tmp_path) -> None:
+async def test_more_jobs_than_the_plan_or_the_project_ever_allows_are_refused(tmp_path) -> None:
     async with RunningService.open(tmp_path / "data", boxes=0, max_boxes=3) as service:
         await service.project("web", jobs=jobs(4), servers={"s": {"jobs": jobs(4)}})
         await service.project("small", jobs=jobs(3), max_boxes=2)
@@ -221,7 +221,7 @@ async def test_a_session_is_created(boxless_service: RunningService) -> None:
     assert seen["ssh"] is None
 
 
-async def test_a_session_of_a_finished_build(service: RunningService) -> None:
+async def test_a_session_may_enter_a_finished_build(service: RunningService) -> None:
     await service.project("web")
     build = await service.build(branch="x", commit="abcdef0")
     await service.finished(build["id"])
@@ -300,7 +300,7 @@ async def test_a_rebuild_repeats_the_workload_and_cancels_nothing(
     assert not stored.jobs[0].show_commands
 
 
-async def test_rebuilds_of_a_deploy_and_of_a_session(service: RunningService) -> None:
+async def test_deploys_and_sessions_can_be_rebuilt(service: RunningService) -> None:
     await service.project("web", servers={"s": {"jobs": [job()]}})
     deploy = await service.deploy("s")
     again = await service.call("POST", f"{API}/workloads/{deploy['id']}/rebuild", {})
@@ -312,7 +312,7 @@ async def test_rebuilds_of_a_deploy_and_of_a_session(service: RunningService) ->
     assert again.json["build"] == build["id"]
 
 
-async def test_rebuilds_of_unknown_workloads(service: RunningService) -> None:
+async def test_rebuilds_of_unknown_workloads_are_refused(service: RunningService) -> None:
     await service.project("web")
     build = await service.build()
     await service.finished(build["id"])

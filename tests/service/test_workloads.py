@@ -135,7 +135,7 @@ KEYS = {
 }  # fmt: skip
 
 
-async def test_explanations_of_waiting_workloads(tmp_path) -> None:
+async def test_a_waiting_workload_is_explained(tmp_path) -> None:
     async with RunningService.open(
         tmp_path / "data", boxes=2, box_driver="process", stop_grace=0.2
     ) as service:
@@ -183,7 +183,7 @@ async def test_explanations_of_waiting_workloads(tmp_path) -> None:
         assert (said["phase"], said["reason"]) == ("finished", "finished")
 
 
-async def test_explanations_of_failures(executing_service: RunningService) -> None:
+async def test_a_failure_is_explained(executing_service: RunningService) -> None:
     made = [job("unit", "exit 3"), job("lint", "exit 3"), job("docs", "true")]
     await executing_service.project("web", jobs=made)
     failed = await executing_service.build(jobs=made[:2])
@@ -192,7 +192,7 @@ async def test_explanations_of_failures(executing_service: RunningService) -> No
     assert said["text"] == "It has failed: unit, lint: exit status 3."
 
 
-async def test_explanations_of_losses(service: RunningService) -> None:
+async def test_a_loss_is_explained(service: RunningService) -> None:
     await service.project("web", jobs=[job(f"j{n}") for n in range(2)])
     passed = await service.build()
     await service.finished(passed["id"])

@@ -41,7 +41,7 @@ def test_gang_05_a_stop_wakes_the_scheduler():
 
 
 @pytest.mark.parametrize(("older", "newer", "first"), [(9, 5, "w1"), (5, 5, "w1"), (5, 9, "w2")])
-def test_ord_01_priority_then_age(older, newer, first):
+def test_ord_01_priority_comes_before_age(older, newer, first):
     outcome = outcome_of(
         1,
         build("holds", jobs=[10]),
@@ -51,7 +51,7 @@ def test_ord_01_priority_then_age(older, newer, first):
     assert starts(outcome)[first] == 10
 
 
-def test_ord_03_priorities_under_a_backlog():
+def test_ord_03_priorities_hold_under_a_backlog():
     ranks = {"low": 10, "mid1": 50, "mid2": 50, "high1": 90, "high2": 90}
     backlog = [wide_build(name, 2, 10, priority=rank) for name, rank in ranks.items()]
     outcome = outcome_of(0, *backlog, boxes(5, 1))
@@ -134,7 +134,7 @@ def pyss_cases():
 
 
 @pytest.mark.parametrize(("case", "policy"), pyss_cases())
-def test_the_results_of_pyss_to_the_second(case, policy):
+def test_pyss_has_the_same_results_to_the_second(case, policy):
     jobs = case["jobs"]
     gangs = [
         wide_build(

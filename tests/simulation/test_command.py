@@ -40,7 +40,7 @@ def write(tmp_path):
 ONE = scenario_bytes(2, build("b1"), build("b2", 0.5, [0.25]), stop("b2", 0.5))
 
 
-def test_one_json_object_per_line_in_the_order_of_the_arguments(write):
+def test_one_json_object_is_printed_per_line_in_the_order_of_the_arguments(write):
     first, second = write("a.json", ONE), write("b.json", scenario_bytes(1))
     result = call(second, first, second, "--json")
     assert result.exit_code == 0
@@ -186,7 +186,7 @@ def test_a_workload_has_one_line_with_its_timeline():
     assert "utilization" in rows
 
 
-def test_the_whole_table():
+def test_the_whole_table_is_printed():
     outcome = outcome_of(
         2, wide_build("b1", 2, 30), build("b2", jobs=[30]), wide_build("w" * 30, 3, 5, at=15)
     )

@@ -118,7 +118,7 @@ def trace(shared, name):
 
 
 @pytest.mark.slow
-def test_kth_sp2_with_backfilling(shared):
+def test_kth_sp2_with_backfilling_has_the_published_figures(shared):
     jobs = swf.read(trace(shared, "KTH-SP2-1996-2.filtered.swf.gz"))
     summary = run(swf.scenario(jobs, 100, Policy.BACKFILL)).summary
     assert summary.workloads == len(jobs) == 28_481

@@ -24,7 +24,7 @@ from tests.simulation.scenarios import (
 FAILS = {"seconds": 5, "result": "failed"}
 
 
-def test_the_example_of_the_docs():
+def test_the_example_of_the_docs_has_the_documented_outcome():
     web = {"name": "web", "priority_branches": ["main"], "max_boxes": None, "fail_fast": False}
     web["cancellation"] = [["main", "none"], ["*", "queued"]]
     failing = {"seconds": 30, "expected": 45, "result": "failed"}

@@ -20,7 +20,7 @@ def test_a_branch_or_a_tag_is_built():
     )
 
 
-def test_a_deleted_branch_or_tag():
+def test_a_deleted_branch_or_tag_is_recognized():
     assert line_of_delivery("generic", None, {"branch": "x", "deleted": True}) == "branch x deleted"
     deleted = delivery("generic", None, {"tag": "v1", "deleted": True, "delivery": "d1"})
     assert event_line(deleted.events[0]) == "ignored: the tag v1 was deleted"

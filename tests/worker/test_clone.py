@@ -91,14 +91,14 @@ async def test_a_server_that_does_not_serve_single_commits(
         ),
     ],
 )
-async def test_missing_branches_tags_and_commits(
+async def test_missing_branches_tags_and_commits_fail_the_job(
     harness: AgentHarness, repository: Path, what: dict[str, str], reason: str
 ) -> None:
     finished = await harness.run("true", repository=str(repository), clone=SHALLOW, **what)
     assert (finished.reason or "").startswith(reason), harness.log()
 
 
-async def test_a_missing_repository(harness: AgentHarness, tmp_path: Path) -> None:
+async def test_a_missing_repository_fails_the_job(harness: AgentHarness, tmp_path: Path) -> None:
     finished = await harness.run("true", repository=str(tmp_path / "none"), clone=SHALLOW)
     assert finished.reason == "git fetch failed with exit status 1"
     assert b"does not appear to be a git repository" in harness.log()
@@ -117,7 +117,7 @@ async def test_the_commit_of_another_job_is_fetched_after_its_branch_moved(
 @pytest.mark.parametrize(
     "branch", ["--upload-pack=touch HIT;", "$(touch HIT)", "a:refs/heads/b", "*", "a b", ""]
 )
-async def test_hostile_branches(
+async def test_hostile_branch_names_run_nothing(
     harness: AgentHarness, repository: Path, branch: str, tmp_path: Path
 ) -> None:
     hit = tmp_path / "hit"

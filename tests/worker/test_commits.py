@@ -240,7 +240,9 @@ async def test_commits_that_are_not_in_the_repository(
 
 
 @pytest.mark.parametrize("digits", [12, 40, 64])
-async def test_a_repository_of_sha256(harness: AgentHarness, tmp_path: Path, digits: int) -> None:
+async def test_a_repository_of_sha256_is_cloned(
+    harness: AgentHarness, tmp_path: Path, digits: int
+) -> None:
     folder = tmp_path / "sha256"
     folder.mkdir()
     try:
@@ -252,7 +254,7 @@ async def test_a_repository_of_sha256(harness: AgentHarness, tmp_path: Path, dig
     assert (finished.commit, harness.log()) == (first, ran(first, "first"))
 
 
-async def test_a_job_with_its_own_path(harness: AgentHarness, repository: Path) -> None:
+async def test_a_job_may_have_its_own_path(harness: AgentHarness, repository: Path) -> None:
     first = git(repository, "rev-parse", "HEAD")
     path = {"PATH": "/nowhere", "BASH_ENV": "/nowhere/either"}
     await harness.run(

@@ -95,7 +95,7 @@ def texts(discovery: Discovery) -> set[str]:
 # --- URLs -----------------------------------------------------------------------------------
 
 
-def test_valid_urls() -> None:
+def test_valid_urls_are_accepted() -> None:
     assert str(parse_source("https://ci.example.org:8443/boxsched/")) == (
         "https://ci.example.org:8443/boxsched"
     )
@@ -163,7 +163,7 @@ async def test_the_hosts_file_is_read() -> None:
 SRV = "_boxsched._tcp.example.org"
 
 
-async def test_srv_records(zone: Zone, caplog: pytest.LogCaptureFixture) -> None:
+async def test_srv_records_name_nodes(zone: Zone, caplog: pytest.LogCaptureFixture) -> None:
     zone.records = {
         SRV: [("SRV", "0 10 8080 a.example.org."), ("SRV", "5 1 8081 b.example.org.")],
         "a.example.org": [("A", "10.0.0.1"), ("AAAA", "2001:db8::1")],
@@ -192,7 +192,9 @@ async def test_srv_records(zone: Zone, caplog: pytest.LogCaptureFixture) -> None
 @pytest.mark.parametrize(
     "records", [{}, {SRV: []}, {SRV: [("SRV", "0 0 0 .")]}, {SRV: [("SRV", "0 0 1 gone.org.")]}]
 )
-async def test_no_srv_records(zone: Zone, records: dict[str, list[tuple[str, str]]]) -> None:
+async def test_missing_srv_records_are_reported(
+    zone: Zone, records: dict[str, list[tuple[str, str]]]
+) -> None:
     zone.records = records
     with pytest.raises(NotFound):
         await zone.names().services(SRV)

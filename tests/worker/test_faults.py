@@ -162,7 +162,9 @@ async def test_a_folder_removed_while_no_agent_was_running(
     assert not alive(pid_in(tmp_path / "pid"))
 
 
-async def test_a_folder_removed_under_a_running_job(harness: AgentHarness, tmp_path: Path) -> None:
+async def test_a_folder_removed_under_a_running_job_loses_the_job(
+    harness: AgentHarness, tmp_path: Path
+) -> None:
     bad = assigned(1, f"echo $$ > {tmp_path}/pid", WAIT)
     other = assigned(2, WAIT)
     await harness.agent.reconcile([bad, other])

@@ -66,7 +66,9 @@ async def test_a_commit_is_cloned(harness: AgentHarness, repository: Path, digit
     assert harness.log() == b"first\nfirst\n"
 
 
-async def test_a_commit_that_no_branch_holds(harness: AgentHarness, repository: Path) -> None:
+async def test_a_commit_that_no_branch_holds_is_cloned(
+    harness: AgentHarness, repository: Path
+) -> None:
     git(repository, "checkout", "--detach")
     proposed = commit(repository, "proposed")
     git(repository, "update-ref", "refs/pull/1/head", proposed)
@@ -96,7 +98,7 @@ async def test_a_failing_clone_fails_the_job_with_a_reason(
     "branch",
     ["--upload-pack=touch HIT;", "$(touch HIT)", "`touch HIT`", "-c", "a b", "x\ny", "..", ""],
 )
-async def test_hostile_branches(
+async def test_hostile_branch_names_run_nothing(
     harness: AgentHarness, repository: Path, branch: str, tmp_path: Path
 ) -> None:
     hit = tmp_path / "hit"
@@ -123,7 +125,9 @@ async def test_a_branch_whose_name_looks_like_an_option_or_a_command(
 @pytest.mark.parametrize(
     "url", ["ext::sh -c 'touch HIT'", "--upload-pack=touch HIT", "http://127.0.0.1:9/x", "fd::17"]
 )
-async def test_hostile_repositories(harness: AgentHarness, url: str, tmp_path: Path) -> None:
+async def test_hostile_repository_urls_run_nothing(
+    harness: AgentHarness, url: str, tmp_path: Path
+) -> None:
     hit = tmp_path / "hit"
     finished = await harness.run("true", repository=url.replace("HIT", str(hit)))
     assert finished.result is Result.FAILED
@@ -154,7 +158,7 @@ async def test_the_clone_counts_toward_the_time_limit(
     assert (finished.result, finished.reason) == (Result.FAILED, "time limit of 0.5 s")
 
 
-async def test_a_deploy_of_a_branch(harness: AgentHarness, repository: Path) -> None:
+async def test_the_branch_of_a_deploy_is_cloned(harness: AgentHarness, repository: Path) -> None:
     deploy = {"kind": Kind.DEPLOY, "server": "production", "branch": "feature/x"}
     await harness.run(SHOW, repository=str(repository), **deploy)
     assert harness.log() == b"third\nthird\n"

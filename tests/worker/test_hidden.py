@@ -21,7 +21,7 @@ PR_GET_DUMPABLE = 3
 PEEP = f"{sys.executable} {peeping.__file__}"
 ALL = " ".join(peeping.WAYS)
 
-# Prints what it can do to each of its ancestors, to a process beside it, and to itself.
+# Prints what it can do to each of its ancestors, to another process, and to itself.
 JOB = f"""
 sleep 300 & beside=$!
 supervisor=$PPID
@@ -83,7 +83,7 @@ main(["{command}", "--port", "1", "--data", sys.argv[1]])
     assert done.stdout.startswith("dumpable: 0\n"), done.stderr
 
 
-def test_what_a_worker_starts_to_look_whether_jobs_can_begin_has_nothing_of_its_environment(
+def test_the_probes_of_a_workers_readiness_get_nothing_of_its_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BOXSCHED_TOKEN", TOKEN)

@@ -154,7 +154,7 @@ async def test_a_finished_job_is_remembered_until_it_is_no_longer_desired(
     assert (tmp_path / "ledger").read_text() == "ran\n"
 
 
-async def test_fifty_jobs_at_once(harness: AgentHarness) -> None:
+async def test_fifty_jobs_run_at_once(harness: AgentHarness) -> None:
     numbers = range(1, 51)
     await harness.agent.reconcile([assigned(n, f"echo {n}") for n in numbers])
     await harness.store.until(lambda: all(harness.store.finished(n) for n in numbers))

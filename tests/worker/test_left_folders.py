@@ -103,7 +103,7 @@ async def test_a_repeated_request_during_a_run_starts_no_second_supervisor(
     assert told == [("w2-1-1", 0), ("w1-1-1", 0)]
 
 
-async def test_a_job_never_started_and_still_desired(
+async def test_a_job_that_never_started_and_is_desired_starts(
     make_harness: Callable[..., AgentHarness],
 ) -> None:
     harness = make_harness()
@@ -114,7 +114,7 @@ async def test_a_job_never_started_and_still_desired(
     assert harness.log() == b"now\n"
 
 
-async def test_a_job_never_started_and_to_be_stopped(
+async def test_a_job_that_never_started_and_was_stopped_ends(
     make_harness: Callable[..., AgentHarness], tmp_path: Path
 ) -> None:
     harness = make_harness()
@@ -125,7 +125,7 @@ async def test_a_job_never_started_and_to_be_stopped(
     assert not (tmp_path / "ran").exists()
 
 
-async def test_a_job_never_started_and_no_longer_desired(
+async def test_a_job_that_never_started_and_is_no_longer_desired_is_removed(
     make_harness: Callable[..., AgentHarness], tmp_path: Path
 ) -> None:
     harness = make_harness()

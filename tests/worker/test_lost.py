@@ -31,7 +31,7 @@ from tests.worker.test_folder import RECORD
 WAIT = "echo ready; while :; do sleep 0.05; done"
 
 
-# --- The file -------------------------------------------------------------------------------
+# --- The file of the last heartbeat -------------------------------------------------------------
 
 
 def test_the_last_heartbeat_is_read_back_and_the_file_keeps_its_size(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_how_much_disk_space_is_enough(small_disk: Path) -> None:
 # --- git ------------------------------------------------------------------------------------
 
 
-async def test_a_worker_without_git(
+async def test_a_worker_without_git_reports_it_and_starts_no_job(
     harness: AgentHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = repository.program

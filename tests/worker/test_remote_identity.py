@@ -52,7 +52,7 @@ async def test_a_refusal_that_only_a_person_can_fix_ends_a_worker_at_the_first_c
         await cluster.worker(node.url + prefix).ended()
 
 
-async def test_a_node_below_a_path(cluster: NodesAndWorkers) -> None:
+async def test_a_node_may_be_below_a_path(cluster: NodesAndWorkers) -> None:
     node = await cluster.node(prefix="/ci")
     cluster.worker(f"{node.url}/ci/")
     await node.connected()

@@ -108,7 +108,9 @@ def test_a_problem_is_logged_once_and_then_once_a_minute(
 
 
 @pytest.mark.parametrize(("nodes", "said"), [(1, "trying again"), (2, "trying another")])
-async def test_a_lost_connections_line_ends_with_what_comes_next(nodes: int, said: str) -> None:
+async def test_the_message_about_a_lost_connection_ends_with_the_next_step(
+    nodes: int, said: str
+) -> None:
     discovery: Any = SimpleNamespace(nodes=("node",) * nodes)
     loop = connecting.ConnectionLoop(
         cast(Any, None), discovery, chance=random.Random(1), pace=Pace()
@@ -251,7 +253,7 @@ def test_the_cluster_is_remembered(tmp_path: Path) -> None:
     assert keeping.cluster(tmp_path) == "theirs"
 
 
-def test_one_process_per_data_folder(tmp_path: Path) -> None:
+def test_a_data_folder_has_one_process(tmp_path: Path) -> None:
     with (
         keeping.owned(tmp_path / "new"),
         pytest.raises(FolderInUse, match="new"),

@@ -123,7 +123,7 @@ async def test_a_stop_reaches_an_adopted_job(
     assert not alive(pid_in(tmp_path / "pid"))
 
 
-async def test_an_agent_killed_together_with_its_spawner(
+async def test_a_job_survives_its_agent_killed_together_with_the_spawner(
     harness: AgentHarness, tmp_path: Path
 ) -> None:
     spawner = harness.agent._driver.__dict__["_spawner"]

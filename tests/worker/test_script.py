@@ -44,7 +44,7 @@ async def test_a_log_shows_no_commands_if_they_are_switched_off(harness: AgentHa
     assert harness.log() == b"one\ntwo\n"
 
 
-def test_a_command_of_several_lines(tmp_path: Path) -> None:
+def test_a_command_may_have_several_lines(tmp_path: Path) -> None:
     assert run(tmp_path, "for n in 1 2\ndo echo $n\ndone\n", "echo 'it'\"'\"'s \\n'") == (
         0,
         "+ for n in 1 2\n+ do echo $n\n+ done\n1\n2\n+ echo 'it'\"'\"'s \\n'\nit's \\n\n",
