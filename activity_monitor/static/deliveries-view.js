@@ -1,7 +1,7 @@
 // The deliveries of code hosts with their results, newest first.
 
 import { get } from "./api.js";
-import { Things, agoOf, button, linkTo, markOf, nothing, outside } from "./things.js";
+import { Things, agoOf, button, linkTo, markOf, nothing, outside, withCode } from "./things.js";
 import { amount, make } from "./text.js";
 
 const RESULTS = [
@@ -58,8 +58,8 @@ export class DeliveriesView {
     this.#things.show(found.map((one) => [one.id, one]));
     this.#list.hidden = found.length === 0;
     this.#empty.hidden = found.length > 0;
-    this.#empty.textContent = this.#result || this.#project ? "No delivery matches."
-      : "There are no deliveries yet. Set a project's `webhook_secret`, and add a webhook at its code host.";
+    this.#empty.replaceChildren(...withCode(this.#result || this.#project ? "No delivery matches."
+      : "There are no deliveries yet. Set a project's `webhook_secret`, and add a webhook at its code host."));
     this.#more.hidden = !cursor || this.#many >= MOST;
   }
 

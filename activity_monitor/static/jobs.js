@@ -12,6 +12,7 @@ export class JobsView {
   #rows = new Map();
   #jobs = [];
   #away = false;
+  #reason = null;
   #limit = STEP;
   #onLog;
   #shownLog = null;
@@ -34,21 +35,23 @@ export class JobsView {
     this.more.type = "button";
     this.more.addEventListener("click", () => {
       this.#limit += STEP;
-      this.show(this.#jobs, this.#away);
+      this.show(this.#jobs, this.#away, this.#reason);
     });
     this.more.hidden = true;
     this.element = make("section", "jobs-section to-come", make("h3", "", "Jobs"), this.table, this.more);
     this.element.style.setProperty("--jobs", Math.min(expected ?? 1, STEP));
   }
 
-  /** `away`: the worker of the jobs that have not ended does not answer. */
-  show(jobs, away) {
+  /** `away`: the worker of the jobs that have not ended does not answer. `reason`: the workload's, which
+      its row shows; jobs that have the same one do not repeat it. */
+  show(jobs, away, reason) {
     this.#jobs = jobs;
     this.#away = away;
+    this.#reason = reason;
     this.element.classList.remove("to-come");
     for (const job of jobs.slice(0, this.#limit)) {
       if (!this.#rows.has(job.id)) this.#add(job);
-      this.#rows.get(job.id).update(job, away);
+      this.#rows.get(job.id).update(job, away, reason);
     }
     const left = jobs.length - Math.min(jobs.length, this.#limit);
     this.more.hidden = left <= 0;
@@ -93,14 +96,14 @@ class JobRow {
       make("td", "job-log", this.log));
   }
 
-  update(job, away) {
+  update(job, away, reason) {
     this.#job = job;
     put(this.name, job.name);
     const mark = job.state === "finished" ? job.result ?? "unknown" : MARKS[job.state] ?? "unknown";
     if (mark !== this.#shown) this.mark.replaceChildren(icon(mark));
     this.#shown = mark;
     this.element.dataset.mark = mark;
-    put(this.state, said(job));
+    put(this.state, said(job, reason));
     put(this.box, job.box ?? "–");
     this.log.disabled = job.state === "waiting" || (job.state === "finished" && !job.started_at);
     this.log.setAttribute("aria-label", plain(`Log of ${job.name}`));
@@ -121,13 +124,13 @@ class JobRow {
   }
 }
 
-function said(job) {
+function said(job, reason) {
   const parts = [job.state === "finished" ? job.result ?? "finished" : job.state];
   if (job.state === "unknown") parts.push("its worker is away");
   if (job.result !== "passed") {
     const status = Number.isInteger(job.exit_status) ? `exit status ${job.exit_status}` : null;
     const why = job.reason ?? status;
-    if (why) parts.push(why);
+    if (why && why !== reason) parts.push(why);
   }
   if (job.attempt > 1) parts.push(`attempt ${job.attempt}`);
   return parts.join(" · ");

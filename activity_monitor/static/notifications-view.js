@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { Asking } from "./asking.js";
-import { Things, agoOf, button, linkTo, markOf, nothing, outside, timeOf } from "./things.js";
+import { Things, agoOf, button, linkTo, markOf, nothing, outside, timeOf, withCode } from "./things.js";
 import { count, make, plain } from "./text.js";
 
 const STATES = [["", "All"], ["waiting", "Waiting"], ["delivered", "Delivered"], ["dead", "Given up"]];
@@ -59,8 +59,8 @@ export class NotificationsView {
     this.#things.show(found.map((one) => [one.id, one]));
     this.#list.hidden = found.length === 0;
     this.#empty.hidden = found.length > 0;
-    this.#empty.textContent = state ? `There are none that are ${WORDS[state]}.`
-      : "Nothing was sent yet: give a project `statuses` or `hooks`.";
+    this.#empty.replaceChildren(...withCode(state ? `There are none that are ${WORDS[state]}.`
+      : "Nothing was sent yet: give a project `statuses` or `hooks`."));
     this.#more.hidden = !cursor || this.#many >= MOST;
   }
 

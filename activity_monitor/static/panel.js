@@ -113,7 +113,7 @@ export class Panel {
     this.#on.onWorkload(body);
     put(this.problem, "");
     const jobs = body.jobs ?? [];
-    this.jobs.show(jobs, isAway(this.#row));
+    this.jobs.show(jobs, isAway(this.#row), body.reason);
     const only = jobs.length === 1 && jobs[0].started_at ? jobs[0] : null;
     if (only && !this.#chosen) this.#showLog(only); // show the log of the only job
     if (!this.#jobsCame && this.why.element.hidden) this.#on.onAnswer();

@@ -105,7 +105,12 @@ export function markOf(name) {
   return mark;
 }
 
+/** A text of ours, with what stands between backticks as code. */
+export function withCode(text) {
+  return text.split("`").map((part, at) => (at % 2 ? make("code", "code", part) : part));
+}
+
 /** A paragraph that is shown in place of an empty list. */
 export function nothing(text) {
-  return make("p", "nothing", text);
+  return make("p", "nothing", ...withCode(text));
 }

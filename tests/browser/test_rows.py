@@ -62,6 +62,10 @@ def test_a_superseded_row_names_its_successor(service: Service, page: Page) -> N
     service.build("newer", "main", message="Is newer")
     why = row(page, "finished", "Is overtaken").locator(".row-why")
     expect(why).to_contain_text("superseded by newer#3")
+    row(page, "finished", "Is overtaken").locator(".row-title").click()
+    job_state = row(page, "finished", "Is overtaken").locator(".job-state").first
+    expect(job_state).to_contain_text("canceled")
+    expect(job_state).not_to_contain_text("superseded")  # the reason stands above, once
     gate.open()
 
 

@@ -305,6 +305,7 @@ def test_schedules_show_their_next_time_and_update_by_themselves(
 ) -> None:
     go(page, service, "schedules")
     expect(page.get_by_text("No project has schedules")).to_be_visible()
+    expect(page.locator(".nothing code")).to_have_text("schedules")
     hostile = HOSTILE["script"]
     schedules = [
         {"cron": "30 2 * * *", "time_zone": "Europe/Berlin", "branch": "main"},
