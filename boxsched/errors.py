@@ -15,7 +15,7 @@ class BoxschedError(Exception):
 
 
 class Malformed(BoxschedError):
-    """The request is not what it claims to be (not JSON, say): send it well-formed."""
+    """The request is malformed, for example not JSON: send it well-formed."""
 
     code, status = "malformed", 400
 

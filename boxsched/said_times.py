@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-# The message of a scheduled build begins with it, and has its planned time.
+# The message of a scheduled build begins with this, and contains its planned time.
 SCHEDULED = "schedule: "
 
 PATTERN = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)(?!\w)")
@@ -20,12 +20,12 @@ def said_time(at: float) -> str:
 
 
 def with_times(sentence: str, shown: Callable[[datetime], str]) -> str:
-    """Return the sentence with each of its times as ``shown`` formats it."""
+    """Return the sentence with each of its times formatted by ``shown``."""
 
     def replaced(found: re.Match[str]) -> str:
         try:
             return shown(datetime.fromisoformat(found.group()))
         except (ValueError, OverflowError, OSError):
-            return found.group()  # not a time that there is
+            return found.group()  # not a valid time
 
     return PATTERN.sub(replaced, sentence)

@@ -1,9 +1,9 @@
-"""Which build's file is read next: the projects take turns, and a project's builds go by id.
+"""Choose the build whose file is read next: the projects take turns, each with its builds by id.
 
-The builds that have no jobs are in the database. Here are only those whose file is being read and
-those that rest between two tries, both of a limited number. A project whose repository does not
-answer is troubled: it gets one place, troubled projects together get few, and once many of its
-builds rest, no further one begins. So it delays its own builds, and not those of the others.
+The builds without jobs are in the database. This module only contains builds whose file is being
+read, and builds that pause between two attempts; both are limited. A project whose repository does
+not answer is *troubled*: it gets one place, all troubled projects together get few, and when many
+of its builds pause, no further one begins. So it delays only its own builds.
 """
 
 import heapq
@@ -14,15 +14,15 @@ import attrs
 from boxsched.model import ProjectId, WorkloadId
 
 AT_ONCE, AT_ONCE_OF_A_PROJECT = 8, 2  # files that a node reads at the same time
-AT_ONCE_TROUBLED = 4  # of them, of all troubled projects together; one each
+AT_ONCE_TROUBLED = 4  # of these, for all troubled projects together; one for each
 RESTING_OF_A_PROJECT = 50
-NONE = WorkloadId(0)  # behind no build
-TROUBLED_AT_MOST = 10_000  # projects that are remembered as such while nothing of them is read
+NONE = WorkloadId(0)  # before the first build
+TROUBLED_AT_MOST = 10_000  # troubled projects that are remembered without a read
 
 
 @attrs.define(eq=False)
 class Reading:
-    """A build whose file is read, until that is done. ``tried``: seconds, of all tries so far."""
+    """A build whose file is being read. ``tried``: seconds of all attempts so far."""
 
     id: WorkloadId
     project: ProjectId
@@ -32,8 +32,9 @@ class Reading:
 
 @attrs.define(eq=False)
 class Line:
-    """What is under way of a project. ``after``: builds up to this one have begun, as far as is
-    known: one that was submitted at the same time may be seen later."""
+    """A project's active and pausing builds. ``after``: builds up to this one have begun, as far as
+    known; one that was submitted at the same time may become visible later.
+    """
 
     reading: dict[WorkloadId, Reading] = attrs.field(factory=dict)
     resting: list[tuple[float, WorkloadId, Reading]] = attrs.field(factory=list)  # a heap
@@ -56,12 +57,12 @@ class Backlog:
         return len(self._reading) >= AT_ONCE
 
     def begun(self, project: ProjectId) -> WorkloadId:
-        """The builds of the project up to this one have begun."""
+        """Return the last build of the project up to which all have begun."""
         line = self._lines.get(project)
         return line.after if line else NONE
 
     def busy(self, project: ProjectId) -> set[WorkloadId]:
-        """The builds of the project that are being read, or rest."""
+        """Return the builds of the project that are being read or pause."""
         line = self._lines.get(project)
         return set(line.reading) | {id_ for _, id_, _ in line.resting} if line else set()
 
@@ -76,49 +77,50 @@ class Backlog:
         return len(line.reading) < AT_ONCE_OF_A_PROJECT
 
     def may_begin(self, project: ProjectId) -> bool:
-        """Whether, besides, a build that was not tried yet may be."""
+        """Whether, in addition, a build that was not tried yet may be read."""
         line = self._lines.get(project)
         return line is None or len(line.resting) < RESTING_OF_A_PROJECT
 
     def due(self, project: ProjectId, now: float) -> Reading | None:
-        """The build of the project that has rested; its next try begins."""
+        """Return a build of the project whose pause has ended; its next attempt begins."""
         line = self._lines.get(project)
         if line is None or not line.resting or line.resting[0][0] > now:
             return None
         reading = heapq.heappop(line.resting)[2]
-        line.after = NONE  # look for those that were seen late
+        line.after = NONE  # search again for builds that became visible late
         self._start(line, reading)
         return reading
 
     def begin(self, reading: Reading) -> None:
-        """Its first try begins."""
+        """Note that the build's first attempt begins."""
         line = self._lines.setdefault(reading.project, Line())
         line.after = max(line.after, reading.id)
         self._start(line, reading)
 
     def skip(self, project: ProjectId, id_: WorkloadId) -> None:
-        """Builds of a project of which something is under way have begun up to this one."""
+        """Note that all builds of an active project up to this one have begun."""
         self._lines[project].after = id_
 
     def rest(self, reading: Reading, due: float, *, troubled: bool) -> None:
-        """A try ended, and there is another one, at ``due`` by the event loop's clock.
-        ``troubled``: the repository did not answer."""
+        """Note that an attempt ended, and the next one is at ``due`` (the loop's clock).
+        ``troubled``: the repository did not answer.
+        """
         line = self._end(reading)
         heapq.heappush(line.resting, (due, reading.id, reading))
         line.troubled = troubled
 
     def done(self, reading: Reading, *, troubled: bool) -> None:
-        """The last try ended."""
+        """Note that the last attempt ended."""
         line = self._end(reading)
         line.troubled = troubled
         if line.is_empty:
             del self._lines[reading.project]
             if troubled:
-                self._lines[reading.project] = Line(troubled=True)  # the youngest of all
+                self._lines[reading.project] = Line(troubled=True)  # the newest entry
                 self._forget()
 
     def clear(self) -> None:
-        """Forget what rests: another node leads."""
+        """Drop pausing builds, because another node leads."""
         for project, line in list(self._lines.items()):
             line.resting.clear()
             if not line.reading:

@@ -1,21 +1,22 @@
-"""What git's errors mean: what was missing, what a person can do, and whether to try again.
+"""Interpret git's errors: what is missing, what a person can do, and whether to try again.
 
-git says in words what went wrong; its exit status is the same for all of it. What no phrase here
-names (a name server, a connection, an answer such as 503, a full disk) may pass: it is tried again.
+git describes errors only in its messages; its exit status is always the same. Errors without a
+phrase here (a name server, a connection, an answer such as 503, a full disk) may be temporary, so
+git is tried again.
 """
 
 import re
 
 import attrs
 
-SHOWN_CHARACTERS = 200  # of a repository's address
+SHOWN_CHARACTERS = 200  # limit of a repository's address in messages
 
 
 class Unreadable(Exception):
     """The file cannot be read. ``lasting``: another attempt would not help.
 
-    ``missing``: the repository answered, and does not have the branch, tag or commit. What was just
-    pushed may still come, where a code host copies it from one machine to another.
+    ``missing``: the repository answered, but does not have the branch, tag or commit. It may still
+    appear after a push, if a code host copies it between machines.
     """
 
     def __init__(self, message: str, *, lasting: bool, missing: bool = False) -> None:
@@ -27,7 +28,7 @@ class Unreadable(Exception):
 
 @attrs.frozen
 class Sought:
-    """What is fetched: a full ref or a commit, of a repository."""
+    """The full ref or the commit to fetch, and its repository."""
 
     repository: str
     wanted: str
@@ -61,7 +62,7 @@ NO_REPOSITORY = (
     "returned error: 410",
 )
 _NOT_FOUND = re.compile(r"repository '[^']*' not found")
-# Phrases of other errors that stay, and what to do.
+# Phrases of other lasting errors, and what to do.
 _LASTING = {
     "certificate": "GIT_SSL_CAINFO in the environment of each node names those to trust",
     "not allowed": "git uses https, ssh, and paths or file:// on the node's disk",

@@ -27,10 +27,11 @@ from boxsched.store.records import Workload
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0  # interval of the queries, because a wake-up can be lost
-PAGE = 100  # projects
+PAGE = 100  # projects in one query
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 1.0, 16.0  # between the attempts to reach a repository
 GIVE_UP_SECONDS = 120.0  # then no further attempt begins; a repository that hangs gets two
-FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.02, 1.0  # whether a build that failed has ended
+# pauses between checks whether a failed build has ended
+FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.02, 1.0
 
 
 class Plans:
@@ -69,8 +70,9 @@ class Plans:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _look(self) -> None:
-        """Begin to read files until there is no place, or nothing to read: from the project that
-        had the last turn on, and round again."""
+        """Begin to read files until there is no free place or no file, starting after the project
+        that had the last turn.
+        """
         some = True
         while some and not self._backlog.is_full:
             some = self._place != 0
@@ -84,7 +86,8 @@ class Plans:
             self._place = ProjectId(0)
 
     async def _begin(self, projects: Sequence[ProjectId]) -> bool:
-        """One file of each project, as far as there are places. Whether there was any."""
+        "Begin one file of each project while there are free places; return whether there was"
+        "any."
         backlog, some = self._backlog, False
         behind = {one: backlog.begun(one) for one in projects if backlog.may_begin(one)}
         firsts = await self._store.first_unplanned(behind)
@@ -123,7 +126,7 @@ class Plans:
 
     async def _plan(self, reading: Reading) -> None:
         """Try to read the file once, and store its jobs, or why there are none."""
-        pause: float | None = LOOK_SECONDS  # whatever happens, it is not tried again at once
+        pause: float | None = LOOK_SECONDS  # in any case it is not tried again at once
         troubled = False
         try:
             pause, troubled = await self._read(reading)
@@ -138,8 +141,9 @@ class Plans:
                 loop.call_later(pause, self._node.plans_due.set)
 
     async def _read(self, reading: Reading) -> tuple[float | None, bool]:
-        """The pause before the next try, None where there is none; whether the repository did not
-        answer."""
+        """Return the pause before the next attempt (None: no next one), and whether the repository
+        did not answer.
+        """
         build = await self._store.subject(reading.id)
         if build is None or build.finished_at is not None or build.boxes:
             return None, False
@@ -162,7 +166,9 @@ class Plans:
         return None, not error.lasting
 
     async def _until_ended(self, id_: WorkloadId) -> None:
-        """Until the engine has ended it, as a rule: else its file would be read again."""
+        """Wait until the engine has ended the build, because otherwise its file would be read
+        again.
+        """
         for pause in doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS):
             build = await self._store.subject(id_)
             if build is None or build.finished_at is not None:
@@ -186,7 +192,7 @@ class Plans:
             )  # fmt: skip
             jobs = await asyncio.to_thread(jobs_of, found.data)
         except Unreadable as error:
-            # A person who mistyped a name learns it at once. What a code host has just announced
+            # A mistyped name is reported at once. But a commit that a code host has just announced
             # may not be on all of its machines yet.
             lasting = error.lasting or (error.missing and build.submitted_by != WEBHOOK)
             raise _Failed(f"{path}: {error.message}", lasting=lasting) from None

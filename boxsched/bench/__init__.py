@@ -1,6 +1,6 @@
-"""How fast it is, measured: a service from outside (``service``), the core alone (``core``).
+"""Benchmarks: of a service, from outside (``service``), and of the core alone (``core``).
 
-The service is to be started with ``--box-driver none``: its Boxes run nothing, so that what is
-measured is the scheduler. The load must cost next to nothing beside it, since both share a machine:
-``load`` writes prepared bytes on keep-alive connections and counts answers.
+Start the service with ``--box-driver none``: its Boxes then run nothing, so that only the scheduler
+is measured. The load must use little processor time, because both share a machine: ``load`` writes
+prepared bytes on keep-alive connections and counts answers.
 """

@@ -1,10 +1,10 @@
-"""The core alone: what an event costs with so many workloads waiting, and what one of them weighs.
+"""Measure the core alone: the time of an event with many waiting workloads, and their memory.
 
-One-job workloads of 50 shapes, each in a lane of its own, on 64 Boxes that are always busy. A round
-ends running workloads (which admits the next ones) and registers as many new ones: so as many wait
-after it as before. What an event costs is measured with each event in an instant of its own; the
-rate also with 32 of each in one instant, as the engine takes them under load. Every number of
-waiting ones is measured in a process of its own.
+The workloads have one job and 50 shapes, each in a separate lane, on 64 Boxes that are always busy.
+A round ends running workloads (which admits the next ones) and registers as many new ones, so the
+number of waiting workloads stays the same. The time of an event is measured with one event in each
+instant. The rate is also measured with 32 of each in one instant, as in an engine under load. Each
+number of waiting workloads is measured in a separate process.
 """
 
 import asyncio
@@ -29,17 +29,18 @@ RUNS = 3
 WORKLOADS_A_RUN = 10_016
 TURN = 32
 assert WORKLOADS_A_RUN % TURN == 0
-EVENTS_A_WORKLOAD = 2  # registered, and ended; what is queued and admitted follows from these
-MIN_WAITING_TO_WEIGH = 10_000  # below this the process's own growth is in the way
+EVENTS_A_WORKLOAD = 2  # registered and ended; they cause the other events
+# below this, the growth of the process itself disturbs the measurement
+MIN_WAITING_TO_WEIGH = 10_000
 _MIB = 1024 * 1024
 
 
 class Belt:
-    """A scheduler that is always full: what is admitted is ended again, in order."""
+    """A scheduler that is always full: admitted workloads are ended in order."""
 
     def __init__(self) -> None:
         self.core = Scheduler(QueueRules(), box_types=("default",))
-        # Predicted durations are powers of 2^(1/4) in the service; so they are here.
+        # Expected durations are powers of 2^(1/4), as in the service.
         self.asks = [(JobAsk("default", 2 ** (n / 4), 3600.0),) for n in range(SHAPES)]
         self.running: deque[WorkloadId] = deque()
         self.next_id = 1
@@ -54,7 +55,7 @@ class Belt:
         self._decide([self._ending()])
 
     def turn(self, count: int) -> None:
-        """One instant: so many end, so many are registered."""
+        """Run one instant in which ``count`` workloads end and as many are registered."""
         events: list[Event] = [self._ending() for _ in range(count)]
         events += [self._submission() for _ in range(count)]
         self._decide(events)
@@ -85,8 +86,8 @@ class Belt:
 
 
 def measure(waiting: int) -> dict[str, float | int | None]:
-    """In this process, which should do nothing else."""
-    gc.set_threshold(10_000, 5, 10_000)  # as the service has it
+    """Measure in this process, which should do nothing else."""
+    gc.set_threshold(10_000, 5, 10_000)  # as in the service
     belt = Belt()
     before = _resident()
     for _ in range(waiting + BOXES):
@@ -111,7 +112,7 @@ def measure(waiting: int) -> dict[str, float | int | None]:
 
 
 def _singly(belt: Belt) -> float:
-    # The processor's seconds, not the clock's: the core waits for nothing but its neighbours.
+    # Processor time, not elapsed time, because other processes may run at the same time.
     began = time.process_time()
     for _ in range(WORKLOADS_A_RUN):
         belt.end()
@@ -128,12 +129,12 @@ def _by_turns(belt: Belt) -> float:
 
 def _resident() -> float:
     gc.collect()
-    # Where there is no /proc there is no weight.
+    # Without /proc, memory cannot be measured.
     return resident_mib(os.getpid()) or 0.0
 
 
 async def report(waiting: Sequence[int]) -> dict[str, object]:
-    """All figures, each number of waiting workloads in a child process, one after the other."""
+    """Return all figures; each number of waiting workloads is measured in a child process."""
     rows = [await _in_child(count) for count in waiting]
     first = rows[0]["microseconds_per_event"]
     for row in rows:

@@ -14,11 +14,11 @@ _STAGE = re.compile(r'^boxsched_stage_seconds_total\{stage="(\w+)"\} (\S+)$', re
 
 @attrs.frozen
 class Counted:
-    """Of all nodes; memory is that of the largest."""
+    """The sums over all nodes; memory is that of the largest."""
 
     finished: float  # workloads
     batches: float
-    round_trips: float  # engines' alone, to read the inbox and to commit; 0 on SQLite
+    round_trips: float  # only of engines, to read the inbox and to commit; 0 on SQLite
     resident_mib: float
     busy_box_seconds: float = 0.0
     loop_hold_seconds: float = 0.0  # the longest of the last one to two minutes
@@ -43,7 +43,7 @@ async def _of(client: Client) -> Counted:
 
 
 def read_counted(text: str) -> Counted:
-    """One node's, from its /metrics."""
+    """Read one node's figures from its /metrics."""
     finished = _figures(text, "boxsched_workloads_finished_total")
     if not finished:
         raise StoreAway("the service's /metrics do not say how many workloads have finished")
@@ -64,9 +64,9 @@ def _figures(text: str, pattern: str) -> list[float]:
 
 
 async def refuse_uncounted(clients: Sequence[Client]) -> None:
-    """Raises Invalid where a node leads that is not one of these: it counts what finishes."""
+    """Raise Invalid if another node leads, because the leader counts finished workloads."""
     views = await asyncio.gather(*(client.nodes() for client in clients))
     here = {one.name for view in views for one in view if one.me}
     for one in views[0]:
         if one.alive and one.shards and one.name not in here:
-            raise Invalid(f"node {one.name} leads, and is not measured: add --url {one.url}")
+            raise Invalid(f"the leading node {one.name} is not measured: add --url {one.url}")

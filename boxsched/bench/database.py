@@ -22,8 +22,10 @@ _RECORD = b"x" * 200
 
 
 def inserts(url: str) -> dict[str, object]:
-    """One connection, one row a transaction, into an ordinary table that is dropped again."""
-    parsed(url)  # first: an error of libpq's could hold pieces of it
+    """Measure inserts: one connection, one row in each transaction, into a temporary ordinary
+    table.
+    """
+    parsed(url)  # first, because an error of libpq could contain parts of the URL
     try:
         raw = psycopg2.connect(url, connect_timeout=CONNECT_SECONDS, application_name="boxsched")
         with contextlib.closing(raw), raw.cursor() as cursor:
@@ -44,7 +46,7 @@ def _setting(cursor: Any, name: str) -> str:
 
 @contextlib.contextmanager
 def _table(cursor: Any) -> Iterator[sql.Identifier]:
-    """In a schema of its own, which goes with it."""
+    """Create the table in a separate schema, and drop both at the end."""
     schema = f"boxsched_bench_{secrets.token_hex(4)}"
     table = sql.Identifier(schema, "row")
     cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))

@@ -15,7 +15,7 @@ _RECORD = b"x" * 200
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The nearest-rank percentile; 0.0 of nothing."""
+    """Return the nearest-rank percentile; 0.0 without values."""
     if not values:
         return 0.0
     ordered = sorted(values)
@@ -41,7 +41,8 @@ def versions() -> dict[str, str]:
 
 
 def disk(folder: Path | None) -> dict[str, int]:
-    """What a bare loop reaches on the folder's disk: durable appends, and SQLite's commits."""
+    "Measure what a simple loop reaches on the folder's disk: durable appends, and SQLite"
+    "commits."
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=folder) as scratch:
         return {
             "appends_per_second": round(_appends(Path(scratch) / "appended")),
@@ -76,7 +77,9 @@ def _commits(path: Path) -> float:
 
 
 def resident_mib(pid: int, field: str = "VmRSS") -> float | None:
-    """A process's memory, from Linux's /proc; ``VmHWM`` is its peak. None where there is none."""
+    """Return a process's memory from Linux's /proc, in MiB; ``VmHWM`` is its peak. None without
+    /proc.
+    """
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

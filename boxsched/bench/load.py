@@ -1,7 +1,7 @@
-"""A load that costs little: plain bytes out on keep-alive connections, answers counted.
+"""A load with little overhead: it sends plain bytes on keep-alive connections and counts answers.
 
-Measured beside the service on the same cores, so there is no HTTP library here: an answer is looked
-at for its status and its length, and no further.
+It runs on the same cores as the service, so it uses no HTTP library: only the status and the length
+of an answer are read.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ Answered = Callable[["BenchConnection", bytes, bytes], None]
 
 
 class BenchConnection(asyncio.Protocol):
-    """One connection with one request under way at a time; answers go to ``answered``."""
+    """A connection with one active request at a time; answers go to ``answered``."""
 
     def __init__(self, answered: Answered, lost: Callable[[Exception], None]) -> None:
         self._answered = answered
@@ -68,18 +68,19 @@ class BenchConnection(asyncio.Protocol):
 
 
 class Target:
-    """Where requests go: one node, one token."""
+    """The target of requests: one node, with one token."""
 
     def __init__(self, url: str, token: str) -> None:
         where = URL(url)
         if where.scheme != "http" or where.host is None or where.port is None:
-            raise Invalid(f"bench speaks plain HTTP, without TLS: http://HOST:PORT, not {url}")
+            raise Invalid(f"bench supports only HTTP without TLS: http://HOST:PORT, not {url}")
         self._host, self._port, self._authority = where.host, where.port, where.authority
         self._token = token
 
     def post(self, path: str, body: bytes, headers: str | None = None) -> bytes:
-        """The bytes of a request. ``headers``: in place of the one with the token, each with its
-        line's end."""
+        """Return the bytes of a request. ``headers``: replace the one with the token, each with its
+        line end.
+        """
         own = f"Authorization: Bearer {self._token}\r\n" if headers is None else headers
         head = (
             f"POST {path} HTTP/1.1\r\nHost: {self._authority}\r\n"
@@ -102,10 +103,11 @@ class Target:
 
 
 class Load:
-    """Posts over so many connections, each with one under way; all must be answered ``good``.
+    """Sends POSTs over several connections, each with one active request; all answers must be
+    ``good``.
 
-    They go to the targets in turn, and end with the bodies. ``headers``: those of a body, in place
-    of the one with the token.
+    The targets take turns; the load ends with the bodies. ``headers``: returns a body's headers,
+    which replace the one with the token.
     """
 
     def __init__(
@@ -164,7 +166,7 @@ class Load:
 
 
 class Single:
-    """One connection, one request at a time, each answer awaited."""
+    """A single connection that sends one request at a time and waits for its answer."""
 
     def __init__(self) -> None:
         self._answer: asyncio.Future[tuple[bytes, bytes]] | None = None
@@ -178,7 +180,7 @@ class Single:
             self._connection.close()
 
     async def ask(self, request: bytes) -> tuple[bytes, bytes]:
-        """(status, body)."""
+        """Send the request and return (status, body)."""
         assert self._connection is not None
         self._answer = asyncio.get_running_loop().create_future()
         self._connection.send(request)

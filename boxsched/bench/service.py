@@ -1,10 +1,10 @@
-"""Load a running service and measure it by its own timestamps and ours.
+"""Load a running service, and measure it by its own timestamps and by ours.
 
-First one build, to see that the Boxes run nothing. Then the idle service: builds one at a time,
-from the submission to the start. Then the load: builds as fast as they are taken, each on a branch
-of its own so that no lane holds them back, their clients spread over the nodes; done when all have
-finished. While they run the nodes are asked for their figures once in half a second, which costs
-them nothing to speak of; the builds' own times are read afterwards.
+First one build checks that the Boxes run nothing. Then the idle service is measured: builds one at
+a time, from the submission to the start. Then comes the load: builds as fast as they are accepted,
+each on a separate branch so that lanes do not delay them, with clients spread over the nodes; it
+ends when all have finished. Meanwhile the nodes' figures are requested every 0.5 s, which costs
+very little. The builds' own times are read afterwards.
 """
 
 import asyncio
@@ -26,15 +26,15 @@ from boxsched.errors import Invalid, StoreAway
 PROJECT = "bench"
 IDLE_BUILDS = 200
 POLL_SECONDS = 0.5
-STALLED_SECONDS = 60.0  # without a build finished: something holds them
+STALLED_SECONDS = 60.0  # without a finished build, the run is stopped as stalled
 _PAGE = 200
-OF_JOBS = frozenset({"tell", "run", "report"})  # stages that each job goes through by itself
+OF_JOBS = frozenset({"tell", "run", "report"})  # stages of single jobs
 _PATH = f"/api/v1/projects/{PROJECT}/builds"
 
 
 @attrs.frozen
 class Plan:
-    builds: int | None  # None: as many as are taken in so many seconds
+    builds: int | None  # None: as many as are accepted in ``seconds``
     seconds: float
     jobs: int
     concurrency: int
@@ -44,7 +44,7 @@ class Plan:
         return min(self.concurrency, self.builds or self.concurrency)
 
     def bodies(self, run: str) -> Iterator[bytes]:
-        """Of the load's submissions; the first begins the seconds."""
+        """Yield the bodies of the load's submissions; the time starts with the first."""
         until = time.perf_counter() + self.seconds
         number = 0
         while number < self.builds if self.builds is not None else time.perf_counter() < until:
@@ -54,7 +54,7 @@ class Plan:
 
 @attrs.frozen
 class Nodes:
-    """Those of one service that are measured. The first is asked all that concerns all of them."""
+    """The measured nodes of one service. Requests about the whole service go to the first."""
 
     clients: Sequence[Client]
     targets: Sequence[Target]
@@ -71,7 +71,7 @@ class _Id(msgspec.Struct):
 async def measure(
     nodes: Nodes, plan: Plan, pid: int | None, say: Callable[[str], None]
 ) -> dict[str, object]:
-    """All figures of the service; raises StoreAway where something keeps the builds from ending."""
+    """Return all figures of the service. Raises StoreAway if the builds do not end."""
     client = nodes.client
     await refuse_uncounted(nodes.clients)
     names = [f"job-{number + 1}" for number in range(plan.jobs)]
@@ -109,7 +109,9 @@ async def measure(
 
 
 async def refuse_real_jobs(client: Client) -> None:
-    """Each job is the command ``false``: it passes only where nothing is run."""
+    """Raise Invalid if the Boxes run jobs. The test job is the command ``false``, which passes only
+    if nothing is run.
+    """
     try:
         async with asyncio.timeout(STALLED_SECONDS):
             made = await client.build(PROJECT, branch="are-the-boxes-for-bench")
@@ -118,8 +120,8 @@ async def refuse_real_jobs(client: Client) -> None:
         raise _stalled("start") from None
     if not ended.passed:
         raise Invalid(
-            "the Boxes of this service run real jobs, and bench measures the scheduler alone: "
-            "start its nodes, and its workers, with --box-driver none"
+            "the Boxes of this service run real jobs, but bench measures only the scheduler: "
+            "start its nodes and workers with --box-driver none"
         )
 
 
@@ -127,7 +129,7 @@ async def refuse_real_jobs(client: Client) -> None:
 
 
 class _Heard:
-    """When which event of which workload arrived here."""
+    """Records when each event of each workload arrived here."""
 
     def __init__(self) -> None:
         self._at: dict[tuple[str, str], float] = {}
@@ -165,7 +167,7 @@ async def _listening(client: Client) -> AsyncIterator[_Heard]:
 
 
 async def _idle(client: Client, target: Target, run: str) -> dict[str, object]:
-    """From the submission to the start, by the workloads' own times, and as seen from here."""
+    """Measure from the submission to the start, by the workloads' own times and by ours."""
     seen: list[float] = []
     single = Single()
     await single.open(target)
@@ -192,7 +194,7 @@ async def _idle(client: Client, target: Target, run: str) -> dict[str, object]:
 
 @attrs.frozen
 class Loaded:
-    """The load, and what the nodes counted before it and when all of it had finished."""
+    """The load, and the nodes' counters before it and after all of it had finished."""
 
     load: Load
     before: Counted
@@ -201,17 +203,23 @@ class Loaded:
     seconds: float  # between the two
 
     def peak_mib(self, pid: int | None) -> float | None:
-        """Of the largest node; the peak of process ``pid`` may be more than what was seen."""
+        """Return the peak memory of the largest node; the peak of process ``pid`` may be higher
+        than seen.
+        """
         own = None if pid is None else resident_mib(pid, "VmHWM")
         return max(round(self.peak, 1), own or 0.0) or None
 
     def idle_boxes(self, boxes: int) -> float:
-        """Of ``boxes``, on average, from the first submission to the last end that was seen."""
+        """Return how many of ``boxes`` were idle on average, from the first submission to the last
+        seen end.
+        """
         busy = self.after.busy_box_seconds - self.before.busy_box_seconds
         return round(max(0.0, boxes - busy / self.seconds), 2)
 
     def stages_ms(self, builds: int, jobs: int) -> dict[str, float]:
-        """What a build spent in each stage, on average; of its jobs, the average of them."""
+        """Return the average time of a build in each stage; for stages of jobs, the average of the
+        jobs.
+        """
         return {
             name: round(
                 1000
@@ -223,15 +231,15 @@ class Loaded:
         }
 
     def by_batch(self) -> dict[str, object]:
-        """Nothing where the database is no server."""
+        """Return the round trips for each batch; None if the database is not a server."""
         batches = self.after.batches - self.before.batches
         trips = self.after.round_trips - self.before.round_trips
         return {"round_trips_per_batch": round(trips / batches, 3)} if trips and batches else {}
 
 
 async def loaded_with(nodes: Nodes, load: Load, connections: int) -> Loaded:
-    """Run the load, each request of which makes a build, until all builds have finished."""
-    await asyncio.sleep(POLL_SECONDS)  # the end of the last idle build may yet be counted
+    """Run the load, in which each request creates a build, until all builds have finished."""
+    await asyncio.sleep(POLL_SECONDS)  # wait until the end of the last idle build is counted
     before, began = await counted(nodes.clients), time.perf_counter()
     running = asyncio.create_task(load.run(nodes.targets, connections))
     finished, peak, stalled = 0, 0.0, 0.0
@@ -254,7 +262,9 @@ async def loaded_with(nodes: Nodes, load: Load, connections: int) -> Loaded:
 
 
 async def _submitted(client: Client, count: int) -> list[Workload]:
-    """The newest ``count`` builds of the project: ours. Raises where one did not pass."""
+    """Return the newest ``count`` builds of the project, which are ours. Raises if one did not
+    pass.
+    """
     found: list[Workload] = []
     cursor: str | None = None
     while len(found) < count:
@@ -267,14 +277,14 @@ async def _submitted(client: Client, count: int) -> list[Workload]:
     if len(found) != count or not all(one.passed for one in found):
         passed = sum(one.passed for one in found)
         raise StoreAway(
-            f"{passed} of {count} builds passed: is the service started with --box-driver none, "
-            "and nobody else building there?"
+            f"{passed} of {count} builds passed: start the service with --box-driver none, and "
+            "submit no other builds"
         )
     return found
 
 
 def _span(workloads: list[Workload]) -> tuple[datetime, datetime]:
-    """From the first creation to the last end."""
+    """Return the time from the first creation to the last end."""
     ends = [one.finished_at for one in workloads if one.finished_at is not None]
     return min(one.created_at for one in workloads), max(ends)
 
@@ -290,6 +300,6 @@ def _body(branch: str) -> bytes:
 
 def _stalled(what: str) -> StoreAway:
     return StoreAway(
-        f"builds do not {what}: has the service enough Boxes, is it started with "
-        "--box-driver none, and does nothing else wait there?"
+        f"builds do not {what}: check that the service has enough Boxes, was started with "
+        "--box-driver none, and has no other waiting workloads"
     )

@@ -1,7 +1,8 @@
 """Load a running service with deliveries of a code host, and measure the answers.
 
-Pushes as GitHub sends them, of about 8 KB, signed, each of a branch of its own: each is answered
-when its build is durable. Then the same ones again: the duplicates. The builds run meanwhile.
+It sends signed pushes of about 8 KB, as GitHub does, each of a separate branch; each is answered
+when its build is durable. Then it sends the same ones again as duplicates. The builds run at the
+same time.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from boxsched.bench.load import Load
 from boxsched.bench.service import PROJECT, Nodes, Plan, loaded_with, refuse_real_jobs
 
 PROVIDER = "github"
-REPEATED = 20_000  # of the deliveries, at most: they are kept here until then
+REPEATED = 20_000  # limit of the repeated deliveries, which are kept in memory
 _PATH = f"/webhooks/{PROVIDER}/{PROJECT}"
 _COMMIT = "0123456789abcdef" * 2 + "01234567"
 _PARTS = ("archive", "assignees", "blobs", "branches", "collaborators", "comments", "commits",
@@ -27,7 +28,7 @@ _PARTS = ("archive", "assignees", "blobs", "branches", "collaborators", "comment
 
 
 async def measure(nodes: Nodes, plan: Plan, say: Callable[[str], None]) -> dict[str, object]:
-    """The figures; raises StoreAway where something keeps the builds from ending."""
+    """Return the figures. Raises StoreAway if the builds do not end."""
     client = nodes.client
     await refuse_uncounted(nodes.clients)
     pushes = Pushes(secrets.token_hex(16), plan)
@@ -56,17 +57,17 @@ async def measure(nodes: Nodes, plan: Plan, say: Callable[[str], None]) -> dict[
 
 
 class Pushes:
-    """Pushes, each to a branch of its own, and their signatures."""
+    """Signed pushes, each to a separate branch."""
 
     def __init__(self, secret: str, plan: Plan) -> None:
         self.secret = secret
-        self.sent: list[bytes] = []  # the first of them
+        self.sent: list[bytes] = []  # the first pushes, which are sent again
         self._plan = plan
         self._run = secrets.token_hex(4)
         self._template = json.dumps(_payload("BRANCH")).encode()
 
     def new(self) -> Iterator[bytes]:
-        """As many as the plan says; the first begins its seconds."""
+        """Yield as many pushes as planned; the time starts with the first."""
         plan = self._plan
         until = time.perf_counter() + plan.seconds
         number = 0
@@ -86,7 +87,7 @@ class Pushes:
 
 
 def _payload(branch: str) -> dict[str, object]:
-    """As large as GitHub's own, with the same fields as far as anything reads them."""
+    """Return a payload as large as GitHub's, with the same fields as far as they are used."""
     api = "https://api.example.org/repos/shop/web"
     urls = {f"{part}_url": f"{api}/{part}{{/{part}_of_this_repository}}" for part in _PARTS}
     owner = {f"{part}_url": f"https://api.example.org/users/ada/{part}" for part in _PARTS[:14]}

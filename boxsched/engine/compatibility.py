@@ -1,8 +1,8 @@
 """Workers whose fingerprint differs from what this leader requires: incompatible ones.
 
-They get no new jobs; those that they have go on. If no other live node would take such a worker
-either, it is drained, so that it ends and can be started anew as required. That drain ends by
-itself when the worker fits again.
+They get no new jobs; their present jobs continue. If no other live node would accept such a worker
+either, it is drained, so that it ends and can be restarted with a matching version. The drain ends
+automatically when the worker matches again.
 """
 
 from boxsched.engine import draining
@@ -13,11 +13,11 @@ from boxsched.protocol import fingerprint
 from boxsched.protocol.batches import Differences
 from boxsched.protocol.workers import Drain
 
-BY = "boxsched"  # who drains a worker that no node would take
+BY = "boxsched"  # shown as the one who drains a worker that no node accepts
 
 
 def judge(books: Books, worker: WorkerId, reported: str) -> None:
-    """Compare the fingerprint that the worker reported; the caller gives or takes its Boxes."""
+    "Compare the fingerprint that the worker reported. The caller enables or withdraws its Boxes."
     differs = fingerprint.differences(fingerprint.parts(reported), books.required)
     if differs:
         books.incompatible[worker] = differs
@@ -39,7 +39,7 @@ def apply(out: Outcomes) -> None:
 
 
 def drain(out: Outcomes, worker: WorkerId) -> None:
-    """No node would take the worker: drain it."""
+    """Drain the worker, because no node would accept it."""
     differs = out.books.incompatible.get(worker)
     if differs is not None and worker not in out.books.drains:
         note = f"incompatible: {'; '.join(differs)}"
@@ -50,7 +50,7 @@ def _report(out: Outcomes, worker: WorkerId) -> None:
     books = out.books
     differs = books.incompatible.get(worker, ())
     if worker not in books.places:
-        return  # it was removed
+        return  # the worker was removed
     out.draft.differences(Differences(worker, differs))
     name = books.names.get(worker)
     out.news.worker("incompatible" if differs else "compatible", worker, name=name, differs=differs)

@@ -1,9 +1,9 @@
 """Workers that operators drain: they get no more jobs, and end when they have none.
 
-The Boxes of such a worker are withdrawn from the queue; the jobs on them go on. When the last one
-has ended, the worker's row says so (``Drain.done``), and its node tells the worker to end. From
-then on its Boxes stay withdrawn until it connects again, also if the drain is taken back: the
-worker may be ending already.
+The Boxes of such a worker are withdrawn from the queue; the jobs on them continue. When the last
+one has ended, the worker's row says so (``Drain.done``), and its node tells the worker to end. From
+then on its Boxes stay withdrawn until it connects again, also if the drain is cancelled, because
+the worker may already be ending.
 """
 
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ def begin(out: Outcomes, command: DrainSet) -> None:
 
 
 def start(out: Outcomes, worker: WorkerId, drain: Drain) -> None:
-    """Drain the worker from now on, or change its drain."""
+    """Drain the worker, or change its drain."""
     books = out.books
     if worker not in books.places:
-        return  # it was removed
+        return  # the worker was removed
     _set(out, worker, drain)
     out.decide(core.BoxesAway(books.box_ids(worker)))
     out.news.worker(
@@ -52,7 +52,9 @@ def end(out: Outcomes, command: DrainEnded) -> None:
 
 
 def lift(out: Outcomes, worker: WorkerId, by: str) -> None:
-    """Give the worker jobs again. If it may be ending already, it must connect again first."""
+    """End the drain. If the worker may already be ending, it must connect again before it gets
+    jobs.
+    """
     books = out.books
     drain = books.drains.pop(worker, None)
     if drain is None:
@@ -67,14 +69,14 @@ def lift(out: Outcomes, worker: WorkerId, by: str) -> None:
 
 
 def connected(out: Outcomes, worker: WorkerId) -> None:
-    """The worker has connected again, so it is not ending any more."""
+    """Note that the worker has connected again, so it is no longer ending."""
     drain = out.books.drains.get(worker)
     if drain is not None and drain.done:
         _set(out, worker, attrs.evolve(drain, done=False))
 
 
 def overdue(books: Books, now: float) -> Sequence[WorkerId]:
-    """The workers whose jobs are to be stopped by now."""
+    """Return the workers whose jobs must be stopped now."""
     return [
         worker
         for worker, drain in books.drains.items()
@@ -83,7 +85,7 @@ def overdue(books: Books, now: float) -> Sequence[WorkerId]:
 
 
 def stop_overdue(out: Outcomes) -> None:
-    """Stop the workloads that still have jobs on workers whose time is up."""
+    """Stop the workloads with jobs on workers whose drain time has passed."""
     books = out.books
     for worker in overdue(books, out.now):
         drain = books.drains[worker]
@@ -94,7 +96,7 @@ def stop_overdue(out: Outcomes) -> None:
 
 
 def note_done(out: Outcomes) -> None:
-    """Note which drained workers have no job any more, after the core has decided."""
+    """Note which drained workers have no jobs left, after the core has decided."""
     books = out.books
     for worker, drain in list(books.drains.items()):
         if not drain.done and all(book.job is None for book in books.boxes_of(worker)):
@@ -108,6 +110,6 @@ def _set(out: Outcomes, worker: WorkerId, drain: Drain) -> None:
 
 
 def _workloads(books: Books, worker: WorkerId) -> Sequence[WorkloadId]:
-    """The workloads with jobs on its Boxes."""
+    """Return the workloads with jobs on the worker's Boxes."""
     jobs = [book.job for book in books.boxes_of(worker) if book.job is not None]
     return list(dict.fromkeys(job_workload(job) for job in jobs))

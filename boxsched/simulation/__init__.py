@@ -1,10 +1,10 @@
 """The simulator: scenarios and workload logs in virtual time, over the same core as the service.
 
-A ``Scenario`` is a value: the rules, the Boxes, what is asked when, and how each job will end.
-It is read from JSON (``scenario_file``) or from a workload log (``swf``). ``run`` moves the clock
-from instant to instant, passes the events to the core, and records its decisions; only the core
-decides. The ``Outcome`` holds each workload's times and the figures over all of them; ``report``
-shows it.
+A ``Scenario`` is a value: the rules, the Boxes, the requests with their times, and how each job
+will end. It is read from JSON (``scenario_file``) or from a workload log (``swf``). ``run`` moves
+the clock from instant to instant, passes the events to the core, and records its decisions; only
+the core decides. The ``Outcome`` holds each workload's times and the figures over all of them;
+``report`` shows it.
 
     scenario = boxsched.simulation.parse(b'{"boxes": 2, "events": [...]}')
     outcome = boxsched.simulation.run(scenario)

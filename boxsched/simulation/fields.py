@@ -1,4 +1,4 @@
-"""Reads JSON that people write: every mistake is refused, with the place where it stands."""
+"""Read JSON written by people: every mistake is refused with its place."""
 
 import json
 import math
@@ -16,7 +16,7 @@ T = TypeVar("T")
 D = TypeVar("D")
 E = TypeVar("E", bound=StrEnum)
 
-# A reader makes a value of what stands at a place, or says why it cannot.
+# A reader converts the JSON value at a place, or raises BadInput.
 Reader = Callable[[object, str], T]
 
 # Far beyond any real time or duration; sums of these still are finite doubles.
@@ -27,7 +27,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
 
 class BadInput(Invalid):
-    """The simulator's input is wrong at the place that is named: correct it there."""
+    """The simulator's input is wrong at the named place: correct it there."""
 
     def __init__(self, place: str, message: str) -> None:
         super().__init__(message, field=place)
@@ -38,13 +38,15 @@ class BadInput(Invalid):
 
 
 class JsonObject(dict[str, object]):
-    """A parsed object; ``repeated`` is the first key that was given twice."""
+    """A parsed object. ``repeated``: the first duplicate key, or None."""
 
     repeated: str | None = None
 
 
 def parse_json(data: bytes) -> object:
-    """Strict JSON: UTF-8, no NaN, no key twice (``Fields`` refuses it), not nested too deep."""
+    """Parse strict JSON: UTF-8, no NaN, no duplicate keys (``Fields`` refuses them), limited
+    nesting.
+    """
     try:
         return json.loads(
             data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant
@@ -56,8 +58,8 @@ def parse_json(data: bytes) -> object:
         raise BadInput(place, f"this is not JSON: {error.msg}") from None
     except RecursionError:
         raise BadInput("scenario", "is nested too deeply") from None
-    except ValueError:  # an integer of thousands of digits: Python declines to read it
-        raise BadInput("scenario", "holds a number of too many digits") from None
+    except ValueError:  # Python does not read integers with thousands of digits
+        raise BadInput("scenario", "contains a number with too many digits") from None
 
 
 def _object(pairs: list[tuple[str, object]]) -> JsonObject:
@@ -69,11 +71,11 @@ def _object(pairs: list[tuple[str, object]]) -> JsonObject:
 
 
 def _no_constant(text: str) -> NoReturn:
-    raise BadInput("scenario", f"{text} is no number of JSON")
+    raise BadInput("scenario", f"{text} is not a JSON number")
 
 
 def shown(value: object) -> str:
-    """Any value on one short line of plain ASCII, whatever it holds."""
+    """Return any value as one short line of ASCII."""
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
     text = json.dumps(value)
@@ -81,7 +83,7 @@ def shown(value: object) -> str:
 
 
 def inside(place: str, name: str) -> str:
-    """The place of a field of an object."""
+    """Return the place of an object's field."""
     plain = name if _PLAIN_NAME.fullmatch(name) else shown(name)
     return f"{place}.{plain}" if place else plain
 
@@ -95,7 +97,7 @@ class Fields:
         if value.repeated is not None:
             raise BadInput(inside(place, value.repeated), "is given twice")
         self._left = dict(value)
-        self._known: dict[str, None] = {}  # the names that were asked for, in order
+        self._known: dict[str, None] = {}  # the names that were requested, in order
         self.place = place
 
     def has(self, name: str) -> bool:
@@ -112,13 +114,13 @@ class Fields:
         return self.take(name, read) if self.has(name) else default
 
     def names(self) -> list[str]:
-        """The names of the fields that were not read yet, in order."""
+        """Return the names of the fields that were not read yet, in order."""
         return list(self._left)
 
     def done(self) -> None:
         for name in self._left:
             raise BadInput(
-                inside(self.place, name), unknown("is not a field of this", name, self._known)
+                inside(self.place, name), unknown("is an unknown field", name, self._known)
             )
 
 
@@ -126,11 +128,11 @@ class Fields:
 
 
 def time(value: object, place: str) -> float:
-    """A finite number; booleans are none."""
+    """Return a finite number; booleans are refused."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadInput(place, f"must be a number, not {shown(value)}")
-    if not -MAX_SECONDS <= value <= MAX_SECONDS:  # false for what is not finite, too
-        raise BadInput(place, "is too large a number")
+    if not -MAX_SECONDS <= value <= MAX_SECONDS:  # also false for infinity and NaN
+        raise BadInput(place, "is too large")
     return float(value)
 
 
@@ -149,7 +151,7 @@ def positive_seconds(value: object, place: str) -> float:
 
 
 def anything(value: object, place: str) -> object:
-    """The value as it is, for a field whose own reader comes later."""
+    """Return the value unchanged, for a field that is read later."""
     return value
 
 
@@ -176,7 +178,9 @@ def name(value: object, place: str) -> str:
     if not value:
         raise BadInput(place, "must not be empty")
     if not encodable(value):
-        raise BadInput(place, f"{shown(value)} is no text: it has half a surrogate pair")
+        raise BadInput(
+            place, f"{shown(value)} is not valid text: it contains half a surrogate pair"
+        )
     return value
 
 

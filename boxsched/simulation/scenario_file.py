@@ -1,4 +1,5 @@
-"""A scenario from JSON (docs/simulation.md, "Scenarios"); ``BadInput`` names the place."""
+"""Read a scenario from JSON (docs/simulation.md, "Scenarios"). Errors are ``BadInput`` with the
+place."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -47,7 +48,7 @@ from boxsched.simulation.scenario import (
 )
 from boxsched.states import Result
 
-MAX_BOXES = 1_000_000  # more would only fill the memory
+MAX_BOXES = 1_000_000  # more would only use memory
 
 _count = fields.whole(0, MAX_BOXES)
 _priority = fields.whole(MIN_PRIORITY, MAX_PRIORITY)
@@ -55,7 +56,7 @@ _limit = fields.nullable(fields.whole(0, 2**53))
 
 
 class _JobResult(StrEnum):
-    """How a job that nobody stops can end."""
+    """The result of a job that is not stopped."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -63,7 +64,7 @@ class _JobResult(StrEnum):
 
 @attrs.frozen
 class Project:
-    """A project's settings, with the defaults of one that is not listed."""
+    """A project's settings, with default values, which unlisted projects have."""
 
     priority_branches: Sequence[str] = ()
     max_boxes: int | None = None
@@ -80,7 +81,7 @@ class _Job:
 
 
 def parse(data: bytes) -> Scenario:
-    """The scenario in these bytes; raises BadInput."""
+    """Parse a scenario. Raises BadInput."""
     top = Fields(fields.parse_json(data), "")
     boxes = top.take("boxes", _first_boxes)
     rules = QueueRules(
@@ -141,7 +142,7 @@ def _project(value: object, place: str) -> tuple[str, Project, str]:
 
 
 def _check_globs(project: Project, place: str) -> None:
-    """The service's bound, so that both read the same projects."""
+    """Check the same limit as the service, so that both accept the same projects."""
     lists = {
         "priority_branches": project.priority_branches,
         "fail_fast": () if isinstance(project.fail_fast, bool) else project.fail_fast,
@@ -165,7 +166,7 @@ def _distinct(listed: Sequence[tuple[str, Project, str]]) -> dict[str, Project]:
 
 
 def _fail_fast(value: object, place: str) -> bool | list[str]:
-    """Never, always, or on the branches that match a pattern."""
+    """Read ``fail_fast``: never, always, or on branches that match a pattern."""
     if isinstance(value, list):
         return fields.list_of(fields.name)(value, place)
     return fields.flag(value, place)
@@ -205,7 +206,7 @@ def _queues(value: object, place: str) -> dict[str, ServerQueue]:
 
 
 class _Script:
-    """Reads the events one after the other, as each may name what came before."""
+    """Reads the events in order, because each may refer to earlier ones."""
 
     def __init__(self, boxes: Mapping[str, int], projects: Mapping[str, Project]) -> None:
         self.ids: dict[str, WorkloadId] = {}
@@ -229,7 +230,7 @@ class _Script:
         given = Fields(value, place)
         at = given.take("at", fields.time)
         if self.events and at < self.events[-1][0]:
-            raise BadInput(f"{place}.at", f"is before that of the event before, {shown(at)}")
+            raise BadInput(f"{place}.at", f"is earlier than the previous event, {shown(at)}")
         asked: Asked
         if given.has("submit"):
             asked = self._submit(given, at)
@@ -273,7 +274,7 @@ class _Script:
         kind = given.take("submit", fields.one_of(Kind))
         name = given.take("id", fields.name)
         if name in self.ids:
-            raise BadInput(f"{given.place}.id", f"{shown(name)} is taken by an earlier workload")
+            raise BadInput(f"{given.place}.id", f"{shown(name)} is used by an earlier workload")
         project_name = given.take("project", fields.name)
         project = self._projects.get(project_name, Project())
         project_id = self._project_id(project_name)
@@ -338,21 +339,21 @@ class _Script:
         return name
 
     def _shared(self, jobs: Sequence[_Job]) -> tuple[JobAsk, ...]:
-        """One tuple for all that ask the same."""
+        """Return one shared tuple for equal jobs."""
         asks = tuple([job.ask for job in jobs])
         return self._asks.setdefault(asks, asks)
 
     def _jobs(self, value: object, place: str) -> Sequence[_Job]:
         jobs = fields.list_of(self._job)(value, place)
         if not jobs:
-            raise BadInput(place, "must hold one job or more")
+            raise BadInput(place, "must contain at least one job")
         return jobs
 
     def _jobs_or_none(self, value: object, place: str) -> Sequence[_Job] | None:
         return None if value is None else self._jobs(value, place)
 
     def _where(self, given: Fields, kind: Kind) -> tuple[str | None, str | None, str | None]:
-        """The workload's branch, tag and server; at most one of them is not None."""
+        """Return the workload's branch, tag and server; at most one of them is not None."""
         if kind is Kind.SSH:
             return None, None, None
         if kind is Kind.DEPLOY:
@@ -372,7 +373,9 @@ class _Script:
         expected = given.take_or("expected", fields.seconds, seconds)
         limit = given.take_or("limit", fields.seconds, expected)
         if limit < expected:
-            raise BadInput(f"{place}.limit", f"must be at least what is expected, {expected:g}")
+            raise BadInput(
+                f"{place}.limit", f"must be at least the expected duration, {expected:g}"
+            )
         result = given.take_or("result", fields.one_of(_JobResult), _JobResult.PASSED)
         box_type = given.take_or("box_type", self._box_type, self._first_type)
         given.done()

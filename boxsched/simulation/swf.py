@@ -54,7 +54,7 @@ class LoggedJob:
 
 
 def read(path: Path, limit: int | None = None) -> list[LoggedJob]:
-    """The first ``limit`` jobs of a log, plain or gzipped; raises BadInput."""
+    """Read the first ``limit`` jobs of a log, plain or gzipped. Raises BadInput."""
     try:
         with path.open("rb") as file:
             zipped = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
@@ -89,7 +89,7 @@ def _job(number: int, columns: list[bytes]) -> LoggedJob:
     except ValueError as error:
         raise BadInput(place, shown(str(error))) from None
     job = LoggedJob(values[1], values[3], values[4], values[7], values[8])
-    if not all(abs(v) <= MAX_SECONDS for v in values):  # false for NaN, too
+    if not all(abs(v) <= MAX_SECONDS for v in values):  # also false for NaN
         raise BadInput(place, "has a number that is not finite")
     if not (job.allocated.is_integer() and job.requested.is_integer()):
         raise BadInput(place, "has a fraction of a processor")
@@ -103,7 +103,7 @@ def scenario(jobs: Iterable[LoggedJob], boxes: int, policy: Policy) -> Scenario:
     few logs are not sorted by time.
     """
     kept = sorted((job for job in jobs if job.runs_on(boxes)), key=lambda job: job.submitted)
-    # Gangs of equal size and times share their tuples: a log has many of few kinds.
+    # Equal workloads share their tuples, because a log has many workloads of few kinds.
     asks: dict[tuple[int, float], tuple[JobAsk, ...]] = {}
     courses: dict[tuple[int, float], tuple[JobGroup, ...]] = {}
     events, course = [], []
@@ -139,6 +139,6 @@ def _submit(index: int, at: float, asks: tuple[JobAsk, ...]) -> Submit:
 
 
 def _course(processors: int, seconds: float) -> tuple[JobGroup, ...]:
-    """All jobs of a gang end together."""
+    """Return when the jobs end: all together."""
     boxes = ((DEFAULT_BOX_TYPE, processors),)
     return (JobGroup(tuple(range(processors)), seconds, Result.PASSED, boxes),)

@@ -1,4 +1,4 @@
-"""Runs a scenario in virtual time: what the core admits starts, and ends after its seconds.
+"""Run a scenario in virtual time: admitted workloads start, and their jobs end after their seconds.
 
 One instant (docs/scheduling.md, "One instant"):
 
@@ -6,7 +6,7 @@ One instant (docs/scheduling.md, "One instant"):
     2. what is asked now is applied, in its order,
     3. the core settles; if jobs of 0 seconds ended with that, the instant comes round again.
 
-Whatever the core wants stopped has ended at once, before anything else is applied.
+Jobs that the core stops end at once, before anything else is applied.
 """
 
 import heapq
@@ -98,7 +98,7 @@ class World:
     def _next_instant(self, applied: int) -> float | None:
         ends, events = self._ends, self._scenario.events
         while ends and ends[0][2] not in self._running:
-            heapq.heappop(ends)  # of a stopped workload: must not make an instant of its own
+            heapq.heappop(ends)  # of a stopped workload: must not cause another instant
         if applied == len(events):
             return ends[0][0] if ends else None
         at = events[applied][0]
@@ -138,7 +138,7 @@ class World:
         self._follow(self._core.apply(event, now), now)
 
     def _plan(self, read: PlanRead) -> None:
-        """Take over the jobs that were read, as the core does: once, while it is unfinished."""
+        """Store the jobs that were read, like the core: once, while the workload is unfinished."""
         workload, jobs = read.planned.workload, read.planned.jobs
         if jobs is None or self._asks.get(workload) != ():
             return
@@ -153,7 +153,8 @@ class World:
 
     def _follow(self, decisions: Sequence[Decision], now: float) -> None:
         for decision in decisions:
-            if isinstance(decision, BoxFreed):  # by far the most, and nothing follows from it
+            # the most frequent decision, which has no effect here
+            if isinstance(decision, BoxFreed):
                 continue
             if isinstance(decision, Admitted):
                 self._start(decision.workload, now)

@@ -29,7 +29,7 @@ def upgrades(said: Mapping[str, str], dialect: str) -> Iterator[str]:
     oldest = int(said.get("oldest", version))
     if oldest > SCHEMA_VERSION:
         raise SchemaTooNew(
-            f"the database has schema {version}, which asks for a boxsched that knows {oldest}; "
+            f"the database has schema {version}, which requires a boxsched that knows {oldest}; "
             f"this one knows {SCHEMA_VERSION}: a newer boxsched has upgraded it"
         )
     for number in range(version + 1, SCHEMA_VERSION + 1):

@@ -298,7 +298,7 @@ class Store:
         return await self._driver.reading.read(secrets.secrets, project)
 
     async def drop_secret(self, project: ProjectId, name: str) -> bool:
-        """False where there is none."""
+        """Delete a secret; return False if there is none."""
         return await self._driver.serving.write(secrets.drop_secret, project, name)
 
     async def sealed_secrets(self, projects: Sequence[ProjectId]) -> list[SealedSecret]:

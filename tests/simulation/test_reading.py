@@ -224,7 +224,7 @@ def test_fields_that_the_docs_show_as_null_may_be_null():
 
 
 def test_an_error_is_explained_in_words():
-    with pytest.raises(BadInput, match=r"events\[0\]\.jobs: must hold one job or more"):
+    with pytest.raises(BadInput, match=r"events\[0\]\.jobs: must contain at least one job"):
         parse(json.dumps(events(event(jobs=[]))).encode())
 
 

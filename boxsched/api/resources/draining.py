@@ -1,4 +1,4 @@
-"""Drain workers, take drains back, and remove workers: ``/workers/{worker}``."""
+"""Drain workers, cancel drains, and remove workers: ``/workers/{worker}``."""
 
 import asyncio
 import time
@@ -20,8 +20,9 @@ from boxsched.protocol.workers import IN_PROCESS, WorkerConnection
 from boxsched.store.records import Worker
 
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.01, 2.0
-DECIDED_SECONDS = 10.0  # until the leader has decided on a command
-ENDED_SECONDS = 20.0  # until a worker without jobs has ended: it learns of it by its heartbeat
+DECIDED_SECONDS = 10.0  # how long to wait for the leader's decision
+# how long to wait for the end of a worker without jobs, which is notified at its heartbeat
+ENDED_SECONDS = 20.0
 
 _UNDECIDED = OutcomeUnknown(
     "the request is stored, and no leader has taken it up yet: repeat it to be sure"
@@ -37,7 +38,7 @@ class Draining:
         self._store = node.store
 
     async def drain(self, request: web.Request) -> web.Response:
-        """202 when the leader has taken it up: from then on the worker gets no job."""
+        """202 when the leader has processed it: from then on the worker gets no jobs."""
         ask = _drain.read(await bodies.read(request))
         worker = await self._find(request)
         now = time.time()
@@ -46,8 +47,9 @@ class Draining:
         return replies.json(worker_answer(drained), 202)
 
     async def resume(self, request: web.Request) -> web.Response:
-        """202 when the leader has taken it up. A worker that may be ending already gets jobs when
-        it connects again."""
+        """202 when the leader has processed it. A worker that may already be ending gets jobs when
+        it connects again.
+        """
         _nothing.read(await bodies.read(request))
         worker = await self._find(request)
         if worker.drain_since is None:
@@ -77,12 +79,12 @@ class Draining:
                     "repeat this when it has"
                 ),
             )
-            _refuse_with_jobs(worker)  # one that began just before the drain
+            _refuse_with_jobs(worker)  # a job that began just before the drain
         await self._remove(worker, request[ACTOR])
         return web.Response(status=204)
 
     async def _refuse_of_living_node(self, worker: Worker) -> None:
-        """Raise Conflict for a node's own worker, unless its node is gone."""
+        """Raise Conflict for a node's own worker, unless its node has ended."""
         if worker.address != IN_PROCESS:
             return
         [place] = [p.node for p in await self._store.pulses(SHARD) if p.worker == worker.id]
@@ -121,7 +123,9 @@ class Draining:
         seconds: float,
         otherwise: Exception,
     ) -> Worker:
-        """Look at the worker until that holds. Raises ``otherwise`` after some time, NotFound."""
+        """Check the worker repeatedly until ``holds`` is true. Raises ``otherwise`` after
+        ``seconds``, NotFound.
+        """
         pauses = doubling(FIRST_LOOK_SECONDS, 1.0)
         end = time.monotonic() + seconds
         while True:

@@ -31,7 +31,7 @@ from boxsched.webhooks.reading import PROVIDERS, read
 from boxsched.webhooks.signatures import MAX_AGE_SECONDS, signed_time, verified
 
 CHECKS_AT_MOST = 10  # for one delivery, while its project's settings keep changing
-APART_BYTES = 1 << 20  # a larger body is read in a process of its own, two of them at a time
+APART_BYTES = 1 << 20  # a larger body is read in a separate process, two at a time
 REFUSED_EVERY_SECONDS = 0.01  # many times what the check of a usual body takes
 BODIES_KEPT = 50_000  # SHA-256 sums of bodies: about 10 MiB
 AWAY = "the service cannot store it at the moment: send it again"

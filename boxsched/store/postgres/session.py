@@ -70,7 +70,7 @@ class Session:
             yield from cursor
 
     def said(self) -> dict[str, str]:
-        """What ``meta`` says; nothing where the database is empty."""
+        """Return the content of ``meta``; empty if the database is empty."""
         if self.say("SELECT 1 WHERE to_regclass('meta') IS NULL"):
             return {}
         return dict(self.say("SELECT key, value FROM meta"))

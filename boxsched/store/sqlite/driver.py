@@ -274,7 +274,7 @@ def _prepare(writer: SqliteConnection) -> None:
 
 
 def _said(raw: sqlite3.Connection) -> dict[str, str]:
-    """What ``meta`` says; nothing where the database is empty."""
+    """Return the content of ``meta``; empty if the database is empty."""
     if raw.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
         return {}
     return dict(raw.execute("SELECT key, value FROM meta").fetchall())

@@ -1,4 +1,4 @@
-"""Forgejo: Gitea's payloads, with headers of its own beside Gitea's."""
+"""Forgejo: Gitea's payloads, with Forgejo's headers in addition to Gitea's."""
 
 from boxsched.webhooks.events import Delivery
 from boxsched.webhooks.headers import Headers, one

@@ -1,5 +1,5 @@
-"""Gitea: ``push``, ``delete`` of a branch, and ``pull_request``. Forgejo sends the same, with
-headers of its own.
+"""Gitea: ``push``, ``delete`` of a branch, and ``pull_request``. Forgejo sends the same, with its
+own headers.
 
 For a new branch or tag Gitea also sends a push, so ``create`` is ignored. For a deleted branch it
 sends only ``delete``. Draft pull requests are built like others. A pull request that was pushed to
