@@ -102,7 +102,7 @@ FIGURES: tuple[Figure, ...] = (
 )
 
 
-@pytest.mark.parametrize(("value", "promised", "page", "words"), FIGURES)
+@pytest.mark.parametrize(("value", "promised", "page", "words"), FIGURES, ids=range(len(FIGURES)))
 def test_a_figure_is_as_the_documents_say(
     value: float, promised: float, page: Path, words: str
 ) -> None:

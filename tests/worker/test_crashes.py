@@ -335,6 +335,31 @@ def test_a_supervisor_does_not_wait_for_a_job_that_leaves_nothing_behind(tmp_pat
     assert (Path(site.folder) / "w1-1-1" / files.RESULT).exists()
 
 
+_COUNTED = """
+import os, sys
+from boxsched.worker.supervisor import supervision, supervisor
+rounds, turn = [], supervision.Supervision._turn
+supervision.STOP_LOOK_SECONDS = 0.2
+def counted(self):
+    rounds.append(1)
+    turn(self)
+supervision.Supervision._turn = counted
+supervisor.supervise(os.open(sys.argv[1], os.O_RDONLY), *sys.argv[1:])
+print(len(rounds))
+"""
+
+
+def test_a_supervisor_sleeps_between_its_looks_while_nothing_happens(tmp_path: Path) -> None:
+    """Its first look is due after 0.2 s; the job takes a second."""
+    site = worksite(tmp_path / "site")
+    attempt = prepare(attrs.evolve(WANTED, commands=("sleep 1",)), site, None)
+    assert isinstance(attempt, Attempt)
+    attempt.close()
+    command = [sys.executable, "-c", _COUNTED, site.folder, "w1-1-1"]
+    done = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 30
+
+
 def test_log_and_result_are_durable_before_the_end_is_visible(tmp_path: Path) -> None:
     site = worksite(tmp_path / "site")
     prepared(site).close()
