@@ -7,6 +7,7 @@ import attrs
 import psycopg2
 import pytest
 
+from boxsched.model import ProjectId, WorkloadId
 from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import WorkerConnection
 from boxsched.store import schema
@@ -132,6 +133,31 @@ async def test_an_older_database_is_upgraded_with_all_its_data(db: DatabaseUnder
     assert [each.id for each in state.boxes] == [8]
     await db.reopen()
     assert meta(db)["schema"] == str(schema.SCHEMA_VERSION)
+
+
+async def test_rebuilds_of_an_earlier_schema_are_as_old_as_what_they_repeat(
+    db: DatabaseUnderTest,
+) -> None:
+    older_schema(db, 5)
+    columns_ = (
+        "id, project, number, kind, lane, branch, server, priority, cancellation, fail_fast,"
+        " boxes, rebuild_of, build, state, result, created_at, queued_at, started_at, finished_at"
+    )
+    ended = "50, 'none', FALSE, 1, {}, {}, 'finished', 'passed', 1, 1, 1, 1"
+    rows = [
+        f"(1, 5, 1, 'build', '5/branch/main', 'main', NULL, {ended.format('NULL', 'NULL')})",
+        f"(2, 5, 2, 'build', '5/branch/main', 'main', NULL, {ended.format('NULL', 'NULL')})",
+        f"(3, 5, 3, 'build', '5/branch/main', 'main', NULL, {ended.format(1, 'NULL')})",
+        f"(4, 5, 4, 'deploy', '5/server/p', 'main', 'p', {ended.format('NULL', 2)})",
+    ]
+    project = (
+        "INSERT INTO project (id, name, settings, version, next_number, deleted)"
+        " VALUES (5, 'web', '{}', 1, 5, FALSE)"
+    )
+    run(db, project, f"INSERT INTO workload ({columns_}) VALUES {', '.join(rows)}")
+    store = await db.open()
+    assert await store.newer_there(ProjectId(5), "p", WorkloadId(3))
+    assert not await store.newer_there(ProjectId(5), "p", WorkloadId(2))
 
 
 async def test_a_program_of_the_first_schema_continues_next_to_a_new_one(
