@@ -271,6 +271,10 @@ class Store:
     async def project_id(self, name: str) -> ProjectId | None:
         return await self._driver.serving.read(projects.project_id, name)
 
+    async def project_names(self, ids: Sequence[ProjectId]) -> dict[ProjectId, str]:
+        """The names of these projects, without their settings, which may be large."""
+        return await self._driver.serving.read(projects.project_names, ids)
+
     async def projects(self) -> list[Project]:
         """All of them, by name."""
         return await self._driver.reading.read(projects.projects)

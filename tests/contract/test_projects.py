@@ -141,3 +141,12 @@ async def test_a_deleted_project_keeps_no_secret(db: DatabaseUnderTest) -> None:
     assert await store.sealed_git_credentials([brought_back.id]) == {}
     await db.close()
     assert brought_back.webhook_secret is None
+
+
+async def test_names_of_projects_are_read_without_their_settings(leader: Leader) -> None:
+    web, app = await leader.project("web"), await leader.project("app")
+    assert await leader.store.project_names([web.id, app.id, web.id]) == {
+        web.id: "web",
+        app.id: "app",
+    }
+    assert await leader.store.project_names([]) == {}

@@ -89,8 +89,8 @@ class Pauses:
     async def list(self, request: web.Request) -> web.Response:
         """Return all pauses, sorted by name."""
         found = await self._store.pauses()
-        projects = await self._store.projects() if any(one.project for one in found) else ()
-        names = {project.id: project.name for project in projects}
+        ids = [one.project for one in found if one.project is not None]
+        names = await self._store.project_names(ids) if ids else {}
         rows = [shown(one, names.get(one.project or ProjectId(0))) for one in found]
         return replies.json(PauseList(tuple(rows)))
 

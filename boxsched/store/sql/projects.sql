@@ -73,6 +73,12 @@ SELECT id, name, settings, max_boxes, version, webhook_secret, webhook_secret_be
 -- returns: id
 SELECT id FROM project WHERE name = :name AND NOT deleted;
 
+-- name: project_names
+-- The names of these projects.
+-- returns: id, name
+WITH v(id) AS (VALUES (:id))
+SELECT project.id, project.name FROM v JOIN project ON project.id = v.id;
+
 -- name: projects
 -- All projects, by name.
 -- returns: id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,

@@ -1,6 +1,6 @@
 """Settings: the organization's queue, and the projects."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 import msgspec
@@ -132,6 +132,11 @@ def project(name: str) -> Steps[Project | None]:
 def project_id(name: str) -> Steps[ProjectId | None]:
     found = yield _SQL["project_id"](name=name)
     return ProjectId(found[0][0]) if found else None
+
+
+def project_names(ids: Iterable[ProjectId]) -> Steps[dict[ProjectId, str]]:
+    found = yield _SQL["project_names"].rows([(id_,) for id_ in sorted(set(ids))])
+    return {ProjectId(id_): name for id_, name in found}
 
 
 def projects() -> Steps[list[Project]]:
