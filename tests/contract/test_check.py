@@ -235,6 +235,31 @@ async def test_only_lost_jobs_of_builds_are_repeated_once_on_a_free_box(
     assert found <= told if found else not told
 
 
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        ([], set()),
+        (["worker.draining"], {"V21"}),
+        (["worker.incompatible"], {"V21"}),
+        (["worker.draining", "worker.drain_ended"], set()),
+        (["worker.incompatible", "worker.compatible"], set()),
+        (["worker.draining", "worker.compatible"], {"V21"}),
+        (["worker.draining", "worker.incompatible", "worker.drain_ended"], {"V21"}),
+    ],
+)
+async def test_a_box_of_a_worker_that_gets_no_jobs_is_not_assigned(
+    db: DatabaseUnderTest, events: list[str], found: set[str]
+) -> None:
+    leader = await Leader(await db.open()).lead()
+    build_ = await leader.submit(build(await leader.project()))
+    await leader.queue(build_.id)
+    worker = str(leader.worker)
+    await leader.commit(events=tuple(event(type_, NOW, worker=worker) for type_ in events))
+    await leader.commit(events=(event("worker.draining", NOW, worker="4711"),))
+    await leader.start(build_.id, 0)
+    assert {violation.invariant for violation in await check(db.url)} == found
+
+
 class Listener:
     def __init__(self) -> None:
         self.steps: list[str] = []

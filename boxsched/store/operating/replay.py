@@ -47,6 +47,11 @@ ANOTHER_ATTEMPT = ("job.resolved", "job.not_begun")
 COMMIT_FIXED = "workload.commit"
 # Events that do not change the state: jobs were planned, the priority changed, or it is spared.
 MOVE_NOTHING = ("workload.planned", "workload.prioritized", "workload.spared")
+# Events after which a worker gets no jobs, and the events that end that.
+WITHHELD_UNTIL: Mapping[str, str] = {
+    "worker.draining": "worker.drain_ended",
+    "worker.incompatible": "worker.compatible",
+}
 STATE_AFTER: Mapping[str, str] = {
     "workload.registered": "registered",
     "workload.queued": "queued",
@@ -64,6 +69,7 @@ class _EventData(msgspec.Struct):
     project: str | None = None
     box: str | None = None
     attempt: int = 0
+    worker: str = ""
 
 
 _event_data = msgspec.json.Decoder(_EventData)
@@ -130,6 +136,9 @@ class Replay:
         self._held: dict[int, str] = {}  # which Box a job has
         self._in_use: Counter[int] = Counter()  # Boxes of each shard
         self._used: Counter[int] = Counter()  # Boxes in use of each project
+        self._worker_of: dict[str, str] = {}  # of each Box that there still is
+        # Workers that get no jobs, and the events that end that.
+        self._withheld: set[tuple[str, str]] = set()
         self._project_of: dict[int, int] = {}
         self._limits: dict[int, int] = {}  # of the projects that have one
         # Boxes in use of such a project behind each admission since its last change.
@@ -142,6 +151,7 @@ class Replay:
             ids[name] = id_
             if limit is not None:
                 self._limits[id_] = limit
+        self._worker_of = {str(id_): str(worker) for id_, worker in self._query(SQL["boxes"])}
         for count, row in enumerate(self._query(SQL["history"])):
             entry = _entry(row)
             if count % EVENTS_A_STEP == 0:
@@ -165,6 +175,14 @@ class Replay:
             yield from self._job(entry, entry.job)
         elif entry.workload is not None:
             yield from self._workload(entry, entry.workload)
+        elif entry.type.startswith("worker."):
+            self._worker(entry)
+
+    def _worker(self, entry: Entry) -> None:
+        worker = _event_data.decode(entry.data).worker
+        if entry.type in WITHHELD_UNTIL:
+            self._withheld.add((worker, WITHHELD_UNTIL[entry.type]))
+        self._withheld.discard((worker, entry.type))
 
     def _job(self, entry: Entry, job: int) -> Iterator[str]:
         before = self._jobs.get(job)
@@ -201,6 +219,9 @@ class Replay:
             yield "I1, V10: a Box that runs another job was assigned"
         else:
             self._in_use[entry.shard] += 1
+        worker = self._worker_of.get(box, "")
+        if any((worker, until) in self._withheld for until in WITHHELD_UNTIL.values()):
+            yield "V21: a Box of a draining or incompatible worker was assigned"
         self._boxes[box] = job
         self._held[job] = box
         self._project_of[job_workload(JobId(job))] = entry.project or 0

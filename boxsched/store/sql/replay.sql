@@ -13,6 +13,11 @@ SELECT p.id, p.name,
   FROM project AS p JOIN organization AS o ON o.id = p.organization
  WHERE NOT p.deleted;
 
+-- name: boxes
+-- The worker of each Box.
+-- returns: id, worker
+SELECT id, worker FROM box;
+
 -- name: states
 -- The states in the tables of the workloads that the leaders know.
 -- returns: id, state, history_cut
