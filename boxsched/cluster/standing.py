@@ -11,7 +11,8 @@ from boxsched.store.records import NodeInfo
 
 @attrs.frozen
 class NodeStanding:
-    """A node. ``shards``: those that it leads. ``me``: whether it is the node that answers."""
+    """A node. ``shards``: those that it leads. ``me``: whether it is the node that answers.
+    ``schema``: the schema that its program knows; None: one before the seventh."""
 
     id: int
     name: str
@@ -23,6 +24,7 @@ class NodeStanding:
     me: bool
     started_at: float
     seen_at: float | None
+    schema: int | None = None
 
 
 def standing(nodes: Sequence[NodeInfo], view: View | None, me: str) -> list[NodeStanding]:
@@ -44,6 +46,7 @@ def standing(nodes: Sequence[NodeInfo], view: View | None, me: str) -> list[Node
                 node.name == me,
                 node.started_at,
                 node.seen_at,
+                node.schema,
             )
         )
     return found

@@ -244,7 +244,8 @@ class WorkloadPage:
 class NodeInfo:
     """A node that was started at least once; ``url`` is the address that it announces.
 
-    ``seen_at``: its last sign of life, by the database's clock; None: not known.
+    ``seen_at``: its last sign of life, by the database's clock; None: not known. ``schema``: the
+    schema that its program knows; None: one before the seventh.
     """
 
     id: int
@@ -254,6 +255,7 @@ class NodeInfo:
     requires: str  # of workers' fingerprints (``protocol.fingerprint``)
     started_at: float
     seen_at: float | None = None
+    schema: int | None = None
 
 
 @attrs.frozen

@@ -12,6 +12,7 @@ from boxsched.api.http.times import parsed, rfc3339, text_time
 from boxsched.api.messages import checks
 from boxsched.api.messages.requests import AskPause
 from boxsched.api.submitting.known_projects import KnownProjects
+from boxsched.api.submitting.older_nodes import refuse_beside_older
 from boxsched.errors import Invalid, NotFound
 from boxsched.model import ProjectId
 from boxsched.nearest import unknown
@@ -58,6 +59,7 @@ class Pauses:
             name, project, asked.branch, asked.server, asked.automatic, asked.note,
             request[ACTOR], now, until,
         )  # fmt: skip
+        await refuse_beside_older(self._node, "pauses")
         created = await asyncio.shield(self._store.put_pause(pause))
         self._node.wake(SHARD)
         answer = replies.encode(shown(pause, asked.project))

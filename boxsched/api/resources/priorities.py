@@ -9,6 +9,7 @@ from boxsched.api.http import bodies, recent, replies
 from boxsched.api.messages import answers
 from boxsched.api.messages.requests import AskPriority
 from boxsched.api.submitting import commands, new_workloads
+from boxsched.api.submitting.older_nodes import refuse_beside_older
 from boxsched.backoff import doubling
 from boxsched.errors import Conflict
 from boxsched.model import workload_text
@@ -40,6 +41,7 @@ class Priorities:
         if key is None or not recent.repeated(await self._store.idempotency(key)):
             asked = _form.read(body)
             _refuse(stored)
+            await refuse_beside_older(self._node, "changes of priority")
             said = inbox.Reprioritize(stored.id, asked.priority, request[ACTOR], asked.note)
             await commands.store_command(self._node, said, stored, key)
             stored = await self._changed(stored, asked.priority)

@@ -17,9 +17,10 @@ from boxsched.api.messages import checks
 from boxsched.api.messages.git_credentials import tidy
 from boxsched.api.messages.requests import ProjectSettings
 from boxsched.api.submitting.known_projects import KnownProjects, is_project_name, settings_of
+from boxsched.api.submitting.older_nodes import refuse_beside_older
 from boxsched.api.submitting.project_schedules import first_times
 from boxsched.api.submitting.project_targets import targets, without_secrets
-from boxsched.api.submitting.stored_settings import without_defaults
+from boxsched.api.submitting.stored_settings import newer_field, without_defaults
 from boxsched.errors import Conflict, Invalid, Outdated, SecretsUnusable
 from boxsched.node.node import Node
 from boxsched.outgoing.targets import hook_name
@@ -123,6 +124,9 @@ class ProjectChanges:
 
     async def _write(self, name: str, change: Change, edit: Edit) -> tuple[Project, bool]:
         settings = without_defaults(change.settings, plain(change.settings))
+        newer = newer_field(settings)
+        if newer is not None:
+            await refuse_beside_older(self._node, "this field", newer)
         done = await asyncio.shield(
             self._store.put_project(
                 name,

@@ -31,6 +31,30 @@ def without_defaults(value: Any, built: Any) -> Any:
     return built
 
 
+def newer_field(stored: Any) -> str | None:
+    """Return the first field, by its place, that programs before the sixth schema do not know."""
+    for name in ("jobs_from", "clone", "statuses", "hooks"):
+        if name in stored:
+            return name
+    for index, rule in enumerate(stored.get("cancellation", ())):
+        if len(rule) > 2:
+            return f"cancellation[{index}]"
+    for name, server in stored.get("servers", {}).items():
+        place = f"servers.{name}"
+        for key in ("queue", "guard"):
+            if key in server:
+                return f"{place}.{key}"
+        found = _newer_job(server.get("jobs", ()), f"{place}.jobs")
+        if found is not None:
+            return found
+    return _newer_job(stored.get("jobs", ()), "jobs")
+
+
+def _newer_job(jobs: Any, place: str) -> str | None:
+    found = (index for index, job in enumerate(jobs) if "parallelism" in job)
+    return next((f"{place}[{index}].parallelism" for index in found), None)
+
+
 def _default(field: FieldInfo) -> Any:
     if field.default_factory is not msgspec.NODEFAULT:
         return field.default_factory()

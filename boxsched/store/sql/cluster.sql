@@ -13,20 +13,24 @@ SELECT id, epoch, batch, node FROM shard ORDER BY id;
 
 -- name: put_node
 -- Insert or update the node with this name, started now.
--- returns: id, name, url, version, requires, started_at
-INSERT INTO node (name, url, version, requires, started_at)
-VALUES (:name, :url, :version, :requires, EXTRACT(EPOCH FROM clock_timestamp()))
+-- returns: id, name, url, version, requires, started_at, schema
+INSERT INTO node (name, url, version, requires, schema_known, started_at, schema_at)
+SELECT :name, :url, :version, :requires, CAST(:schema_known AS bigint), t.now, t.now
+  FROM (SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS double precision) AS now) AS t
+ WHERE TRUE
 ON CONFLICT (name) DO UPDATE
    SET url = excluded.url, version = excluded.version, requires = excluded.requires,
-       started_at = excluded.started_at
-RETURNING id, name, url, version, requires, started_at;
+       started_at = excluded.started_at, schema_known = excluded.schema_known,
+       schema_at = excluded.schema_at
+RETURNING id, name, url, version, requires, started_at, schema_known AS schema;
 
 -- name: nodes
 -- All nodes, also absent ones, with the beat of their in-process worker.
--- returns: id, name, url, version, requires, started_at, seen_at
+-- returns: id, name, url, version, requires, started_at, seen_at, schema
 SELECT id, name, url, version, requires, started_at,
        (SELECT max(worker.seen_at) FROM worker
-         WHERE worker.node = node.name AND worker.address = 'in-process')
+         WHERE worker.node = node.name AND worker.address = 'in-process'),
+       CASE WHEN schema_at = started_at THEN schema_known END AS schema
   FROM node ORDER BY id;
 
 -- name: forget_node

@@ -14,3 +14,8 @@ SELECT w.id, w.project, p.name AS project_name, w.number, w.kind, w.branch, w.ta
        w.build, w.public_key, w.reason, w.automatic, w.rollback, w.from_fork, w.compare_url,
        w.event_at, w.target_branch, w.submitted_by
   FROM workload AS w JOIN project AS p ON p.id = w.project;
+
+-- The schema that a node's program knows, as of its start at ``schema_at``. A program of an earlier schema
+-- writes neither: then ``schema_at`` is NULL, or not ``started_at``.
+ALTER TABLE node ADD COLUMN schema_known BIGINT;
+ALTER TABLE node ADD COLUMN schema_at DOUBLE PRECISION;

@@ -7,6 +7,7 @@ from boxsched.protocol.workers import WorkerConnection
 from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.mapping import mapper
 from boxsched.store.records import NodeInfo, ShardHead
+from boxsched.store.schema import SCHEMA_VERSION
 from boxsched.store.steps import workers
 
 _SQL = load("cluster.sql")
@@ -27,7 +28,7 @@ def shards() -> Steps[list[ShardHead]]:
 
 def put_node(name: str, url: str, version: str, requires: str) -> Steps[NodeInfo]:
     written: list[Row] = yield _SQL["put_node"](
-        name=name, url=url, version=version, requires=requires
+        name=name, url=url, version=version, requires=requires, schema_known=SCHEMA_VERSION
     )
     return _node_put(written[0])
 
