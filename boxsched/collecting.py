@@ -29,7 +29,7 @@ WHOLE_SECONDS = 3_600.0
 FREEZES_AT_MOST = 400
 GARBAGE_LOOK_SECONDS = 10.0
 QUIET_SECONDS = 1.0
-QUIET_SHARE = 0.05  # of a processor's time: in a quiet second the process uses less
+QUIET_SHARE = 0.05  # in a quiet second the process uses less than this share of a processor
 PATIENCE_SECONDS = 600.0  # longest wait for a quiet second
 
 _log = logging.getLogger(__name__)

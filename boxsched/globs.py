@@ -23,7 +23,7 @@ _SPECIAL = "*?[]"
 _LAST = 0x10FFFF
 _ANY = ((0, _LAST),)
 
-Ranges = Sequence[tuple[int, int]]  # of code points, both ends included; ascending, disjoint
+Ranges = Sequence[tuple[int, int]]  # ranges of code points, both ends included; ascending, disjoint
 
 
 def matches(name: str, pattern: str) -> bool:

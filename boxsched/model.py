@@ -17,13 +17,13 @@ WorkerId = NewType("WorkerId", int)
 
 MAX_JOBS_A_WORKLOAD = 1_000
 MAX_NAME_CHARACTERS = 255
-MAX_MESSAGE_CHARACTERS = 65_536  # of a commit
+MAX_MESSAGE_CHARACTERS = 65_536  # limit of a commit's message
 # of a project's patterns together; this many are matched in milliseconds
 MAX_GLOB_CHARACTERS = 16_384
 DEFAULT_TIMEOUT_SECONDS = 3_600
-DEFAULT_BOX_TYPE = "default"  # of a Box, and of a job that names none
-DEFAULT_BRANCH = "main"  # of a project that names none
-MAX_BOXES = 1_000_000  # of a plan, and of a project's share
+DEFAULT_BOX_TYPE = "default"  # the type of Boxes, and of jobs that name none
+DEFAULT_BRANCH = "main"  # the branch of projects that name none
+MAX_BOXES = 1_000_000  # upper limit of a plan and of a project's `max_boxes`
 MAX_PAUSES = 1_000  # at once, of an organization
 MAX_STOP_GRACE_SECONDS = 3_600.0  # a worker must end a stopped job within this time
 

@@ -9,8 +9,8 @@ const RESULTS = [
 ];
 const MARKS = { created: "passed", canceled: "canceled", duplicate: "stopped", ignored: "upcoming" };
 const PAGE = 50;
-const MOST = 500; // that are shown
-const WORKLOADS_SHOWN = 5; // of one delivery
+const MOST = 500; // shown deliveries at most
+const WORKLOADS_SHOWN = 5; // workloads shown for one delivery
 
 export class DeliveriesView {
   changesByItself = true; // no event says that one was ignored

@@ -14,7 +14,7 @@ import attrs
 from boxsched.model import ProjectId, WorkloadId
 
 AT_ONCE, AT_ONCE_OF_A_PROJECT = 8, 2  # files that a node reads at the same time
-AT_ONCE_TROUBLED = 4  # of these, for all troubled projects together; one for each
+AT_ONCE_TROUBLED = 4  # the same for all troubled projects together; one for each
 RESTING_OF_A_PROJECT = 50
 NONE = WorkloadId(0)  # before the first build
 TROUBLED_AT_MOST = 10_000  # troubled projects that are remembered without a read

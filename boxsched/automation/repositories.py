@@ -25,7 +25,7 @@ MAX_FILE_BYTES = 256 * 1024
 MAX_FETCH_BYTES = 256 << 20
 # address space of one git process, which unpacks trees and commits in memory
 MAX_MEMORY_BYTES = 3 << 30
-MAX_ERROR_OUTPUT_BYTES = 4_096  # of git's error output
+MAX_ERROR_OUTPUT_BYTES = 4_096  # limit of git's error output
 
 # The same protocols as for a job's clone. `file` is for repositories on the machine's own disk.
 _ENVIRONMENT = {

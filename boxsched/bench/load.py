@@ -17,7 +17,7 @@ from boxsched.errors import Invalid, StoreAway
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 _HEAD_END = b"\r\n\r\n"
-_STATUS = slice(9, 12)  # of "HTTP/1.1 201 Created"
+_STATUS = slice(9, 12)  # the status in "HTTP/1.1 201 Created"
 _QUOTED_BYTES = 300
 
 Answered = Callable[["BenchConnection", bytes, bytes], None]
@@ -124,7 +124,7 @@ class Load:
         self._headers = headers
         self._targets: dict[BenchConnection, Target] = {}
         self._sent = 0
-        self.seconds: list[float] = []  # from each request's sending to its answer
+        self.seconds: list[float] = []  # the time of each request, from sending to its answer
         self.took = 0.0
         self._done: asyncio.Future[None] | None = None
 

@@ -16,7 +16,7 @@ from boxsched.cli.documents import (
     repeated,
 )
 
-MAX_DIGITS = 18  # of an integer, with its sign
+MAX_DIGITS = 18  # limit of an integer's length, with its sign
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 # All of a JSON text but white space, true, false and null.
@@ -76,7 +76,7 @@ def _placed(text: str) -> Wrong | None:
 
     The text is JSON at least as far as that.
     """
-    keys: list[set[str] | None] = []  # of each object around; None for a list
+    keys: list[set[str] | None] = []  # the keys of each enclosing object; None for a list
     before = ""
     for token in _TOKEN.finditer(text):
         word = token.group()

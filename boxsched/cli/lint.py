@@ -16,7 +16,7 @@ from boxsched.store.records import JobSpec
 
 DEFAULT_FILE = Path(".boxsched.yml")
 STANDARD_INPUT = Path("-")
-_COMMAND_CHARACTERS = 60  # of the first command that the table shows
+_COMMAND_CHARACTERS = 60  # how much of the first command the table shows
 
 
 @click.command()

@@ -7,7 +7,7 @@ from boxsched.cli.connection import Service, with_service
 from boxsched.cli.output import ago, as_json_option, local_time, now, print_json, print_table
 from boxsched.client.records import Notification
 
-SHOWN_CHARACTERS = 80  # of an error in the table
+SHOWN_CHARACTERS = 80  # how much of an error the table shows
 
 
 @click.group()

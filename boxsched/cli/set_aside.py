@@ -7,7 +7,7 @@ from boxsched.cli.confirming import confirm, yes_option
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.output import ago, as_json_option, now, print_json, print_table
 
-SHOWN_CHARACTERS = 100  # of an error in the table
+SHOWN_CHARACTERS = 100  # how much of an error the table shows
 
 
 @click.group()

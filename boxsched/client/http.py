@@ -192,7 +192,7 @@ class Answer:
         self, request: Any, url: URL, on_headers: Callable[[Mapping[str, str]], None]
     ) -> None:
         self._request = request
-        self._url = url  # of the service
+        self._url = url  # the service's URL
         self._on_headers = on_headers
 
     async def __aenter__(self) -> aiohttp.ClientResponse:

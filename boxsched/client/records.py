@@ -79,7 +79,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     compare_url: str | None = None  # the code host's page of the changes
     event_at: datetime | None = None  # when the code host says that it happened
     from_fork: bool = False  # its jobs get no secrets
-    target_branch: str | None = None  # of a change request: the branch that it would be merged into
+    # for a change request: the branch that it would be merged into
+    target_branch: str | None = None
     submitted_by: str | None = None  # a token's name or role, "webhook", "automatic" or "schedule"
     why: str | None = None  # why it waits; in the activity
     ssh: SshEndpoint | UnsetType | None = UNSET
@@ -190,7 +191,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     url: str
     version: str
-    requires: str = ""  # of workers' fingerprints
+    requires: str = ""  # required parts of workers' fingerprints
     alive: bool
     shards: tuple[int, ...]  # the shards that it leads
     me: bool
@@ -218,7 +219,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     workload: str
-    number: int | None = None  # of the workload in its project; None: an earlier service
+    number: int | None = None  # the workload's number in its project; None: an earlier service
     project: str
     kind: str
     provider: str | None
@@ -248,7 +249,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     result: str
     reason: str | None
     workloads: tuple[str, ...]
-    numbers: tuple[int | None, ...] = ()  # of the workloads in their project; None: it is deleted
+    numbers: tuple[int | None, ...] = ()  # the workloads' numbers in their project; None: deleted
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -371,6 +372,6 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     live: Workload | None
     last: Workload | None
     waiting: tuple[Workload, ...]
-    build_number: int | None = None  # of the build that is live
+    build_number: int | None = None  # the number of the live build
     paused: Pause | None
     pauses: tuple[Pause, ...] = ()

@@ -18,7 +18,7 @@ class NodeStanding:
     name: str
     url: str
     version: str
-    requires: str  # of workers' fingerprints
+    requires: str  # required parts of workers' fingerprints
     alive: bool
     shards: tuple[int, ...]
     me: bool

@@ -1,4 +1,4 @@
-"""How many Boxes exist and are in use, and which are away with their workers."""
+"""Count the Boxes: how many exist, are in use, or belong to absent workers."""
 
 import enum
 from collections.abc import Mapping, Sequence

@@ -11,8 +11,8 @@ from boxsched.protocol.reasons import ENDED_LOST, not_begun, waits_again
 from boxsched.scheduling import interface as core
 from boxsched.states import JOB_TRANSITIONS, JobMove, JobState, Result, State, moved
 
-ATTEMPTS_AT_MOST = 3  # of a job, if its workers are lost
-BEGINNINGS_AT_MOST = 10  # of a job, if no worker can begin its commands
+ATTEMPTS_AT_MOST = 3  # limit of a job's attempts, if its workers are lost
+BEGINNINGS_AT_MOST = 10  # limit of a job's attempts, if no worker can begin its commands
 assert ATTEMPTS_AT_MOST < BEGINNINGS_AT_MOST
 
 

@@ -13,7 +13,8 @@ from boxsched.protocol.inbox import Resolve, Submit
 from boxsched.protocol.shards import Pause
 
 _encode = msgspec.json.Encoder().encode
-MESSAGE_CHARACTERS = 500  # of a commit's message in an event; the workload has the whole message
+# limit of a commit's message in an event; the workload has the whole message
+MESSAGE_CHARACTERS = 500
 
 PAYLOAD_CHARACTERS = 10_000
 SUBMIT = "submit"  # the kind of a command that registers a workload

@@ -63,7 +63,7 @@ class WhyReport:
     position: int | None
     expected_start: float | None
     promised_start: float | None
-    pauses: tuple[Pause, ...] = ()  # that cover it, by name
+    pauses: tuple[Pause, ...] = ()  # the pauses that cover it, by name
 
 
 def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:

@@ -19,7 +19,7 @@ from boxsched.store.records import NewWorkload, ProjectChanged, SubmitOutcome, S
 from boxsched.store.store import Store
 
 GROUP_AT_MOST = 256  # submissions or commands in one transaction
-GROUP_BYTES_AT_MOST = 1 << 20  # of submissions in one transaction; a single one may have more
+GROUP_BYTES_AT_MOST = 1 << 20  # submissions in one transaction; a single one may be larger
 
 Command = tuple[int, inbox.Command]  # the shard and its command
 

@@ -38,7 +38,7 @@ class Options:
     keep_logs: float = 30.0  # days; 0 = for ever
     stop_grace: float = 10.0
     shutdown_grace: float = 8.0
-    name: str | None = None  # of the node; None = generated once, kept in the data folder
+    name: str | None = None  # the node's name; None = generated once, kept in the data folder
     shards: int = 1
     lock_key: str = DEFAULT_LOCK_KEY
     retry_interval: float = 5.0

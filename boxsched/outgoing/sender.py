@@ -108,7 +108,7 @@ class Sender:
             # Signed with the database's time: this node's clock stands still while its machine
             # sleeps, and receivers refuse old signatures.
             signed_at = await self._store.time()
-            # One that is gone by now has taken its notifications with it.
+            # The notifications of a deleted workload were deleted with it.
             self._begin(
                 [(one, workloads[one.workload]) for one in claimed if one.workload in workloads],
                 signed_at,

@@ -20,7 +20,7 @@ class InboxEntry:
     id: int
     kind: str
     payload: bytes
-    workload: WorkloadId | None = None  # of a submission
+    workload: WorkloadId | None = None  # the workload of a submission
 
 
 # The reason of a workload whose submission was set aside.
@@ -103,7 +103,7 @@ class DurationChange:
 
 @attrs.frozen
 class LaneChange:
-    """How many builds of a lane were superseded since one of it last ended by itself."""
+    """How many builds of a lane were superseded since one last passed or failed."""
 
     lane: str
     project: ProjectId
@@ -112,7 +112,7 @@ class LaneChange:
 
 @attrs.frozen
 class PauseOver:
-    """A pause that ended by itself, at the time that it was set to end."""
+    """A pause that ended automatically, at its end time."""
 
     name: str
     until: float

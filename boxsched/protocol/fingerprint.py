@@ -11,7 +11,7 @@ from collections.abc import Mapping
 Parts = Mapping[str, str]
 
 PROTOCOL = "protocol"
-MAX_CHARACTERS = 2_000  # of a fingerprint
+MAX_CHARACTERS = 2_000  # limit of a fingerprint's length
 
 _BEFORE = "boxsched-worker/"  # the whole fingerprint of an earlier version, before the number
 _PART = re.compile(r"([a-z][a-z_]{0,31})=([A-Za-z0-9_.+:/-]{1,64})(?![\s\S])")

@@ -40,7 +40,7 @@ class Submit(msgspec.Struct, array_like=True, frozen=True):
     jobs: tuple[SubmitJob, ...]
     spare_after: int | None = None  # ``model.CancellationRule``
     automatic: bool = False  # an automatic deploy
-    queue: str = "all"  # of its server (``model.ServerQueue``)
+    queue: str = "all"  # its server's setting (``model.ServerQueue``)
 
 
 class Planned(msgspec.Struct, array_like=True, frozen=True):
@@ -111,7 +111,7 @@ class Resolve(msgspec.Struct, array_like=True, frozen=True):
     """
 
     job: int
-    lease_token: int  # of the attempt that the person saw
+    lease_token: int  # the lease token of the attempt that the person saw
     result: Resolution
     by: str
     note: str
@@ -139,7 +139,7 @@ class BoxesSet(msgspec.Struct, array_like=True, frozen=True):
     node: str = ""  # the node that it is connected to
     connection: int = 0  # the number of this connection: a command of an older one is ignored
     problem: str | None = None  # why the worker cannot begin jobs at present; None: it can
-    name: str = ""  # of the worker, for users
+    name: str = ""  # the worker's name, for users
     fingerprint: str = ""
 
 

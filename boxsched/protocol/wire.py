@@ -25,7 +25,7 @@ from boxsched.protocol.inbox import JobFinished, JobStarted
 PATH = "/api/v1/worker"
 VERSION = 1
 
-MAX_MESSAGE_BYTES = 8 << 20  # of a node's message: a level of 10,000 jobs
+MAX_MESSAGE_BYTES = 8 << 20  # limit of a node's message: a level of 10,000 jobs
 # Limits of a worker's messages:
 MAX_WORKER_MESSAGE_BYTES = 1 << 20
 MAX_BOXES = 10_000

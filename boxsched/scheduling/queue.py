@@ -24,7 +24,7 @@ class Shape:
         self.ask = ask
         self.project = project  # None if it has no limit
         self.key = (ask, project)
-        self.waiting = SortedList()  # of Workload.entry
+        self.waiting = SortedList()  # contains Workload.entry
 
     @property
     def head(self) -> Workload:
@@ -39,7 +39,7 @@ class Queue:
         # insertion still moves less than a megabyte), and bisect is in C.
         self._heads: list[Entry] = []
         self._length = 0
-        self._aside = SortedList()  # of Workload.entry: those that are paused
+        self._aside = SortedList()  # entries (Workload.entry) of paused workloads
 
     def __len__(self) -> int:
         """Return how many workloads wait, without the paused ones."""
@@ -220,7 +220,7 @@ class Queue:
 def _parted(
     entries: Iterable[Entry], chosen: Callable[[Workload], bool]
 ) -> tuple[list[Entry], list[Entry]]:
-    """Those that are chosen, and the others."""
+    """Return the chosen entries, and the others."""
     found: list[Entry] = []
     rest: list[Entry] = []
     for entry in entries:

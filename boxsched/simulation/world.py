@@ -98,7 +98,7 @@ class World:
     def _next_instant(self, applied: int) -> float | None:
         ends, events = self._ends, self._scenario.events
         while ends and ends[0][2] not in self._running:
-            heapq.heappop(ends)  # of a stopped workload: must not cause another instant
+            heapq.heappop(ends)  # the workload was stopped: it must not cause another instant
         if applied == len(events):
             return ends[0][0] if ends else None
         at = events[applied][0]

@@ -4,7 +4,7 @@ import errno
 
 from boxsched.errors import BoxschedError, Conflict, StoreAway
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError
+FULL = (errno.ENOSPC, errno.EDQUOT)  # `errno` of an OSError
 
 
 class StoreInUse(StoreAway):

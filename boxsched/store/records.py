@@ -43,7 +43,7 @@ class IdempotencyKey:
     body_sha256: str
 
 
-ROW_BYTES = 500  # of a workload or a job, without long texts
+ROW_BYTES = 500  # size of a workload or a job, without long texts
 
 
 @attrs.frozen
@@ -70,7 +70,8 @@ class NewWorkload:
     from_fork: bool = False  # its code is from a fork: its jobs get no secrets
     compare_url: str | None = None  # the code host's page of the changes
     event_at: float | None = None  # when the code host says that it happened
-    target_branch: str | None = None  # of a change request: the branch that it would be merged into
+    # for a change request: the branch that it would be merged into
+    target_branch: str | None = None
     spare_after: int | None = None  # ``model.CancellationRule``
     automatic: bool = False  # an automatic deploy
     rollback: bool = False  # a deploy of a build that is older than what is live
@@ -180,7 +181,8 @@ class Workload:
     from_fork: bool = False  # its code is from a fork: its jobs get no secrets
     compare_url: str | None = None  # the code host's page of the changes
     event_at: float | None = None  # when the code host says that it happened
-    target_branch: str | None = None  # of a change request: the branch that it would be merged into
+    # for a change request: the branch that it would be merged into
+    target_branch: str | None = None
     submitted_by: str | None = None  # whose request it was; None: an earlier program stored it
     jobs: tuple[Job, ...] = ()  # empty in lists, unless they are requested
 
@@ -252,7 +254,7 @@ class NodeInfo:
     name: str
     url: str
     version: str
-    requires: str  # of workers' fingerprints (``protocol.fingerprint``)
+    requires: str  # required parts of workers' fingerprints (``protocol.fingerprint``)
     started_at: float
     seen_at: float | None = None
     schema: int | None = None

@@ -90,7 +90,7 @@ if TYPE_CHECKING:
 
 PING_SECONDS = 1.0
 
-JOBS_A_PART = 2_000  # of ``workloads_in_parts``
+JOBS_A_PART = 2_000  # jobs in a part of ``workloads_in_parts``
 
 
 class Store:
@@ -495,7 +495,7 @@ class Store:
             ids = ids[ids.index(found[-1].id) + 1 :]
 
     async def workload_numbers(self, ids: Sequence[WorkloadId]) -> dict[WorkloadId, int]:
-        """The numbers of these workloads in their projects, without those that are deleted."""
+        """Return the numbers of these workloads in their projects, without deleted ones."""
         return await self._driver.reading.read(reads.numbers, ids)
 
     async def notifications(self, state: str | None, before: int, limit: int) -> list[Notification]:
@@ -535,20 +535,21 @@ class Store:
     # --- Builds whose jobs are read ----------------------------------------------------------
 
     async def unplanned_projects(self, after: ProjectId, limit: int) -> list[ProjectId]:
-        """Projects, by id, behind that one, with unfinished builds whose jobs are not known yet.
-        Fewer than ``limit``: these are the last ones."""
+        """Return projects after this one, by id, with unfinished builds whose jobs are not known
+        yet. If there are fewer than ``limit``, they are the last ones.
+        """
         return await self._driver.serving.read(plans.unplanned_projects, after, limit)
 
     async def first_unplanned(
         self, behind: Mapping[ProjectId, WorkloadId]
     ) -> dict[ProjectId, WorkloadId]:
-        """The first such build of each project behind one of its builds, where there is one."""
+        """Return the first such build of each project after one of its builds, if any."""
         return await self._driver.serving.read(plans.first_unplanned, behind)
 
     async def unplanned(
         self, project: ProjectId, after: WorkloadId, limit: int
     ) -> list[WorkloadId]:
-        """Such builds of a project, by id, behind that one."""
+        """Return such builds of a project after this one, by id."""
         return await self._driver.serving.read(plans.unplanned, project, after, limit)
 
     async def plan(self, workload: WorkloadId, jobs: Sequence[JobSpec], commit: str) -> bool:
@@ -628,8 +629,9 @@ class Store:
         await self._driver.serving.write(servers.drop_due, due)
 
     async def newer_there(self, project: ProjectId, server: str, build: WorkloadId) -> bool:
-        """Whether a newer build of the branch than this one is live on the server, or is about to
-        be. A rebuild is as old as what it repeats."""
+        """Whether a newer build of the branch than this one is live on the server, or will be. A
+        rebuild is as old as what it repeats.
+        """
         return await self._driver.serving.read(servers.newer_there, project, server, build)
 
     # --- The engine ------------------------------------------------------------------------

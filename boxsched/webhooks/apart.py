@@ -36,9 +36,10 @@ from boxsched.webhooks.reading import read
 
 log = logging.getLogger(__name__)
 
-MAX_MEMORY_BYTES = 1 << 30  # of address space: several times what the worst body of 25 MiB needs
-MAX_SECONDS = 30  # of processor time: many times what the worst body needs
-MAX_ERROR_OUTPUT_BYTES = 4_096  # of its error output, in our log
+# limit of address space: several times what the worst body of 25 MiB needs
+MAX_MEMORY_BYTES = 1 << 30
+MAX_SECONDS = 30  # limit of processor time: many times what the worst body needs
+MAX_ERROR_OUTPUT_BYTES = 4_096  # how much of its error output is logged
 
 _ROOT = str(Path(boxsched.__file__).resolve().parent.parent)
 _BOOT = "import sys; sys.path[:] = sys.argv[1:]; from boxsched.webhooks.apart import main; main()"

@@ -24,7 +24,7 @@ BRANCHES, TAGS = "refs/heads/", "refs/tags/"
 
 T = TypeVar("T")
 
-_SHOWN_CHARACTERS = 80  # of a text from outside in a reason
+_SHOWN_CHARACTERS = 80  # how much of a text from outside a reason shows
 
 
 @attrs.frozen(kw_only=True)

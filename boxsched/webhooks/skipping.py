@@ -2,7 +2,7 @@
 
 import re
 
-SEARCHED_CHARACTERS = 65_536  # of a message, at its start and at its end
+SEARCHED_CHARACTERS = 65_536  # how much of a message's start and end is searched
 
 # As GitHub, GitLab, Bitbucket and Gitea document them, ignoring case, and our own.
 _TAG = re.compile(

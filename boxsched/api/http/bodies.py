@@ -17,7 +17,7 @@ from boxsched.json_text import check_form, check_keys, malformed
 
 MAX_BODY_BYTES = 1 << 20
 CHECKED_AT_ONCE_BYTES = 16_384  # the keys of a larger body are checked in a thread
-PIECE_BYTES = 1 << 18  # of a body that arrives in parts, as it is kept
+PIECE_BYTES = 1 << 18  # size of the pieces in which a received body is stored
 JOINED_AT_ONCE_BYTES = 1 << 20  # a larger body is put together in a thread
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from boxsched.api.http.peers import Peers, parsed
 
 log = logging.getLogger(__name__)
 
-ANONYMOUS_SHARE = 0.1  # of an address's connections
+ANONYMOUS_SHARE = 0.1  # share of an address's connections
 ANONYMOUS_AT_LEAST = 20
 PATIENCE_LOOKS = 2  # before an anonymous connection beyond the share is replaced
 

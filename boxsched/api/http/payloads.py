@@ -20,7 +20,7 @@ from boxsched.api.http.large import LargeBodies
 from boxsched.errors import Malformed
 
 MAX_PAYLOAD_BYTES = 25 << 20  # also after decompression
-ARRIVING_BYTES = 64 << 20  # of all bodies that are being received
+ARRIVING_BYTES = 64 << 20  # limit for all bodies that are being received
 MEDIUM_BYTES, MEDIUM_AT_ONCE = 64 << 10, 16
 HUGE_BYTES, HUGE_AT_ONCE = 1 << 20, 2  # compressed bodies count as huge
 AT_ONCE_BYTES = 64 << 10  # a body of this size is processed about as fast as a thread starts

@@ -19,8 +19,9 @@ from boxsched.refs import check_branch
 from boxsched.store.records import JobSpec
 from boxsched.texts import encodable
 
-MAX_ENVIRONMENT_BYTES = 131_072  # of a job: the system limits a program's environment
-MAX_SCRIPT_BYTES = 524_288  # of a job's commands together
+# limit for a job, because the system limits a program's environment
+MAX_ENVIRONMENT_BYTES = 131_072
+MAX_SCRIPT_BYTES = 524_288  # limit for all commands of a job together
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 

@@ -33,8 +33,9 @@ PART_SECONDS = (
 STATE_HEADER = "Boxsched-Job-State"
 ATTEMPT_HEADER = "Boxsched-Attempt"  # the attempt of this output
 LATEST_HEADER = "Boxsched-Latest-Attempt"
-OFFSET_HEADER = "Boxsched-Log-Offset"  # of the answer's first byte
-SIZE_HEADER = "Boxsched-Log-Size"  # of the attempt's output when the answer began, in bytes
+OFFSET_HEADER = "Boxsched-Log-Offset"  # the offset of the answer's first byte
+# the size of the attempt's output when the answer began, in bytes
+SIZE_HEADER = "Boxsched-Log-Size"
 MAX_NUMBER_DIGITS = 15
 FOLLOW = {"0": False, "false": False, "1": True, "true": True}
 

@@ -40,7 +40,7 @@ REFUSED_OR_OLD = (  # for the generic provider, which also signs the time
     "there is no such project, it has no webhook_secret, this is not signed with it, or "
     f"X-Boxsched-Timestamp is not within {MAX_AGE_SECONDS} s of the service's clock"
 )
-assert APART_BYTES >= HUGE_BYTES  # those that wait for one another
+assert APART_BYTES >= HUGE_BYTES  # so that bodies for the process are limited by HUGE_AT_ONCE
 
 T = TypeVar("T")
 

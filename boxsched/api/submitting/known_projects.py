@@ -47,7 +47,7 @@ class Known:
     project: Project
     plan: int | None  # its organization's limit of Boxes
     settings: ProjectSettings
-    jobs: tuple[JobSpec, ...]  # of a build without its own jobs
+    jobs: tuple[JobSpec, ...]  # the jobs of a build without its own
     globs: BranchGlobs
 
     @classmethod

@@ -140,7 +140,7 @@ class Replay:
         # Workers that get no jobs, and the events that end that.
         self._withheld: set[tuple[str, str]] = set()
         self._project_of: dict[int, int] = {}
-        self._limits: dict[int, int] = {}  # of the projects that have one
+        self._limits: dict[int, int] = {}  # by project, if it has a limit
         # Boxes in use of such a project behind each admission since its last change.
         self._uses: dict[int, list[tuple[str, int | None, int]]] = {}
 

@@ -80,7 +80,7 @@ class Servers:
         self._loop: asyncio.AbstractEventLoop | None = None  # the loop of the node's sessions
         self._settling = Settling()
         self._logged: dict[str, float] = {}  # when the refusal of a server was logged
-        self.pulse = Pulse()  # of the server that is used
+        self.pulse = Pulse()  # the pulse of the current server
 
     def load(self) -> None:
         """Read what was seen before; a file that cannot be read is ignored."""

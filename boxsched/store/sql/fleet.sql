@@ -1,6 +1,6 @@
 -- name: find_workers
 -- The workers that have this identity, or this name, and whether the token that each is bound to
--- holds; locked, that no other connects as one meanwhile.
+-- is valid; locked, so that no other connects as the same worker.
 -- returns: id, identity, name, organization, token, token_holds
 SELECT id, identity, name, organization, token, token = 'in-process' OR EXISTS (
            SELECT 1 FROM token
@@ -12,7 +12,7 @@ SELECT id, identity, name, organization, token, token = 'in-process' OR EXISTS (
  ORDER BY id FOR NO KEY UPDATE OF worker;
 
 -- name: lock_token
--- How many workers a token may have; locked, that no other worker takes the last place meanwhile.
+-- How many workers a token may have; locked, so that no other worker takes the last place.
 -- returns: max_workers
 SELECT max_workers FROM token WHERE id = :token FOR NO KEY UPDATE OF token;
 
@@ -116,7 +116,7 @@ SELECT :worker, v.ordinal, v.box_type, TRUE, 0 FROM v WHERE v.ordinal IS NOT NUL
 ON CONFLICT (worker, ordinal, box_type) DO NOTHING;
 
 -- name: drop_boxes
--- Boxes that a worker has no more: those that have gone, with no word waiting that they came.
+-- Delete a worker's former Boxes that were removed, if no command about them waits.
 -- returns: id
 WITH v(id) AS (VALUES (:id))
 DELETE FROM box

@@ -232,7 +232,7 @@ UPDATE box
 WITH v(id) AS (VALUES (:id)) UPDATE box SET retired = TRUE FROM v WHERE box.id = v.id;
 
 -- name: remove_boxes
--- Boxes that are gone. Their rows stay: a worker that connects at this moment has been given their ids.
+-- Update removed Boxes. Their rows stay, because a connecting worker may have got their ids.
 -- returns: nothing
 WITH v(id) AS (VALUES (:id)) UPDATE box SET retired = TRUE, job = NULL FROM v WHERE box.id = v.id;
 

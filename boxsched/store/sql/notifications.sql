@@ -153,7 +153,7 @@ SELECT n.id, n.workload, workload.number, project.name AS project, n.target, out
  ORDER BY n.id DESC LIMIT :limit;
 
 -- name: resend
--- Send a row again, with another day of tries; one that is being sent goes on.
+-- Send a row again, with another day of tries; a row that is being sent does not change.
 -- returns: one
 UPDATE notification
    SET state = 'waiting', since = :now, failures = 0, done_at = NULL,

@@ -15,7 +15,7 @@ ON CONFLICT (organization, name) DO UPDATE
 RETURNING (SELECT shard FROM organization WHERE organization.id = 1);
 
 -- name: lock_living
--- The project, locked; no row where it was deleted.
+-- Lock the project; no row if it was deleted.
 -- returns: id
 SELECT id FROM project WHERE id = :project AND NOT deleted FOR NO KEY UPDATE OF project;
 

@@ -14,7 +14,7 @@ WITH RECURSIVE p(project) AS (
 SELECT project FROM p LIMIT :limit;
 
 -- name: first_unplanned
--- The first build of each of these projects, behind a certain one, whose jobs are not known yet.
+-- The first build of each of these projects, after a given one, whose jobs are not known yet.
 -- returns: project, id
 WITH v(project, after) AS (VALUES (:project, :after))
 SELECT f.project, f.id FROM (

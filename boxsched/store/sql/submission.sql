@@ -148,7 +148,7 @@ UPDATE idempotency SET created_at = EXTRACT(EPOCH FROM clock_timestamp())
  );
 
 -- name: drop_old_keys
--- Delete some of the keys that are older than so many seconds, the oldest first.
+-- Delete some of the keys that are older than :seconds, the oldest first.
 -- returns: one
 DELETE FROM idempotency
  WHERE (scope, key) IN (

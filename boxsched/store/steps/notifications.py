@@ -85,7 +85,7 @@ class Notification:
 
     id: int
     workload: WorkloadId
-    number: int  # of the workload in its project
+    number: int  # the workload's number in its project
     project: str
     target: str
     provider: str | None

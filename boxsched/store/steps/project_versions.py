@@ -11,7 +11,7 @@ from boxsched.store.mapping import mapper
 
 _SQL = load("project_versions.sql")
 
-KEPT_VERSIONS = 100  # of a project
+KEPT_VERSIONS = 100  # stored versions of a project
 ABSENT = (ProjectId(0), 0)
 
 

@@ -11,8 +11,9 @@ from boxsched.store.mapping import mapper
 
 _SQL = load("secrets.sql")
 
-MAX_SECRETS = 100  # of a project
-MAX_SEALED_CHARACTERS = 400_000  # of a project's secrets together: about 290,000 bytes of values
+MAX_SECRETS = 100  # limit for a project
+# limit for a project's secrets together: about 290,000 bytes of values
+MAX_SEALED_CHARACTERS = 400_000
 
 # The places of sealed texts; a sweep goes through them in this order.
 SECRET, WEBHOOK_SECRET, GIT_CREDENTIALS = "secret", "webhook_secret", "git_credentials"

@@ -19,7 +19,8 @@ from boxsched.store.records import Worker
 
 NO_PROBLEMS: Mapping[WorkerId, str] = {}
 
-MAX_FORMER_BOXES = 10_000  # of one worker, with jobs or not yet processed by the leader
+# limit for one worker's Boxes with jobs or not yet processed by the leader
+MAX_FORMER_BOXES = 10_000
 
 _SQL = load("fleet.sql")
 

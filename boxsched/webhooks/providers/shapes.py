@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from boxsched.webhooks import outcomes
 from boxsched.webhooks.events import Delivery, Event
 
-MAX_NUMBER = 1_000_000_000_000  # of a pull or merge request
+MAX_NUMBER = 1_000_000_000_000  # limit of a pull or merge request's number
 
 Number = Annotated[int, Meta(ge=1, le=MAX_NUMBER)]
 

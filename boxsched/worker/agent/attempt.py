@@ -25,7 +25,7 @@ GONE = "its record is gone"
 LOST = "lost: its supervisor died"
 LOST_BY_RESTART = "lost: the machine was restarted"
 
-MAX_WHY_CHARACTERS = 250  # of up to four bytes: they fit into the reserved file
+MAX_WHY_CHARACTERS = 250  # each has up to four bytes: they fit into the reserved file
 
 
 class Phase(enum.Enum):

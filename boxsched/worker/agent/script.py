@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 
 from boxsched.worker.agent.repository import JOB_PATH, program
 
-MAX_CHECKS = 200  # of one script; the commands after the last check are shown together
-MAX_CHECKED_BYTES = 256 << 10  # of one script, in all checks together
+MAX_CHECKS = 200  # limit for one script; the commands after the last check are shown together
+MAX_CHECKED_BYTES = 256 << 10  # limit for one script, in all checks together
 CHECK_SECONDS = 5.0
 SCRIPTS_KEPT = 128  # a project's jobs run the same commands again and again
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ASK_AGAIN_SECONDS = 30.0
 DNS_PATIENCE_SECONDS = 5.0
-MAX_NODES = 1_000  # of all names together
+MAX_NODES = 1_000  # limit for all names together
 _SRV = "srv+"
 
 _log = logging.getLogger(__name__)

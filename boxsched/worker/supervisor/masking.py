@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 MASK = b"***"
-MIN_BYTES = 4  # of a pattern; a shorter value is not masked, because it occurs in many words
+MIN_BYTES = 4  # shortest pattern; a shorter value is not masked, because it occurs in many words
 BLOCK_BYTES = 64
 HELD_LINE_ENDS = 1_024  # a value with more line ends in it is not found
 

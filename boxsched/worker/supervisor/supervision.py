@@ -47,7 +47,8 @@ class Supervision:
         self.began = 0.0  # the same moment, by a clock that cannot be set
         self.commit: str | None = None
         self.child = 0
-        self.status: int | None = None  # of the current step, once it has ended; negative: a signal
+        # the current step's status, when it has ended; negative: a signal
+        self.status: int | None = None
         self.childless = True
         self.killed = False
         self.script_began = False

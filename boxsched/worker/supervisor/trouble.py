@@ -10,7 +10,7 @@ import signal
 from boxsched.worker.supervisor.folder import DISK_FULL
 from boxsched.worker.supervisor.safe_files import FULL_ERRORS
 
-TAIL_BYTES = 4_096  # of git's last messages
+TAIL_BYTES = 4_096  # how much of git's last messages is kept
 
 # Arguments that are too long or invalid: the program could not start on any machine.
 _OF_THE_JOB = frozenset({errno.E2BIG, errno.EINVAL, errno.ENAMETOOLONG})
