@@ -2,9 +2,9 @@
 
     python3 -m venv --without-pip .venv && .venv/bin/python .ci/install.py ARGUMENTS
 
-ARGUMENTS are those of ``pip install``. The environment gets a pip first, if it has none: ``venv``
-cannot always bring one (Debian has it in a package of its own), and the ``python3`` on the PATH may
-be of another environment, which has none either. Nothing outside the environment is changed.
+ARGUMENTS are those of ``pip install``. If the environment has no pip, it gets one first: ``venv``
+cannot always install it (Debian has it in a separate package), and the ``python3`` on the PATH may
+belong to another environment without pip. Nothing outside the environment is changed.
 """
 
 import importlib.util
@@ -40,8 +40,8 @@ def _bring_pip() -> bool:
 
 
 def _ways() -> Iterator[list[str]]:
-    """Commands that may install pip here, until one has. Any pip can install into a target, however
-    old it is, and where the system manages its Python."""
+    """Yield commands that may install pip here, until one succeeds. Any pip can install into a
+    target, however old it is, and also if the system manages its Python."""
     yield [sys.executable, "-m", "ensurepip"]
     options = ["--upgrade", "--target", sysconfig.get_path("purelib")]
     for python in (sys._base_executable, shutil.which("python3"), "/usr/bin/python3"):
@@ -50,7 +50,7 @@ def _ways() -> Iterator[list[str]]:
 
 
 def _failure(command: list[str]) -> str:
-    """What a command that failed has said; "" where it did not fail."""
+    """Return the error output of a failed command; "" if it succeeded."""
     environment = {**os.environ, "PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0"}
     try:
         ended = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -184,18 +184,18 @@ def test_set_up_works_without_an_active_environment(tmp_path, wheel):
     set_up(tmp_path, wheel)
 
 
-def test_set_up_again_while_the_environment_itself_is_active(tmp_path, wheel):
+def test_set_up_can_be_repeated_while_the_environment_itself_is_active(tmp_path, wheel):
     set_up(tmp_path, wheel)
     set_up(tmp_path, wheel, active=tmp_path / ".venv")
 
 
-def test_set_up_while_an_environment_without_pip_is_active(tmp_path, wheel):
+def test_set_up_works_while_an_environment_without_pip_is_active(tmp_path, wheel):
     other = tmp_path / "other"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", other], check=True)
     set_up(tmp_path, wheel, active=other)
 
 
-def test_set_up_where_venv_cannot_bring_pip(tmp_path, wheel, no_ensurepip):
+def test_set_up_works_where_venv_cannot_bring_pip(tmp_path, wheel, no_ensurepip):
     other = tmp_path / "other"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", other], check=True)
     set_up(tmp_path, wheel, active=other, blocked=no_ensurepip)

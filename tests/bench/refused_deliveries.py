@@ -40,7 +40,7 @@ PROJECTS = (WITH, COLD, TWO, NONE, NO_PROJECT)
 
 @attrs.frozen
 class Kind:
-    """A request, and which other one it must not differ from."""
+    """A request, and the other request whose timing must not differ from it."""
 
     project: str
     form: str

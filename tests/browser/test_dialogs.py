@@ -50,7 +50,9 @@ def test_a_job_that_starts_in_the_meantime_would_be_stopped(service: Service, pa
     second.open()
 
 
-def test_a_workload_that_another_user_stops(service: Service, page: Page) -> None:
+def test_the_dialog_notices_that_another_user_stops_the_workload(
+    service: Service, page: Page
+) -> None:
     service.project("others")
     gate = service.gate("others")
     held = job("unit", "trap '' TERM", *gate.commands)
@@ -103,7 +105,9 @@ def test_a_job_whose_worker_is_back_cannot_be_resolved(service: Service, page: P
     can_only_close(dialog)
 
 
-def test_a_deploy_of_a_project_that_is_deleted_meanwhile(service: Service, page: Page) -> None:
+def test_the_dialog_reports_that_the_project_of_a_deploy_was_deleted(
+    service: Service, page: Page
+) -> None:
     service.project("going", servers={"production": {"jobs": [job("copy", "true")]}})
     deploy = service.call("POST", "/projects/going/deploys", {"server": "production"})["id"]
     service.finished(deploy)

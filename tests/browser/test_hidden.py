@@ -70,7 +70,7 @@ def test_a_hidden_page_rests_and_is_current_when_it_returns(
     assert page.evaluate("window.sameSince")
 
 
-def test_hidden_while_the_service_is_away(service: Service, opened: Opened) -> None:
+def test_a_page_hidden_while_the_service_is_away_recovers(service: Service, opened: Opened) -> None:
     page = opened()
     page.clock.install()
     sign_in(page, service)

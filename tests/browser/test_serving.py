@@ -97,7 +97,7 @@ async def test_signing_out_ends_the_session(client: Client) -> None:
     assert 'action="/sign-in"' in await (await client.get("/")).text()
 
 
-async def test_the_page_while_sessions_cannot_be_looked_up(client: Client) -> None:
+async def test_the_page_is_served_while_sessions_cannot_be_looked_up(client: Client) -> None:
     await sign_in(client)
     client.app[SESSIONS].away.append(True)
     page = await client.get("/")  # its script shows who is away

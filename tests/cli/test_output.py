@@ -203,7 +203,9 @@ def test_connection_errors_are_reported_once_per_lasting_outage(capsys):
         ("assignment", "unknown_job", "Its worker is away.", None, "runs: Its worker is away."),
     ],
 )
-def test_the_message_about_a_workload_that_is_waited_for(phase, reason, text, position, said):
+def test_a_workload_that_is_waited_for_has_a_message_for_each_state(
+    phase, reason, text, position, said
+):
     why = Explanation(
         phase=phase, reason=reason, text=text, blocked_by=(), needs={}, free={},
         position=position, expected_start=None,

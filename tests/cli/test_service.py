@@ -114,7 +114,7 @@ def test_an_error_in_the_settings_names_its_position(shell, tmp_path):
     assert f"{file}: line 3, column 18: web: jobs[0].commands: must be a list" in done.stderr
 
 
-def test_a_build_that_passes(shell):
+def test_a_build_that_passes_shows_its_log(shell):
     done = shell("build", "web", "--wait", "--follow", "--message", "Faster search")
     assert "submitted: build of trunk" in done.stdout
     assert "unit | testing trunk\n" in done.stdout
@@ -123,7 +123,7 @@ def test_a_build_that_passes(shell):
     assert " passed: waited" in done.stdout
 
 
-def test_a_build_that_fails(shell):
+def test_a_build_that_fails_exits_with_1(shell):
     done = shell.process("build", "broken", "--wait", status=1)
     assert " failed: waited" in done.stdout
     assert "failed: exit status 3" in done.stdout
@@ -157,7 +157,7 @@ def test_interrupting_the_waiting_prints_what_continues(shell, option):
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert (
-        said.splitlines()[-1]  # before it there may be the reason for waiting
+        said.splitlines()[-1]  # the reason for waiting may be printed before it
         == f"boxsched: {line.partition(' submitted')[0]} continues; to stop it: boxsched stop {id_}"
     )
     assert shell.json("show", id_)["state"] == "running"

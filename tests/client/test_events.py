@@ -62,7 +62,7 @@ def test_an_event_is_not_a_greeting():
     assert reader.greeting == ""
 
 
-def test_an_event_that_is_not_json():
+def test_an_event_that_is_not_json_is_reported():
     with pytest.raises(errors.Malformed):
         read([b"data: <html>\n\n"])
 

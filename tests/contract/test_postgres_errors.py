@@ -120,5 +120,5 @@ def test_a_connection_that_broke_leaves_a_commit_unknown() -> None:
         ("Connection refused", False),
     ],
 )
-def test_which_refusals_would_be_repeated(said: str, refuses: bool) -> None:
+def test_only_some_refusals_are_worth_a_repetition(said: str, refuses: bool) -> None:
     assert refuses_entry(said) is refuses

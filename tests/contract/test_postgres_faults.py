@@ -252,7 +252,9 @@ async def test_confirmed_data_survives_a_killed_server(
     assert await check(url) == []
 
 
-async def test_a_server_that_is_frozen_for_a_while(server: PostgresServer, store: Store) -> None:
+async def test_calls_to_a_frozen_server_fail_in_time_and_work_afterwards(
+    server: PostgresServer, store: Store
+) -> None:
     leader = await Leader(store).lead()
     backends = _children(server.pid)
     for pid in backends:

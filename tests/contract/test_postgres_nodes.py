@@ -183,7 +183,7 @@ async def test_a_canceled_statement_does_not_end_a_loop(
     assert len(await leader.store.events_after(SHARD, 0, 0, 10)) == 1
 
 
-async def test_a_backend_that_ends_during_a_transaction(
+async def test_a_backend_that_ends_during_a_transaction_is_noticed(
     leader: Leader, db: PostgresUnderTest, other: psycopg2.extensions.connection
 ) -> None:
     project = await leader.project()

@@ -204,7 +204,7 @@ async def test_a_file_that_may_not_grow_is_an_error_and_loses_nothing(tmp_path: 
         assert len(await store.inbox(SHARD, 1000)) == stored + 2  # with the project's
 
 
-async def test_another_program_that_holds_the_database(tmp_path: Path) -> None:
+async def test_another_program_that_holds_the_database_is_noticed(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         leader = await Leader(store).lead()
         other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
@@ -223,7 +223,7 @@ async def test_another_program_that_holds_the_database(tmp_path: Path) -> None:
 # --- Files ----------------------------------------------------------------------------------
 
 
-async def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_reported(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"not a database at all, " * 1000)
     with pytest.raises(StoreDamaged, match=FILE):
         async with opened(tmp_path):
@@ -372,7 +372,7 @@ def test_a_full_disk_for_a_file_beside_the_database_is_recognized(
         ((4, 0, 0), False),
     ],
 )
-def test_which_versions_have_the_wal_reset_bug(
+def test_versions_with_the_wal_reset_bug_are_known(
     version: tuple[int, int, int], affected: bool
 ) -> None:
     assert has_wal_reset_bug(version) is affected

@@ -33,8 +33,8 @@ def reason_is_true(reason, naive, w, now):
 def waits_for_that(reason, naive, w, now):
     """Check what this kind of reason claims about the state."""
     asked, project, size = asks(w), w["project"], len(w["jobs"])
-    # Make the naive model look at the queue: its head, T. If time alone has made room since the
-    # last instant (jobs are late), some would be admitted: they wait for the next instant.
+    # Run the naive queue to get its head and T. If time alone has made room since the last instant
+    # (jobs are late), some would be admitted: they wait for the next instant.
     room = list(naive.admissible(now))
     if naive.paused(w):
         names = sorted(name for name, pause in naive.pauses.items() if covers(pause, w))

@@ -52,7 +52,9 @@ def local(cron: str, zone: str, start: str, count: int) -> list[str]:
          ["29T12:00:00-10:00", "31T00:00:00+14:00", "31T12:00:00+14:00"]),
     ],
 )  # fmt: skip
-def test_times_when_clocks_change(cron: str, zone: str, start: str, expected: list[str]) -> None:
+def test_times_are_right_when_clocks_change(
+    cron: str, zone: str, start: str, expected: list[str]
+) -> None:
     assert local(cron, zone, start, len(expected)) == expected
 
 

@@ -95,7 +95,7 @@ def test_a_workload_that_needs_more_boxes_than_exist_blocks_no_other():
         ("best_effort", {"b1", "small", "other"}, Runs),
     ],
 )
-def test_a_workload_that_waits_behind_a_projects_limit(policy, runs, reason):
+def test_a_workload_waits_behind_its_projects_limit(policy, runs, reason):
     w = World(boxes=9, policy=policy)
     w.project("web", max_boxes=3)
     w.build("b1", 10, 10, branch="1")

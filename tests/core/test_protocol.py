@@ -158,7 +158,7 @@ def test_both_sides_compare_this_version() -> None:
     assert wire.PATH == "/api/v1/worker"
 
 
-def test_the_sizes_that_both_sides_use() -> None:
+def test_both_sides_use_these_sizes() -> None:
     """A larger message ends the connection, so neither side may lower them alone."""
     assert wire.MAX_MESSAGE_BYTES == 8 * 1024 * 1024
     assert wire.MAX_WORKER_MESSAGE_BYTES == 1024 * 1024
@@ -268,7 +268,7 @@ def test_the_keys_of_locks_never_change() -> None:
     assert node_number("node-1") == 1699850684
 
 
-def test_reasons_of_jobs_that_wait_for_another_attempt() -> None:
+def test_jobs_that_wait_for_another_attempt_have_these_reasons() -> None:
     not_begun = reasons.not_begun("w", "disk full")
     assert not_begun == "worker w could not begin it: disk full; waits for another try"
     assert reasons.without_wait(not_begun) == "worker w could not begin it: disk full"
@@ -286,7 +286,7 @@ def test_reasons_of_jobs_that_wait_for_another_attempt() -> None:
     }
 
 
-def test_the_times_that_nodes_of_two_versions_must_agree_on() -> None:
+def test_nodes_of_two_versions_agree_on_these_times() -> None:
     """docs/faults.md promises them, and a node of an earlier version uses them."""
     assert timing.HEARTBEAT_SECONDS == 5.0
     assert timing.UNKNOWN_AFTER_SECONDS == 15.0
@@ -330,7 +330,7 @@ def test_four_heartbeats_fit_into_the_time_after_which_a_worker_is_lost(
         ),
     ],
 )
-def test_which_servers_follow_which_branch(
+def test_servers_follow_branches_by_their_patterns(
     settings: dict[str, Any], expected: dict[str, tuple[str, ...]]
 ) -> None:
     assert followed(json.dumps(settings)) == expected

@@ -31,7 +31,7 @@ async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
 # --- Events ---------------------------------------------------------------------------------
 
 
-async def test_the_events_of_a_build_that_passes(harness: EngineHarness) -> None:
+async def test_a_build_that_passes_causes_these_events(harness: EngineHarness) -> None:
     before = len(harness.events)
     created = rfc3339(harness.clock.now())
     id_ = await harness.build()
@@ -74,7 +74,7 @@ async def test_the_events_of_a_build_that_passes(harness: EngineHarness) -> None
     ]  # fmt: skip
 
 
-async def test_the_events_of_a_build_that_a_newer_one_stops(harness: EngineHarness) -> None:
+async def test_a_build_that_a_newer_one_stops_causes_these_events(harness: EngineHarness) -> None:
     old = await begun(harness, cancellation=Cancellation.ALL)
     before = len(harness.events)
     new = await harness.build(cancellation=Cancellation.ALL)
@@ -91,7 +91,7 @@ async def test_the_events_of_a_build_that_a_newer_one_stops(harness: EngineHarne
     assert (found.result, found.reason, found.jobs[0].reason) == (Result.STOPPED, reason, reason)
 
 
-async def test_the_events_of_a_build_that_is_canceled(harness: EngineHarness) -> None:
+async def test_a_build_that_is_canceled_causes_these_events(harness: EngineHarness) -> None:
     await begun(harness)
     waiting = await harness.build()
     before = len(harness.events)

@@ -147,7 +147,7 @@ async def test_again_gives_a_deploy_another_attempt_on_a_free_box(harness: Engin
     assert (await harness.look(deploy.id)).result is Result.PASSED
 
 
-async def test_again_for_a_job_whose_node_has_just_gone(harness: EngineHarness) -> None:
+async def test_again_works_for_a_job_whose_node_has_just_gone(harness: EngineHarness) -> None:
     """The job is not unknown yet: its worker has only hung up."""
     deploy, old = await begun(harness)
     harness.gone.add("test")

@@ -45,7 +45,7 @@ async def test_the_stages_of_a_build_from_submission_to_end(harness: EngineHarne
     assert stages.busy_box_seconds == 2.0, "one Box, from the build's batch to its end's"
 
 
-async def test_a_build_that_waits_for_a_box(harness: EngineHarness) -> None:
+async def test_the_stages_include_the_wait_for_a_box(harness: EngineHarness) -> None:
     first = await harness.build(branch="a", jobs=2)
     await harness.build(branch="b")
     harness.clock.time += 5.0

@@ -129,7 +129,7 @@ def test_from_its_first_heartbeat_on_only_the_new_promise_applies() -> None:
     assert lost_at(seen, row, 5.0) == after(10.0)
 
 
-def test_a_worker_that_moves_twice_between_two_checks() -> None:
+def test_a_worker_may_move_twice_between_two_checks() -> None:
     row = WorkerRow()
     row.connect(B)
     row.beat()

@@ -70,7 +70,7 @@ async def test_the_old_primary_comes_back_under_load(
 
 
 @both_kinds
-async def test_a_failover_while_both_nodes_are_killed(
+async def test_a_failover_while_both_nodes_are_killed_loses_nothing(
     cluster: TwoServers, synchronous: bool
 ) -> None:
     await begun(cluster, synchronous=synchronous)

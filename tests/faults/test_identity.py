@@ -161,7 +161,9 @@ async def test_wrong_clocks_change_nothing(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("rate", [0.5, 2.0])
-async def test_a_leader_whose_clock_has_a_wrong_rate(cluster: Cluster, rate: float) -> None:
+async def test_a_leader_whose_clock_has_a_wrong_rate_does_no_harm(
+    cluster: Cluster, rate: float
+) -> None:
     """F24: a slow clock trusts its lock for too long, and the fence refuses its writes; a fast
     clock gives up early, and keeps the lead while the database answers."""
     wrong = await cluster.add_node(start=False)

@@ -191,7 +191,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     processes.clear(tmp_path)
 
 
-async def test_one_node_that_is_killed_under_load(folder: Path) -> None:
+async def test_the_checks_pass_for_one_node_that_is_killed_under_load(folder: Path) -> None:
     """The same checks without a cluster."""
     node = Node(folder, "node", "--boxes", "2")
     job_record = JobRecord(folder / "book")

@@ -50,7 +50,9 @@ async def one_build_each(pair: Cluster, times: int) -> None:
     }
 
 
-async def test_a_leader_that_is_killed_between_a_time_and_its_build(pair: Cluster) -> None:
+async def test_a_leader_that_is_killed_between_a_time_and_its_build_causes_one_build(
+    pair: Cluster,
+) -> None:
     await scheduled(pair)
     for again in range(1, REPEATS + 1):
         leader, epoch = await pair.leader(), await pair.epoch()

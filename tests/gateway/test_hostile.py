@@ -118,7 +118,7 @@ async def test_a_message_outside_of_the_protocol_in_place_of_a_hello_ends_the_co
     assert sum(harness.gateway.figures.ended.values()) == 1
 
 
-async def test_frames_that_are_not_text(harness: GatewayHarness) -> None:
+async def test_frames_that_are_not_text_end_the_connection(harness: GatewayHarness) -> None:
     worker = await harness.worker()
     await worker.socket.send_bytes(b'{"type": "beat", "number": 1}')
     assert await worker.closed() == 1008
@@ -130,7 +130,7 @@ async def test_frames_that_are_not_text(harness: GatewayHarness) -> None:
     assert await third.closed() in (1002, 1006)
 
 
-async def test_a_request_that_asks_for_no_websocket(harness: GatewayHarness) -> None:
+async def test_a_request_that_asks_for_no_websocket_is_refused(harness: GatewayHarness) -> None:
     url = f"http://127.0.0.1:{harness.port}{wire.PATH}"
     async with harness.session.get(url) as response:
         assert response.status == 400

@@ -116,7 +116,7 @@ def test_a_hello_has_at_most_512_kib() -> None:
     assert refused.value.reason == "too_large"
 
 
-def test_the_times_that_a_node_waits() -> None:
+def test_a_node_waits_for_these_times() -> None:
     """Workers of other versions go by some of them."""
     assert attrs.asdict(Times()) == {
         "hello": 10.0, "silence": 15.0, "beats": 1.0, "level": 10.0, "poll": 0.2,

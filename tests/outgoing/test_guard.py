@@ -79,7 +79,7 @@ async def test_an_address_of_our_own_network_is_refused(url: str) -> None:
         ("::", False),
     ],
 )
-def test_which_addresses_are_public(text: str, public: bool) -> None:
+def test_public_addresses_are_recognized(text: str, public: bool) -> None:
     assert is_public(ipaddress.ip_address(text)) is public
 
 

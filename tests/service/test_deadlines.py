@@ -232,7 +232,7 @@ class FakeConnection:
         self.out = True
 
 
-def test_which_connection_is_closed_at_the_limit() -> None:
+def test_at_the_limit_the_right_connection_is_closed() -> None:
     kept = ConnectionLimits(Peers(), 200)
     assert kept.anonymous_limit == connection_limits.ANONYMOUS_AT_LEAST == 20
     served = [FakeConnection() for _ in range(18)]

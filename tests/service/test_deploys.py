@@ -164,7 +164,7 @@ async def test_a_deploy_ships_the_code_of_its_branch(
         assert log.body.decode().endswith("release")
 
 
-async def test_builds_that_cannot_be_deployed(boxless_service: RunningService) -> None:
+async def test_builds_that_cannot_be_deployed_are_refused(boxless_service: RunningService) -> None:
     await boxless_service.project("web", servers={"s": {"jobs": [job()]}})
     await boxless_service.project("other", servers={"s": {"jobs": [job()]}})
     unfinished = (await boxless_service.build())["id"]

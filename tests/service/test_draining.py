@@ -98,7 +98,7 @@ async def test_a_drained_worker_ends_when_its_last_job_has_ended(
     assert (await service.call("POST", f"{API}/workers/builder-2/drain")).status == 404
 
 
-async def test_a_drain_that_is_taken_back(service: RunningService, machine: Machine) -> None:
+async def test_a_drain_can_be_taken_back(service: RunningService, machine: Machine) -> None:
     await runs(service, machine)
     id_ = (await worker(service))["id"]
     assert (await service.call("POST", f"{API}/workers/{id_}/drain")).status == 202

@@ -29,7 +29,7 @@ PLAIN = {"Accept-Encoding": "identity"}
         ("gzip;q=²", False),
     ],
 )
-def test_which_encodings_a_client_accepts(accepted: str, allowed: bool) -> None:
+def test_the_encodings_that_a_client_accepts_are_recognized(accepted: str, allowed: bool) -> None:
     assert accepts_gzip(accepted) is allowed
 
 

@@ -86,7 +86,7 @@ async def test_at_the_limit_the_body_that_held_most_for_longest_is_dropped(
 
 
 class Request:
-    """The parts of a request that dropping its body uses."""
+    """A fake request with what is needed to drop its body."""
 
     def __init__(self) -> None:
         self.content = self

@@ -67,7 +67,7 @@ def test_ord_04_strict_lets_no_workload_pass_the_head():
 # --- Zuul -----------------------------------------------------------------------------------
 
 
-def test_ord_12_priority_classes_when_machines_return():
+def test_ord_12_priority_classes_hold_when_machines_return():
     ranks = {"post-merge": 10, "pull-request": 50, "gate": 90}
     outcome = outcome_of(0, *(build(n, priority=p) for n, p in ranks.items()), boxes(1, 5))
     assert starts(outcome) == {"gate": 5, "pull-request": 15, "post-merge": 25}

@@ -105,7 +105,7 @@ def test_an_author_is_a_name_and_never_an_address(names, author):
 
 
 @given(st.text(st.characters(codec=None), max_size=600))
-def test_any_text_becomes_limited_printable_and_encodable(text):
+def test_any_text_is_made_short_printable_and_encodable(text):
     for cleaned, limit in (
         (cleaning.line(text), MAX_NAME_CHARACTERS),
         (cleaning.author(text) or "", MAX_NAME_CHARACTERS),

@@ -166,7 +166,7 @@ async def test_a_branch_is_not_a_tag(harness: AgentHarness, repository: Path) ->
 
 
 @pytest.mark.parametrize("what", ["HEAD:file", "HEAD^{tree}"])
-async def test_a_tag_that_is_not_a_commit(
+async def test_a_tag_that_is_not_a_commit_fails_the_job(
     harness: AgentHarness, repository: Path, what: str
 ) -> None:
     git(repository, "tag", "odd", what)
@@ -188,7 +188,7 @@ async def test_an_annotated_tag_is_its_commit(harness: AgentHarness, repository:
     assert (finished.commit, harness.log()) == (first, ran(first, "first"))
 
 
-async def test_a_tag_that_is_moved_between_two_jobs(
+async def test_a_tag_that_is_moved_between_two_jobs_changes_no_commit(
     harness: AgentHarness, repository: Path
 ) -> None:
     first = git(repository, "rev-parse", "HEAD")
@@ -224,7 +224,7 @@ async def test_a_short_hash_is_never_a_ref(
 
 
 @pytest.mark.parametrize("name", ["0123456", "{commit}aaaa", "{tree}", "{tag}", "a" * 64])
-async def test_commits_that_are_not_in_the_repository(
+async def test_commits_that_are_not_in_the_repository_fail_the_job(
     harness: AgentHarness, repository: Path, name: str
 ) -> None:
     git(repository, "tag", "--annotate", "v1", "-m", "one")

@@ -116,7 +116,7 @@ def test_valid_urls_are_accepted() -> None:
         "srv+ftp://_boxsched._tcp.example.org",
     ],
 )
-def test_urls_that_are_not_of_a_node(text: str) -> None:
+def test_urls_that_are_not_of_a_node_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_source(text)
 

@@ -146,7 +146,7 @@ async def test_a_started_attempt_is_not_started_again(
     assert not (tmp_path / "ran").exists()
 
 
-async def test_a_folder_removed_while_no_agent_was_running(
+async def test_a_folder_removed_while_no_agent_was_running_loses_the_job(
     harness: AgentHarness, tmp_path: Path
 ) -> None:
     script = f"echo $$ > {tmp_path}/pid; {WAIT}"
@@ -178,7 +178,7 @@ async def test_a_folder_removed_under_a_running_job_loses_the_job(
     assert harness.store.finished(2) is None
 
 
-async def test_a_folder_removed_after_the_end(harness: AgentHarness) -> None:
+async def test_a_folder_removed_after_the_end_changes_nothing(harness: AgentHarness) -> None:
     await harness.run("true")
     await eventually(lambda: not list((harness.folder / "w1-1-1").glob("box*")))
     shutil.rmtree(harness.folder / "w1-1-1", ignore_errors=True)

@@ -111,7 +111,7 @@ async def test_hostile_branch_names_run_nothing(
     assert b"unreached" not in harness.log()
 
 
-async def test_a_branch_whose_name_looks_like_an_option_or_a_command(
+async def test_a_branch_whose_name_looks_like_an_option_or_a_command_is_only_a_name(
     harness: AgentHarness, repository: Path, tmp_path: Path
 ) -> None:
     for number, name in enumerate(("$(touch${IFS}HIT)", "--no-checkout", "-q"), start=1):

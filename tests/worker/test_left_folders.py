@@ -43,7 +43,7 @@ supervisor.supervise(os.open(site, os.O_RDONLY), site, name)
 """
 
 
-async def test_a_job_that_an_earlier_spawner_starts_at_the_last_moment(
+async def test_a_job_that_an_earlier_spawner_starts_at_the_last_moment_runs_once(
     make_harness: Callable[..., AgentHarness], tmp_path: Path
 ) -> None:
     """The agent found that it never started, and requests it; by then it has another supervisor,

@@ -296,7 +296,7 @@ async def test_each_episode_lasts_longer_until_a_job_starts(worker: Worker) -> N
     assert episode() == 0.02
 
 
-def test_which_git_errors_are_problems_of_the_worker() -> None:
+def test_some_git_errors_are_problems_of_the_worker() -> None:
     assert trouble.of_git("git clone", 128, b"error: x\nNo space left on device") == "disk full"
     assert trouble.of_git("git clone", 128, b"fatal: no such branch") is None
     assert trouble.of_git("git clone", -signal.SIGTERM, b"") is None

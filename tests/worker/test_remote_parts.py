@@ -74,7 +74,7 @@ async def test_all_of_a_workers_tasks_have_ended_when_it_ends(
     assert follower.ended and connection.ended and discovery.ended
 
 
-# --- What is logged of an outage ------------------------------------------------------------
+# --- What is logged during an outage --------------------------------------------------------
 
 
 def test_a_problem_is_logged_once_and_then_once_a_minute(
@@ -121,7 +121,7 @@ async def test_the_message_about_a_lost_connection_ends_with_the_next_step(
 # --- Times ----------------------------------------------------------------------------------
 
 
-def test_the_times_that_a_worker_waits() -> None:
+def test_a_worker_waits_for_these_times() -> None:
     """Nodes of other versions go by some; longer ones delay jobs, shorter ones are load."""
     assert attrs.asdict(Pace()) == {
         "connect": 10.0, "beat": 5.0, "silence": 15.0, "first_wait": 0.1, "longest_wait": 5.0,
