@@ -121,7 +121,7 @@ class SweptProjects:
 @attrs.frozen
 class ProjectChanged:
     """The project or the plan has changed, or the project was deleted, since the submission was
-    checked: check again.
+    checked; or an automatic deploy is not the newest of its server any more: check again.
     """
 
 

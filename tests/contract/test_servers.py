@@ -3,7 +3,7 @@
 from boxsched.model import MAX_PAUSES, WorkloadId
 from boxsched.protocol.batches import DeployDue, Live
 from boxsched.protocol.shards import Project
-from boxsched.store.records import NewWorkload, Submitted
+from boxsched.store.records import NewWorkload, ProjectChanged, Submitted
 from tests.contract.conftest import DatabaseUnderTest
 from tests.contract.store_data import Leader, build, deploy
 from tests.contract.test_pauses import fill, pause
@@ -23,9 +23,11 @@ class ProjectHistory:
     ) -> NewWorkload:
         return deploy(self.project, server, build=of and of.id, **more)
 
-    async def deployed(self, of: Submitted | None, server: str = "production") -> WorkloadId:
+    async def deployed(
+        self, of: Submitted | None, server: str = "production", *, automatic: bool = True
+    ) -> WorkloadId:
         """Make a deploy that passed and is live."""
-        made = await self.leader.submit(self.deploy(of, server, automatic=True))
+        made = await self.leader.submit(self.deploy(of, server, automatic=automatic))
         await self.leader.queue(made.id)
         await self.leader.start(made.id, 0)
         await self.leader.finish(made.id, 0)
@@ -106,7 +108,7 @@ async def test_a_rebuild_is_as_old_as_its_original(leader: Leader) -> None:
     of_new = await again(new)
     assert not await leader.store.newer_there(web.project.id, "production", of_new.id)
     assert not await web.is_rollback(web.deploy(of_new))
-    await web.deployed(of_old)
+    await web.deployed(of_old, automatic=False)
     assert not await leader.store.newer_there(web.project.id, "production", new.id)
     assert not await web.is_rollback(web.deploy(new)), "a rebuild of an older one is live"
 
@@ -120,7 +122,6 @@ async def test_a_deploy_of_an_older_build_than_what_is_live_is_a_rollback(leader
     for new in (
         web.deploy(live),
         web.deploy(newer),
-        web.deploy(older, automatic=True),
         web.deploy(older, "staging"),
         web.deploy(None),
         build(web.project),
@@ -141,10 +142,28 @@ async def test_each_deploy_of_a_group_is_judged_by_its_own_server(leader: Leader
         app.deploy(builds[app][0]),
         web.deploy(builds[web][0], automatic=True),
     ]
-    ids = [one.id for one in await leader.store.submit(group) if isinstance(one, Submitted)]
+    *made, automatic = await leader.store.submit(group)
+    assert automatic == ProjectChanged()
+    ids = [one.id for one in made if isinstance(one, Submitted)]
     marked = [await leader.store.workload(id_) for id_ in ids]
-    assert [one and one.rollback for one in marked] == [False, True, False, False, False]
+    assert [one and one.rollback for one in marked] == [False, True, False, False]
     assert [one.name for one in await leader.store.pauses()] == ["rollback-production"]
+
+
+async def test_an_automatic_deploy_is_not_stored_after_one_of_a_newer_build(
+    leader: Leader,
+) -> None:
+    """Also where a person asks for the newer one between the look at the server and the deploy."""
+    web = await project_history(leader)
+    older, newer = await web.build(), await web.build()
+    late = web.deploy(older, automatic=True)
+    at_once = await leader.store.submit([web.deploy(newer), late])
+    assert [type(one) for one in at_once] == [Submitted, ProjectChanged]
+    assert await leader.store.submit([late]) == [ProjectChanged()]
+    (made,) = await leader.store.submit([web.deploy(newer, "staging", automatic=True)])
+    assert isinstance(made, Submitted)
+    (again,) = await leader.store.submit([web.deploy(newer, automatic=True)])
+    assert isinstance(again, Submitted), "of the same build it is no step back"
 
 
 async def test_a_rollback_pauses_the_automatic_deploys_of_its_server(leader: Leader) -> None:

@@ -31,6 +31,24 @@ def newer_there(project: ProjectId, server: str, build: WorkloadId) -> Steps[boo
     return bool(found)
 
 
+def overtaken(group: Sequence[NewWorkload], indexes: Sequence[int]) -> Steps[set[int]]:
+    """The automatic deploys, of these of a group, whose server has or gets a newer build.
+
+    Read behind the project's lock, so that no deploy that a person asks for at this moment is
+    followed by an older build. Next to another deploy of the group it is looked at again.
+    """
+    found: set[int] = set()
+    for index in indexes:
+        new = group[index]
+        if not new.automatic or new.server is None or new.build is None:
+            continue
+        place = new.project, new.server
+        beside = any(one is not new and (one.project, one.server) == place for one in group)
+        if beside or (yield from newer_there(*place, new.build)):
+            found.add(index)
+    return found
+
+
 def servers(project: ProjectId, names: Sequence[str]) -> Steps[dict[str, ServerState]]:
     live: dict[str, WorkloadId] = dict((yield _SQL["live"](project=project)))
     waiting: dict[str, list[WorkloadId]] = {}

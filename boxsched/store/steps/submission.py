@@ -82,10 +82,13 @@ def submit(group: Sequence[NewWorkload]) -> Steps[list[SubmitOutcome]]:
     #    changed, or another node has processed the schedule.
     locked = yield from lock(group[index].project for index in fresh)
     stale = yield from schedules.stale([group[index] for index in fresh])  # after the locks
+    overtaken = yield from servers.overtaken(group, fresh)
     taken = [
         (index, locked.take_number(group[index].project))
         for index in fresh
-        if locked.admits(group[index]) and group[index].firing not in stale
+        if locked.admits(group[index])
+        and group[index].firing not in stale
+        and index not in overtaken
     ]
     yield locked.store_numbers()
     # 3. Ids, taken after the locks, so that within a project they grow with the numbers.
