@@ -53,6 +53,16 @@ def test_base64_at_every_alignment_is_masked(before: str, behind: str) -> None:
         assert not any(own[at : at + 4] in left for at in range(len(own) - 3))
 
 
+@pytest.mark.parametrize("value", ["s3cr3t", "s3cr3t!", "s3cr3t!!"])
+@pytest.mark.parametrize("before", ["", "u", "us", "use"])
+def test_in_base64_only_characters_that_neighbours_share_are_left(before: str, value: str) -> None:
+    """A character has six bits: those with none but the value's bits are masked."""
+    text = base64.b64encode(f"{before}{value}behind".encode())
+    first = -(-8 * len(before) // 6)
+    last = 8 * len(before + value) // 6
+    assert once(text, value) == text[:first] + MASK + text[last:]
+
+
 @pytest.mark.parametrize(
     "text",
     [
