@@ -3,7 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
-MAX_WORD_CHARACTERS = 64  # longer ones are not compared: the comparison costs their product
+# longer ones are not compared, because the time grows with the product of the lengths
+MAX_WORD_CHARACTERS = 64
 MAX_KNOWN = 100  # at most this many are compared, if they come from outside
 MAX_LISTED = 30
 

@@ -19,7 +19,7 @@ from boxsched.cli.documents import (
 MAX_DIGITS = 18  # limit of an integer's length, with its sign
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-# All of a JSON text but white space, true, false and null.
+# The tokens of a JSON text, except white space, true, false and null.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|-?Infinity|NaN|-?[0-9][0-9.eE+-]*')
 _skipping = json.JSONDecoder()
 
@@ -72,9 +72,9 @@ def _no_constant(word: str) -> None:
 
 
 def _placed(text: str) -> Wrong | None:
-    """Return what is wrong with the first key or number that breaks a rule, with its place.
+    """Return an error about the first invalid key or number, with its place.
 
-    The text is JSON at least as far as that.
+    The text is valid JSON at least up to there.
     """
     keys: list[set[str] | None] = []  # the keys of each enclosing object; None for a list
     before = ""

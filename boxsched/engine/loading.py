@@ -57,8 +57,9 @@ class Loading:
     """Fills books from a store, page by page (``protocol.shards.ShardLoading``)."""
 
     def __init__(self, required: Parts | None = None) -> None:
-        """``required``: the values of parts that fingerprints of workers must have; None: what the
-        leader has stored of incompatible workers counts."""
+        """``required``: the parts that workers' fingerprints must have; None: use the stored list
+        of incompatible workers.
+        """
         self._required = required
         self.state: ShardState | None = None
         self.books = Books(NO_ORGANIZATION)

@@ -1,4 +1,5 @@
-"""An outcome for programs (one JSON object a line) and for people (a table with a timeline)."""
+"""Show an outcome: for programs as JSON, one object in each line; for people as a table with a
+timeline."""
 
 import json
 
@@ -30,7 +31,7 @@ _EXACT_INTEGERS = 2.0**53
 
 
 def as_json(outcome: Outcome) -> str:
-    """Every workload and the summary, as one line (docs/simulation.md, "Output")."""
+    """Return every workload and the summary, as one line (docs/simulation.md, "Output")."""
     workloads = {name: _record_fields(record) for name, record in outcome.workloads.items()}
     return json.dumps({"workloads": workloads, "summary": summary_fields(outcome.summary)})
 
@@ -66,7 +67,7 @@ def _number(value: float) -> float | int:
 
 
 def show(console: Console, outcome: Outcome, title: str, limit: int | None) -> None:
-    """A line a workload, at most ``limit`` of them, then the summary."""
+    """Print a line for each workload, at most ``limit``, then the summary."""
     if title:
         console.print(Text(readable(title, console.encoding), style="bold"))
     if outcome.records:
@@ -106,7 +107,7 @@ def _workload_table(outcome: Outcome, limit: int | None, encoding: str) -> Table
     for heading in ("registered", "waited", "ran"):
         table.add_column(heading, justify="right", no_wrap=True, overflow="crop")
     table.add_column("result", no_wrap=True, overflow="crop")
-    # The one column that may shrink: the bars take what the others leave.
+    # The only column that may shrink: the bars use the remaining width.
     span = f"{duration(first)} to {duration(last)}"
     table.add_column(span, min_width=len(span))
     for name, kind, record in list(
@@ -143,7 +144,7 @@ def _ran(record: Record) -> str:
 
 @attrs.frozen
 class Timeline:
-    """A bar in the width that the table leaves: dots while it waits, blocks while it runs."""
+    """A bar in the remaining width of the table: dots while it waits, blocks while it runs."""
 
     record: Record
     first: float
@@ -163,7 +164,7 @@ class Timeline:
             bar.append(waits * (finished - registered), style="dim")
         else:
             bar.append(waits * (started - registered), style="dim")
-            # Even the shortest run is seen.
+            # Even the shortest run is visible.
             shortest = 1 if started < columns else 0
             style = _STYLES[self.record.result or "waits"]
             bar.append(runs * max(finished - started, shortest), style=style)
@@ -186,7 +187,7 @@ def _brief(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``12.5 s``, ``3:20``, ``1:00:05``, ``2 d 3 h``: short, and as exact as matters."""
+    """Format a duration as ``12.5 s``, ``3:20``, ``1:00:05`` or ``2 d 3 h``."""
     sign, seconds = ("-", -seconds) if seconds < 0 else ("", seconds)
     if (tenths := round(seconds, 1)) < 60:
         return f"{sign}{tenths:g} s"

@@ -1,4 +1,5 @@
-"""A scenario as values: what happens when, and how each job will end (unknown to the core)."""
+"""A scenario as values: the events with their times, and how each job will end (unknown to the
+core)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,12 +24,12 @@ DEFAULT_BOX_TYPE = "default"
 
 @attrs.frozen(eq=False)
 class JobGroup:
-    """Jobs of one workload (by their places in it) that run equally long and end alike."""
+    """Jobs of one workload, by their places in it, with the same duration and result."""
 
     jobs: tuple[int, ...]
     seconds: float
     result: Result
-    boxes: tuple[tuple[str, int], ...]  # how many Boxes of which type they hold
+    boxes: tuple[tuple[str, int], ...]  # how many Boxes of each type they hold
 
 
 @attrs.frozen(eq=False)

@@ -113,7 +113,7 @@ class Webhooks:
         tried = bool(remembered) and fresh == remembered
         if not tried and await signed.is_signed_with(_padded(fresh)):
             return
-        # This node's clock stands still while its machine sleeps: the database's clock decides.
+        # This node's clock stops while its machine sleeps, so the database's clock decides.
         if await signed.is_signed_once_with(fresh):
             now = await self._node.store.time()
             if await signed.is_signed_with(fresh, now):
@@ -166,7 +166,7 @@ class _SignedRequest:
         )
 
     async def is_signed_once_with(self, secrets: Sequence[str]) -> bool:
-        """Whether it is a generic delivery that is signed, whenever that was."""
+        """Whether it is a generic delivery with a valid signature of any age."""
         time = signed_time(self._headers) if self.provider == "generic" and secrets else None
         return time is not None and await self.is_signed_with(secrets, float(time))
 
