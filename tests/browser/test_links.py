@@ -16,7 +16,7 @@ SHOWN_FINISHED = 30
 
 @pytest.fixture(scope="module")
 def old(service: Service) -> str:
-    """A build after which so many have finished that no list has it."""
+    """A build that is no longer in any list, because so many finished after it."""
     service.project("old")
     first = service.build("old", "first", message="Long ago")
     later = [service.build("old", f"b{n}") for n in range(SHOWN_FINISHED + 2)]

@@ -177,7 +177,7 @@ def test_connection_errors_are_reported_once_per_lasting_outage(capsys):
     assert fails(1.9) == ""
     assert fails(2.1) == "boxsched: the database is away; trying again\n"
     assert fails(9.0) == ""
-    assert fails(100.0) == ""  # it had been back
+    assert fails(100.0) == ""  # the connection had returned in between
     assert fails(103.0) != ""
 
 

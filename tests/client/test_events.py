@@ -72,7 +72,7 @@ def test_an_unterminated_message_is_not_buffered_for_ever():
         read(b"data: " + b"x" * (1 << 20) for _ in range(5))
 
 
-def test_the_user_of_a_change():
+def test_a_change_names_its_user():
     assert EVENTS[0].workload == "w1"
     assert Event("1.1.1", "boxes.changed", {"total": 4}).workload is None
 

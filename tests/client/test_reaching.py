@@ -40,7 +40,7 @@ async def answering(words, secure=None):
         yield server.sockets[0].getsockname()[1]
 
 
-async def test_a_name_without_an_address():
+async def test_a_name_without_an_address_is_reported():
     error = await said("http://nosuch.invalid:8080")
     assert isinstance(error, Unreachable)
     assert "name nosuch.invalid" in error.message or "no name server" in error.message

@@ -59,7 +59,7 @@ async def test_an_incompatible_worker_gets_no_jobs(harness: EngineHarness) -> No
     assert report.text == "No worker is compatible: w (box_driver is process, must be bubblewrap)."
 
 
-async def test_a_compatible_one_gets_them(harness: EngineHarness) -> None:
+async def test_a_compatible_worker_gets_the_jobs(harness: EngineHarness) -> None:
     await connect(harness, NEW)
     build = await harness.build()
     assert (await harness.look(build)).state is State.RUNNING

@@ -66,7 +66,9 @@ async def test_a_connected_worker_that_does_not_run_a_job_loses_it_in_the_end(
     assert (await harness.look(id_)).result is Result.FAILED, "its late word changes nothing"
 
 
-async def test_a_stop_that_its_worker_ignores(harness: EngineHarness) -> None:
+async def test_a_stop_that_its_worker_ignores_is_enforced_by_the_leader(
+    harness: EngineHarness,
+) -> None:
     id_ = await harness.build(timeout=LIMIT)
     await harness.start(await harness.assignments())
     await harness.stop(id_)

@@ -24,7 +24,7 @@ class Program:
         self.data = folder / name
         self.options = list(options)
         self.environment: dict[str, str] = {}
-        # the beginning of a command line: ours is run by it, for example in a namespace
+        # a command that runs ours, for example in a namespace
         self.within: list[str] = []
         self._command = command
         self._log = folder / f"{name}.log"

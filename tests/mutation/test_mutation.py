@@ -50,7 +50,7 @@ def project(folder: Path) -> Path:
     return folder
 
 
-def test_the_changes_of_a_module(tmp_path: Path) -> None:
+def test_a_module_has_these_changes(tmp_path: Path) -> None:
     found = mutants_of(project(tmp_path), "shop/room.py")
     assert [(one.line, one.before, one.after) for one in found] == [
         (6, "5", "6"),

@@ -161,7 +161,7 @@ async def test_an_unauthorized_client_is_refused_at_once(service: RunningService
 
 
 @pytest.mark.parametrize("path", [BUILDS, "/sign-in", "/nowhere"])
-async def test_an_unknown_expectation_is_417(service: RunningService, path: str) -> None:
+async def test_an_unknown_expectation_gets_417(service: RunningService, path: str) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n"
     answer = await say(service, head.encode() + b"Expect: the unexpected\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 417 ")

@@ -284,7 +284,7 @@ async def test_an_internal_error_is_counted(
     assert counted in told.splitlines()
 
 
-async def test_an_answer_is_dated_by_the_clock_of_its_times(
+async def test_answers_use_the_databases_clock_for_their_date(
     executing_service: RunningService,
 ) -> None:
     """A machine's wall clock may be wrong; the node uses the database's."""

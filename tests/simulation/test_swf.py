@@ -91,7 +91,7 @@ def test_equal_times_keep_the_logs_order():
     assert [r.started_at for r in outcome(*gangs).records] == [0, 10, 0]
 
 
-def test_plain_or_gzipped_whatever_the_name(tmp_path):
+def test_a_log_may_be_plain_or_gzipped_whatever_its_name(tmp_path):
     text = "\n".join(["; grüße", line(), line()]).encode("latin-1")
     plain, packed = tmp_path / "plain.gz", tmp_path / "packed.swf"
     plain.write_bytes(text)

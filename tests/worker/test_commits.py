@@ -98,7 +98,7 @@ async def test_a_whole_hash_needs_no_lookup(harness: AgentHarness, repository: P
 
 
 @pytest.mark.parametrize("restart", [True, False])
-async def test_the_store_is_away_while_a_job_asks(
+async def test_a_job_asks_again_while_the_store_is_away(
     harness: AgentHarness, repository: Path, restart: bool
 ) -> None:
     harness.store.away = StoreAway("away")
@@ -121,7 +121,9 @@ async def test_an_attempt_whose_lease_is_over_never_starts(
     assert b"unreached" not in harness.log()
 
 
-async def test_a_stop_while_a_job_asks(harness: AgentHarness, repository: Path) -> None:
+async def test_a_job_that_asks_for_its_commit_can_be_stopped(
+    harness: AgentHarness, repository: Path
+) -> None:
     harness.store.away = StoreAway("away")
     wanted = assigned(1, "echo unreached", repository=str(repository))
     await harness.agent.reconcile([wanted])

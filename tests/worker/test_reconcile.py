@@ -12,7 +12,7 @@ from boxsched.states import Result
 from tests.worker.harness import LIMIT_SECONDS, AgentHarness, assigned, eventually, job
 
 
-async def test_a_stop_before_the_start(harness: AgentHarness) -> None:
+async def test_a_job_that_is_stopped_before_its_start_does_not_run(harness: AgentHarness) -> None:
     desired = [assigned(1, "echo never", stop=True)]
     await harness.agent.reconcile(desired)
     finished = await harness.end(1)
