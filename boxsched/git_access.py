@@ -13,7 +13,7 @@ Standard library only, and little of it: supervisors import this module.
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 CERTIFICATES = ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH")  # environment variables that git also gets
@@ -45,11 +45,13 @@ class GitAccess(NamedTuple):
 
 
 @contextlib.contextmanager
-def lent(access: GitAccess | None) -> Iterator[tuple[int | None, Mapping[str, str]]]:
+def lent(
+    access: GitAccess | None, give: Callable[[int], None] = lambda descriptor: None
+) -> Iterator[tuple[int | None, Mapping[str, str]]]:
     """Return the descriptor and the environment variables for one run of git.
 
     Without credentials these are None and no variables. After the ``with`` block only git has the
-    descriptor. Raises OSError.
+    descriptor. ``give`` makes the user of git the owner of the file. Raises OSError.
     """
     if access is None:
         yield None, {}
@@ -57,6 +59,7 @@ def lent(access: GitAccess | None) -> Iterator[tuple[int | None, Mapping[str, st
     descriptor = os.memfd_create("git", os.MFD_CLOEXEC)
     try:
         os.fchmod(descriptor, 0o600)  # ssh refuses a key that others may read
+        give(descriptor)
         text = access.secret
         if access.origin is not None:
             text = f"username={access.user}\npassword={access.secret}\n"

@@ -5,12 +5,12 @@ import random
 import shlex
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from boxsched.cli.options import boxes_option, env_option
-from boxsched.cli.serve import run_loop
+from boxsched.cli.options import box_options, boxes_option, env_option
+from boxsched.cli.serve import in_process_driver, run_loop
 from boxsched.folders import DataFolder, Listening, default_data
 
 if TYPE_CHECKING:
@@ -35,8 +35,11 @@ DEMO_LOOK_SECONDS = 0.05
     help=f"Port to listen on; 0 picks a free one. [default: {DEFAULT_PORT}, or a free one]",
 )
 @boxes_option(4, "Boxes.", default=BOXES)
+@box_options("process")
 @click.option("--quiet", "-q", is_flag=True, help="Do not print what is submitted.")
-def demo(data: Path | None, host: str, port: int | None, boxes: int, quiet: bool) -> None:
+def demo(
+    data: Path | None, host: str, port: int | None, boxes: int, quiet: bool, **box_options: Any
+) -> None:
     """Run the service with example projects, and submit builds and deploys continuously.
 
     It prints the URL and how to sign in. Ctrl-C ends it; the next start continues from there.
@@ -47,7 +50,11 @@ def demo(data: Path | None, host: str, port: int | None, boxes: int, quiet: bool
     from boxsched.node.options import Options
 
     free = port if port is not None else _port(host)
-    options = Options(data=data or default_data() / "demo", host=host, port=free, boxes=boxes)
+    data = data or default_data() / "demo"
+    driver, isolation = in_process_driver(data, {"boxes": boxes, **box_options})
+    options = Options(
+        data=data, host=host, port=free, boxes=boxes, box_driver=driver, isolation=isolation
+    )
     run_loop(lambda: _serve_busy(options, quiet), options)
     click.echo("\nThe demo has ended.")
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -50,13 +51,42 @@ def log_limit_option(at_most: int | None = None) -> Callable[[_C], _C]:
     )
 
 
-def box_driver_option(command: _C) -> _C:
-    return env_option(
-        "--box-driver",
-        type=click.Choice(["process", "none"]),
-        default="process",
-        help="What runs jobs; with `none` every job passes without running (for bench).",
-    )(command)
+def box_options(default: str) -> Callable[[_C], _C]:
+    """Add the options about how jobs are isolated. ``default``: what is said of --box-driver."""
+    options = (
+        env_option(
+            "--box-driver",
+            type=click.Choice(["bubblewrap", "process", "none"]),
+            help="What runs jobs: `bubblewrap` isolates them, `process` runs them as this user, "
+            f"with `none` every job passes without running (for bench). [default: {default}]",
+        ),
+        env_option(
+            "--box-user",
+            metavar="NAME",
+            help="User that isolated jobs run as, if this command runs as root. [default: nobody]",
+        ),
+        env_option(
+            "--box-network",
+            type=click.Choice(["host", "none"]),
+            default="host",
+            help="Network of isolated jobs, git included: this machine's, or none.",
+        ),
+        env_option(
+            "--box-readable",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            metavar="PATH",
+            help="File or folder that isolated jobs can read, beside /usr, /etc and /opt; can be "
+            "repeated.",
+        ),
+    )
+
+    def add(command: _C) -> _C:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def stop_grace_option(command: _C) -> _C:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from boxsched.cli.failing import BadInput, Failure, clear_errors
+from boxsched.cli.isolating import choose_driver
 from boxsched.cli.options import (
     FiniteRange,
-    box_driver_option,
+    box_options,
     boxes_option,
     env_option,
     log_limit_option,
@@ -27,6 +28,15 @@ from boxsched.protocol import fingerprint
 
 if TYPE_CHECKING:
     from boxsched.node.options import Options
+    from boxsched.worker.supervisor.isolation import Isolation
+
+SQLITE = "sqlite:///"
+UNISOLATED = (
+    "in-process Boxes run jobs as the user of this service, so any job may act as an "
+    "administrator: trust every job, or isolate them with --box-driver bubblewrap, or use --boxes 0"
+)
+
+_log = logging.getLogger(__name__)
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 MOST_DAYS = 36_500
@@ -234,7 +244,7 @@ def loop_factory() -> LoopFactory | None:
     help="Limit of open connections from one address, except a trusted proxy; 0 = no limit.",
 )
 @boxes_option(0, "Boxes of the in-process worker; 0 = none.")
-@box_driver_option
+@box_options("process")
 @env_option(
     "--allow-mixed/--no-allow-mixed",
     default=False,
@@ -373,11 +383,30 @@ def serve(
     check_requirements(options)
     from boxsched.node.options import Options
 
+    data = data or default_data()
+    driver, isolation = in_process_driver(data, options)
     run(
         Options(
-            data=data or default_data(),
+            data=data,
             policy=Policy(policy),
             trusted_proxies=trusted_proxy,
+            box_driver=driver,
+            isolation=isolation,
             **options,
         )
     )
+
+
+def in_process_driver(data: Path, options: dict[str, Any]) -> "tuple[str, Isolation | None]":
+    """Take the options about Boxes out of ``options``; return what runs jobs in this process."""
+    hidden = [data]
+    if (key_file := options.get("secrets_key_file")) is not None:
+        hidden.append(key_file)
+    database = options.get("database") or ""
+    if database.startswith(SQLITE):
+        hidden.append(Path(database.removeprefix(SQLITE)).parent)  # beside it are its journals
+    driver, isolation, _ = choose_driver(options, hidden=hidden, default="process")
+    if driver == "process" and options["boxes"] != 0:
+        log_to_stderr(logging.WARNING)
+        _log.warning("%s", UNISOLATED)
+    return driver, isolation

@@ -14,9 +14,10 @@ import click
 
 from boxsched.cli import token_source
 from boxsched.cli.failing import BadInput, Failure
+from boxsched.cli.isolating import choose_driver
 from boxsched.cli.options import (
     MIB,
-    box_driver_option,
+    box_options,
     boxes_option,
     env_option,
     log_limit_option,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 MAX_LOG_LIMIT_BYTES = 1_000 * MIB  # nodes accept offsets of up to 1 GiB
 MAX_NAME_CHARACTERS = 255
+_log = logging.getLogger(__name__)
 _WHERE_FROM = "create one with `boxsched token create --role worker`"
 
 
@@ -66,7 +68,7 @@ _WHERE_FROM = "create one with `boxsched token create --role worker`"
     metavar="TYPE",
     help="Type of these Boxes, for jobs that require it.",
 )
-@box_driver_option
+@box_options("bubblewrap where it works, else process")
 @log_limit_option(MAX_LOG_LIMIT_BYTES)
 @stop_grace_option
 def worker(
@@ -106,7 +108,20 @@ def worker(
     if options["data"] is None:
         raise BadInput("--data: required: a folder of this worker only, for its identity and jobs")
     boxes = options.pop("boxes") or os.cpu_count() or 1
-    _run(sources, WorkerOptions(token=read_token, name=name, boxes=boxes, **options))
+    hidden = [options["data"], *([] if token_file is None else [token_file])]
+    driver, isolation, warning = choose_driver(options, hidden=hidden, default="bubblewrap")
+    log_to_stderr(logging.INFO)
+    if warning is not None:
+        _log.warning("%s", warning)
+    chosen = WorkerOptions(
+        token=read_token,
+        name=name,
+        boxes=boxes,
+        box_driver=driver,
+        isolation=isolation,
+        **options,
+    )
+    _run(sources, chosen)
 
 
 def _sources(urls: Iterable[str]) -> "list[Source]":
@@ -155,7 +170,6 @@ def _run(sources: "list[Source]", options: "WorkerOptions") -> None:
     def connected(node: NodeAddress) -> None:
         print(f"connected to {node.url}", flush=True)
 
-    log_to_stderr(logging.INFO)
     remote = RemoteWorker(
         options,
         Discovery(sources, SystemNames()),

@@ -20,6 +20,7 @@ from boxsched.secrets.assignment_secrets import AssignmentSecrets
 from boxsched.store.store import Store
 from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.outbox import Finding
+from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.last_heartbeat import boottime
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class LocalWorker:
         *,
         folder: Path,
         driver: str,
+        isolation: Isolation | None = None,
         log_limit: int,
         stop_grace: float,
         cluster: str,
@@ -74,6 +76,7 @@ class LocalWorker:
         self.agent = Agent(
             folder=folder,
             driver=driver,
+            isolation=isolation,
             report=self._report,
             log=store.append_log,
             report_problem=self._report_problem,

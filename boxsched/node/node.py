@@ -359,6 +359,7 @@ class Node:
             self.clock,
             folder=options.data / "worker",
             driver=options.box_driver,
+            isolation=options.isolation,
             log_limit=options.log_limit,
             stop_grace=options.stop_grace,
             cluster=cluster,

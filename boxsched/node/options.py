@@ -13,6 +13,7 @@ from boxsched.protocol.fingerprint import PROTOCOL, Parts, of_worker
 from boxsched.protocol.lock_keys import DEFAULT_LOCK_KEY
 from boxsched.protocol.timing import LOST_AFTER_SECONDS
 from boxsched.protocol.wire import VERSION
+from boxsched.worker.supervisor.isolation import Isolation
 
 
 @attrs.frozen
@@ -29,6 +30,7 @@ class Options:
     connections_per_address: int = 1_000  # 0 = no limit
     boxes: int | None = None  # None = as many as cores
     box_driver: str = "process"
+    isolation: Isolation | None = None  # for the driver bubblewrap
     allow_mixed: bool = False
     policy: Policy = Policy.BACKFILL
     max_boxes: int | None = None

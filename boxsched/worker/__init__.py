@@ -110,6 +110,14 @@ the folder only when the report is durable and the attempt is not desired any mo
 
 **What holds a job together.** A job has a cgroup of its own where cgroup v2 is writable. In any
 case the supervisor is a child subreaper: it finds and kills all descendants, detached ones too, at
-the end, at a stop and at the time limit. The processes of a job run as the user of the service.
-This driver keeps jobs apart from each other; it does not protect the service from a hostile job.
+the end, at a stop and at the time limit. With the driver ``process`` a job runs as the user of the
+service. This keeps jobs apart from each other; it does not protect the service from a hostile job.
+
+**Isolation.** With the driver ``bubblewrap`` each step of a job runs inside bubblewrap
+(``supervisor/isolation.py``, ``agent/bubblewrap.py``). It sees of the attempt's folder only parts
+of ``box``: so nothing that agent and supervisor write or follow can be changed by the job. Its
+processes have a PID namespace, which the kernel ends with bubblewrap, and bubblewrap with the
+supervisor. At a stop, the supervisor stops bubblewrap's outermost process until all others have
+ended, so that all of them have their grace. The record says how an attempt is isolated; so an
+agent with another driver adopts it. A Box that bubblewrap cannot make is a problem of the worker.
 """

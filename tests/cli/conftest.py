@@ -60,12 +60,13 @@ def environment(data):
     return {**kept, "BOXSCHED_DATA": str(data)}
 
 
-def start(*arguments, data):
+def start(*arguments, data, stderr=None):
     """Start a command that keeps running; return it and the line that it prints when it listens."""
     process = subprocess.Popen(
         [sys.executable, "-m", "boxsched", *arguments],
         env=environment(data),
         stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
     line = process.stdout.readline()

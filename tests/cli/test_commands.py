@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from boxsched.cli import main
 from boxsched.cli.variables import OF_JOBS
 from boxsched.folders import DataFolder, default_data
-from boxsched.worker.agent.plan import job_environment
+from boxsched.worker.agent.plan import Places, job_environment
 from tests.cli.conftest import NOWHERE
 from tests.worker.harness import assigned
 
@@ -88,7 +88,7 @@ def test_the_general_help_names_every_command_and_imports_none():
         ["serve", "--max-boxes", "99999999999999999999"],
         ["worker", "--log-limit", "99999999999999999999"],
         ["serve", "--policy", "chance"],
-        ["serve", "--box-driver", "bubblewrap"],
+        ["serve", "--box-driver", "podman"],
         ["serve", "--boxes", "-1"],
         ["serve", "--priority-aging", "0"],
         ["serve", "--redis", "redis://localhost"],
@@ -215,7 +215,7 @@ def test_only_a_misspelled_variable_is_reported(monkeypatch, command):
 
 def test_variables_of_jobs_are_not_reported_as_misspelled():
     of_build, of_deploy = (
-        job_environment(assigned(1, **more), "/job")
+        job_environment(assigned(1, **more), Places("/script", "/home", "/tmp"))
         for more in ({"branch": "main", "tag": "v1", "commit": "abcdef1"}, {"server": "web"})
     )
     seen = {name for name in of_build | of_deploy if name.startswith("BOXSCHED_")}

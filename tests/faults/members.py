@@ -53,6 +53,7 @@ class Worker(Program):
 
     def __init__(self, folder: Path, name: str, *options: str) -> None:
         super().__init__(folder, name, "worker", "--name", name, *options)
+        self.environment["BOXSCHED_BOX_DRIVER"] = "process"  # jobs write into the test's folder
         self.ways: list[Proxy] = []
 
     async def cut(self) -> None:

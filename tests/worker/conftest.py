@@ -1,9 +1,14 @@
+import functools
+import shutil
 import sys
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from boxsched.worker.agent import bubblewrap
+from boxsched.worker.agent.bubblewrap import BoxOptions
 from boxsched.worker.supervisor import containment
 from tests.worker.harness import AgentHarness, eventually
 from tests.worker.nodes_and_workers import NodesAndWorkers
@@ -12,13 +17,32 @@ if sys.platform != "linux":
     collect_ignore_glob = ["test_*"]  # jobs run on Linux
 
 
+@functools.cache
+def _why_not_isolated() -> str | None:
+    return bubblewrap.probe(bubblewrap.isolation(BoxOptions()))
+
+
+@pytest.fixture
+def reachable_folder() -> Iterator[Path]:
+    """A folder that other users can reach; into ``tmp_path`` only its owner may go."""
+    folder = Path(tempfile.mkdtemp(prefix="boxsched-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+needs_bubblewrap = pytest.mark.skipif(
+    _why_not_isolated() is not None, reason=f"no bubblewrap: {_why_not_isolated()}"
+)
+
+
 @pytest.fixture
 async def harness(tmp_path: Path) -> AsyncIterator[AgentHarness]:
     """A started agent with the process driver. Jobs that still run are ended afterwards."""
     harness = AgentHarness(tmp_path / "worker")
     await harness.agent.start()
     yield harness
-    await _end(harness)
+    await end(harness)
 
 
 @pytest.fixture
@@ -31,12 +55,12 @@ async def make_harness(tmp_path: Path) -> AsyncIterator[Callable[..., AgentHarne
 
     yield make
     for harness in made:
-        await _end(harness)
+        await end(harness)
 
 
-async def _end(harness: AgentHarness) -> None:
+async def end(harness: AgentHarness) -> None:
     """End everything that the test started."""
-    if harness.options["driver"] == "process" and harness.folder.is_dir():
+    if harness.options["driver"] != "none" and harness.folder.is_dir():
         harness.store.away = None
         harness.agent._driver.__dict__["_stop_grace"] = 0.0
         await harness.agent.reconcile([])

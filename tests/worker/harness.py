@@ -10,12 +10,15 @@ from typing import Any
 from boxsched.model import BoxId, JobId, Kind, WorkloadId, job_id, job_workload
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.inbox import JobFinished, JobStarted
+from boxsched.worker.agent import bubblewrap
 from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.attempt_folder import AttemptFolder
+from boxsched.worker.agent.bubblewrap import BoxOptions
 from boxsched.worker.agent.outbox import Finding, LogChunk, Report
 from boxsched.worker.agent.plan import Worksite, attempt_name, plan
 from boxsched.worker.agent.preparing import make_attempt
 from boxsched.worker.supervisor import safe_files
+from boxsched.worker.supervisor.isolation import Isolation
 
 LIMIT_SECONDS = 60.0  # for what should take moments
 
@@ -134,12 +137,20 @@ class StoreDouble:
         return [r for r in mine if r.job == job(number)]
 
 
+def isolated(folder: Path, **options: Any) -> Isolation:
+    """How jobs are isolated that can read what is beside the agent's folder, such as gates."""
+    readable = options.pop("readable", (folder.parent,))
+    return bubblewrap.isolation(BoxOptions(readable=readable, hidden=(folder,), **options))
+
+
 class AgentHarness:
     """One worker's agent, its folder and its store."""
 
     def __init__(self, folder: Path, *, driver: str = "process", **options: Any) -> None:
         self.folder = folder
         self.options = {"driver": driver, "stop_grace": 10.0} | options
+        if driver == "bubblewrap" and "isolation" not in options:
+            self.options["isolation"] = isolated(folder)
         self.store = StoreDouble()
         self.agent = self._agent()
 

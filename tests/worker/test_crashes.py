@@ -18,7 +18,7 @@ from boxsched.worker.agent import attempt_watcher, forking
 from boxsched.worker.agent.attempt import LOST, Attempt, Phase
 from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.occupancy import Occupancy
-from boxsched.worker.agent.plan import Worksite, job_environment
+from boxsched.worker.agent.plan import Places, Worksite, job_environment
 from boxsched.worker.agent.preparing import prepare
 from boxsched.worker.agent.site import adopt_all, boot_id
 from boxsched.worker.supervisor import folder as files
@@ -158,10 +158,15 @@ def test_an_unknown_box_may_be_any_box() -> None:
 
 def test_a_deploy_gets_neither_branch_nor_tag() -> None:
     deploy = assigned(1, kind=Kind.DEPLOY, tag="v1", server="production")
-    environment = job_environment(deploy, "/w")
+    environment = job_environment(deploy, Places("/w/script", "/w/home", "/w/tmp"))
     assert environment["BOXSCHED_SERVER"] == "production"
     assert not {"BOXSCHED_BRANCH", "BOXSCHED_TAG"} & environment.keys()
-    assert job_environment(assigned(1, branch=None, tag="v1"), "/w")["BOXSCHED_TAG"] == "v1"
+    assert (
+        job_environment(
+            assigned(1, branch=None, tag="v1"), Places("/w/script", "/w/home", "/w/tmp")
+        )["BOXSCHED_TAG"]
+        == "v1"
+    )
 
 
 # --- A start after a cancellation ---------------------------------------------------------------

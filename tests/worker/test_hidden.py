@@ -57,7 +57,8 @@ async def running_worker(*options: str) -> AsyncIterator[None]:
 async def test_a_job_reads_nothing_of_its_worker(cluster: NodesAndWorkers, tmp_path: Path) -> None:
     node = await cluster.node()
     await node.want(assigned(1, JOB))
-    async with running_worker("--url", node.url, "--data", f"{tmp_path}/data"):
+    options = ("--url", node.url, "--data", f"{tmp_path}/data", "--box-driver", "process")
+    async with running_worker(*options):
         await node.store.until(lambda: node.store.finished(1))
         await node.want()
         await eventually(lambda: not list(tmp_path.glob("data/jobs/w*")))

@@ -15,6 +15,7 @@ from boxsched.cli import main
 from boxsched.model import Kind
 from boxsched.protocol import wire
 from boxsched.states import Result
+from tests.worker.conftest import needs_bubblewrap
 from tests.worker.fake_node import TOKEN, FakeNode
 from tests.worker.harness import LIMIT_SECONDS, alive, assigned, eventually, job, pid_in
 from tests.worker.nodes_and_workers import NodesAndWorkers, end_jobs
@@ -38,7 +39,7 @@ class Process:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "boxsched", "worker", "--data", str(data), *options],
             cwd=PROJECT,
-            env={**os.environ, **environment},
+            env={**os.environ, "BOXSCHED_BOX_DRIVER": "process", **environment},
             stdout=subprocess.PIPE,
             stderr=self.spoken.open("w"),
             text=True,
@@ -87,6 +88,23 @@ async def test_a_worker_prints_where_it_is_connected_and_ends_cleanly(
     assert "Traceback" not in spoken
     await node.until(lambda: not node.connections)
     assert alive(pid_in(tmp_path / "pid"))
+
+
+@needs_bubblewrap
+async def test_its_jobs_are_isolated_by_default(
+    cluster: NodesAndWorkers, start: Starting, tmp_path: Path
+) -> None:
+    node = await cluster.node()
+    (tmp_path / "token").touch(0o600)
+    (tmp_path / "token").write_text(TOKEN)
+    await node.want(assigned(1, f"cat {tmp_path}/token || pwd"))
+    worker = start("--url", node.url, "--token-file", f"{tmp_path}/token", BOXSCHED_BOX_DRIVER="")
+    await node.store.until(lambda: node.store.finished(1))
+    assert node.store.log_of(job(1)).endswith(b"/box/workspace\n")
+    assert "box_driver=bubblewrap" in node.hellos[0].fingerprint
+    worker.send(signal.SIGTERM)
+    _, _, spoken = worker.ended()
+    assert "isolated by bubblewrap" in spoken and "Box driver bubblewrap" in spoken
 
 
 async def test_a_worker_prints_what_is_wrong_with_the_token(

@@ -12,10 +12,11 @@ from boxsched.worker.agent.none import NoneDriver
 from boxsched.worker.agent.outbox import Finding, LogChunk, Outbox, Report
 from boxsched.worker.agent.process import ProcessDriver
 from boxsched.worker.agent.site import refuse_jobs_left_behind
+from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.joblog import LOG_LIMIT_BYTES
 
 STOP_GRACE_SECONDS = 10.0
-DRIVERS = ("process", "none")
+DRIVERS = ("bubblewrap", "process", "none")
 
 Key = tuple[JobId, int]  # a job and its lease token
 
@@ -55,7 +56,8 @@ class Agent:
     ``cluster``: names the installation; attempts of another installation are set aside.
     ``log_limit``: bytes. ``stop_grace``: seconds between SIGTERM and SIGKILL.
     ``lost_after``: seconds after the last ``heartbeat_answered`` at which a build's supervisor ends
-    its job; None: never. ``expects_jobs``: keep a process ready to start jobs.
+    its job; None: never. ``expects_jobs``: keep a process ready to start jobs. ``isolation``: how
+    jobs are isolated, for the driver ``bubblewrap``.
     """
 
     def __init__(
@@ -73,10 +75,13 @@ class Agent:
         cluster: str = "",
         lost_after: float | None = None,
         expects_jobs: bool = True,
+        isolation: Isolation | None = None,
     ) -> None:
         outbox = Outbox(report, log, report_problem, fix)
         if driver not in DRIVERS:
             raise ValueError(f"no such Box driver: {driver}")
+        if (driver == "bubblewrap") != (isolation is not None):
+            raise ValueError("isolation belongs to the Box driver bubblewrap")
         self._folder = folder
         self._cluster = cluster
         self._driver: Driver
@@ -92,6 +97,7 @@ class Agent:
                 stop_grace=stop_grace,
                 lost_after=lost_after,
                 expects_jobs=expects_jobs,
+                isolation=isolation,
             )
 
     async def start(self) -> None:

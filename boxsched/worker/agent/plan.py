@@ -11,7 +11,9 @@ from boxsched.model import Kind, job_text, workload_text
 from boxsched.protocol.assignments import Assignment
 from boxsched.worker.agent.repository import JOB_PATH, Unrunnable, checkout_steps, program
 from boxsched.worker.agent.script import script as script_of
+from boxsched.worker.supervisor import isolation as inside
 from boxsched.worker.supervisor.folder import HOME, SCRIPT, TMP, Record, Step
+from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.job_secrets import NO_SECRETS, JobSecrets
 
 JOB_LANG = "C.UTF-8"
@@ -29,6 +31,21 @@ class Worksite:
     log_limit: int
     cgroup_base: str | None
     stop_grace: float
+    isolation: Isolation | None = None  # None: jobs run as this worker does
+
+    def places(self, name: str) -> "Places":
+        """Return the paths that the job of the attempt ``name`` sees."""
+        if self.isolation is not None:
+            return Places(inside.SCRIPT, inside.HOME, inside.TMP)
+        folder = f"{self.folder}/{name}"
+        return Places(f"{folder}/{SCRIPT}", f"{folder}/{HOME}", f"{folder}/{TMP}")
+
+
+@attrs.frozen
+class Places:
+    script: str
+    home: str
+    tmp: str
 
 
 def attempt_name(assignment: Assignment) -> str:
@@ -48,11 +65,11 @@ def plan(
     if assignment.kind is Kind.SSH:
         raise Unrunnable(SSH_NOT_YET)
     name = attempt_name(assignment)
-    folder = f"{site.folder}/{name}"
+    places = site.places(name)
     # Nothing parses the commands before bash: they are in a file, whose name is an argument.
-    script = Step("the script", [program("bash"), "-e", f"{folder}/{SCRIPT}"], {}, False, True)
+    script = Step("the script", [program("bash"), "-e", places.script], {}, False, True)
     secret = secrets_of(assignment)
-    git = git_environment(assignment, folder) if secret.access is not None else None
+    git = git_environment(assignment, places) if secret.access is not None else None
     record = Record(
         cluster=site.cluster,
         job=assignment.job,
@@ -62,11 +79,12 @@ def plan(
         timeout_seconds=assignment.timeout_seconds,
         log_limit=site.log_limit,
         cgroup=cgroup_of(site, name),
-        environment=job_environment(assignment, folder),
+        environment=job_environment(assignment, places),
         steps=[*checkout_steps(assignment, git), script],
         lost_after=_deadline(assignment.kind, lost_after),
         stop_grace=site.stop_grace,
         has_secrets=secret != NO_SECRETS,
+        isolation=site.isolation,
     )
     _check_texts(record)
     try:
@@ -91,7 +109,7 @@ def secrets_of(assignment: Assignment) -> JobSecrets:
     )
 
 
-def job_environment(assignment: Assignment, folder: str) -> dict[str, str]:
+def job_environment(assignment: Assignment, places: Places) -> dict[str, str]:
     """Return the whole environment of a job.
 
     The job's own variables override the defaults, but not the BOXSCHED_* variables below.
@@ -112,21 +130,21 @@ def job_environment(assignment: Assignment, folder: str) -> dict[str, str]:
     return {
         "PATH": JOB_PATH,
         "LANG": JOB_LANG,
-        "HOME": f"{folder}/{HOME}",
-        "TMPDIR": f"{folder}/{TMP}",
+        "HOME": places.home,
+        "TMPDIR": places.tmp,
         **assignment.environment,
         **{name: value for name, value in ours.items() if value is not None},
     }
 
 
-def git_environment(assignment: Assignment, folder: str) -> dict[str, str]:
+def git_environment(assignment: Assignment, places: Places) -> dict[str, str]:
     """Return the environment of a git with credentials. It contains none of the job's variables,
     which could make git show the credentials or run a program, but this machine's certificate
     settings.
     """
     bare = attrs.evolve(assignment, environment={})
     believed = {name: os.environ[name] for name in CERTIFICATES if name in os.environ}
-    return job_environment(bare, folder) | believed
+    return job_environment(bare, places) | believed
 
 
 def cgroup_of(site: Worksite, name: str) -> str | None:

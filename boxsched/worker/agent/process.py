@@ -1,4 +1,4 @@
-"""The driver that runs each job as a tree of processes under its supervisor."""
+"""The driver that runs each job as a tree of processes under its supervisor, isolated or not."""
 
 import asyncio
 import contextlib
@@ -21,6 +21,7 @@ from boxsched.worker.agent.site import OpenFolder, adopt_all, open_folder
 from boxsched.worker.agent.spool import CHUNK_BYTES
 from boxsched.worker.supervisor.descriptors import raise_limit
 from boxsched.worker.supervisor.folder import Ended
+from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.verdict import STOPPED
 
 TAIL_SECONDS = 0.2
@@ -45,6 +46,7 @@ class ProcessDriver:
         stop_grace: float,
         lost_after: float | None = None,
         expects_jobs: bool = True,
+        isolation: Isolation | None = None,
     ) -> None:
         self._path = path
         self._outbox = outbox
@@ -54,11 +56,12 @@ class ProcessDriver:
         self._stop_grace = stop_grace
         self._lost_after = lost_after
         self._expects_jobs = expects_jobs
+        self._isolation = isolation
         self._answered_at = 0.0
 
         self._attempts: dict[Key, Attempt] = {}
         self._desired: dict[Key, Assignment] | None = None  # None: not known yet
-        self._readiness = Readiness(path, outbox.problem)
+        self._readiness = Readiness(path, outbox.problem, isolation)
         self._answers = Answers(clock)
         self._reporting = Reporting(outbox, self._readiness, self._answers)
         self._settling = asyncio.Lock()
@@ -86,6 +89,7 @@ class ProcessDriver:
             cluster=self._cluster,
             log_limit=self._log_limit,
             stop_grace=self._stop_grace,
+            isolation=self._isolation,
         )
         site = self._open.site
         self._watcher = AttemptWatcher(site.boot, self._clock, ask=self._ask, wake=self._woken.set)

@@ -15,9 +15,11 @@ from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 from boxsched.backoff import Backoff
+from boxsched.worker.agent import bubblewrap
 from boxsched.worker.agent.repository import JOB_PATH, program
 from boxsched.worker.supervisor import safe_files, trouble
 from boxsched.worker.supervisor.folder import DISK_FULL
+from boxsched.worker.supervisor.isolation import Isolation
 
 MACHINE_LOOK_SECONDS = 5.0
 LONGEST_EPISODE_SECONDS = 300.0
@@ -34,9 +36,15 @@ _log = logging.getLogger(__name__)
 class Readiness:
     """``folder``: the agent's. ``publish`` returns when its argument is durable."""
 
-    def __init__(self, folder: Path, publish: Callable[[str | None], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        publish: Callable[[str | None], Awaitable[None]],
+        isolation: Isolation | None = None,
+    ) -> None:
         self._folder = folder
         self._publish = publish
+        self._isolation = isolation
         self._programs = {BASH}  # the programs that jobs need; git is added when a job needs it
         self._episodes = Backoff(MACHINE_LOOK_SECONDS, LONGEST_EPISODE_SECONDS)
         self._until = 0.0
@@ -74,20 +82,24 @@ class Readiness:
 
     async def _look(self) -> None:
         if self.problem is None:
-            problem = await asyncio.to_thread(check, str(self._folder), sorted(self._programs))
+            problem = await self._check()
             if problem is None:
                 return
             self.found(problem)
         await self.publish()
         while self.problem is not None:
             await asyncio.sleep(max(MACHINE_LOOK_SECONDS, self._until - time.monotonic()))
-            self.problem = await asyncio.to_thread(check, str(self._folder), sorted(self._programs))
+            self.problem = await self._check()
         self._suspected.clear()
         _log.info("jobs can begin here again")
         await self.publish()
 
+    async def _check(self) -> str | None:
+        folder, programs = str(self._folder), sorted(self._programs)
+        return await asyncio.to_thread(check, folder, programs, self._isolation)
 
-def check(folder: str, programs: Collection[str]) -> str | None:
+
+def check(folder: str, programs: Collection[str], isolation: Isolation | None = None) -> str | None:
     """Try what a job needs to begin; return the problem or None. Blocking."""
     try:
         if has_no_room(folder):
@@ -112,7 +124,7 @@ def check(folder: str, programs: Collection[str]) -> str | None:
             return trouble.described(error, f"cannot start {os.path.basename(path)}")
         except subprocess.TimeoutExpired:
             return f"{os.path.basename(path)} does not answer"
-    return None
+    return None if isolation is None else bubblewrap.probe(isolation)
 
 
 def has_no_room(folder: str) -> bool:

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from boxsched.worker.supervisor import containment, safe_files
+from boxsched.worker.supervisor import containment, isolation, safe_files
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Started
 
@@ -39,12 +39,17 @@ def end_processes(folder: str, started: Started | None, cgroup: str | None) -> N
 def _marked_processes(folder: str) -> list[int]:
     """Return the processes with the attempt's HOME or TMPDIR.
 
-    If the job sets both variables itself: those with its ids that work below its folder.
+    If the job sets both variables itself: those with its ids that work below its folder. Of an
+    isolated job: bubblewrap's processes, with which all others end.
     """
     job, _, attempt = os.path.basename(folder).rpartition("-")
     return containment.marked_processes(
         {"BOXSCHED_JOB": job, "BOXSCHED_ATTEMPT": attempt},
-        {"HOME": f"{folder}/{files.HOME}", "TMPDIR": f"{folder}/{files.TMP}"},
+        {
+            "HOME": f"{folder}/{files.HOME}",
+            "TMPDIR": f"{folder}/{files.TMP}",
+            isolation.MARK: folder,
+        },
         f"{folder}/{files.BOX}",
     )
 

@@ -16,6 +16,7 @@ from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.plan import Worksite, cgroup_of
 from boxsched.worker.supervisor import containment, job_secrets, safe_files
 from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.last_heartbeat import (
     next_heartbeat,
     open_last_heartbeat,
@@ -72,7 +73,14 @@ class OpenFolder:
         attempt.close()
 
 
-def open_folder(path: Path, *, cluster: str, log_limit: int, stop_grace: float) -> OpenFolder:
+def open_folder(
+    path: Path,
+    *,
+    cluster: str,
+    log_limit: int,
+    stop_grace: float,
+    isolation: Isolation | None = None,
+) -> OpenFolder:
     """Open the agent's folder and lock it. Raises FolderInUse. Blocking."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = str(path.resolve())
@@ -84,12 +92,14 @@ def open_folder(path: Path, *, cluster: str, log_limit: int, stop_grace: float) 
             raise FolderInUse(f"another worker uses {folder}")
         taken.callback(os.close, lock)
         cgroup_base = containment.cgroup_base()
-        site = Worksite(folder, at, cluster, boot_id(), log_limit, cgroup_base, stop_grace)
+        site = Worksite(
+            folder, at, cluster, boot_id(), log_limit, cgroup_base, stop_grace, isolation
+        )
         heartbeat_file = open_last_heartbeat(at)
         taken.callback(os.close, heartbeat_file)
         opened = OpenFolder(site, lock, _open_bell(at), heartbeat_file)
         taken.pop_all()
-    _log_isolation(cgroup_base)
+    _log_isolation(cgroup_base, isolation)
     return opened
 
 
@@ -239,11 +249,15 @@ def boot_id() -> str:
         return ""
 
 
-def _log_isolation(cgroup_base: str | None) -> None:
+def _log_isolation(cgroup_base: str | None, isolation: Isolation | None) -> None:
+    who = "this user" if isolation is None or isolation.uid is None else f"user {isolation.uid}"
+    walls = ", isolated by bubblewrap" if isolation is not None else ""
     if cgroup_base is not None:
-        _log.info("jobs run as this user, each in a cgroup below %s", cgroup_base)
+        _log.info("jobs run as %s%s, each in a cgroup below %s", who, walls, cgroup_base)
     else:
         _log.warning(
-            "jobs run as this user and without a cgroup, because it can write to no cgroup v2; "
-            "their processes are found as descendants"
+            "jobs run as %s%s and without a cgroup, because it can write to no cgroup v2; "
+            "their processes are found as descendants",
+            who,
+            walls,
         )

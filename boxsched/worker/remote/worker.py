@@ -48,6 +48,7 @@ from boxsched.worker.remote.messages import (
     short_problem,
 )
 from boxsched.worker.remote.pace import Pace
+from boxsched.worker.supervisor.isolation import Isolation
 
 ENDING_SECONDS = 0.2  # between two looks at whether anything still runs here
 
@@ -66,6 +67,7 @@ class WorkerOptions:
     box_driver: str
     log_limit: int
     stop_grace: float
+    isolation: Isolation | None = None  # for the driver bubblewrap
 
 
 class RemoteWorker:
@@ -174,6 +176,7 @@ class RemoteWorker:
                 stop_grace=options.stop_grace,
                 cluster=self._cluster,
                 lost_after=self._lost_after,
+                isolation=options.isolation,
             )
             await agent.start()
             if self._answered_at is not None:
@@ -233,7 +236,10 @@ class RemoteWorker:
             await self._change_cluster(node, said.cluster)
         self._lost_after = said.lost_after
         self.heartbeat_answered(sent)
-        _log.info("connected to %s as worker %s (%d)", node, self._options.name, said.worker)
+        name, driver = self._options.name, self._options.box_driver
+        _log.info(
+            "connected to %s as worker %s (%d), Box driver %s", node, name, said.worker, driver
+        )
         if said.differs:
             _log.warning("%s gives this worker no new jobs: %s", node, "; ".join(said.differs))
         if first:

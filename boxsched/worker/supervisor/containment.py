@@ -59,10 +59,14 @@ def confine_self(cgroup: str | None) -> bool:
         contained = False  # its processes are still found as descendants
     with contextlib.suppress(OSError):
         _write("/proc/self/oom_score_adj", _OOM_SCORE_OF_A_JOB)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return contained
+
+
+def die_with_parent() -> None:
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _write(path: str, data: bytes) -> None:

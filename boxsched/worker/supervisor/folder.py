@@ -9,6 +9,7 @@ import stat
 import zlib
 from typing import Literal, NamedTuple
 
+from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.safe_files import (
     Damaged,
     open_regular,
@@ -65,6 +66,7 @@ class Record(NamedTuple):
     lost_after: float | None = None  # seconds; None: it continues without its worker's lease
     stop_grace: float = 10.0  # seconds between SIGTERM and SIGKILL at the time limit
     has_secrets: bool = False  # there is a file with its secrets (see job_secrets)
+    isolation: Isolation | None = None  # None: it runs as the worker does
 
 
 class Started(NamedTuple):
@@ -128,7 +130,8 @@ def read_record(at: int) -> Record:
         raise Damaged("the record does not match its checksum")
     try:
         record = Record(*json.loads(text))
-        return record._replace(steps=[Step(*step) for step in record.steps])
+        walls = record.isolation and Isolation(*record.isolation)
+        return record._replace(steps=[Step(*step) for step in record.steps], isolation=walls)
     except (ValueError, TypeError, RecursionError) as error:
         raise Damaged(f"the record has an unknown format: {error}") from None
 

@@ -9,6 +9,7 @@ Imported by the spawner, so it imports only small modules of the standard librar
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 from boxsched.git_access import GitAccess
@@ -68,11 +69,13 @@ def remove(at: int) -> None:
         os.unlink(FILE_NAME, dir_fd=at)
 
 
-def write_files(box: int, path: str, secrets: JobSecrets) -> dict[str, str]:
+def write_files(
+    box: int, path: str, secrets: JobSecrets, give: Callable[[int], None] = lambda descriptor: None
+) -> dict[str, str]:
     """Write the secrets that are files into a folder in the job's box.
 
-    ``box``: the box's descriptor. ``path``: its path. Return the variables that contain the files'
-    paths. Raises OSError.
+    ``box``: the box's descriptor. ``path``: its path for the job. ``give`` makes the job's user the
+    owner of a file. Return the variables that contain the files' paths. Raises OSError.
     """
     if not secrets.files:
         return {}
@@ -80,8 +83,9 @@ def write_files(box: int, path: str, secrets: JobSecrets) -> dict[str, str]:
     os.mkdir(FILES_FOLDER, 0o700, dir_fd=box)
     folder = safe_files.open_folder(FILES_FOLDER, box)
     try:
+        give(folder)
         for name, value in secrets.files.items():
-            safe_files.write_file(folder, name, value.encode())
+            safe_files.write_file(folder, name, value.encode(), give=give)
     finally:
         os.close(folder)
     return {name: f"{path}/{FILES_FOLDER}/{name}" for name in secrets.files}

@@ -3,8 +3,9 @@
 import errno
 import os
 import signal
+from collections.abc import Sequence
 
-from boxsched.worker.supervisor import containment
+from boxsched.worker.supervisor import containment, isolation
 
 _UNCONTAINED = b"!"
 
@@ -17,13 +18,16 @@ def launch(
     output: int,
     errors: int,
     cgroup: str | None,
-    inherited: int | None = None,
+    inherited: Sequence[int] = (),
+    walls: isolation.Isolation | None = None,
+    box: str = "",
 ) -> tuple[int, bool]:
     """Start the program; return its pid and whether it is in its cgroup.
 
     Returns after exec has succeeded; raises its OSError otherwise. Standard input is the
     supervisor's: /dev/null. ``workspace``: a folder's descriptor.
-    ``inherited``: a descriptor that the program gets too, under the same number.
+    ``inherited``: descriptors that the program gets too, under the same numbers. ``walls``,
+    ``box``: the program is bubblewrap, for the Box with this path.
     """
     complaint, complaint_in = os.pipe()
     child = os.fork()
@@ -31,9 +35,13 @@ def launch(
         try:
             if not containment.confine_self(cgroup):
                 os.write(complaint_in, _UNCONTAINED)
-            if inherited is not None:
-                os.set_inheritable(inherited, True)
-            _become(argv, environment, workspace, output, errors)
+            for descriptor in inherited:
+                os.set_inheritable(descriptor, True)
+            os.fchdir(workspace)
+            if walls is not None:
+                isolation.change_user(walls, box)
+                containment.die_with_parent()  # to change the user undoes it
+            _become(argv, environment, output, errors)
         except OSError as error:
             os.write(complaint_in, b"%d" % (error.errno or errno.EIO))
         except ValueError:
@@ -52,9 +60,7 @@ def launch(
     return child, said == b""
 
 
-def _become(
-    argv: list[str], environment: dict[str, str], workspace: int, output: int, errors: int
-) -> None:
+def _become(argv: list[str], environment: dict[str, str], output: int, errors: int) -> None:
     """Replace this process by the program. Exec closes every other descriptor."""
     signal.set_wakeup_fd(-1)
     for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
@@ -62,6 +68,5 @@ def _become(
     os.setsid()
     os.dup2(output, 1)
     os.dup2(errors, 2)
-    os.fchdir(workspace)
     os.umask(0o022)
     os.execve(argv[0], argv, environment)  # noqa: S606 -- a list of arguments, no shell

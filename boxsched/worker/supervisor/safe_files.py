@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import stat
+from collections.abc import Callable
 
 _PATH = getattr(os, "O_PATH", os.O_RDONLY)  # opens a folder even without the right to read it
 
@@ -62,9 +63,18 @@ def create(at: int, name: str) -> int:
         return os.open(name, flags, 0o600, dir_fd=at)
 
 
-def write_file(at: int, name: str, data: bytes, *, durable: bool = False) -> None:
+def write_file(
+    at: int,
+    name: str,
+    data: bytes,
+    *,
+    durable: bool = False,
+    give: Callable[[int], None] = lambda descriptor: None,
+) -> None:
+    """Write a whole file. ``give`` may change its owner."""
     descriptor = create(at, name)
     try:
+        give(descriptor)
         write_all(descriptor, data)
         if durable:
             os.fsync(descriptor)

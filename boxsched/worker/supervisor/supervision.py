@@ -10,9 +10,17 @@ import signal
 import time
 
 from boxsched.git_access import lent
-from boxsched.worker.supervisor import containment, job_secrets, safe_files, trouble, verdict
+from boxsched.worker.supervisor import (
+    containment,
+    isolation,
+    job_secrets,
+    safe_files,
+    trouble,
+    verdict,
+)
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Ended, Found, Record, Running, Step
+from boxsched.worker.supervisor.isolation import Monitor, NotIsolated
 from boxsched.worker.supervisor.job_secrets import JobSecrets
 from boxsched.worker.supervisor.last_heartbeat import Deadline
 from boxsched.worker.supervisor.last_heartbeat import boottime as _clock
@@ -23,6 +31,7 @@ from boxsched.worker.supervisor.verdict import DISK_FULL, LOST, STOPPED, TIMED_O
 STOP_LOOK_SECONDS = 1.0  # between two looks for a stop and for the end of the lease
 LOOK_FOR_COMMIT_SECONDS = 0.05  # between two looks for the commit: the job waits only for that
 KILL_AGAIN_SECONDS = 0.2
+SIGNALLED = 128  # an exit status above it stands for a signal
 GIVE_UP_SECONDS = 10.0  # how long to wait for processes that SIGKILL does not end
 
 
@@ -39,6 +48,8 @@ class Supervision:
         self.record = record
         self.secrets = secret  # None: the file is gone
         self.cgroup = record.cgroup
+        self.walls = record.isolation
+        self.monitor: Monitor | None = None  # of the current step, if it is isolated
         self.deadline = Deadline(site, record)
         self.end_by = _clock() + record.timeout_seconds
         self.kill_by = self.look_by = float("inf")
@@ -99,6 +110,8 @@ class Supervision:
                 continue  # an empty repository
             try:
                 status = self._find_commit(step) if step.says_commit else self._run_step(step)
+            except NotIsolated as problem:
+                return self._not_begun(str(problem))
             except OSError as error:
                 return self._not_started(step, error)
             if step.is_script:
@@ -115,12 +128,16 @@ class Supervision:
         for path in (files.WORKSPACE, files.HOME, files.TMP):
             os.mkdir(os.path.basename(path), 0o700, dir_fd=self.box)
         self.workspace = safe_files.open_folder(os.path.basename(files.WORKSPACE), self.box)
+        if self.walls is not None:
+            isolation.furnish(self.walls, self.at, self.box)
+            self.walls.give(self.output.job_end)  # for jobs that open /dev/stderr
 
     def _not_started(self, step: Step, error: OSError) -> Ended:
         why = trouble.described(error, f"cannot start {step.what}")
         if not trouble.lies_with_worker(error):
             return self._failed(why)
-        return self._not_begun(trouble.missing(step.argv[0]) or why)
+        program = step.argv[0] if self.walls is None else self.walls.arguments[0]
+        return self._not_begun(trouble.missing(program) or why)
 
     def _git_failed(self, step: Step, status: int) -> Ended:
         """Return how the job ended after a failed git step; the worker may be the cause."""
@@ -165,6 +182,8 @@ class Supervision:
 
     def _run_step(self, step: Step, output: int | None = None) -> int:
         self.status, self.childless = None, False
+        walls = self.walls or isolation.NO_WALLS
+        box = f"{self.folder}/{files.BOX}"
         environment = dict(step.environment)
         if not step.alone:
             environment = self.record.environment | environment
@@ -174,11 +193,19 @@ class Supervision:
             argv = [*argv, self.commit] if step.takes_commit else argv
         if step.is_script and self.secrets is not None:
             environment |= self.secrets.variables
-            environment |= job_secrets.write_files(
-                self.box, f"{self.folder}/{files.BOX}", self.secrets
-            )
+            seen = isolation.BOX if self.walls is not None else box
+            environment |= job_secrets.write_files(self.box, seen, self.secrets, walls.give)
         access = self.secrets.access if self.secrets is not None and step.is_lent else None
-        with lent(access) as (descriptor, configured):
+        with lent(access, walls.give) as (descriptor, configured), contextlib.ExitStack() as opened:
+            inherited = [] if descriptor is None else [descriptor]
+            if self.walls is not None:
+                self.monitor = Monitor()
+                opened.callback(self.monitor.close_status)
+                inherited.append(self.monitor.status)
+                argv = isolation.command(
+                    walls, box, argv, self.monitor.status, job_secrets.FILES_FOLDER
+                )
+                environment[isolation.MARK] = self.folder
             self.child, contained = launch(
                 argv,
                 {**environment, **configured},
@@ -186,11 +213,16 @@ class Supervision:
                 output=self.output.job_end if output is None else output,
                 errors=self.output.job_end,
                 cgroup=self.cgroup,
-                inherited=descriptor,
+                inherited=inherited,
+                walls=self.walls,
+                box=box,
             )
+        if self.monitor is not None:
+            self.monitor.pid = self.child
         if step.is_script:
             self.script_began = True
-            self.output.keep_tail(0)
+            if self.monitor is None:
+                self.output.keep_tail(0)
         if self.began_at is None:
             self.began_at, self.began = time.time(), _clock()
             running = Running(self.began_at, contained)
@@ -199,7 +231,23 @@ class Supervision:
         self.look_by = _clock() + STOP_LOOK_SECONDS
         while self.status is None or self._in_grace():
             self._turn()
-        return self.status
+        return self.status if self.monitor is None else self._inner_status(self.monitor, step)
+
+    def _inner_status(self, monitor: Monitor, step: Step) -> int:
+        """Return the program's status from bubblewrap's. Raises NotIsolated."""
+        assert self.status is not None
+        self.monitor = None
+        failed = self.cause is None and self.status > 0 and monitor.has_failed()
+        if monitor.inner >= 0:
+            self.poll.unregister(monitor.inner)
+        monitor.close()
+        if failed:
+            self.output.drain()
+            said = (self.output.tail or b"").rstrip().rpartition(b"\n")[2]
+            raise NotIsolated(f"cannot isolate jobs: {said.decode(errors='replace')}")
+        # It passes a signal on as a shell does. A script's status may come from its last command.
+        is_signal = self.status > SIGNALLED and not step.is_script
+        return SIGNALLED - self.status if is_signal else self.status
 
     def _in_grace(self) -> bool:
         """Whether the job's processes may still use their grace, even if the first one ended."""
@@ -213,6 +261,9 @@ class Supervision:
         ready = {descriptor for descriptor, _ in self.poll.poll(wait * 1_000 + 1)}
         if self.output.pipe in ready:
             self.output.read()
+        if self.monitor is not None and self.monitor.inner in ready and self.status is None:
+            self.poll.unregister(self.monitor.inner)
+            self.monitor.let_go()
         now = _clock()
         if self.output.disk_full and self.cause is None:
             self.cause, self.kill_by = DISK_FULL, now
@@ -268,7 +319,13 @@ class Supervision:
         stopped = verdict.why_stopped(self.at) if cause == STOPPED else None
         self.output.note(verdict.ended_by(cause, limit, lost_after, stopped))
         if grace > 0:
+            self._hold_monitor()
             self._signal(signal.SIGTERM)
+
+    def _hold_monitor(self) -> None:
+        """Keep the job's processes together for the grace, even if the first one ends."""
+        if self.monitor is not None and self.status is None and self.monitor.hold():
+            self.poll.register(self.monitor.inner, select.POLLIN)
 
     def _kill(self) -> None:
         self.killed = True
@@ -277,8 +334,12 @@ class Supervision:
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
+        held = self.monitor.pid if self.monitor is not None and self.monitor.inner >= 0 else 0
         with contextlib.suppress(OSError):  # no descriptor is left; ``_kill`` is called again
-            containment.send(containment.descendants(os.getpid()), number)
+            pids = containment.descendants(os.getpid())
+            if number != signal.SIGKILL:
+                pids = [pid for pid in pids if pid != held]
+            containment.send(pids, number)
 
     def _end_tree(self) -> None:
         """Kill the remaining processes of the job and wait until they are gone."""

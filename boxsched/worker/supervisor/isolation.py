@@ -1,0 +1,173 @@
+"""The walls of a job that runs under bubblewrap: its view of files, processes and users.
+
+A job sees the system read-only, and of its Box ``workspace``, ``home`` and ``tmp`` for writing. The
+attempt's folder, the data folder and all else of the machine are not there. The Box itself, and so
+the script and the secrets in it, cannot be written by the job.
+
+As root the supervisor gives up its user before it starts bubblewrap, which would otherwise keep
+root's rights to files. That user may not even reach the data folder, so the supervisor first mounts
+the Box on STAGE, in a mount namespace of its own.
+
+Imported by the spawner, so it imports only small modules of the standard library.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+from typing import NamedTuple
+
+# Paths inside.
+BOX = "/box"
+WORKSPACE, HOME, SCRIPT, TMP = f"{BOX}/workspace", f"{BOX}/home", f"{BOX}/script", "/tmp"  # noqa: S108
+MARK = "BOXSCHED_BOX"  # environment variable of bubblewrap's own processes: the attempt's folder
+
+STAGE = "/sys"  # exists everywhere; jobs do not see the real one
+STATUS_BYTES = 4_096
+_CLONE_NEWNS = 0x0002_0000
+_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x4_0000
+
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+class NotIsolated(Exception):
+    """bubblewrap cannot start the job here; the message is its own."""
+
+
+class Isolation(NamedTuple):
+    """``arguments``: bubblewrap and its options that are the same for all jobs.
+
+    ``late``: options that have to follow those of the Box, because they may be about paths in /tmp.
+    ``uid``, ``gid``: the user that jobs run as, if the supervisor is root. Otherwise it is the
+    supervisor's own.
+    """
+
+    arguments: list[str]
+    late: list[str]
+    uid: int | None = None
+    gid: int | None = None
+
+    def give(self, descriptor: int) -> None:
+        """Make the user of jobs the owner of a file, folder or pipe."""
+        if self.uid is not None and self.gid is not None:
+            os.fchown(descriptor, self.uid, self.gid)
+
+
+def command(walls: Isolation, box: str, argv: list[str], status: int, secrets: str) -> list[str]:
+    """Return what starts the program inside.
+
+    ``box``: the path of the Box. ``status``: the descriptor for bubblewrap's messages. ``secrets``:
+    the name of the folder with secrets.
+    """
+    at = box if walls.uid is None else STAGE
+    return [
+        *walls.arguments,
+        *("--bind", f"{at}{TMP}", TMP),
+        *("--bind", f"{at}/workspace", WORKSPACE),
+        *("--bind", f"{at}/home", HOME),
+        *("--ro-bind", f"{at}/script", SCRIPT),
+        *("--ro-bind-try", f"{at}/{secrets}", f"{BOX}/{secrets}"),
+        *walls.late,
+        *("--remount-ro", "/"),
+        *("--unsetenv", MARK),
+        *("--chdir", WORKSPACE),
+        *("--json-status-fd", str(status)),
+        "--",
+        *argv,
+    ]
+
+
+NO_WALLS = Isolation([], [])
+
+
+def furnish(walls: Isolation, at: int, box: int) -> None:
+    """Move the script from the attempt's folder into the Box. Give all to the job's user."""
+    script = os.path.basename(SCRIPT)
+    os.rename(script, script, src_dir_fd=at, dst_dir_fd=box)
+    for name in os.listdir(box):
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=box)
+        try:
+            walls.give(descriptor)
+        finally:
+            os.close(descriptor)
+    walls.give(box)
+
+
+def change_user(walls: Isolation, box: str) -> None:
+    """Mount the Box on STAGE and give up root's rights, in the child. Raises OSError.
+
+    ``box``: its path. A descriptor from another mount namespace cannot be mounted.
+    """
+    if walls.uid is None or walls.gid is None or _libc is None:
+        return
+    _check(_libc.unshare(_CLONE_NEWNS), "unshare")
+    _check(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "mount /")
+    _check(_libc.mount(os.fsencode(box), STAGE.encode(), None, _MS_BIND, None), f"mount {STAGE}")
+    os.setgroups([])
+    os.setresgid(walls.gid, walls.gid, walls.gid)
+    os.setresuid(walls.uid, walls.uid, walls.uid)
+
+
+def _check(returned: int, what: str) -> None:
+    if returned != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+class Monitor:
+    """bubblewrap's outermost process, which waits for the job, and what it says.
+
+    It ends with the job's first process; then the kernel kills the others. At a stop these have
+    their grace: so ``hold`` stops this process until all the others have ended.
+    """
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.inner = -1  # a pidfd of the process that is 1 inside; it ends when no other is left
+        self._said = b""
+        self._pipe, self.status = os.pipe()
+        os.set_blocking(self._pipe, False)
+
+    def close_status(self) -> None:
+        """Close our copy of bubblewrap's end."""
+        os.close(self.status)
+
+    def hold(self) -> bool:
+        """Stop it, unless the job ends now or has not begun. Return whether ``inner`` is open."""
+        pids = [said["child-pid"] for said in self._messages() if "child-pid" in said]
+        if self.inner >= 0 or not pids or not isinstance(pids[0], int) or sys.platform != "linux":
+            return False
+        try:
+            self.inner = os.pidfd_open(pids[0])
+        except OSError:
+            return False
+        os.kill(self.pid, signal.SIGSTOP)
+        return True
+
+    def let_go(self) -> None:
+        """Let it end: no other process is left. The caller has not reaped it."""
+        os.kill(self.pid, signal.SIGCONT)
+        os.close(self.inner)
+        self.inner = -1
+
+    def has_failed(self) -> bool:
+        """Whether bubblewrap could not start the program. Call it after it ended by itself."""
+        return not any("exit-code" in said for said in self._messages())
+
+    def _messages(self) -> list[dict[str, object]]:
+        with contextlib.suppress(BlockingIOError):
+            while len(self._said) < STATUS_BYTES and (part := os.read(self._pipe, STATUS_BYTES)):
+                self._said += part
+        found = []
+        for line in self._said.splitlines():
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+        return [each for each in found if isinstance(each, dict)]
+
+    def close(self) -> None:
+        for descriptor in (self._pipe, self.inner):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._pipe = self.inner = -1

@@ -1,0 +1,328 @@
+"""What a hostile job can do under bubblewrap: nothing to its worker, its machine, or other jobs."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from boxsched.states import Result
+from boxsched.worker.agent import bubblewrap
+from boxsched.worker.agent.attempt import LOST
+from boxsched.worker.agent.attempt_folder import AttemptFolder
+from boxsched.worker.agent.bubblewrap import BadBoxOption, BoxOptions
+from boxsched.worker.agent.plan import Worksite, attempt_name, plan
+from boxsched.worker.agent.preparing import make_attempt
+from boxsched.worker.supervisor import containment, safe_files
+from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor.supervisor import supervise
+from tests.worker.conftest import end, needs_bubblewrap
+from tests.worker.harness import AgentHarness, alive, assigned, eventually, isolated
+from tests.worker.test_git import git, repository
+
+__all__ = ["repository"]
+pytestmark = needs_bubblewrap
+
+NOBODY = 65_534
+WAIT = "until [ -e {} ]; do sleep 0.02; done"
+CANARY = "canary-of-the-worker"
+
+
+@pytest.fixture
+def tmp_path(reachable_folder: Path) -> Path:
+    return reachable_folder
+
+
+@pytest.fixture
+async def harness(tmp_path: Path) -> AsyncIterator[AgentHarness]:
+    harness = AgentHarness(tmp_path / "worker", driver="bubblewrap")
+    await harness.agent.start()
+    yield harness
+    await end(harness)
+
+
+def processes_of(word: str) -> list[int]:
+    """The processes with this word as an argument."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if word.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return [pid for pid in found if alive(pid)]
+
+
+# --- Reading --------------------------------------------------------------------------------
+
+
+async def test_it_reads_no_token_no_data_folder_and_no_other_workspace(
+    tmp_path: Path, make_harness: Callable[..., AgentHarness]
+) -> None:
+    token, readable = tmp_path / "shared/token", tmp_path / "shared/file"
+    token.parent.mkdir(mode=0o755)
+    for path in (token, readable):
+        path.write_text(CANARY if path is token else "may be read\n")
+        path.chmod(0o644)
+    gate, folder = tmp_path / "gate", tmp_path / "worker-0"
+    walls = bubblewrap.isolation(BoxOptions(readable=(tmp_path,), hidden=(folder, token)))
+    harness = make_harness(driver="bubblewrap", isolation=walls)
+    assert harness.folder == folder
+    await harness.agent.start()
+    (folder / "admin-token").write_text(CANARY)
+    other = assigned(1, f"echo {CANARY} | tee file ~/file; echo ready", WAIT.format(gate))
+    await harness.agent.reconcile([other])
+    await harness.said(1, b"ready")
+    look = f"""
+set +e
+cat {readable}
+cat {token} {folder}/admin-token {folder}/*/box/*/file /etc/shadow /proc/1/root{folder}/admin-token
+ls {folder} /root /home /var/lib /run /srv /mnt /media
+for fd in /proc/1/fd/* /proc/self/fd/*; do ls "$fd/" ; cat "$fd/{folder}/admin-token"; done
+grep -r {CANARY[:-1]}[r] /box /tmp /proc/*/environ
+cat ../../record ../../given ../record
+find / -path /proc -prune -o -path /usr -prune -o -name admin-token -print
+true
+"""
+    finished = await harness.run_also(2, look)
+    said = harness.log(2).decode()
+    assert finished.result is Result.PASSED
+    assert "may be read" in said
+    shown = [line for line in said.splitlines() if CANARY in line or "root:" in line]
+    assert shown == [] and "admin-token\n" not in said.replace("No such file", "")
+    gate.touch()
+    assert (await harness.end(1)).result is Result.PASSED
+
+
+async def test_it_sees_no_process_but_its_own(harness: AgentHarness) -> None:
+    await harness.run(
+        "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline | cut -c1-40; echo; done",
+        "grep -E '^(CapEff|NoNewPrivs)' /proc/self/status",
+    )
+    said = harness.log().decode()
+    assert "python" not in said and str(harness.folder) not in said
+    caps = [line.split() for line in said.splitlines() if line.startswith(("Cap", "NoNew"))]
+    assert ["CapEff:", "0" * 16] in caps and ["NoNewPrivs:", "1"] in caps
+
+
+async def test_without_a_network_there_is_only_the_loopback(
+    tmp_path: Path, make_harness: Callable[..., AgentHarness]
+) -> None:
+    walls = isolated(tmp_path / "worker-0", network=False)
+    harness = make_harness(driver="bubblewrap", isolation=walls)
+    await harness.agent.start()
+    await harness.run("tail -n +3 /proc/net/dev | cut -d: -f1")
+    assert harness.log().split() == [b"lo"]
+
+
+# --- Killing and outliving ------------------------------------------------------------------
+
+
+async def test_a_job_that_kills_everything_kills_itself_alone(
+    harness: AgentHarness, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    await harness.agent.reconcile([assigned(1, "echo ready", WAIT.format(gate), "exit 4")])
+    await harness.said(1, b"ready")
+    killed = await harness.run_also(2, "sleep 300 & sleep 300 & kill -9 -1; kill -9 1; kill -9 $$")
+    assert (killed.result, killed.exit_status) == (Result.FAILED, 137)
+    gate.touch()
+    assert (await harness.end(1)).exit_status == 4
+    assert (await harness.run_also(3, "true")).result is Result.PASSED
+
+
+async def test_nothing_outlives_its_job(harness: AgentHarness, containment_kind: str) -> None:
+    word = f"98765.{os.getpid()}"
+    away = f"(setsid setsid sh -c 'sleep {word} & exec sleep {word}' </dev/null >/dev/null 2>&1 &)"
+    start = f"{away}; until [ $(pgrep -fc '^sleep {word}') = 2 ]; do sleep 0.02; done"
+    assert (await harness.run(start)).result is Result.PASSED
+    assert processes_of(word) == []
+
+
+async def test_a_killed_supervisor_takes_its_job_with_it(harness: AgentHarness) -> None:
+    word = f"87654.{os.getpid()}"
+    await harness.agent.reconcile([assigned(1, f"echo ready; setsid sleep {word} & sleep {word}")])
+    await eventually(lambda: len(processes_of(word)) == 2)
+    (supervisor,) = containment.supervisors("w1-1-1", str(harness.folder))
+    os.kill(supervisor, signal.SIGKILL)
+    finished = await harness.end(1)
+    assert (finished.result, finished.reason) == (Result.FAILED, LOST)
+    assert processes_of(word) == []
+
+
+async def test_what_is_left_of_a_job_without_spawner_and_supervisor_is_found(
+    harness: AgentHarness,
+) -> None:
+    word = f"76543.{os.getpid()}"
+    await harness.agent.reconcile([assigned(1, f"env -i sleep {word}")])
+    await eventually(lambda: len(processes_of(word)) == 1)
+    marked = containment.marked_processes(
+        {"BOXSCHED_JOB": "w1-1", "BOXSCHED_ATTEMPT": "1"},
+        {"BOXSCHED_BOX": f"{harness.folder}/w1-1-1"},
+        "/nowhere",
+    )
+    assert len(marked) == 2, "bubblewrap, outside and inside: the job ends with the latter"
+
+
+# --- Files ----------------------------------------------------------------------------------
+
+
+async def test_it_writes_only_to_its_box(harness: AgentHarness, tmp_path: Path) -> None:
+    for name in ("record", "result", "stop"):
+        (tmp_path / name).touch(0o666)
+    attack = """
+set +e
+for d in / /etc /usr /usr/bin /opt /box /run /var /proc /sys /box/secrets; do
+    touch $d/planted && echo "wrote $d"
+done
+printf x > ../../result; printf x > /box/script && echo wrote script
+mv /box/home /box/other; rm -rf /box/script; ln -s / /box/link; mount -o remount,rw / ; umount /tmp
+true
+"""
+    finished = await harness.run(attack)
+    assert finished.result is Result.PASSED
+    assert b"wrote" not in harness.log()
+
+
+async def test_links_in_its_box_are_not_followed(harness: AgentHarness, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("kept")
+    plant = f"""
+set +e
+for d in . ~ /tmp; do
+    ln -s {precious} $d/link; ln -s {precious}/file $d/secrets; ln -s / $d/root
+    mkdir -p $d/a/b; chmod 0 $d/a; mkfifo $d/fifo
+done
+"""
+    assert (await harness.run(plant)).result is Result.PASSED
+    await harness.agent.reconcile([])
+    await eventually(lambda: not list(harness.folder.glob("w*")))
+    await eventually(lambda: not list(harness.folder.glob("trash/*")))
+    assert (precious / "file").read_text() == "kept"
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of a few MiB; skipped where no file system may be mounted."""
+    folder = tmp_path / "worker-0"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4M", "boxsched-test", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("no right to mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+async def test_a_job_that_fills_the_disk_fails_alone(
+    small: Path, make_harness: Callable[..., AgentHarness]
+) -> None:
+    harness = make_harness(driver="bubblewrap")
+    assert harness.folder == small
+    await harness.agent.start()
+    finished = await harness.run(
+        "for d in . ~ /tmp; do cat /dev/zero > $d/file; done 2>/dev/null || exit 9"
+    )
+    assert (finished.result, finished.exit_status, finished.reason) == (
+        Result.FAILED,
+        9,
+        "exit status 9",
+    )
+    await harness.agent.reconcile([])
+    await eventually(lambda: not list(small.glob("w*")))
+
+
+# --- git ------------------------------------------------------------------------------------
+
+
+async def test_git_clones_inside(harness: AgentHarness, repository: Path) -> None:
+    if os.geteuid() == 0:  # git serves a repository to its owner only
+        for path in (repository, *repository.rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+    finished = await harness.run("cat file; git log -1 --format=%s", repository=str(repository))
+    assert finished.result is Result.PASSED, harness.log()
+    assert harness.log() == b"second\nsecond\n"
+    assert finished.commit is not None and len(finished.commit) == 40
+
+
+async def test_a_repository_that_is_out_of_sight_is_not_cloned(
+    harness: AgentHarness, repository: Path
+) -> None:
+    hidden = harness.folder / "repository"
+    shutil.copytree(repository, hidden)
+    finished = await harness.run("true", repository=str(hidden))
+    assert finished.reason == "git clone failed with exit status 128"
+    assert git(hidden, "rev-parse", "main") not in harness.log().decode()
+
+
+# --- Where it does not work -----------------------------------------------------------------
+
+
+async def test_a_box_that_cannot_be_made_is_the_workers_problem(
+    tmp_path: Path, make_harness: Callable[..., AgentHarness]
+) -> None:
+    walls = isolated(tmp_path / "worker-0")
+    walls = walls._replace(arguments=[*walls.arguments, "--bind", "/nowhere", "/nowhere"])
+    harness = make_harness(driver="bubblewrap", isolation=walls)
+    await harness.agent.start()
+    finished = await harness.run("echo ran")
+    assert finished.not_begun and finished.result is Result.FAILED
+    missing = "Can't find source path /nowhere: No such file or directory"
+    assert finished.reason == f"cannot isolate jobs: bwrap: {missing}"
+    await harness.store.until(lambda: harness.store.problems)
+    assert harness.agent.problem == finished.reason
+    assert bubblewrap.probe(walls) == finished.reason
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_worker_that_is_an_ordinary_user_isolates_jobs_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor alone, in a child that has given up root."""
+    folder = tmp_path / "worker"
+    folder.mkdir()
+    (folder / "secret").write_text(CANARY)
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    walls = bubblewrap.isolation(BoxOptions(hidden=(folder,)))
+    assert walls.uid is None
+    site_at = safe_files.open_folder(str(folder))
+    site = Worksite(str(folder), site_at, "", "boot", 1 << 20, None, 1.0, walls)
+    wanted = assigned(1, f"set +e; id -u; cat {folder}/secret; touch /box/x; exit 6")
+    record, script, secret = plan(wanted, site)
+    name = attempt_name(wanted)
+    make_attempt(AttemptFolder(site_at, f"{folder}/{name}"), record, script, secret).close()
+    subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", str(folder)], check=True)
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+            supervise(site_at, str(folder), name)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    at = safe_files.open_folder(f"{folder}/{name}")
+    said = (safe_files.read_file(at, files.LOG) or b"").decode()
+    assert b'"exit status 6"' in (safe_files.read_file(at, files.RESULT) or b"")
+    assert said.startswith(f"{NOBODY}\n") and CANARY not in said and "Read-only" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"user": "no-such-user"}, "no user no-such-user"),
+        ({"user": "root"}, "name an ordinary user"),
+        ({"readable": (Path("/"),)}, "not /"),
+        ({"readable": (Path("relative"),)}, "must be an absolute path"),
+        ({"readable": (Path("/nowhere"),)}, "/nowhere does not exist"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(options: dict[str, object], said: str) -> None:
+    if "user" in options and os.geteuid() != 0:
+        said = "only a worker that runs as root"
+    with pytest.raises(BadBoxOption, match=said):
+        bubblewrap.isolation(BoxOptions(**options))  # type: ignore[arg-type]
