@@ -50,6 +50,24 @@ async def test_as_many_secrets_are_tried_of_every_project(
         assert tried == [webhooks._SECRETS_TRIED]
 
 
+async def test_a_refused_generic_delivery_is_checked_as_often_for_every_project(
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+    verified = webhooks.verified
+
+    def counting(provider: str, headers: Any, body: bytes, secrets: Any, now: float) -> bool:
+        tried.append(len(secrets))
+        return verified(provider, headers, body, secrets, now)
+
+    monkeypatch.setattr(webhooks, "verified", counting)
+    for name in PROJECTS:
+        body = {"branch": "main"}
+        answer = await send(service, body, provider="generic", project=name, secret="a wrong one")
+        assert answer.status == 401
+    assert tried == [webhooks._SECRETS_TRIED] * 2 * len(PROJECTS)
+
+
 async def test_a_secret_is_unsealed_once_until_the_keys_change(
     boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
