@@ -9,7 +9,7 @@ from boxsched.worker.agent import remains
 from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.site import open_folder
 from boxsched.worker.supervisor import folder as files
-from boxsched.worker.supervisor import safe_files
+from boxsched.worker.supervisor import job_secrets, safe_files
 from boxsched.worker.supervisor.folder import Ended, Record, Step
 from boxsched.worker.supervisor.safe_files import Damaged
 from tests.worker.harness import at
@@ -195,3 +195,24 @@ def test_the_shelves_leave_no_descriptor_open(tmp_path: Path) -> None:
     assert len(list((tmp_path / "quarantine").iterdir())) == 1
     assert sorted(os.listdir("/proc/self/fd")) == before
     os.close(harness)
+
+
+@pytest.mark.parametrize("there", ["nothing", "a folder", "a file", "a link"])
+def test_files_of_secrets_replace_what_is_in_their_place(tmp_path: Path, there: str) -> None:
+    """A repository may have something of that name: it is neither read nor written through."""
+    elsewhere, place = tmp_path / "elsewhere", tmp_path / "box" / job_secrets.FILES_FOLDER
+    elsewhere.mkdir()
+    place.parent.mkdir()
+    if there == "a folder":
+        place.mkdir()
+        (place / "KEY").symlink_to(elsewhere / "KEY")
+    elif there == "a file":
+        place.write_text("x")
+    elif there == "a link":
+        place.symlink_to(elsewhere)
+    secrets = job_secrets.NO_SECRETS._replace(files={"KEY": "hunter2"})
+    variables = job_secrets.write_files(at(place.parent), "/box", secrets)
+    assert variables == {"KEY": f"/box/{job_secrets.FILES_FOLDER}/KEY"}
+    assert (place / "KEY").read_text() == "hunter2"
+    assert place.stat().st_mode & 0o777 == 0o700
+    assert not list(elsewhere.iterdir())
