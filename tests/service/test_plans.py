@@ -155,7 +155,7 @@ async def test_a_missing_repository_fails_the_build(
     repository.place.rename(repository.place.with_name("elsewhere"))
     done = await boxless_service.finished((await boxless_service.build())["id"])
     assert done["result"] == "failed"
-    assert done["reason"].startswith(".boxsched.yml: fatal: ")
+    assert done["reason"].startswith(".boxsched.yml: there is no repository at ")
 
 
 async def test_a_build_without_a_plan_reports_it_and_is_superseded(
