@@ -29,7 +29,7 @@ export class FleetView {
   #dialog = byId("fleet-dialog");
   #problem = byId("fleet-problem");
   #nodes = new Table(byId("fleet-nodes"), ["Node", "State", "Leads", "Address", "Version", "Started"]);
-  #workers = new Table(byId("fleet-workers"), ["Worker", "State", "Boxes", "Runs", "Address", "Actions"]);
+  #workers = new Table(byId("fleet-workers"), ["Worker", "State", "Boxes", "Runs", "Actions", "Address"]);
   #refresher = new Refresher(() => this.#load());
   #timer = 0;
   #onSignedOut;
@@ -190,17 +190,17 @@ function workerRow(worker, actions) {
     workerState(worker),
     { text: amount(worker.boxes), look: "number" },
     { text: runs.join(", ") || "–" },
-    { text: worker.address || "–", look: "far" },
     { text: "", actions },
+    { text: worker.address || "–", look: "far" },
   ];
 }
 
 /** The state of a worker; one that cannot begin jobs has its own state. */
 function workerState(worker) {
-  const cell = state(worker.state, worker.state === "disconnected" ? worker.seen_at : null);
+  const cell = { ...state(worker.state, worker.state === "disconnected" ? worker.seen_at : null), look: "wraps" };
   if (worker.drain) {
     const { by, note, done } = worker.drain;
-    const why = note ? `${by}: ${note}` : `by ${by}`;
+    const why = note ? `by ${by}: ${note}` : `by ${by}`;
     return { ...cell, note: `${done ? "drained" : "draining"} ${why}`.slice(0, NOTE_CHARACTERS), title: why };
   }
   if (worker.differs?.length) {

@@ -35,7 +35,7 @@ const ORDER_OF = {
 
 export class Model {
   rows = new Map();
-  /** `total` and `busy` include `away` Boxes, whose workers are not connected. */
+  /** `total` and `busy` include `away` Boxes, whose workers get no jobs: they are not connected, draining, or in trouble. */
   capacity = { total: 0, busy: 0, away: 0, away_busy: 0 };
   /** The id of the row that is open or will be opened; it is never dropped from the lists. */
   pinned = null;

@@ -8,38 +8,38 @@ const SEGMENTS_AT_MOST = 64; // more Boxes are shown as one bar
 const GATHER_MS = 1500;
 const FEW = 3;
 
-/** Show the Boxes of connected workers, and separately those that are away. */
+/** Show the Boxes that get jobs, and separately those whose workers are away, draining or in trouble. */
 export function showCapacity({ total, busy: allBusy, away, away_busy: awayBusy }) {
   const there = total - away;
   const busy = Math.max(0, allBusy - awayBusy);
   const bar = byId("capacity-bar");
-  const connected = `${amount(there)} of ${amount(total)}`;
+  const available = `${amount(there)} of ${amount(total)}`;
   const none = there === 0;
   const text = byId("capacity-text");
-  put(text, none ? `${total ? connected : "No"} ${total === 1 ? "Box" : "Boxes"} connected`
+  put(text, none ? `${total ? available : "No"} ${total === 1 ? "Box" : "Boxes"} available`
     : `${amount(busy)}/${amount(there)} ${there === 1 ? "Box" : "Boxes"}`);
   text.title = `${count(busy, "Box is", "Boxes are")} busy, of ${amount(there)}`;
   text.classList.toggle("warning", none);
-  put(byId("capacity-note"), away > 0 && !none ? `${connected} connected` : "");
+  put(byId("capacity-note"), away > 0 && !none ? `${available} available` : "");
   bar.setAttribute("aria-valuemax", String(Math.max(there, 1)));
   bar.setAttribute("aria-valuenow", String(Math.min(busy, Math.max(there, 1))));
   const said = `${amount(busy)} of ${count(there, "Box", "Boxes")} busy`;
-  bar.setAttribute("aria-valuetext", away ? `${said}, ${amount(away)} more not connected` : said);
+  bar.setAttribute("aria-valuetext", away ? `${said}, ${amount(away)} more not available` : said);
   bar.classList.toggle("full", there > 0 && busy >= there);
   bar.classList.toggle("segments", total > 1 && total <= SEGMENTS_AT_MOST);
   bar.style.setProperty("--total", Math.max(total, 1));
   bar.style.setProperty("--busy", Math.min(busy, there));
   bar.style.setProperty("--away", away);
-  warnOfAbsence(away, `${connected} Boxes connected`);
+  warnOfAbsence(away, `${available} Boxes available`);
 }
 
 /** Show on the button of nodes and workers that some are absent. */
-function warnOfAbsence(away, connected) {
+function warnOfAbsence(away, available) {
   const warning = byId("fleet-warning");
   if (warning.hidden === (away === 0)) return;
   warning.hidden = away === 0;
-  put(byId("fleet-absence"), away ? `: ${connected}` : "");
-  if (away) announce(`A worker is not connected: ${connected}.`);
+  put(byId("fleet-absence"), away ? `: ${available}` : "");
+  if (away) announce(`Not all Boxes are available: ${available}.`);
 }
 
 export function showConnection(state) {

@@ -15,7 +15,7 @@ export function showTab({ trouble, failed, capacity: { total, busy, away, away_b
   const parts = [];
   if (trouble) parts.push(`▲ ${trouble}`);
   if (failed && !trouble) parts.push(`✕ ${amount(failed)} failed`);
-  if (away && !trouble) parts.push(`▲ ${amount(there)} of ${amount(total)} Boxes connected`);
+  if (away && !trouble) parts.push(`▲ ${amount(there)} of ${amount(total)} Boxes available`);
   else if (!trouble) parts.push(`${amount(Math.max(0, busy - awayBusy))}/${amount(there)} Boxes`);
   const title = [...parts, NAME].join(" · ");
   if (document.title !== title) document.title = title;

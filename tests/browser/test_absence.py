@@ -40,10 +40,10 @@ def test_boxes_that_are_away_do_not_count_as_capacity(service: Service, opened: 
     shows(page, {"total": 8, "busy": 3, "away": 2, "away_busy": 1})
     sign_in(page, service)
     expect(page.locator("#capacity-text")).to_have_text("2/6 Boxes")
-    expect(page.locator("#capacity-note")).to_have_text("6 of 8 connected")
+    expect(page.locator("#capacity-note")).to_have_text("6 of 8 available")
     meter = page.get_by_role("meter")
-    expect(meter).to_have_attribute("aria-valuetext", "2 of 6 Boxes busy, 2 more not connected")
-    expect(page.get_by_role("button", name="Fleet")).to_contain_text("6 of 8 Boxes connected")
+    expect(meter).to_have_attribute("aria-valuetext", "2 of 6 Boxes busy, 2 more not available")
+    expect(page.get_by_role("button", name="Fleet")).to_contain_text("6 of 8 Boxes available")
     away = page.locator(".bar-away").bounding_box()
     bar = meter.bounding_box()
     assert away is not None and bar is not None
@@ -57,7 +57,7 @@ def test_without_any_worker_no_capacity_is_shown(service: Service, opened: Opene
     running = {**WORKLOAD, **started, "state": "running", "why": why}
     shows(page, {"total": 8, "busy": 2, "away": 8, "away_busy": 2}, running=[running])
     sign_in(page, service)
-    expect(page.locator("#capacity-text")).to_have_text("0 of 8 Boxes connected")
+    expect(page.locator("#capacity-text")).to_have_text("0 of 8 Boxes available")
     expect(page.locator("#capacity-note")).to_be_hidden()
     expect(row(page, "running", "On its own")).to_contain_text(why)
     expect(row(page, "running", "On its own")).to_have_attribute("data-mark", "unknown")

@@ -126,7 +126,7 @@ def test_a_worker_is_drained_and_the_drain_is_taken_back(service: Service, page:
     dialog.get_by_role("button", name="Drain", exact=True).click()
     expect(dialog).to_be_hidden()
     expect(row).to_contain_text("draining")
-    expect(row).to_contain_text("drained page: new kernel")
+    expect(row).to_contain_text("drained by page: new kernel")
     service.build("drained", "main", message="Waits for the kernel")
     row.get_by_role("button", name="Resume in-process").click()
     expect(row).to_contain_text("connected")

@@ -164,7 +164,7 @@ def test_the_tab_shows_absent_workers(service: Service, opened: Opened) -> None:
 
     page.route("**/api/v1/activity", answer)
     sign_in(page, service)
-    expect(page).to_have_title("▲ 6 of 8 Boxes connected · Activity Monitor")
+    expect(page).to_have_title("▲ 6 of 8 Boxes available · Activity Monitor")
     assert icon(page) == "icon-trouble.svg"
 
 
