@@ -9,9 +9,11 @@ import psycopg2
 import pytest
 
 from boxsched.cluster import lock_session
-from boxsched.cluster.lock_session import LockSession
+from boxsched.cluster.elected import ElectedLeadership
+from boxsched.cluster.lock_session import LockSession, PingResult
 from boxsched.cluster.locks import NameTaken, SessionLost
 from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey
+from boxsched.cluster.shares import View
 from boxsched.protocol.lock_keys import LockKeys
 
 LEADS = "leads, and then loses its session"
@@ -148,3 +150,17 @@ def test_a_server_that_is_cut_off_is_noticed_within_its_session() -> None:
         "client_connection_check_interval = '500ms'",
     ):
         assert f"SET {setting};" in lock_session._SESSION
+
+
+async def test_a_node_shows_what_its_last_ping_found_and_nothing_without_a_session() -> None:
+    nothing: Any = None
+    leadership = ElectedLeadership(
+        "postgresql://nobody@127.0.0.1:1/x", nothing, keys=LockKeys.of("k", "c"), node="a",
+        retry_interval=5.0, engine_of=nothing,
+    )  # fmt: skip
+    assert leadership.view is None and not leadership.trusted
+    view = View(1, frozenset({1, 2}), {})
+    leadership._seen(PingResult(lock_session.clock(), view))
+    assert leadership.view is view and leadership.trusted
+    leadership._lost("of the test")
+    assert leadership.view is None and not leadership.trusted
