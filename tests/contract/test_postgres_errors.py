@@ -40,7 +40,7 @@ def raised(connection: psycopg2.extensions.connection, code: str) -> psycopg2.Er
         ("40P01", LostRace, "of the test"),
         ("53100", StoreAway, "the database's disk is full: of the test"),
         ("55P03", RowHeld, "another transaction holds what this one needs: of the test"),
-        ("42501", RightMissing, "the database's role may not do this: of the test; its owner"),
+        ("42501", RightMissing, "the database's role lacks a right: of the test; the owner"),
         ("XX001", StoreDamaged, "the database is damaged: of the test"),
         ("XX002", StoreDamaged, "the database is damaged: of the test"),
         ("57014", TooLong, "the database canceled the statement: of the test"),
