@@ -6,6 +6,7 @@ Nodes of two versions share a server during an upgrade, so the bytes written her
 import msgspec
 import pytest
 
+from boxsched.cluster.redis_bus import RedisBus
 from boxsched.cluster.redis_messages import (
     ENTRY_BYTES,
     ENTRY_WORKERS,
@@ -93,3 +94,13 @@ def test_a_member_of_the_set_of_streams_names_a_node(name: str) -> None:
 )
 def test_any_other_member_names_none(data: object) -> None:
     assert node_name(data) is None
+
+
+def test_what_waits_to_be_sent_is_dropped_when_the_server_is_away() -> None:
+    """Nodes poll then; what was said of before would come too late."""
+    bus = RedisBus("redis://127.0.0.1:1/0", prefix="p", node="a")
+    bus._breaker.mend()
+    bus.wake(1)
+    assert bus.counts.dropped == 0
+    bus._trip(OSError("away for the test"))
+    assert bus.counts.dropped == 1
