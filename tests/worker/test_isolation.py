@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from boxsched.git_access import GitAccess, lent
+from boxsched.protocol.assignments import JobSecret
 from boxsched.states import Result
 from boxsched.worker.agent import bubblewrap
 from boxsched.worker.agent.attempt import LOST
@@ -16,8 +18,10 @@ from boxsched.worker.agent.attempt_folder import AttemptFolder
 from boxsched.worker.agent.bubblewrap import BadBoxOption, BoxOptions
 from boxsched.worker.agent.plan import Worksite, attempt_name, plan
 from boxsched.worker.agent.preparing import make_attempt
-from boxsched.worker.supervisor import containment, safe_files
+from boxsched.worker.supervisor import containment, isolation, safe_files
 from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor.isolation import Isolation, Monitor
+from boxsched.worker.supervisor.launch import launch
 from boxsched.worker.supervisor.supervisor import supervise
 from tests.worker.conftest import end, needs_bubblewrap
 from tests.worker.harness import AgentHarness, alive, assigned, eventually, isolated
@@ -165,6 +169,56 @@ async def test_what_is_left_of_a_job_without_spawner_and_supervisor_is_found(
         "/nowhere",
     )
     assert len(marked) == 2, "bubblewrap, outside and inside: the job ends with the latter"
+
+
+async def test_no_variable_of_a_job_reaches_bubblewrap_itself(
+    harness: AgentHarness, tmp_path: Path
+) -> None:
+    """LD_PRELOAD would run the job's code outside; and a word may look like an option."""
+    environment = {"LD_DEBUG": "libs", "LD_DEBUG_OUTPUT": "/tmp/linker", "A": "--bind"}
+    outside = set(Path("/tmp").glob("linker*"))
+    shown = r"tr '\0' '\n' < /proc/1/environ; tr '\0' ' ' < /proc/1/cmdline; echo; echo $A; ls /tmp"
+    secrets = (JobSecret("PASSWORD", "canary"),)
+    await harness.run(shown, environment=environment, secrets=secrets)
+    said = harness.log().decode()
+    assert "LD_DEBUG" not in said and "PASSWORD" not in said and "*" not in said
+    assert "bwrap --args" in said and "\n--bind\n" in said and "linker." in said
+    assert set(Path("/tmp").glob("linker*")) == outside
+
+
+async def test_a_secret_cannot_add_options_to_bubblewrap(harness: AgentHarness) -> None:
+    secrets = (JobSecret("PASSWORD", "x\0--bind\0/\0/host"),)
+    finished = await harness.run("ls /host", secrets=secrets)
+    assert finished.reason == "cannot start the script: Invalid argument"
+
+
+def test_the_credentials_of_git_reach_git_inside(tmp_path: Path) -> None:
+    walls = bubblewrap.isolation(BoxOptions())
+    at_box, box = _box(tmp_path, walls)
+    with lent(GitAccess("canary"), walls.give) as (descriptor, variables):
+        assert descriptor is not None and "canary" not in str(variables)
+        monitor = Monitor()
+        file = isolation.options(walls, str(box), monitor.status, "secrets", variables)
+        show = f"cat /proc/self/fd/{descriptor}; (exec cat /proc/$$/fd/{descriptor})"
+        with (tmp_path / "said").open("wb") as said:
+            child, _ = launch(
+                isolation.command(walls, file, ["/bin/sh", "-c", show]), {}, workspace=at_box,
+                output=said.fileno(), errors=said.fileno(), cgroup=None,
+                inherited=[monitor.status, file, descriptor], walls=walls, box=str(box),
+            )  # fmt: skip
+        assert os.waitpid(child, 0)[1] == 0
+    assert (tmp_path / "said").read_text() == "canarycanary"
+    monitor.close()
+
+
+def _box(folder: Path, walls: Isolation) -> tuple[int, Path]:
+    at_folder = safe_files.open_folder(str(folder))
+    safe_files.write_file(at_folder, files.SCRIPT, b"")
+    for name in (files.BOX, files.WORKSPACE, files.HOME, files.TMP):
+        (folder / name).mkdir(0o700)
+    at_box = safe_files.open_folder(files.BOX, at_folder)
+    isolation.furnish(walls, at_folder, at_box)
+    return at_box, folder / files.BOX
 
 
 # --- Files ----------------------------------------------------------------------------------

@@ -96,10 +96,13 @@ class Readiness:
 
     async def _check(self) -> str | None:
         folder, programs = str(self._folder), sorted(self._programs)
-        return await asyncio.to_thread(check, folder, programs, self._isolation)
+        problem = await asyncio.to_thread(check, folder, programs)
+        if problem is None and self._isolation is not None:
+            return await asyncio.to_thread(bubblewrap.probe, self._isolation)
+        return problem
 
 
-def check(folder: str, programs: Collection[str], isolation: Isolation | None = None) -> str | None:
+def check(folder: str, programs: Collection[str]) -> str | None:
     """Try what a job needs to begin; return the problem or None. Blocking."""
     try:
         if has_no_room(folder):
@@ -124,7 +127,7 @@ def check(folder: str, programs: Collection[str], isolation: Isolation | None = 
             return trouble.described(error, f"cannot start {os.path.basename(path)}")
         except subprocess.TimeoutExpired:
             return f"{os.path.basename(path)} does not answer"
-    return None if isolation is None else bubblewrap.probe(isolation)
+    return None
 
 
 def has_no_room(folder: str) -> bool:

@@ -13,11 +13,15 @@ Imported by the spawner, so it imports only small modules of the standard librar
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from typing import NamedTuple
+
+from boxsched.worker.supervisor import safe_files
 
 # Paths inside.
 BOX = "/box"
@@ -55,15 +59,19 @@ class Isolation(NamedTuple):
             os.fchown(descriptor, self.uid, self.gid)
 
 
-def command(walls: Isolation, box: str, argv: list[str], status: int, secrets: str) -> list[str]:
-    """Return what starts the program inside.
+def options(
+    walls: Isolation, box: str, status: int, secrets: str, environment: Mapping[str, str]
+) -> int:
+    """Write bubblewrap's options into a file in memory; return its descriptor. Raises OSError.
 
     ``box``: the path of the Box. ``status``: the descriptor for bubblewrap's messages. ``secrets``:
-    the name of the folder with secrets.
+    the name of the folder with secrets. ``environment``: the program's. It is no environment of
+    bubblewrap itself, where LD_PRELOAD would run the job's code outside; and no argument, which
+    everyone on the machine can read.
     """
     at = box if walls.uid is None else STAGE
-    return [
-        *walls.arguments,
+    words = [
+        *walls.arguments[1:],
         *("--bind", f"{at}{TMP}", TMP),
         *("--bind", f"{at}/workspace", WORKSPACE),
         *("--bind", f"{at}/home", HOME),
@@ -72,11 +80,28 @@ def command(walls: Isolation, box: str, argv: list[str], status: int, secrets: s
         *walls.late,
         *("--remount-ro", "/"),
         *("--unsetenv", MARK),
+        *(word for item in environment.items() for word in ("--setenv", *item)),
         *("--chdir", WORKSPACE),
         *("--json-status-fd", str(status)),
-        "--",
-        *argv,
     ]
+    if any("\0" in word for word in words) or any(not n or "=" in n for n in environment):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    file = os.memfd_create("options", os.MFD_CLOEXEC)
+    try:
+        safe_files.write_all(file, b"".join(os.fsencode(word) + b"\0" for word in words))
+        os.lseek(file, 0, os.SEEK_SET)
+    except ValueError:
+        os.close(file)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
+    except OSError:
+        os.close(file)
+        raise
+    return file
+
+
+def command(walls: Isolation, file: int, argv: list[str]) -> list[str]:
+    """Return what starts the program inside. ``file``: the descriptor from ``options``."""
+    return [walls.arguments[0], "--args", str(file), "--", *argv]
 
 
 NO_WALLS = Isolation([], [])

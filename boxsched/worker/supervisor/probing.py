@@ -43,14 +43,15 @@ def _works(walls: Isolation, home: str) -> bool:
     monitor = Monitor()
     path = f"{home}/{files.BOX}"
     nothing = ["/bin/sh", "-c", ":"]
+    file = isolation.options(walls, path, monitor.status, FILES_FOLDER, {"PATH": os.defpath})
     child, _ = launch(
-        isolation.command(walls, path, nothing, monitor.status, FILES_FOLDER),
+        isolation.command(walls, file, nothing),
         {},
         workspace=box,
         output=2,
         errors=2,
         cgroup=None,
-        inherited=[monitor.status],
+        inherited=[monitor.status, file],
         walls=walls,
         box=path,
     )

@@ -4,6 +4,7 @@ Imported by the spawner, so it imports only small modules of the standard librar
 """
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -201,11 +202,12 @@ class Supervision:
             if self.walls is not None:
                 self.monitor = Monitor()
                 opened.callback(self.monitor.close_status)
-                inherited.append(self.monitor.status)
-                argv = isolation.command(
-                    walls, box, argv, self.monitor.status, job_secrets.FILES_FOLDER
-                )
-                environment[isolation.MARK] = self.folder
+                status, folder = self.monitor.status, job_secrets.FILES_FOLDER
+                file = isolation.options(walls, box, status, folder, {**environment, **configured})
+                opened.callback(os.close, file)
+                inherited += [status, file]
+                argv = isolation.command(walls, file, argv)
+                environment, configured = self._marks(), {}
             self.child, contained = launch(
                 argv,
                 {**environment, **configured},
@@ -233,6 +235,13 @@ class Supervision:
             self._turn()
         return self.status if self.monitor is None else self._inner_status(self.monitor, step)
 
+    def _marks(self) -> dict[str, str]:
+        """Return the environment by which bubblewrap's processes are found."""
+        its = self.record.environment
+        ids = {"BOXSCHED_JOB", "BOXSCHED_ATTEMPT"}
+        kept = {name: value for name, value in its.items() if name in ids}
+        return {**kept, isolation.MARK: self.folder}
+
     def _inner_status(self, monitor: Monitor, step: Step) -> int:
         """Return the program's status from bubblewrap's. Raises NotIsolated."""
         assert self.status is not None
@@ -244,6 +253,8 @@ class Supervision:
         if failed:
             self.output.drain()
             said = (self.output.tail or b"").rstrip().rpartition(b"\n")[2]
+            if said.endswith(os.strerror(errno.E2BIG).encode()):
+                raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
             raise NotIsolated(f"cannot isolate jobs: {said.decode(errors='replace')}")
         # It passes a signal on as a shell does. A script's status may come from its last command.
         is_signal = self.status > SIGNALLED and not step.is_script
