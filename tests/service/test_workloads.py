@@ -131,7 +131,7 @@ async def test_invalid_filters_are_refused(service: RunningService, query: str, 
 
 KEYS = {
     "phase", "reason", "text", "blocked_by", "needs", "free", "position", "expected_start",
-    "promised_start", "overtaken_by", "pause",
+    "promised_start", "overtaken_by", "pause", "pauses",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from boxsched.api.http import bodies, replies
 from boxsched.api.http.not_found import no_such
 from boxsched.api.messages.requests import AskDrain, Nothing
 from boxsched.api.resources.fleet import worker_answer
+from boxsched.api.submitting.older_nodes import refuse_beside_older
 from boxsched.backoff import doubling
 from boxsched.errors import Conflict, OutcomeUnknown
 from boxsched.node.node import Node
@@ -108,6 +109,7 @@ class Draining:
     async def _drained(
         self, worker: Worker, by: str, note: str, since: float, stop_at: float | None
     ) -> Worker:
+        await refuse_beside_older(self._node, "drains")
         await self._node.ask(SHARD, inbox.DrainSet(worker.id, by, note, since, stop_at))
         return await self._until(
             worker.id, lambda one: one.drain_since == since, DECIDED_SECONDS, _UNDECIDED
