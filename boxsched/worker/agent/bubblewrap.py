@@ -25,7 +25,7 @@ SYSTEM = (
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix",
 )  # fmt: skip
 DEFAULT_USER = "nobody"
-PROBE_SECONDS = 10.0
+PROBE_SECONDS = 60.0  # a busy machine must not lose its isolation
 
 _ROOT = str(Path(boxsched.__file__).resolve().parent.parent)
 _NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
