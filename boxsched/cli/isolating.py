@@ -14,36 +14,28 @@ _ONLY_ISOLATED = ("box_user", "box_readable")
 
 
 def choose_driver(
-    options: dict[str, Any], *, hidden: Sequence[Path], default: str
-) -> "tuple[str, Isolation | None, str | None]":
-    """Take the options about Boxes out of ``options``. Return driver, isolation and a warning.
+    options: dict[str, Any], *, hidden: Sequence[Path]
+) -> "tuple[str, Isolation | None]":
+    """Take the options about Boxes out of ``options``. Return the driver and the isolation.
 
-    ``hidden``: what isolated jobs must not see; the first is the data folder. ``default``: the
-    driver if none is given; bubblewrap only where it works. Raises BadInput, Failure.
+    ``hidden``: what isolated jobs must not see; the first is the data folder. Raises BadInput;
+    Failure where jobs cannot be isolated here.
     """
-    given = options.pop("box_driver")
+    driver: str = options.pop("box_driver") or "process"
     wishes = {name: options.pop(name) for name in (*_ONLY_ISOLATED, "box_network")}
-    driver = given or default
-    if driver != "bubblewrap":
-        for name in _ONLY_ISOLATED:
-            if wishes[name]:
-                option = f"--{name.replace('_', '-')}"
-                raise BadInput(f"{option}: only with --box-driver bubblewrap")
-        if wishes["box_network"] == "none":
-            raise BadInput("--box-network: only with --box-driver bubblewrap")
-        return driver, None, None
-    isolation, problem = _isolation(wishes, hidden)
-    if problem is None:
-        return driver, isolation, None
-    if given or any(wishes[name] for name in _ONLY_ISOLATED) or wishes["box_network"] == "none":
-        raise Failure(f"--box-driver bubblewrap: {problem}")
-    return "process", None, f"jobs run without isolation, as the user of this worker: {problem}"
+    if driver == "bubblewrap":
+        return driver, _isolation(wishes, hidden)
+    for name in _ONLY_ISOLATED:
+        if wishes[name]:
+            option = f"--{name.replace('_', '-')}"
+            raise BadInput(f"{option}: only with --box-driver bubblewrap")
+    if wishes["box_network"] == "none":
+        raise BadInput("--box-network: only with --box-driver bubblewrap")
+    return driver, None
 
 
-def _isolation(
-    wishes: dict[str, Any], hidden: Sequence[Path]
-) -> "tuple[Isolation, None] | tuple[None, str]":
-    """Return how jobs are isolated, or why that does not work here and what to do."""
+def _isolation(wishes: dict[str, Any], hidden: Sequence[Path]) -> "Isolation":
+    """Return how jobs are isolated. Raises BadInput; Failure where that does not work here."""
     from boxsched.worker.agent import bubblewrap
 
     with contextlib.suppress(OSError):  # its use says what is wrong
@@ -59,6 +51,7 @@ def _isolation(
     except bubblewrap.BadBoxOption as error:
         raise BadInput(str(error)) from None
     problem = bubblewrap.probe(isolation)
-    if problem is None:
-        return isolation, None
-    return None, f"{problem}; to isolate jobs, {bubblewrap.advice(problem)}"
+    if problem is not None:
+        advice = bubblewrap.advice(problem)
+        raise Failure(f"--box-driver bubblewrap: {problem}; to isolate jobs, {advice}")
+    return isolation

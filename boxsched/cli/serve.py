@@ -405,7 +405,7 @@ def in_process_driver(data: Path, options: dict[str, Any]) -> "tuple[str, Isolat
     database = options.get("database") or ""
     if database.startswith(SQLITE):
         hidden.append(Path(database.removeprefix(SQLITE)).parent)  # beside it are its journals
-    driver, isolation, _ = choose_driver(options, hidden=hidden, default="process")
+    driver, isolation = choose_driver(options, hidden=hidden)
     if driver == "process" and options["boxes"] != 0:
         log_to_stderr(logging.WARNING)
         _log.warning("%s", UNISOLATED)

@@ -68,7 +68,7 @@ _WHERE_FROM = "create one with `boxsched token create --role worker`"
     metavar="TYPE",
     help="Type of these Boxes, for jobs that require it.",
 )
-@box_options("bubblewrap where it works, else process")
+@box_options("process")
 @log_limit_option(MAX_LOG_LIMIT_BYTES)
 @stop_grace_option
 def worker(
@@ -109,10 +109,14 @@ def worker(
         raise BadInput("--data: required: a folder of this worker only, for its identity and jobs")
     boxes = options.pop("boxes") or os.cpu_count() or 1
     hidden = [options["data"], *([] if token_file is None else [token_file])]
-    driver, isolation, warning = choose_driver(options, hidden=hidden, default="bubblewrap")
+    chosen_by_user = options["box_driver"] is not None
+    driver, isolation = choose_driver(options, hidden=hidden)
     log_to_stderr(logging.INFO)
-    if warning is not None:
-        _log.warning("%s", warning)
+    if driver == "process" and not chosen_by_user:
+        _log.warning(
+            "jobs run without isolation, as the user of this worker: trust every job, or isolate "
+            "them with --box-driver bubblewrap"
+        )
     chosen = WorkerOptions(
         token=read_token,
         name=name,

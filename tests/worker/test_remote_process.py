@@ -91,14 +91,16 @@ async def test_a_worker_prints_where_it_is_connected_and_ends_cleanly(
 
 
 @needs_bubblewrap
-async def test_its_jobs_are_isolated_by_default(
+async def test_its_jobs_are_isolated_if_asked_for(
     cluster: NodesAndWorkers, start: Starting, tmp_path: Path
 ) -> None:
     node = await cluster.node()
     (tmp_path / "token").touch(0o600)
     (tmp_path / "token").write_text(TOKEN)
     await node.want(assigned(1, f"cat {tmp_path}/token || pwd"))
-    worker = start("--url", node.url, "--token-file", f"{tmp_path}/token", BOXSCHED_BOX_DRIVER="")
+    worker = start(
+        "--url", node.url, "--token-file", f"{tmp_path}/token", BOXSCHED_BOX_DRIVER="bubblewrap"
+    )
     await node.store.until(lambda: node.store.finished(1))
     assert node.store.log_of(job(1)).endswith(b"/box/workspace\n")
     assert "box_driver=bubblewrap" in node.hellos[0].fingerprint
