@@ -54,9 +54,14 @@ def of_worker(
 
 
 def differences(worker: Parts, required: Parts) -> tuple[str, ...]:
-    """What differs, a sentence for each part; none: the worker fits."""
+    """What differs, a sentence for each part; none: the worker fits.
+
+    A worker of which no protocol is known is connected to a node of an earlier version, which has
+    compared it.
+    """
+    reported = {PROTOCOL: required.get(PROTOCOL), **worker}
     return tuple(
-        f"{name} is {worker.get(name, 'not known')}, must be {value}"
+        f"{name} is {reported.get(name, 'not known')}, must be {value}"
         for name, value in sorted(required.items())
-        if worker.get(name) != value
+        if reported.get(name) != value
     )

@@ -35,6 +35,17 @@ def test_a_worker_of_an_earlier_version_reports_its_protocol_alone() -> None:
     )
 
 
+def test_a_worker_at_a_node_of_an_earlier_version_fits_unless_more_is_required() -> None:
+    """That node does not pass its fingerprint on."""
+    assert fingerprint.differences(fingerprint.parts(""), {"protocol": "1"}) == ()
+    assert fingerprint.differences({"protocol": "2"}, {"protocol": "1"}) == (
+        "protocol is 2, must be 1",
+    )
+    assert fingerprint.differences({}, {"protocol": "1", "box_driver": "process"}) == (
+        "box_driver is not known, must be process",
+    )
+
+
 def test_each_part_that_differs_is_named() -> None:
     worker = {"box_driver": "process", "stop_grace": "5", "version": "1"}
     required = {"box_driver": "bubblewrap", "stop_grace": "5", "log_limit": "1024"}
