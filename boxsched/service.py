@@ -28,6 +28,11 @@ from boxsched.store import is_postgres, open_store
 from boxsched.store.errors import FULL, LASTING, FolderUnusable
 from boxsched.worker.agent.agent import continuing_jobs_text
 
+UNISOLATED = (
+    "in-process Boxes run jobs as the user of this service, so any job may act as an "
+    "administrator: trust every job, or isolate them with --box-driver bubblewrap, or use --boxes 0"
+)
+
 log = logging.getLogger(__name__)
 
 NOTICED_SECONDS = 1.5  # enough for a load balancer that requests /readyz every 0.5 s
@@ -65,6 +70,8 @@ async def _serve(options: Options, collector: Collector) -> None:
             await sockets.serve(runner)
             collector.settle()
             _say(sockets.url, options.data)
+            if options.box_driver == "process" and options.box_count:
+                log.warning("%s", UNISOLATED)
             await _until(asked, node, collector)
             await _leave(node, options.shutdown_grace)
             if jobs := len(node.worker.agent.holds):

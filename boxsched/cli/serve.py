@@ -31,12 +31,6 @@ if TYPE_CHECKING:
     from boxsched.worker.supervisor.isolation import Isolation
 
 SQLITE = "sqlite:///"
-UNISOLATED = (
-    "in-process Boxes run jobs as the user of this service, so any job may act as an "
-    "administrator: trust every job, or isolate them with --box-driver bubblewrap, or use --boxes 0"
-)
-
-_log = logging.getLogger(__name__)
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 MOST_DAYS = 36_500
@@ -405,8 +399,4 @@ def in_process_driver(data: Path, options: dict[str, Any]) -> "tuple[str, Isolat
     database = options.get("database") or ""
     if database.startswith(SQLITE):
         hidden.append(Path(database.removeprefix(SQLITE)).parent)  # beside it are its journals
-    driver, isolation = choose_driver(options, hidden=hidden)
-    if driver == "process" and options["boxes"] != 0:
-        log_to_stderr(logging.WARNING)
-        _log.warning("%s", UNISOLATED)
-    return driver, isolation
+    return choose_driver(options, hidden=hidden)
