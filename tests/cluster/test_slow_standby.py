@@ -95,6 +95,7 @@ async def test_a_repeated_key_is_answered_from_what_the_standby_has(
     assert isinstance(found_one, Submitted) and found_one.repeated
     (outcome,) = await again
     assert not isinstance(outcome, KeyTaken) and outcome == found_one
+    await asyncio.to_thread(two.caught_up)
     assert two.asked(two.second, "SELECT count(*) FROM idempotency") == [(1,)]
     await asyncio.to_thread(session.end)
     await store.close()
@@ -141,6 +142,7 @@ async def test_an_interrupted_wait_for_the_standby_is_not_an_answer(
     two.let_go()
     ((outcome,), (again,)) = [await insisting(store.submit, [new]) for _ in range(2)]
     assert isinstance(outcome, Submitted) and outcome == again
+    await asyncio.to_thread(two.caught_up)  # a flushed commit may not be applied yet
     assert two.asked(two.second, "SELECT count(*) FROM workload") == [(1,)]
     await asyncio.to_thread(session.end)
     await store.close()
@@ -198,6 +200,7 @@ async def test_only_data_that_the_standby_has_is_read(
     assert len(await reads["unfinished"]) == 1
     assert await reads["number"] is not None
     await asyncio.gather(*reads.values())
+    await asyncio.to_thread(two.caught_up)  # a flushed commit may not be applied yet
     assert two.asked(two.second, "SELECT count(*) FROM workload") == [(1,)]
     await asyncio.to_thread(session.end)
     await store.close()

@@ -1,6 +1,7 @@
 """The agent's folder: it belongs to one agent at a time; the next agent adopts its attempts."""
 
 import contextlib
+import fcntl
 import logging
 import os
 import re
@@ -50,6 +51,7 @@ class OpenFolder:
     heartbeat_file: int
 
     def close(self) -> None:
+        fcntl.flock(self.lock, fcntl.LOCK_UN)  # also in a child that has not begun its program yet
         for descriptor in (self.heartbeat_file, self.bell, self.lock, self.site.at):
             os.close(descriptor)
 
