@@ -105,7 +105,7 @@ export function markOf(name) {
   return mark;
 }
 
-/** A text of ours, with what stands between backticks as code. */
+/** Show a text of the page; parts between backticks become code. */
 export function withCode(text) {
   return text.split("`").map((part, at) => (at % 2 ? make("code", "code", part) : part));
 }

@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,16 +79,6 @@ class Days(click.ParamType[int]):
         if days != 0 and not self._least <= days <= MOST_DAYS:
             self.fail(f"{value!r} must be 0, or from {self._least} to {MOST_DAYS} days", param, ctx)
         return days
-
-
-def check_requirements(options: Mapping[str, Any]) -> None:
-    """Raises BadInput if the node's own Boxes would not be as it requires."""
-    own = {part: str(options[part]) for part in ("box_driver", "log_limit") if part in options}
-    for part, value in options["require_worker"]:
-        if options["boxes"] != 0 and own.get(part, value) != value:
-            raise BadInput(
-                f"--require-worker {part}={value}: this node's own Boxes have {part}={own[part]}"
-            )
 
 
 def check_database(database: str | None, redis: str | None) -> None:
@@ -374,21 +364,22 @@ def serve(
     check_advertise(options["advertise"])
     check_external(options["external_url"])
     check_outgoing(options["allow_outgoing"])
-    check_requirements(options)
     from boxsched.node.options import Options
 
     data = data or default_data()
     driver, isolation = in_process_driver(data, options)
-    run(
-        Options(
-            data=data,
-            policy=Policy(policy),
-            trusted_proxies=trusted_proxy,
-            box_driver=driver,
-            isolation=isolation,
-            **options,
-        )
+    made = Options(
+        data=data,
+        policy=Policy(policy),
+        trusted_proxies=trusted_proxy,
+        box_driver=driver,
+        isolation=isolation,
+        **options,
     )
+    differs = fingerprint.differences(fingerprint.parts(made.fingerprint), made.required)
+    if differs and made.box_count:
+        raise BadInput(f"--require-worker: this node's own Boxes differ: {'; '.join(differs)}")
+    run(made)
 
 
 def in_process_driver(data: Path, options: dict[str, Any]) -> "tuple[str, Isolation | None]":
@@ -398,5 +389,5 @@ def in_process_driver(data: Path, options: dict[str, Any]) -> "tuple[str, Isolat
         hidden.append(key_file)
     database = options.get("database") or ""
     if database.startswith(SQLITE):
-        hidden.append(Path(database.removeprefix(SQLITE)).parent)  # beside it are its journals
+        hidden.append(Path(database.removeprefix(SQLITE)).parent)  # with its journals
     return choose_driver(options, hidden=hidden)

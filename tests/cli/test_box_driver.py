@@ -1,15 +1,20 @@
 """Which Box driver ``worker``, ``serve`` and ``demo`` choose, and what they say about it."""
 
+import importlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from boxsched.cli import main
 from boxsched.cli.failing import BadInput, Failure
 from boxsched.cli.isolating import choose_driver
 from boxsched.worker.agent import bubblewrap
 from boxsched.worker.supervisor.isolation import Isolation
 from tests.cli.conftest import end, start
+
+serve_command = importlib.import_module("boxsched.cli.serve")  # the package has the command
 
 NOTHING: dict[str, Any] = {
     "box_driver": None, "box_user": None, "box_network": "host", "box_readable": (),
@@ -74,3 +79,23 @@ def test_a_service_says_that_its_jobs_may_act_as_administrators(
         assert end(process) == 0
     said = (tmp_path / "said").read_text()
     assert ("any job may act as an administrator" in said) is warns
+
+
+@pytest.mark.parametrize(
+    ("required", "starts"),
+    [
+        (("--require-worker", "box_driver=process", "--require-worker", "stop_grace=10"), True),
+        (("--require-worker", "box_driver=bubblewrap"), False),
+        (("--require-worker", "stop_grace=3"), False),
+        (("--require-worker", "stop_grace=3", "--boxes", "0"), True),
+    ],
+)
+def test_a_services_own_boxes_are_as_it_requires(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, required: tuple[str, ...], starts: bool
+) -> None:
+    begun: list[object] = []
+    monkeypatch.setattr(serve_command, "run", begun.append)
+    ran = CliRunner().invoke(main, ["serve", "--data", str(tmp_path / "data"), *required])
+    assert (len(begun) == 1) is (ran.exit_code == 0) is starts
+    if not starts:
+        assert "--require-worker: this node's own Boxes differ: " in ran.stderr

@@ -1,4 +1,4 @@
-"""Server-sent events: every change, in order, without a gap, whoever reconnects and when."""
+"""Server-sent events: every change in order and without a gap, also after a reconnect."""
 
 import asyncio
 import socket

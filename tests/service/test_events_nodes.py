@@ -1,4 +1,4 @@
-"""Two nodes over one PostgreSQL: the history is the same on both, whoever leads."""
+"""Two nodes over one PostgreSQL: both show the same history, with either as the leader."""
 
 import asyncio
 import itertools

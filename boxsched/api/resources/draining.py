@@ -25,10 +25,6 @@ DECIDED_SECONDS = 10.0  # how long to wait for the leader's decision
 # how long to wait for the end of a worker without jobs, which is notified at its heartbeat
 ENDED_SECONDS = 20.0
 
-_UNDECIDED = OutcomeUnknown(
-    "the request is stored, and no leader has taken it up yet: repeat it to be sure"
-)
-
 _drain = bodies.Form(AskDrain, AskDrain())
 _nothing = bodies.Form(Nothing, Nothing())
 
@@ -57,7 +53,7 @@ class Draining:
             raise Conflict(f"the worker {worker.name} is not being drained")
         await self._node.ask(SHARD, inbox.DrainEnded(worker.id, request[ACTOR]))
         now = await self._until(
-            worker.id, lambda one: one.drain_since is None, DECIDED_SECONDS, _UNDECIDED
+            worker.id, lambda one: one.drain_since is None, DECIDED_SECONDS, _undecided
         )
         return replies.json(worker_answer(now), 202)
 
@@ -75,7 +71,7 @@ class Draining:
                 worker.id,
                 lambda one: one.state == "disconnected",
                 ENDED_SECONDS,
-                Conflict(
+                lambda: Conflict(
                     f"the worker {worker.name} is draining, and has not ended yet: "
                     "repeat this when it has"
                 ),
@@ -112,7 +108,11 @@ class Draining:
         await refuse_beside_older(self._node, "drains")
         await self._node.ask(SHARD, inbox.DrainSet(worker.id, by, note, since, stop_at))
         return await self._until(
-            worker.id, lambda one: one.drain_since == since, DECIDED_SECONDS, _UNDECIDED
+            worker.id,
+            # or another drain, asked for at the same time
+            lambda one: one.drain_since not in (None, worker.drain_since),
+            DECIDED_SECONDS,
+            _undecided,
         )
 
     async def _find(self, request: web.Request) -> Worker:
@@ -123,10 +123,10 @@ class Draining:
         worker: int,
         holds: Callable[[Worker], bool],
         seconds: float,
-        otherwise: Exception,
+        otherwise: Callable[[], Exception],
     ) -> Worker:
-        """Check the worker repeatedly until ``holds`` is true. Raises ``otherwise`` after
-        ``seconds``, NotFound.
+        """Check the worker repeatedly until ``holds`` is true. Raises NotFound, and after
+        ``seconds`` what ``otherwise`` returns.
         """
         pauses = doubling(FIRST_LOOK_SECONDS, 1.0)
         end = time.monotonic() + seconds
@@ -135,8 +135,14 @@ class Draining:
             if holds(found):
                 return found
             if time.monotonic() >= end:
-                raise otherwise
+                raise otherwise()
             await asyncio.sleep(next(pauses, 1.0))
+
+
+def _undecided() -> OutcomeUnknown:
+    return OutcomeUnknown(
+        "the request is stored, and no leader has taken it up yet: repeat it to be sure"
+    )
 
 
 def find_worker(text: str, workers: Sequence[Worker]) -> Worker:
