@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import (
@@ -15,7 +16,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from tests.browser.page_actions import Opened, sign_in
+from tests.browser.page_actions import Opened, Run, sign_in
 from tests.browser.service import Service, serving
 
 CHROMIUM_FLAGS = [
@@ -110,3 +111,22 @@ def page(service: Service, opened: Opened) -> Iterator[Page]:
     sign_in(page, service)
     yield page
     service.stop_everything()
+
+
+@pytest.fixture(scope="module")
+def js(service: Service, browser: Any) -> Run:
+    """Run a function with the modules that it names: ``js("ansi", "(m, text) => ...", text)``."""
+    page: Page = browser.new_page()
+    page.goto(service.url)
+    page.evaluate(
+        """() => {
+            const base = document.querySelector("script[type=module]").src;
+            window.module = (name) => import(new URL(`./${name}.js`, base));
+        }"""
+    )
+
+    def run(name: str, function: str, *given: object) -> Any:
+        call = f"async (given) => ({function})(await window.module('{name}'), ...given)"
+        return page.evaluate(call, list(given))
+
+    return run

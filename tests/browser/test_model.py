@@ -1,36 +1,12 @@
 """The page's model of rows and lists, without a page."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
 
-from tests.browser.service import Service
+from tests.browser.page_actions import Run
 
 pytestmark = pytest.mark.browser
-
-
-Run = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def js(service: Service, browser: Any) -> Run:
-    """Run a function with the modules that it names: ``js("ansi", "(m, text) => ...", text)``."""
-    page: Page = browser.new_page()
-    page.goto(service.url)
-    page.evaluate(
-        """() => {
-            const base = document.querySelector("script[type=module]").src;
-            window.module = (name) => import(new URL(`./${name}.js`, base));
-        }"""
-    )
-
-    def run(name: str, function: str, *given: object) -> Any:
-        call = f"async (given) => ({function})(await window.module('{name}'), ...given)"
-        return page.evaluate(call, list(given))
-
-    return run
 
 
 # Applies events ([id, event]) and answers of /activity in order; returns the ids of the lists.

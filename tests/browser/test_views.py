@@ -5,10 +5,10 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.layout_shift import MOST_SHIFT, OBSERVE, layout_shift
-from tests.browser.page_actions import Opened, row, sign_in
+from tests.browser.page_actions import Opened, clear, go, row, sign_in, thing
 from tests.browser.service import HOSTILE, Service, job, serving
 
 pytestmark = pytest.mark.browser
@@ -34,22 +34,7 @@ def page(service: Service, opened: Opened) -> Iterator[Page]:
     page = opened(viewport={"width": 1280, "height": 900})
     sign_in(page, service)
     yield page
-    for pause in service.call("GET", "/pauses")["pauses"]:
-        service.call("DELETE", f"/pauses/{pause['name']}")
-    service.stop_everything()
-    for project in service.call("GET", "/projects")["projects"]:
-        service.call("DELETE", f"/projects/{project['name']}", also=[409])
-
-
-def go(page: Page, service: Service, view: str) -> Locator:
-    page.goto(f"{service.url}/{view}")
-    expect(page.locator("#connection")).to_have_text("Live")
-    expect(page.locator("#view[aria-busy]")).to_have_count(0)
-    return page.locator("#view")
-
-
-def thing(page: Page, text: str) -> Locator:
-    return page.locator(".thing").filter(has_text=text)
+    clear(service)
 
 
 def deployed(service: Service, project: str, server: str, build: str) -> str:

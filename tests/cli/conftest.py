@@ -8,6 +8,7 @@ import sys
 
 import attrs
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from boxsched.cli import main
@@ -45,6 +46,16 @@ class CommandRunner:
             timeout=60,
         )
         return _checked(arguments, CommandResult(ran.returncode, ran.stdout, ran.stderr), status)
+
+    def begin(self, *arguments):
+        """Start a command that keeps running, as a process."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "boxsched", *arguments],
+            env=environment(self.data),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def json(self, *arguments, status=0):
         return json.loads(self(*arguments, "--json", status=status).stdout)
@@ -89,3 +100,25 @@ def shell(tmp_path_factory):
     process = start("serve", "--port", "0", "--boxes", "4", data=data)
     yield CommandRunner(str(data))
     assert end(process) == 0
+
+
+PROJECT = {
+    "name": "web",
+    "default_branch": "trunk",
+    "jobs": [
+        {"name": "unit", "commands": ["echo testing $BOXSCHED_BRANCH", "echo done"]},
+        {"name": "lint", "commands": ["printf '\\033]0;evil\\007\\033[31mlinted\\033[0m\\n'"]},
+    ],
+    "servers": {"staging": {"jobs": [{"name": "roll out", "commands": ["echo to staging"]}]}},
+}
+FAILING = {"name": "broken", "jobs": [{"name": "unit", "commands": ["echo oh no", "exit 3"]}]}
+SLOW = {"name": "slow", "jobs": [{"name": "sleep", "commands": ["echo begun", "sleep 60"]}]}
+
+
+@pytest.fixture(scope="module")
+def projects(shell, tmp_path_factory):
+    file = tmp_path_factory.mktemp("files") / "projects.yaml"
+    file.write_text(yaml.safe_dump([PROJECT, FAILING, SLOW]))
+    assert shell("project", "apply", str(file)).stdout == (
+        "web: created\nbroken: created\nslow: created\n"
+    )

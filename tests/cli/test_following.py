@@ -4,15 +4,13 @@ import contextlib
 import json
 import re
 import socket
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from boxsched.folders import DataFolder
-from tests.cli.conftest import CommandRunner, end, environment, start
+from tests.cli.conftest import CommandRunner, end, start
 
 LINES = [f"line {number}" for number in range(1, 9)]
 
@@ -92,16 +90,6 @@ def gated(gate):
     )
 
 
-def following(shell, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "boxsched", *arguments],
-        env=environment(shell.data),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def lines_of(output):
     return [line for line in output.splitlines() if line.startswith("line ")]
 
@@ -115,9 +103,8 @@ def test_all_lines_arrive_through_a_proxy_that_cuts_answers(shell, proxy, tmp_pa
         gate.touch()
         shell("logs", "--follow", build["id"])
     token = str(DataFolder(Path(shell.data)).token_file)
-    process = following(
-        shell, "logs", f"{build['id']}-1", *follow, "--url", proxy.url, "--token-file", token
-    )
+    at = ("--url", proxy.url, "--token-file", token)
+    process = shell.begin("logs", f"{build['id']}-1", *follow, *at)
     first = ""
     while follow and LINES[2] not in first:
         first += process.stdout.readline()
@@ -134,7 +121,7 @@ def test_all_lines_arrive_across_a_restart_of_the_service(tmp_path):
     shell = CommandRunner(str(data))
     service = start("serve", "--port", port, "--boxes", "1", data=data)
     applied(shell, "restart", *gated(gate))
-    process = following(shell, "build", "restart", "--follow")
+    process = shell.begin("build", "restart", "--follow")
     first = ""
     while LINES[3] not in first:
         first += process.stdout.readline()

@@ -9,46 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from boxsched.folders import DataFolder
-from tests.cli.conftest import CommandRunner, end, environment, start
+from tests.cli.conftest import PROJECT, SLOW, CommandRunner, end, environment, start
 
-PROJECT = {
-    "name": "web",
-    "default_branch": "trunk",
-    "jobs": [
-        {"name": "unit", "commands": ["echo testing $BOXSCHED_BRANCH", "echo done"]},
-        {"name": "lint", "commands": ["printf '\\033]0;evil\\007\\033[31mlinted\\033[0m\\n'"]},
-    ],
-    "servers": {"staging": {"jobs": [{"name": "roll out", "commands": ["echo to staging"]}]}},
-}
-
-
-FAILING = {"name": "broken", "jobs": [{"name": "unit", "commands": ["echo oh no", "exit 3"]}]}
-
-
-SLOW = {"name": "slow", "jobs": [{"name": "sleep", "commands": ["echo begun", "sleep 60"]}]}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def projects(shell, tmp_path_factory):
-    file = tmp_path_factory.mktemp("files") / "projects.yaml"
-    file.write_text(yaml.safe_dump([PROJECT, FAILING, SLOW]))
-    assert shell("project", "apply", str(file)).stdout == (
-        "web: created\nbroken: created\nslow: created\n"
-    )
-
-
-def waiting(shell, *arguments):
-    """Start a command that keeps running."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "boxsched", *arguments],
-        env=environment(shell.data),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+pytestmark = pytest.mark.usefixtures("projects")
 
 
 def test_a_user_at_a_terminal_is_asked_before_something_is_deleted(shell):
@@ -165,7 +130,7 @@ def test_a_service_prints_its_data_folder_and_at_its_end_that_jobs_continue(tmp_
     shell = CommandRunner(str(tmp_path))
     shell("project", "apply", _file(shell, SLOW))
     build = shell.json("build", "slow")
-    follower = waiting(shell, "logs", f"{build['id']}-1", "--follow")
+    follower = shell.begin("logs", f"{build['id']}-1", "--follow")
     while follower.stdout.readline() != "begun\n":
         assert follower.poll() is None
     process.send_signal(signal.SIGINT)
