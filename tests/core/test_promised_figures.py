@@ -94,7 +94,7 @@ FIGURES: tuple[Figure, ...] = (
     (slices.PAUSES, 5, OPERATING, "A pause of five times as long follows"),
     (pruning.CLOCKS_DIFFER_SECONDS, DAY, OPERATING, "differ by more than a day"),
     (projects.BEFORE_SECONDS, DAY, WEBHOOKS, "For 24 hours deliveries may be signed with either"),
-    (retrying.GIVEN_UP_SECONDS, DAY, README, "What fails is tried again for a day"),
+    (retrying.GIVEN_UP_SECONDS, DAY, README, "that fails is tried again for a day"),
     # After a restored backup.
     (maintenance.JUMP, 1_000_000, OPERATING, "go on a million later (100,000 for workloads)"),
     (history.IDS_SKIPPED, 100_000, OPERATING, "go on a million later (100,000 for workloads)"),
