@@ -12,11 +12,15 @@ RACES = frozenset({"idempotency_pkey", "worker_identity", "worker_name_key", "lo
 # The statements handle these with ON CONFLICT, so no caller gets an error.
 SETTLED = frozenset(
     {
+        "artifact_pkey",
+        "blob_part_pkey",
+        "blob_pkey",
         "deploy_due_pkey",
         "box_worker_ordinal_box_type_key",
         "history_start_pkey",
         "job_history_pkey",
         "lane_count_pkey",
+        "log_file_pkey",
         "meta_pkey",
         "node_name_key",
         "outgoing_pkey",

@@ -40,6 +40,11 @@ _COPY = {
     "inbox": "INSERT INTO inbox SELECT * FROM inbox",
     "lineage": "INSERT INTO lineage SELECT * FROM lineage",
 }
+_ARTIFACT = (
+    "INSERT INTO artifact (job, attempt, path, sha256, size, executable)"
+    " SELECT 1, 1, 'p', {}, FALSE FROM blob"
+)
+_BLOB = "INSERT INTO blob (sha256, size, place, file, used_at) VALUES ('{}', {}, '{}', 'f', 0)"
 _DELIVERY = (
     "INSERT INTO delivery (project, result, workloads, delivery_id, body_sha256, provider, event,"
     " received_at) SELECT {}, '', '', 0 FROM project"
@@ -58,6 +63,16 @@ SELECT {id}, project, {number}, kind, {lane}, branch, priority, cancellation, fa
 # Statements that violate each constraint, on the rows of ``filled``.
 OURS = {
     **{f"{table}_pkey": copy for table, copy in _COPY.items() if f"{table}_pkey" not in RACES},
+    "artifact_sha256_fkey": _ARTIFACT.format("'0', 1"),
+    "artifact_size_check": _ARTIFACT.format("sha256, -1"),
+    "blob_file_key": _BLOB.format("b" * 64, 1, "folder"),
+    "blob_part_first_byte_check": (
+        "INSERT INTO blob_part (file, first_byte, stored_at, data)"
+        " SELECT 'f', -1, 0, data FROM log_chunk"
+    ),
+    "blob_place_check": "UPDATE blob SET place = 'nonsense'",
+    "blob_sha256_check": "UPDATE blob SET sha256 = 'a'",
+    "blob_size_check": "UPDATE blob SET size = -1",
     "box_job": "UPDATE box SET job = (SELECT max(id) FROM job)",
     "box_job_fkey": "UPDATE box SET job = 7 WHERE id = (SELECT max(id) FROM box)",
     "box_ordinal_check": "UPDATE box SET ordinal = 0 WHERE id = (SELECT max(id) FROM box)",
@@ -91,6 +106,8 @@ OURS = {
     ),
     "log_chunk_check": "UPDATE log_chunk SET end_byte = first_byte",
     "log_chunk_first_byte_check": "UPDATE log_chunk SET first_byte = -1",
+    "log_file_file_key": "INSERT INTO log_file SELECT job + 1, attempt, file, size FROM log_file",
+    "log_file_size_check": "UPDATE log_file SET size = -1",
     "organization_max_boxes_check": "UPDATE organization SET max_boxes = -1",
     "organization_name_key": (
         "INSERT INTO organization (id, name, policy, shard) VALUES (2, 'default', 'strict', 2)"
@@ -196,6 +213,9 @@ async def filled(leader: Leader) -> None:
         "INSERT INTO outgoing (project, name, url, host, events)"
         " SELECT min(id), 'hook', 'u', 'h', 'e' FROM project"
     )
+    await driver_of(store).serving.write(statement, text)
+    await driver_of(store).serving.write(statement, _BLOB.format("a" * 64, 1, "folder"))
+    text = "INSERT INTO log_file (job, attempt, file, size) VALUES (1, 1, 'f', 1)"
     await driver_of(store).serving.write(statement, text)
     text = _DELIVERY.format("min(id), 'created', '[]', 'd', 'b'")
     await driver_of(store).serving.write(statement, text)

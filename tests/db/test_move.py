@@ -83,6 +83,13 @@ async def installation(db: SqliteUnderTest) -> Leader:
         f"INSERT INTO pruned_workload VALUES ({project.id}, 1);"
         f"UPDATE project SET next_number = next_number + 1 WHERE id = {project.id}"
     )
+    path = ODD.replace("'", "''")
+    db.plant(
+        f"INSERT INTO blob VALUES ('{'a' * 64}', 1, 'database', 'f', 1.5);"
+        "INSERT INTO blob_part SELECT 'f', 0, 1.5, data FROM log_chunk LIMIT 1;"
+        f"INSERT INTO artifact VALUES (1, 1, '{path}', '{'a' * 64}', 1, TRUE);"
+        "INSERT INTO log_file VALUES (1, 1, 'g', 1)"
+    )
     db.plant("INSERT INTO lineage VALUES (1, 'first', NULL, NULL, TRUE, 1.5)")
     again = await Leader(await db.reopen()).lead(boxes=0)
     return continuing_jobs_text(again, leader)

@@ -4,3 +4,53 @@
 -- The image that a job runs in: a reference, or dir:PATH for a folder of the worker. NULL: the worker's own
 -- system.
 ALTER TABLE job ADD COLUMN image TEXT;
+
+-- Artifacts. The patterns of the files that are kept of a job's workspace, a JSON list.
+ALTER TABLE job ADD COLUMN artifacts TEXT NOT NULL DEFAULT '[]';
+
+-- The patterns of the files that workers keep from job to job of a project, and its default branch, as JSON
+-- (protocol/assignments.ProjectCache). NULL: nothing.
+ALTER TABLE project ADD COLUMN cache TEXT;
+
+-- When this chunk was stored, in seconds since the epoch. NULL: a program of an earlier schema stored it.
+ALTER TABLE log_chunk ADD COLUMN stored_at DOUBLE PRECISION;
+
+-- Contents of artifacts, each once. ``file``: the name in its place, the store's folder ('folder') or
+-- blob_part ('database'); it is never used again, so the file can be removed after the row.
+CREATE TABLE blob (
+    sha256 TEXT PRIMARY KEY CHECK (length(sha256) = 64),
+    size BIGINT NOT NULL CHECK (size >= 0),
+    place TEXT NOT NULL CHECK (place IN ('folder', 'database')),
+    file TEXT NOT NULL UNIQUE,
+    used_at DOUBLE PRECISION NOT NULL
+);
+CREATE INDEX blob_used_at ON blob (used_at);
+
+-- A part of a file in the database; it may be of a file that has no row in ``blob`` yet.
+CREATE TABLE blob_part (
+    file TEXT NOT NULL,
+    first_byte BIGINT NOT NULL CHECK (first_byte >= 0),
+    stored_at DOUBLE PRECISION NOT NULL,
+    data BYTEA NOT NULL,
+    PRIMARY KEY (file, first_byte)
+);
+
+CREATE TABLE artifact (
+    job BIGINT NOT NULL,
+    attempt BIGINT NOT NULL,
+    path TEXT NOT NULL,
+    sha256 TEXT NOT NULL REFERENCES blob (sha256),
+    size BIGINT NOT NULL CHECK (size >= 0),
+    executable BOOLEAN NOT NULL,
+    PRIMARY KEY (job, attempt, path)
+);
+CREATE INDEX artifact_sha256 ON artifact (sha256);
+
+-- A log that was moved from log_chunk into a file of the store's folder.
+CREATE TABLE log_file (
+    job BIGINT NOT NULL,
+    attempt BIGINT NOT NULL,
+    file TEXT NOT NULL UNIQUE,
+    size BIGINT NOT NULL CHECK (size >= 0),
+    PRIMARY KEY (job, attempt)
+);
