@@ -65,9 +65,8 @@ export class Model {
     if (event.capacity) this.#setCapacity(event.capacity, place);
     const state = STATE_AFTER[event.type];
     const known = this.rows.get(event.workload);
-    if (event.type === "workload.commit" && known) {
-      known.commit = event.commit;
-      known.version += 1;
+    if ((event.type === "workload.commit" || event.type === "workload.planned") && known) {
+      if (take(known, event)) known.version += 1;
     }
     if (event.type === "workload.prioritized" && known) this.#prioritize(known, event.priority);
     if (!state) return true;

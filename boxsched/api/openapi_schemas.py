@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from boxsched.api.http.forms import CONTROLS_FREE
-from boxsched.api.messages.requests import AskBuild, AskPause, AskSession, AskToken
+from boxsched.api.messages.requests import (
+    AskBuild,
+    AskPause,
+    AskSession,
+    AskToken,
+    ServerSettings,
+)
 from boxsched.model import MAX_NAME_CHARACTERS
 
 Schema = Mapping[str, Any]
@@ -63,6 +69,12 @@ TOGETHER: Mapping[type, Schema] = {
     AskSession: {"anyOf": [_null("branch"), _null("build")]},
     AskToken: {
         "anyOf": [{"properties": {"role": {"const": "worker"}}}, _null("max_workers")],
+    },
+    ServerSettings: {
+        "anyOf": [
+            {"properties": {"strategy": {"const": "manual"}}},
+            {"required": ["jobs"], "properties": {"jobs": {"minItems": 1}}},
+        ]
     },
 }
 

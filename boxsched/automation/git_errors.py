@@ -16,14 +16,18 @@ class Unreadable(Exception):
     """The file cannot be read. ``lasting``: another attempt would not help.
 
     ``missing``: the repository answered, but does not have the branch, tag or commit. It may still
-    appear after a push, if a code host copies it between machines.
+    appear after a push, if a code host copies it between machines. ``commit``: the full hash of the
+    commit that was read, if it was found.
     """
 
-    def __init__(self, message: str, *, lasting: bool, missing: bool = False) -> None:
+    def __init__(
+        self, message: str, *, lasting: bool, missing: bool = False, commit: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.lasting = lasting
         self.missing = missing
+        self.commit = commit
 
 
 @attrs.frozen

@@ -160,7 +160,8 @@ class Plans:
             pause = next(reading.pauses, None)
             if pause is not None:
                 return pause, True
-        await asyncio.shield(self._store.fail_plan(reading.id, error.reason))
+        commit = None if error.commit is None else _runs(build, error.commit)
+        await asyncio.shield(self._store.fail_plan(reading.id, error.reason, commit))
         self._node.wake(SHARD)
         await self._until_ended(reading.id)
         return None, not error.lasting
@@ -182,6 +183,7 @@ class Plans:
         except NotFound:
             return
         path, repository = settings.jobs_from, settings.repository
+        commit: str | None = None  # known once git has found it
         if path is None or repository is None:
             raise _Failed("the project's settings no longer have jobs_from")
         try:
@@ -190,20 +192,21 @@ class Plans:
                 commit=None if build.from_fork else build.commit, path=path,
                 folder=self._node.options.data, access=await self._access(build, repository),
             )  # fmt: skip
+            commit = found.commit
             jobs = await asyncio.to_thread(jobs_of, found.data)
         except Unreadable as error:
             # A mistyped name is reported at once. But a commit that a code host has just announced
             # may not be on all of its machines yet.
             lasting = error.lasting or (error.missing and build.submitted_by != WEBHOOK)
-            raise _Failed(f"{path}: {error.message}", lasting=lasting) from None
+            raise _Failed(
+                f"{path}: {error.message}", lasting=lasting, commit=error.commit
+            ) from None
         except SecretsUnusable as error:
             reason = f"the git credentials cannot be used: {error.message}"
             raise _Failed(f"{path}: {reason}") from None
         except WrongFile as error:
-            raise _Failed(f"{path}: {error}") from None
-        # A fork's build runs the fork's commit; only the file comes from the target branch.
-        commit = build.commit if build.from_fork and build.commit else found.commit
-        await asyncio.shield(self._store.plan(build.id, jobs, commit))
+            raise _Failed(f"{path}: {error}", commit=commit) from None
+        await asyncio.shield(self._store.plan(build.id, jobs, _runs(build, found.commit)))
         self._node.wake(SHARD)
 
     async def _access(self, build: Workload, repository: str) -> GitAccess | None:
@@ -216,12 +219,23 @@ class Plans:
 
 
 class _Failed(Exception):
-    """Why a build gets no jobs. ``lasting``: another attempt would not help."""
+    """Why a build gets no jobs. ``lasting``: another attempt would not help. ``commit``: the full
+    hash of the commit that was read, if it was found.
+    """
 
-    def __init__(self, reason: str, *, lasting: bool = True) -> None:
+    def __init__(self, reason: str, *, lasting: bool = True, commit: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.lasting = lasting
+        self.commit = commit
+
+
+def _runs(build: Workload, found: str) -> str:
+    """Return the commit that the build runs. ``found``: the commit that the file was read from.
+
+    A fork's build runs the fork's commit; only the file comes from the target branch.
+    """
+    return build.commit if build.from_fork and build.commit else found
 
 
 def _ref(build: Workload, default_branch: str) -> str:

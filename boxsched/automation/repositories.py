@@ -131,10 +131,12 @@ async def _read(
     head = found.decode("ascii", "replace").strip()
     listed = await _git(place, "ls-tree", "-z", "--long", head, "--", path, access=access)
     if not listed.startswith((b"100644 blob", b"100755 blob")):
-        raise Unreadable(f"there is no file {path} at commit {head[:12]}", lasting=True)
+        missing = f"there is no file {path} at commit {head[:12]}"
+        raise Unreadable(missing, lasting=True, commit=head)
     size = int(listed.partition(b"\t")[0].split()[3])  # mode, type, hash, size, tab, path
     if size > MAX_FILE_BYTES:
-        raise Unreadable(f"the file has more than {MAX_FILE_BYTES} bytes", lasting=True)
+        large = f"the file has more than {MAX_FILE_BYTES} bytes"
+        raise Unreadable(large, lasting=True, commit=head)
     return Found(await _git(place, "cat-file", "blob", f"{head}:{path}", access=access), head)
 
 

@@ -83,6 +83,7 @@ class News:
         )
 
     def finished(self, live: LiveWorkload, by: str | None = None) -> None:
+        commit: dict[str, Any] = {} if live.commit is None else {"commit": live.commit}
         self._workload(
             live,
             "workload.finished",
@@ -94,6 +95,7 @@ class News:
             by=by,
             reason=live.reason,
             capacity=self._capacity(),
+            **commit,
         )
 
     def job(self, live: LiveWorkload, job: LiveJob, what: str) -> None:

@@ -16,6 +16,8 @@ def planned(out: Outcomes, command: Planned) -> None:
         _never_run(out, command)
     elif command.jobs is None:
         out.plan_reason = command.reason
+        if not live.jobs and command.commit is not None:
+            live.commit = command.commit
         out.decide(core.Planned(live.id, None))
     elif not live.jobs:
         live.jobs, asks = out.books.shared(command.jobs)

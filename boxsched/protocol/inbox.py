@@ -47,7 +47,7 @@ class Planned(msgspec.Struct, array_like=True, frozen=True):
     """The jobs of a build that was submitted without them were read; kind ``plan``.
 
     The store has them, and their ``commit``. ``jobs`` is None if they could not be read; then
-    ``reason`` says why.
+    ``reason`` says why, and ``commit`` is None if it was not found.
     """
 
     workload: int

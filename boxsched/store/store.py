@@ -559,9 +559,11 @@ class Store:
         """
         return await self._driver.serving.write(plans.plan, workload, jobs, commit)
 
-    async def fail_plan(self, workload: WorkloadId, reason: str) -> None:
-        """Notify the leader that the jobs of the build cannot be read, with the reason."""
-        await self._driver.serving.write(plans.fail_plan, workload, reason)
+    async def fail_plan(self, workload: WorkloadId, reason: str, commit: str | None) -> None:
+        """Notify the leader that the jobs of the build cannot be read, with the reason. Store the
+        whole commit, if it was found.
+        """
+        await self._driver.serving.write(plans.fail_plan, workload, reason, commit)
 
     # --- Schedules ---------------------------------------------------------------------------
 

@@ -80,6 +80,23 @@ def test_a_commit_is_shown_as_soon_as_it_is_known(js: Run) -> None:
     assert js("model", COMMIT) == ["abc", "running", True, 1]
 
 
+PLANNED = """(m) => {
+    const model = new m.Model();
+    const row = {id: "w1", state: "registered", boxes: 0, created_at: "2026-01-01T00:00:00Z"};
+    model.replace({boxes: {}, upcoming: [row], cursor: "1.0.0"});
+    const known = model.rows.get("w1");
+    const before = known.version;
+    model.apply("1.1.1", {type: "workload.planned", workload: "w1", boxes: 3, commit: "abc"});
+    const planned = [known.boxes, known.commit, known.state, known.version > before];
+    model.apply("1.1.2", {type: "workload.finished", workload: "w1", commit: "def"});
+    return [planned, known.commit, model.rows.size];
+}"""
+
+
+def test_boxes_and_commit_are_shown_as_soon_as_the_jobs_are_read(js: Run) -> None:
+    assert js("model", PLANNED) == [[3, "abc", "registered", True], "def", 1]
+
+
 ROW = """async (m, row, event) => {
     const model = new m.Model();
     const [{RowView}] = await Promise.all([window.module("row")]);

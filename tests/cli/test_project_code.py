@@ -186,7 +186,7 @@ whole = st.fixed_dictionaries(
                     "queue": st.sampled_from(["all", "newest"]),
                     "guard": st.booleans(),
                 },
-            ),
+            ).filter(lambda its: its.get("strategy") != "automatic" or its.get("jobs")),
             max_size=2,
         ),
         "priority_branches": st.lists(branches, max_size=3),

@@ -123,11 +123,26 @@ async def test_the_reason_names_the_lower_of_both_limits(leader: Leader) -> None
         else:
             reason = f"asks for 4 Boxes, more than the plan or its project allows ({least})"
             assert said == inbox.Planned(id_, None, COMMIT, reason)
-            assert (stored.boxes, stored.jobs) == (0, ())
+            assert (stored.boxes, stored.jobs, stored.commit) == (0, (), COMMIT)
 
 
 async def test_the_reason_why_a_file_was_not_read_is_reported(leader: Leader) -> None:
     project = await leader.project()
+    for branch, commit in (("main", None), ("next", COMMIT)):
+        id_ = await without_jobs(leader, project, branch)
+        await leader.store.fail_plan(id_, "there is no file", commit)
+        assert (await told(leader))[-1] == inbox.Planned(id_, None, commit, "there is no file")
+        stored = await leader.store.workload(id_)
+        assert stored is not None
+        assert (stored.commit, stored.boxes) == (commit, 0)
+
+
+async def test_a_commit_that_is_found_too_late_changes_nothing(leader: Leader) -> None:
+    """The build has its jobs already: another node read the file at an earlier commit."""
+    project = await leader.project()
     id_ = await without_jobs(leader, project)
-    await leader.store.fail_plan(id_, "there is no file")
-    assert await told(leader) == [inbox.Planned(id_, None, None, "there is no file")]
+    assert await leader.store.plan(id_, (spec(),), COMMIT)
+    await leader.store.fail_plan(id_, "there is no file", "f" * 40)
+    stored = await leader.store.workload(id_)
+    assert stored is not None
+    assert (stored.commit, stored.boxes) == (COMMIT, 1)

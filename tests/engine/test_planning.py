@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from boxsched.engine.planning import TOO_LATE
@@ -47,10 +48,10 @@ async def test_a_second_plan_changes_nothing(harness: EngineHarness) -> None:
     assert not await plan(harness, build, 2)
     await harness.settle()
     assert not await plan(harness, build, 2)
-    await harness.ask(inbox.Planned(build, None, None, "again"))
+    await harness.ask(inbox.Planned(build, None, "f" * 40, "again"))
     await harness.settle()
-    assert len((await harness.look(build)).jobs) == 1
-    assert (await harness.look(build)).state is State.RUNNING
+    running = await harness.look(build)
+    assert (len(running.jobs), running.state, running.commit) == (1, State.RUNNING, COMMIT)
 
 
 async def test_jobs_that_arrive_after_the_build_has_ended_end_with_it(
@@ -70,12 +71,14 @@ async def test_jobs_that_arrive_after_the_build_has_ended_end_with_it(
 
 async def test_a_build_without_jobs_fails_with_the_reason(harness: EngineHarness) -> None:
     build, behind = await harness.build(jobs=0), await harness.build()
-    await harness.store.fail_plan(build, "there is no file")
+    await harness.store.fail_plan(build, "there is no file", COMMIT)
     await harness.settle()
     ended = await harness.look(build)
-    assert (ended.result, ended.reason, ended.started_at) == (
-        Result.FAILED, "there is no file", None,
+    assert (ended.result, ended.reason, ended.started_at, ended.commit) == (
+        Result.FAILED, "there is no file", None, COMMIT,
     )  # fmt: skip
+    (news,) = [one for one in harness.events if one.type == "workload.finished"]
+    assert msgspec.json.decode(news.data)["commit"] == COMMIT
     assert (await harness.look(behind)).state is State.RUNNING
 
 
@@ -85,6 +88,7 @@ async def test_more_jobs_than_the_project_allows_fail_the_build(harness: EngineH
     await harness.settle()
     ended = await harness.look(build)
     assert (ended.result, ended.boxes, ended.jobs) == (Result.FAILED, 0, ())
+    assert ended.commit == COMMIT
 
 
 async def test_a_limit_that_is_reduced_before_the_jobs_arrive_fails_the_build(

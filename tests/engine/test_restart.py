@@ -113,7 +113,7 @@ async def _pause(harness: EngineHarness, chance: random.Random) -> None:
 
 async def _plan(harness: EngineHarness, id_: WorkloadId, chance: random.Random) -> None:
     if chance.random() < 0.3:
-        await harness.store.fail_plan(id_, "the file is wrong")
+        await harness.store.fail_plan(id_, "the file is wrong", "b" * 40)
     else:
         await harness.store.plan(id_, harness.new(jobs=chance.randint(1, 4)).jobs, "a" * 40)
 

@@ -163,6 +163,8 @@ async def test_a_body_that_never_arrives_is_given_up(
         ({"servers": {"a\nb": {"jobs": [job()]}}}, "servers"),
         ({"servers": {"s": {"jobs": [{"name": "x"}]}}}, "servers.s.jobs[0].commands"),
         ({"servers": {"s": {"strategy": "sometimes"}}}, "servers.s.strategy"),
+        ({"servers": {"s": {"strategy": "automatic"}}}, "servers.s.jobs"),
+        ({"servers": {"s": {"strategy": "automatic", "jobs": []}}}, "servers.s.jobs"),
         ({"servers": {"s": 1}}, "servers.s"),
         ({"priority_branches": "main"}, "priority_branches"),
         ({"priority_branches": ["a" * 256]}, "priority_branches[0]"),

@@ -136,12 +136,13 @@ async def test_jobs_that_come_with_the_submission_replace_the_file(
 async def test_a_missing_or_wrong_file_fails_the_build(
     boxless_service: RunningService, repository: Repository, text: str | bytes | None, reason: str
 ) -> None:
-    repository.commit(text)
+    commit = repository.commit(text)
     await project(boxless_service, repository)
     failed, behind = await boxless_service.build(), await boxless_service.build(jobs=[job()])
     done = await boxless_service.finished(failed["id"])
     assert (done["result"], done["started_at"], done["queued_at"]) == ("failed", None, None)
     assert done["reason"].startswith(reason), done["reason"]
+    assert done["commit"] == commit
     await boxless_service.until(behind["id"], state="queued")
 
 

@@ -9,7 +9,8 @@ RULES = [["main", "none"], ["*", "all", {"spare_after": 1}]]
 
 
 async def test_settings_are_returned_as_they_were_sent(service: RunningService) -> None:
-    servers = {"production": {"queue": "newest", "strategy": "automatic", "branch": "main"}}
+    server = {"jobs": [job()], "queue": "newest", "strategy": "automatic", "branch": "main"}
+    servers = {"production": server}
     assert (await service.project(cancellation=RULES, servers=servers)).status == 201
     found = await service.get("/projects/web")
     assert found["cancellation"] == RULES

@@ -51,6 +51,11 @@ def settings(name: str, asked: ProjectSettings) -> None:
     bulk(asked.jobs, "jobs")
     for server, its in asked.servers.items():
         bulk(its.jobs, f"servers.{server}.jobs")
+        if its.strategy == "automatic" and not its.jobs:
+            raise Invalid(
+                "must have at least 1, because an automatic deploy runs the server's jobs",
+                f"servers.{server}.jobs",
+            )
 
 
 def schedules(asked: ProjectSettings) -> None:

@@ -106,7 +106,7 @@ AnyJobs = Annotated[tuple[JobSettings, ...], Meta(max_length=MAX_JOBS_A_WORKLOAD
 
 class ServerSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """A server. ``jobs``: what a deploy runs. ``strategy`` automatic: each passed build of
-    ``branch`` is deployed. ``guard``: only builds of that branch may be deployed.
+    ``branch`` is deployed, which needs jobs. ``guard``: only builds of that branch may be deployed.
     """
 
     jobs: AnyJobs = ()

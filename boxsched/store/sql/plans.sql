@@ -41,8 +41,8 @@ SELECT workload.project, project.max_boxes AS project_limit, organization.max_bo
  WHERE workload.id = :workload AND workload.boxes = 0 AND workload.finished_at IS NULL;
 
 -- name: plan_workload
--- A build whose jobs were read: how many there are, and the whole commit that they are of. No row if
--- it has its jobs already, or has ended.
+-- A build whose jobs were read: how many there are, 0 if they cannot be used, and the whole commit
+-- that they are of. No row if it has its jobs already, or has ended.
 -- returns: id
 UPDATE workload SET boxes = :boxes, commit_hash = :commit_hash
  WHERE id = :workload AND boxes = 0 AND finished_at IS NULL

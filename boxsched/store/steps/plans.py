@@ -38,7 +38,7 @@ def plan(workload: WorkloadId, jobs: Sequence[JobSpec], commit: str) -> Steps[bo
     least = min((limit for limit in limits if limit is not None), default=len(jobs))
     if len(jobs) > least:
         reason = f"asks for {len(jobs)} Boxes, more than the plan or its project allows ({least})"
-        yield add_workload_command(inbox.Planned(workload, None, commit, reason), workload)
+        yield from fail_plan(workload, reason, commit)
         return True
     durations = yield from job_steps.expected({(project, job.name) for job in jobs})
     planned = yield _SQL["plan_workload"](workload=workload, boxes=len(jobs), commit_hash=commit)
@@ -50,5 +50,7 @@ def plan(workload: WorkloadId, jobs: Sequence[JobSpec], commit: str) -> Steps[bo
     return True
 
 
-def fail_plan(workload: WorkloadId, reason: str) -> Steps[None]:
-    yield add_workload_command(inbox.Planned(workload, None, None, reason), workload)
+def fail_plan(workload: WorkloadId, reason: str, commit: str | None) -> Steps[None]:
+    if commit is not None:
+        yield _SQL["plan_workload"](workload=workload, boxes=0, commit_hash=commit)
+    yield add_workload_command(inbox.Planned(workload, None, commit, reason), workload)
