@@ -16,6 +16,7 @@ SETTLED = frozenset(
         "blob_part_pkey",
         "blob_pkey",
         "deploy_due_pkey",
+        "ghost_attempt",
         "box_worker_ordinal_box_type_key",
         "history_start_pkey",
         "job_history_pkey",

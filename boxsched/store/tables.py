@@ -19,6 +19,7 @@ TABLES = (
     "job",
     "worker",
     "box",
+    "ghost",
     "job_history",
     "event",
     "inbox",

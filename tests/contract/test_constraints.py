@@ -145,6 +145,9 @@ OURS = {
     "pruned_workload_workloads_check": (
         "INSERT INTO pruned_workload (project, workloads) VALUES (1, 0)"
     ),
+    "ghost_pkey": "INSERT INTO ghost (id, worker, job, attempt, lease_token, build, running, since)"
+    " SELECT id, worker, job, attempt, 9, FALSE, TRUE, 0 FROM ghost",
+    "ghost_worker_fkey": "UPDATE ghost SET worker = 77",
     "deploy_due_build_fkey": "INSERT INTO deploy_due (build, server) VALUES (77, 's')",
     "schedule_project_fkey": (
         "INSERT INTO schedule (project, cron, time_zone, branch, version, next_at, decided_at)"
@@ -222,6 +225,11 @@ async def filled(leader: Leader) -> None:
     text = (
         "INSERT INTO notification (workload, target, host, event, at, since, due_at)"
         " SELECT min(id), 'hook', 'h', 'e', 0, 0, 0 FROM workload"
+    )
+    await driver_of(store).serving.write(statement, text)
+    text = (
+        "INSERT INTO ghost (worker, job, attempt, lease_token, build, running, since)"
+        " SELECT min(id), 1, 1, 1, FALSE, TRUE, 0 FROM worker"
     )
     await driver_of(store).serving.write(statement, text)
     text = "INSERT INTO event (shard, batch, n, type, at, data) VALUES (1, 0, 1, 'x', 0, '{}')"

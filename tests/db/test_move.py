@@ -90,6 +90,10 @@ async def installation(db: SqliteUnderTest) -> Leader:
         f"INSERT INTO artifact VALUES (1, 1, '{path}', '{'a' * 64}', 1, TRUE);"
         "INSERT INTO log_file VALUES (1, 1, 'g', 1)"
     )
+    db.plant(
+        "INSERT INTO ghost (worker, job, attempt, lease_token, build, running, since, killed_by)"
+        " SELECT max(id), 4096, 1, 7, 0, 1, 1.5, 'ada' FROM worker"
+    )
     db.plant("INSERT INTO lineage VALUES (1, 'first', NULL, NULL, TRUE, 1.5)")
     again = await Leader(await db.reopen()).lead(boxes=0)
     return continuing_jobs_text(again, leader)

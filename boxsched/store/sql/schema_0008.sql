@@ -54,3 +54,38 @@ CREATE TABLE log_file (
     size BIGINT NOT NULL CHECK (size >= 0),
     PRIMARY KEY (job, attempt)
 );
+
+-- Which ends of an attempt give the job another attempt in the same Box, and how often each has done so,
+-- as JSON (protocol/retries.py). NULL: none does, and none has.
+ALTER TABLE job ADD COLUMN retry TEXT;
+ALTER TABLE job ADD COLUMN retried TEXT;
+
+-- The lease token under which its worker began the attempt, if a person gave the attempt back to it with
+-- a new one.
+ALTER TABLE job ADD COLUMN restored_from BIGINT;
+
+-- Ghosts: attempts that a worker holds, and that are not its attempts for the scheduler. ``running`` FALSE:
+-- it has ended, and its end counts for nothing. ``killed_by``: who decided to end it; NULL: nobody has
+-- decided. Times are seconds since the epoch. What a worker does not hold any more has no row.
+CREATE TABLE ghost (
+    id BIGSERIAL PRIMARY KEY,
+    worker BIGINT NOT NULL REFERENCES worker (id) ON DELETE CASCADE,
+    job BIGINT NOT NULL,
+    attempt BIGINT NOT NULL,
+    lease_token BIGINT NOT NULL,
+    build BOOLEAN NOT NULL,
+    running BOOLEAN NOT NULL,
+    since DOUBLE PRECISION NOT NULL,
+    killed_by TEXT,
+    killed_at DOUBLE PRECISION
+);
+CREATE UNIQUE INDEX ghost_attempt ON ghost (worker, job, lease_token);
+
+-- What an operator should know of a worker, as a JSON list of texts: records in its quarantine. NULL:
+-- nothing.
+ALTER TABLE worker ADD COLUMN notes TEXT;
+
+-- A token for one worker: ``taken_by`` is the identity of the first that connected with it. Tokens of
+-- earlier schemas are for as many workers as they say.
+ALTER TABLE token ADD COLUMN bound BOOLEAN NOT NULL DEFAULT FALSE;
+ALTER TABLE token ADD COLUMN taken_by TEXT;
