@@ -81,3 +81,6 @@ class Assignment:
     refusal: str | None = None  # why the job cannot run: it fails with that reason
     clone: CloneOptions | None = None  # None: the whole history, no submodules
     credentials: GitCredentials | None = attrs.field(default=None, repr=False)
+    # Of an SSH session: whose key may enter, and whether ports and agents may be forwarded.
+    public_key: str | None = None
+    ssh_forwarding: bool = False

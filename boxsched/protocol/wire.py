@@ -122,6 +122,8 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
     refusal: str | None = None
     clone: CloneOptions | None = None
     credentials: GitCredentials | None = None
+    public_key: str | None = None
+    ssh_forwarding: bool = False
 
 
 class Level(msgspec.Struct, frozen=True, tag="level"):

@@ -33,6 +33,7 @@ SETTLED = frozenset(
         "secret_pkey",
         "server_live_pkey",
         "shard_pkey",
+        "ssh_session_pkey",
         "token_digest_key",
     }
 )

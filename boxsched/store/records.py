@@ -73,6 +73,7 @@ class NewWorkload:
     # for a change request: the branch that it would be merged into
     target_branch: str | None = None
     spare_after: int | None = None  # ``model.CancellationRule``
+    ssh_forwarding: bool = False  # whether a session may forward ports and agents
     automatic: bool = False  # an automatic deploy
     rollback: bool = False  # a deploy of a build that is older than what is live
     queue: ServerQueue = ServerQueue.ALL  # the setting of its server
@@ -150,6 +151,32 @@ class Job:
 
 
 @attrs.frozen
+class SshPlace:
+    """How a session is reached. ``host`` and ``port``: of its worker; None: only through a node.
+
+    ``host_key``: the public key of its server, such as ``ssh-ed25519 AAAA...``.
+    """
+
+    host: str | None
+    port: int | None
+    host_key: str
+
+
+@attrs.frozen
+class SshWorker:
+    """The worker of a session. ``node``: the name of the node that it was last connected to, and
+    ``url``: where that node is reached; None: not known.
+    """
+
+    job: JobId
+    lease_token: int
+    worker: WorkerId
+    node: str
+    url: str | None
+    is_connected: bool
+
+
+@attrs.frozen
 class Workload:
     id: WorkloadId
     project: ProjectId
@@ -185,6 +212,7 @@ class Workload:
     target_branch: str | None = None
     submitted_by: str | None = None  # whose request it was; None: an earlier program stored it
     jobs: tuple[Job, ...] = ()  # empty in lists, unless they are requested
+    ssh: SshPlace | None = None  # of a session that can be entered; only where jobs are, too
 
 
 @attrs.frozen

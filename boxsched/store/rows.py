@@ -13,7 +13,15 @@ from boxsched.protocol.workers import BoxRow, Drain, Pulse
 from boxsched.states import JobState, Result, State, StopCause
 from boxsched.store.blocks import load
 from boxsched.store.mapping import mapper
-from boxsched.store.records import History, Job, SetAsideCommand, Worker, Workload
+from boxsched.store.records import (
+    History,
+    Job,
+    SetAsideCommand,
+    SshPlace,
+    SshWorker,
+    Worker,
+    Workload,
+)
 
 # A look-up in a dict is ten times faster than calling an enum. None means "none yet".
 STATES: Mapping[str, State] = {each.value: each for each in State}
@@ -146,7 +154,11 @@ assignment = mapper(
     has_credentials=bool,
     from_fork=bool,
     clone=clone,
+    ssh_forwarding=bool,
 )
+_SSH_SESSIONS = load("ssh_sessions.sql")
+ssh_place = mapper(SshPlace, _SSH_SESSIONS["ssh_sessions"].returns, unused=("workload",))
+ssh_worker = mapper(SshWorker, _SSH_SESSIONS["ssh_worker"].returns, is_connected=bool)
 loaded_job = mapper(
     LoadedJob, _LEADING["load_jobs"].returns, unused=("id",), state=JOB_STATES, result=RESULTS
 )

@@ -47,6 +47,8 @@ from boxsched.store.records import (
     ServerState,
     SetAsideCommand,
     ShardHead,
+    SshPlace,
+    SshWorker,
     SubmitOutcome,
     Submitted,
     SweptProjects,
@@ -75,6 +77,7 @@ from boxsched.store.steps import (
     secrets,
     servers,
     sessions,
+    ssh_sessions,
     submission,
     tokens,
     workers,
@@ -386,6 +389,18 @@ class Store:
         None if the lease is not the job's current one.
         """
         return await self._driver.serving.write(commits.fix_commit, job, lease_token, found)
+
+    async def open_ssh_session(self, job: JobId, lease_token: int, place: SshPlace) -> bool:
+        """Store how a session is reached; durable when this returns. False if the lease is not the
+        job's current one.
+        """
+        return await self._driver.serving.write(
+            ssh_sessions.open_ssh_session, job, lease_token, place
+        )
+
+    async def ssh_worker(self, id_: WorkloadId) -> SshWorker | None:
+        """Return the worker of a session that can be entered, or None."""
+        return await self._driver.serving.read(ssh_sessions.worker, id_)
 
     async def append_log(self, chunks: Sequence[tuple[JobId, int, int, bytes]]) -> None:
         """Append chunks (job, attempt, offset, bytes). A chunk with an existing offset changes

@@ -38,5 +38,6 @@ TABLES = (
     "pause",
     "server_live",
     "deploy_due",
+    "ssh_session",
 )
 VIEWS = ("shown_workload", "workload_shown", "workload_row", "workload_full")

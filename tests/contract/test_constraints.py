@@ -54,6 +54,10 @@ _PAUSE = """INSERT INTO pause (
 )
 VALUES ({})"""
 _SECRET = "INSERT INTO secret (project, name, version, sealed, updated_at) VALUES ({}, 'sealed', 0)"
+_SSH_SESSION = (
+    "INSERT INTO ssh_session (workload, host, port, lease_token, host_key)"
+    " SELECT {}, 1, 'ssh-ed25519 AAAA' FROM workload"
+)
 _WORKLOAD = """INSERT INTO workload (
     id, project, number, kind, lane, branch, priority, cancellation, fail_fast, boxes, state,
     created_at, queued_at
@@ -153,6 +157,9 @@ OURS = {
         "INSERT INTO schedule (project, cron, time_zone, branch, version, next_at, decided_at)"
         " VALUES (77, '@daily', '', 'b', 1, 0, 0)"
     ),
+    "ssh_session_check": _SSH_SESSION.format("max(id), 'h', NULL"),
+    "ssh_session_port_check": _SSH_SESSION.format("max(id), 'h', 65536"),
+    "ssh_session_workload_fkey": _SSH_SESSION.format("77, 'h', 22"),
     "secret_project_fkey": _SECRET.format("77, 'A', 1"),
     "secret_version_check": _SECRET.format("1, 'A', 0"),
     "server_live_project_fkey": (

@@ -78,6 +78,7 @@ async def installation(db: SqliteUnderTest) -> Leader:
         f" delivery_id, body_sha256) VALUES ({project.id}, 'github', 'push', 1.5, 'created',"
         " 'a reason', '[1]', 'an id', 'a sum')"
     )
+    db.plant(f"INSERT INTO ssh_session VALUES ({first.id}, 7, '::1', 22, 'ssh-ed25519 AAAA')")
     db.plant("INSERT INTO history_start VALUES (1, 0, 0.5)")
     db.plant(
         f"INSERT INTO pruned_workload VALUES ({project.id}, 1);"

@@ -89,3 +89,17 @@ ALTER TABLE worker ADD COLUMN notes TEXT;
 -- earlier schemas are for as many workers as they say.
 ALTER TABLE token ADD COLUMN bound BOOLEAN NOT NULL DEFAULT FALSE;
 ALTER TABLE token ADD COLUMN taken_by TEXT;
+
+-- Whether an SSH session may forward ports and agents: the project's setting when it was asked for.
+ALTER TABLE workload ADD COLUMN ssh_forwarding BOOLEAN NOT NULL DEFAULT FALSE;
+
+-- How a session is reached while the attempt with this lease token runs: ``host`` and ``port`` of its
+-- worker (NULL: only through a node), and the public key of its server.
+CREATE TABLE ssh_session (
+    workload BIGINT PRIMARY KEY REFERENCES workload (id) ON DELETE CASCADE,
+    lease_token BIGINT NOT NULL,
+    host TEXT,
+    port BIGINT CHECK (port BETWEEN 1 AND 65535),
+    host_key TEXT NOT NULL,
+    CHECK ((host IS NULL) = (port IS NULL))
+);

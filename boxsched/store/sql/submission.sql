@@ -54,17 +54,19 @@ SELECT CAST(
 WITH v(
     id, project, number, kind, lane, branch, tag, server, commit_hash, message, author,
     priority, cancellation, fail_fast, boxes, rebuild_of, build, public_key, created_at,
-    from_fork, compare_url, event_at, automatic, rollback, target_branch, submitted_by
+    from_fork, compare_url, event_at, automatic, rollback, target_branch, submitted_by,
+    ssh_forwarding
 ) AS (VALUES (
     :id, :project, :number, :kind, :lane, :branch, :tag, :server, :commit_hash, :message, :author,
     :priority, :cancellation, :fail_fast, :boxes, :rebuild_of, :build, :public_key, :created_at,
-    :from_fork, :compare_url, :event_at, :automatic, :rollback, :target_branch, :submitted_by
+    :from_fork, :compare_url, :event_at, :automatic, :rollback, :target_branch, :submitted_by,
+    :ssh_forwarding
 ))
 INSERT INTO workload (
     id, project, number, kind, lane, branch, tag, server, commit_hash, message, author,
     priority, cancellation, fail_fast, boxes, rebuild_of, build, public_key, created_at, state,
     repository, from_fork, compare_url, event_at, automatic, rollback, target_branch, submitted_by,
-    first_number
+    ssh_forwarding, first_number
 )
 SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS text),
        CAST(v.tag AS text), CAST(v.server AS text), CAST(v.commit_hash AS text),
@@ -87,7 +89,7 @@ SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS
            SELECT source.target_branch FROM workload AS source
             WHERE source.id = CAST(v.rebuild_of AS bigint)
        )),
-       CAST(v.submitted_by AS text),
+       CAST(v.submitted_by AS text), v.ssh_forwarding,
        (
            SELECT coalesce(source.first_number, source.number) FROM workload AS source
             WHERE source.id = CAST(v.rebuild_of AS bigint)

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
-from boxsched.model import JobId, WorkloadId, job_id, job_workload
+import attrs
+
+from boxsched.model import JobId, Kind, WorkloadId, job_id, job_workload
 from boxsched.protocol.batches import StoredEvent
 from boxsched.protocol.shards import PAGE_WORKLOADS
-from boxsched.states import JobState
+from boxsched.states import JobState, State
 from boxsched.store import rows
 from boxsched.store.blocks import Block, Row, Steps, load
 from boxsched.store.records import ActivitySnapshot, Job, SetAsideCommand, Workload
+from boxsched.store.steps import ssh_sessions
 
 OVERTAKING_SEEN = 1_000  # with more workloads finished since then, overtaking is not counted
 
@@ -70,7 +73,10 @@ def _with_jobs(found: list[Row], block: Block = _SQL["jobs_of"]) -> Steps[list[W
     ids = [(job_id(_id_of(row), index),) for row in found for index in range(_boxes_of(row))]
     for row in sorted((yield block.rows(ids)), key=_job_id_of):
         jobs[job_workload(JobId(_job_id_of(row)))].append(rows.job(row))
-    return [rows.workload(row, tuple(jobs[_id_of(row)])) for row in found]
+    shown = [rows.workload(row, tuple(jobs[_id_of(row)])) for row in found]
+    running = [one.id for one in shown if one.kind is Kind.SSH and one.state is State.RUNNING]
+    places = yield from ssh_sessions.places(running)
+    return [attrs.evolve(w, ssh=places[w.id]) if w.id in places else w for w in shown]
 
 
 def overtaken(workload: WorkloadId, since: float) -> Steps[int | None]:

@@ -234,6 +234,7 @@ def _workload_row(new: NewWorkload, done: Submitted) -> Row:
         new.rollback,
         new.target_branch,
         new.submitted_by or None,
+        new.ssh_forwarding,
     )
 
 
