@@ -27,6 +27,7 @@ _REFUSALS: Mapping[int, str] = {
     412: "it does not have the version that If-Match names",
     413: "too large",
     417: "only `Expect: 100-continue` is supported",
+    421: "this connection belongs to another node: send the request again",
     422: "a value is invalid; `field` names it",
     429: "too many requests: try again after Retry-After seconds",
     503: "the database is away: try again",
@@ -42,6 +43,7 @@ class Query:
     name: str
     meaning: str
     schema: Mapping[str, Any] = {"type": "string"}
+    required: bool = False
 
 
 @attrs.frozen
@@ -157,6 +159,7 @@ def _parameters(path: str, what: Described) -> list[dict[str, Any]]:
                 "in": "query",
                 "description": query.meaning,
                 "schema": query.schema,
+                **({"required": True} if query.required else {}),
             }
         )
     if what.keyed:

@@ -61,6 +61,7 @@ from boxsched.api.resources.set_aside import SetAsideAnswer, SetAsideCommands, S
 from boxsched.api.resources.submissions import Submissions
 from boxsched.api.resources.tokens import NewTokenAnswer, TokenList, TokenRoutes
 from boxsched.api.resources.webhooks import DeliveryAnswer, Webhooks
+from boxsched.api.resources.worker_polls import PolledConnection, WorkerPolls
 from boxsched.api.resources.worker_socket import Workers
 from boxsched.api.resources.workloads import MAX_LIMIT, Workloads
 from boxsched.api.submitting.known_projects import KnownProjects
@@ -91,6 +92,7 @@ _TOKEN = f"{PREFIX}/tokens/{{id:[^/]+}}"
 _WORKER = f"{PREFIX}/workers/{{worker:[^/]+}}"
 _NODE = f"{PREFIX}/nodes/{{node:[^/]+}}"
 _COUNT: Mapping[str, Any] = {"type": "integer", "minimum": 0, "maximum": 10**MAX_NUMBER_DIGITS - 1}
+_POLL_REFUSALS = (400, 408, 409, 413, 421)
 _AFTER = Query("after", "the id of the last event seen, as Last-Event-ID")
 _FOLLOW = Query("follow", "1: continue until the job ends", {"enum": sorted(FOLLOW)})
 _PART = (
@@ -219,13 +221,41 @@ def schedule_routes(schedules: Schedules) -> Sequence[Route]:
     )
 
 
-def fleet_routes(
-    fleet: Fleet, draining: Draining, nodes: Nodes, workers: Workers
-) -> Sequence[Route]:
+def worker_routes(workers: Workers, polls: WorkerPolls) -> Sequence[Route]:
+    """Return the routes of external workers, for tokens of role worker."""
+    speak = Described("A worker's connection: a WebSocket", status=101)
+    open_ = Described(
+        "Begin long polling instead of a WebSocket", gives=PolledConnection, status=201
+    )
+    send = Described(
+        "Messages of a worker that uses long polling",
+        status=204,
+        query=(
+            Query("number", "1, 2, 3 ...; of a repeated request: the same", _COUNT, required=True),
+        ),
+        refuses=_POLL_REFUSALS,
+    )
+    receive = Described(
+        "Messages for a worker that uses long polling, one a line",
+        content_type="text/plain",
+        query=(Query("after", "how many messages the worker has", _COUNT, required=True),),
+        refuses=_POLL_REFUSALS,
+    )
+    close = Described("End a worker's long polling", status=204, refuses=(421,))
+    one = f"{wire.POLLS}/{{connection:[^/]+}}"
+    return (
+        Route("GET", wire.PATH, workers.connect, speak, Policy.WORKER, lasting=True),
+        Route("POST", wire.POLLS, polls.open, open_, Policy.WORKER),
+        Route("POST", one, polls.send, send, Policy.WORKER),
+        Route("GET", one, polls.receive, receive, Policy.WORKER, lasting=True),
+        Route("DELETE", one, polls.close, close, Policy.WORKER),
+    )
+
+
+def fleet_routes(fleet: Fleet, draining: Draining, nodes: Nodes) -> Sequence[Route]:
     drain = Described("Give a worker no more jobs, and end it", AskDrain, WorkerAnswer, 202)
     resume = Described("Take a worker's drain back", Nothing, WorkerAnswer, 202)
     remove = Described("Remove a worker without jobs", status=204)
-    speak = Described("A worker's connection: a WebSocket", status=101)
     return (
         reading(f"{PREFIX}/boxes", fleet.boxes, "Every Box, and what runs on it", BoxList),
         reading(f"{PREFIX}/workers", fleet.workers, "All workers", WorkerList),
@@ -234,7 +264,6 @@ def fleet_routes(
         Route("POST", f"{_WORKER}/resume", draining.resume, resume),
         Route("DELETE", _WORKER, draining.remove, remove),
         Route("DELETE", _NODE, nodes.forget, Described("Remove a retired node", status=204)),
-        Route("GET", wire.PATH, workers.connect, speak, Policy.WORKER, lasting=True),
     )
 
 
@@ -342,7 +371,8 @@ def table(
         *workload_routes(workloads, asks, priorities, Resolving(node, seen), Logs(node)),
         *pause_routes(Pauses(node, known)),
         *schedule_routes(Schedules(node, known)),
-        *fleet_routes(Fleet(node), Draining(node), Nodes(node), Workers(node)),
+        *fleet_routes(Fleet(node), Draining(node), Nodes(node)),
+        *worker_routes(Workers(node), WorkerPolls(node)),
         *set_aside_routes(SetAsideCommands(node)),
         *notification_routes(Notifications(node)),
         *webhook_routes(Webhooks(node, known, delivered), Deliveries(node)),

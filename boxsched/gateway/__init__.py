@@ -1,9 +1,10 @@
 """The node's side of external workers: their connections, assignments and reports.
 
-A worker holds one WebSocket to one node and speaks ``boxsched.protocol.wire`` over it. The gateway
-decides nothing. It reads from the store what a worker should run and sends it to the worker; it
-writes the worker's reports and output into the store. When the node ends, the worker sends
-everything that was not acknowledged to another node.
+A worker holds one WebSocket to one node and speaks ``boxsched.protocol.wire`` over it. Where a
+proxy refuses WebSockets it uses long polling, with the same messages and guarantees
+(``long_polls``). The gateway decides nothing. It reads from the store what a worker should run and
+sends it to the worker; it writes the worker's reports and output into the store. When the node
+ends, the worker sends everything that was not acknowledged to another node.
 
 A connection's life (``Gateway.serve``, ``Entry``, ``WorkerLink``):
 

@@ -10,7 +10,7 @@ from boxsched.backoff import repeat
 from boxsched.errors import Conflict, StoreAway
 from boxsched.gateway.figures import Times
 from boxsched.gateway.received import ProtocolViolation, read_hello, read_version
-from boxsched.gateway.worker_socket import Slow, WorkerSocket
+from boxsched.gateway.worker_line import Slow, WorkerLine
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.workers import IN_PROCESS, Connected, NewWorker, WorkerConnection
@@ -63,7 +63,7 @@ class Entry:
         # the number of each worker's latest connection to this node
         self._newest: dict[WorkerId, int] = {}
 
-    async def hello(self, line: WorkerSocket) -> wire.Hello:
+    async def hello(self, line: WorkerLine) -> wire.Hello:
         """Receive and decode the Hello. Raises WorkerRefused, Gone, and ProtocolViolation if none
         arrives.
         """
@@ -90,7 +90,7 @@ class Entry:
         except ProtocolViolation as violation:
             raise WorkerRefused("invalid", f"invalid hello: {violation}", again=False) from None
 
-    async def connect(self, line: WorkerSocket, hello: wire.Hello, token: Token) -> Connected:
+    async def connect(self, line: WorkerLine, hello: wire.Hello, token: Token) -> Connected:
         """Record the connection and its Boxes in the store. Raises WorkerRefused, Gone."""
         if any(_is_a_nodes_own(text) for text in (hello.identity, hello.name)):
             message = f"{IN_PROCESS} is reserved for the nodes' own workers: use another name"
@@ -126,7 +126,7 @@ class Entry:
             message = "another connection of this worker, or of this name, is being made"
             raise WorkerRefused("conflict", message, again=True) from None
 
-    async def announce(self, line: WorkerSocket, connected: Connected, hello: wire.Hello) -> None:
+    async def announce(self, line: WorkerLine, connected: Connected, hello: wire.Hello) -> None:
         """Report the Boxes to the leader, unless a newer connection has done so. Raises Refused,
         Gone.
         """
@@ -152,7 +152,7 @@ class Entry:
         if self._newest.get(connection.worker) == connection.number:
             del self._newest[connection.worker]
 
-    def _stay(self, line: WorkerSocket) -> None:
+    def _stay(self, line: WorkerLine) -> None:
         if line.gone:
             raise Gone
         if self._leaves():
@@ -163,7 +163,7 @@ def _is_a_nodes_own(text: str) -> bool:
     return text == IN_PROCESS or text.startswith(f"{IN_PROCESS}@")
 
 
-async def refuse(line: WorkerSocket, refusal: WorkerRefused) -> None:
+async def refuse(line: WorkerLine, refusal: WorkerRefused) -> None:
     _log.warning("a worker at %s was refused: %s", line.address, refusal)
     try:
         await line.send([wire.encode(refusal.answer)])

@@ -11,10 +11,12 @@ from boxsched.errors import StoreAway
 from boxsched.gateway.entry import Entry, Gone, WorkerRefused, refuse
 from boxsched.gateway.figures import Figures, Times
 from boxsched.gateway.link import LogChunk, NodeSide, WorkerLink
+from boxsched.gateway.long_polls import LongPolls
 from boxsched.gateway.lookups import LevelSource, LookUps
 from boxsched.gateway.presence import Beating, Beats, Ends
 from boxsched.gateway.received import ProtocolViolation
-from boxsched.gateway.worker_socket import Slow, WorkerSocket
+from boxsched.gateway.worker_line import Slow, WorkerLine
+from boxsched.gateway.worker_socket import WorkerSocket
 from boxsched.gather import Gather
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox, wire
@@ -63,7 +65,7 @@ class Gateway:
         self._hints_reach = hints_reach
         self._times = times
         self._links: dict[WorkerId, WorkerLink] = {}
-        self._lines: set[WorkerSocket] = set()
+        self._lines: set[WorkerLine] = set()
         self._left = asyncio.Event()  # set while no connection is open
         self._left.set()
         self._leaving = False
@@ -76,6 +78,7 @@ class Gateway:
             objects=objects,
             times=times,
         )
+        self.polls = LongPolls(node, self._serve, times)
         self._look_ups = LookUps(source, self._links, self.figures, times)
         every = min(times.beats, lost_after / 10)
         self._beats = Beats(store, every, self._is_here, lost_after)
@@ -121,17 +124,13 @@ class Gateway:
                 tasks.create_task(work)
 
     async def serve(self, request: web.Request, token: Token) -> web.WebSocketResponse:
-        """Serve a worker's connection until it ends; ``token`` is its token, already checked."""
+        """Serve a worker's WebSocket until it ends; ``token`` is its token, already checked.
+
+        ``polls`` has the connections of workers without WebSockets.
+        """
         line = WorkerSocket(request, self._times)
         await line.open()
-        self._lines.add(line)
-        self._left.clear()
-        try:
-            await self._serve(line, token)
-        finally:
-            self._lines.discard(line)
-            if not self._lines:
-                self._left.set()
+        await self._serve(line, token)
         return line.response
 
     async def close(self) -> None:
@@ -168,7 +167,17 @@ class Gateway:
 
     # --- A connection -----------------------------------------------------------------------
 
-    async def _serve(self, line: WorkerSocket, token: Token) -> None:
+    async def _serve(self, line: WorkerLine, token: Token) -> None:
+        self._lines.add(line)
+        self._left.clear()
+        try:
+            await self._serve_accepted(line, token)
+        finally:
+            self._lines.discard(line)
+            if not self._lines:
+                self._left.set()
+
+    async def _serve_accepted(self, line: WorkerLine, token: Token) -> None:
         try:
             if len(self._lines) > MAX_CONNECTIONS:
                 raise WorkerRefused(

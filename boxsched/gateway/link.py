@@ -12,8 +12,8 @@ from boxsched.gateway.figures import Figures, Times
 from boxsched.gateway.message_queue import MessageQueue
 from boxsched.gateway.outputs import within
 from boxsched.gateway.received import ProtocolViolation, Report, read
+from boxsched.gateway.worker_line import Slow, WorkerLine
 from boxsched.gateway.worker_sender import WorkerSender
-from boxsched.gateway.worker_socket import Slow, WorkerSocket
 from boxsched.model import JobId, WorkerId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.assignments import Assignment
@@ -56,7 +56,7 @@ class WorkerLink:
 
     def __init__(
         self,
-        line: WorkerSocket,
+        line: WorkerLine,
         connected: Connected,
         node: NodeSide,
         hello: wire.Hello,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from boxsched.gateway.levels import level_text
-from boxsched.gateway.worker_socket import WorkerSocket
+from boxsched.gateway.worker_line import WorkerLine
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.wire import Ack, encode
 
@@ -14,7 +14,7 @@ MAX_UNSENT_ACKS = 256
 class WorkerSender:
     """The newest level and the Acks: a level that was not sent yet is replaced by a newer one."""
 
-    def __init__(self, line: WorkerSocket) -> None:
+    def __init__(self, line: WorkerLine) -> None:
         self._line = line
         self._texts: list[bytes] = []
         self._acks: list[Ack] = []

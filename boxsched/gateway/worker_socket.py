@@ -7,18 +7,15 @@ from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
 from boxsched.gateway.figures import Times
 from boxsched.gateway.received import ProtocolViolation
+from boxsched.gateway.worker_line import Slow
 from boxsched.protocol.wire import MAX_WORKER_MESSAGE_BYTES
 
 BUFFER_BYTES = 64 << 10
 KERNEL_BUFFER_BYTES = 256 << 10
 
 
-class Slow(Exception):
-    """The worker does not read what was sent: its connection is cut."""
-
-
 class WorkerSocket:
-    """A worker's connection, from before its Hello; call ``open`` first."""
+    """A ``WorkerLine`` over a WebSocket; call ``open`` first."""
 
     def __init__(self, request: web.Request, times: Times) -> None:
         self.address = request.remote or ""

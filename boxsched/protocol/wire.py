@@ -1,5 +1,7 @@
 """The messages between an external worker and a node: JSON texts over a WebSocket.
 
+Where a proxy refuses WebSockets, the same texts go over long polling.
+
 The worker connects to ``PATH`` with its token and sends ``Hello``. The node answers ``Welcome`` or
 ``Refused``. After that the node sends ``Level``: everything that the worker should run or end. It
 sends a level at the connect, whenever something changed, and every LEVEL_SECONDS; a level is always
@@ -23,11 +25,13 @@ from boxsched.protocol.fingerprint import MAX_CHARACTERS
 from boxsched.protocol.inbox import JobFinished, JobStarted
 
 PATH = "/api/v1/worker"
+POLLS = f"{PATH}/polls"  # long polling, where a proxy refuses WebSockets (gateway.long_polls)
 VERSION = 1
 
 MAX_MESSAGE_BYTES = 8 << 20  # limit of a node's message: a level of 10,000 jobs
 # Limits of a worker's messages:
 MAX_WORKER_MESSAGE_BYTES = 1 << 20
+MAX_POLL_BYTES = MAX_WORKER_MESSAGE_BYTES + 1  # a request of long polling; each line has an end
 MAX_BOXES = 10_000
 
 

@@ -103,6 +103,14 @@ def refused(raised: web.HTTPException) -> web.Response:
     return response
 
 
+def text(body: bytes) -> web.Response:
+    """Return lines for a program."""
+    headers = _EVERY.copy()
+    headers["Content-Type"] = "text/plain; charset=utf-8"
+    kind = web.Response if len(body) <= SLICE_BYTES else Sliced
+    return kind(body=body, headers=headers)
+
+
 def text_stream() -> web.StreamResponse:
     """Return a response for a job's output, which a browser always shows as text."""
     headers = _EVERY.copy()

@@ -11,8 +11,9 @@ from boxsched.backoff import Backoff
 from boxsched.protocol import wire
 from boxsched.worker.agent.outbox import Finding
 from boxsched.worker.remote.discovery import Choice, Discovery, NodeAddress
-from boxsched.worker.remote.link import Link, Lost, NodeListener, RefusedByNode, connection
+from boxsched.worker.remote.link import Link, Lost, NodeListener, RefusedByNode
 from boxsched.worker.remote.messages import NumberedMessage, found_message
+from boxsched.worker.remote.opening import connection
 from boxsched.worker.remote.pace import Pace
 from boxsched.worker.supervisor.last_heartbeat import boottime
 
@@ -90,6 +91,7 @@ class ConnectionLoop:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._problems = ProblemLog()
+        self._hanging: set[NodeAddress] = set()  # whose last connection got no answer
 
     async def send(self, message: NumberedMessage) -> None:
         """Wait for a node and send it the message; return when it is durable.
@@ -183,6 +185,7 @@ class ConnectionLoop:
                 async with asyncio.timeout(self._pace.connect):
                     link, welcome, sent = await self._open_link(node, opened)
             except TimeoutError:
+                self._hanging ^= {node}  # a proxy may swallow WebSockets, or long polling
                 raise Lost(f"no answer within {self._pace.connect:g} s") from None
             await self._worker.welcome(node, welcome, sent)
             self._accepted = True
@@ -201,7 +204,9 @@ class ConnectionLoop:
     ) -> tuple[Link, wire.Welcome, float]:
         self._token = None
         self._token = self._worker.token()
-        socket = await opened.enter_async_context(connection(node, self._token))
+        socket = await opened.enter_async_context(
+            connection(node, self._token, polls_first=node in self._hanging)
+        )
         link = Link(socket, self._pace, self._chance)
         sent = boottime()
         return link, await link.greet(self._worker.hello()), sent

@@ -1,38 +1,35 @@
 """One connection of a worker to a node, from the Hello to the end."""
 
 import asyncio
-import contextlib
 import itertools
 import random
-import socket as sockets
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import aiohttp
 import msgspec
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from boxsched.errors import StoreAway
 from boxsched.protocol import wire
-from boxsched.protocol.timing import UNKNOWN_AFTER_SECONDS
-from boxsched.protocol.wire import MAX_MESSAGE_BYTES
-from boxsched.reaching import why_not
-from boxsched.worker.remote.discovery import NodeAddress
 from boxsched.worker.remote.messages import NumberedMessage, printable
 from boxsched.worker.remote.pace import Pace
-from boxsched.worker.remote.refusal import why_refused
 from boxsched.worker.supervisor.last_heartbeat import boottime
 
-CLOSE_SECONDS = 1.0  # how long to wait for the node's close frame
 MAX_UNANSWERED_BEATS = 64
-_REFUSALS = (401, 403)  # permanent until the operator acts
-_NOT_THERE = 404  # perhaps only until a load balancer is repaired
-_UNREADY = dict.fromkeys(
-    (502, 503, 504), ": the node is not ready, or the load balancer has no node that is ready"
-)
 _TEXTS = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 
-Socket = aiohttp.ClientWebSocketResponse[Literal[False]]  # texts come as bytes
+
+class Socket(Protocol):
+    """A WebSocket whose texts come as bytes, or a ``PolledSocket``."""
+
+    @property
+    def close_code(self) -> int | None: ...
+
+    async def send_frame(self, message: bytes, opcode: aiohttp.WSMsgType) -> None: ...
+
+    async def receive(self) -> aiohttp.WSMessage: ...
+
+    async def close(self) -> object: ...
 
 
 class Lost(Exception):
@@ -198,91 +195,3 @@ def _why_closed(code: int | None, reason: str) -> str:
         return "the connection broke"
     detail = f": {printable(reason)[:200]}" if reason else ""
     return f"the node closed the connection ({code}{detail})"
-
-
-# --- Connecting -----------------------------------------------------------------------------
-
-
-@contextlib.asynccontextmanager
-async def connection(node: NodeAddress, token: str) -> AsyncIterator[Socket]:
-    """Open a WebSocket to the node and close it in any case. Raises Lost, RefusedByNode."""
-    raw: list[sockets.socket] = []
-
-    def make(address: tuple[Any, ...]) -> sockets.socket:
-        raw.append(_made(address))
-        return raw[-1]
-
-    resolver = _Pinned(node.ip) if node.ip is not None else None
-    connector = aiohttp.TCPConnector(resolver=resolver, socket_factory=make)
-    bearer = {"Authorization": f"Bearer {token}"}
-    session = aiohttp.ClientSession(connector=connector, headers=bearer)
-    try:
-        socket = await _opened(session, node)
-        try:
-            yield socket
-        finally:
-            await _briefly(socket.close())
-    finally:
-        for each in raw:  # unsent data would keep a dead connection open
-            with contextlib.suppress(OSError):
-                each.shutdown(sockets.SHUT_RDWR)
-        await _briefly(session.close())
-
-
-async def _briefly(closing: Awaitable[object]) -> None:
-    """Wait at most CLOSE_SECONDS for the close: the worker connects to another node next."""
-    with contextlib.suppress(TimeoutError, ConnectionError):
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await closing
-
-
-async def _opened(session: aiohttp.ClientSession, node: NodeAddress) -> Socket:
-    url = node.url.with_path(node.url.path.rstrip("/") + wire.PATH)
-    try:
-        return await session.ws_connect(
-            url,
-            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
-            max_msg_size=4 * MAX_MESSAGE_BYTES,  # a level always contains all running jobs
-            decode_text=False,
-        )
-    except aiohttp.WSServerHandshakeError as error:
-        if error.status in _REFUSALS:
-            raise RefusedByNode(await why_refused(session, url, error.status)) from None
-        if error.status == _NOT_THERE:
-            raise Lost(await why_refused(session, url, error.status)) from None
-        raise Lost(
-            f"the node answered with status {error.status}{_UNREADY.get(error.status, '')}"
-        ) from None
-    except (aiohttp.ClientError, OSError) as error:
-        raise Lost(why_not(error, node.url)) from None
-
-
-def _made(address: tuple[Any, ...]) -> sockets.socket:
-    """Make a socket whose connection ends when the peer is silent, even while data is unsent."""
-    family, kind, protocol = address[:3]
-    made = sockets.socket(family, kind, protocol)
-    made.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, 1)
-    if hasattr(sockets, "TCP_USER_TIMEOUT"):
-        made.setsockopt(
-            sockets.IPPROTO_TCP, sockets.TCP_USER_TIMEOUT, int(UNKNOWN_AFTER_SECONDS * 1_000)
-        )
-    return made
-
-
-class _Pinned(AbstractResolver):
-    """Resolves a name to one of its addresses. Certificate and Host header still use the name."""
-
-    def __init__(self, ip: str) -> None:
-        self._ip = ip
-
-    async def resolve(
-        self, host: str, port: int = 0, family: sockets.AddressFamily = sockets.AF_INET
-    ) -> list[ResolveResult]:
-        own = sockets.AF_INET6 if ":" in self._ip else sockets.AF_INET
-        flags = sockets.AI_NUMERICHOST | sockets.AI_NUMERICSERV
-        return [
-            ResolveResult(hostname=host, host=self._ip, port=port, family=own, proto=0, flags=flags)
-        ]
-
-    async def close(self) -> None:
-        """Do nothing."""
