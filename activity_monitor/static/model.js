@@ -22,6 +22,7 @@ const STATE_AFTER = {
 const FIELDS = [
   "project", "number", "kind", "branch", "tag", "server", "message", "author", "submitted_by", "commit", "result",
   "compare_url", "event_at", "priority", "boxes", "created_at", "queued_at", "started_at", "finished_at", "reason",
+  "spared", "priority_by", "priority_note",
 ];
 
 const byId = (a, b) => a.id.length - b.id.length || (a.id < b.id ? -1 : 1);

@@ -96,7 +96,8 @@ export class Panel {
     const facts = [
       ["Name", `${row.project}#${row.number}`, "as the command line takes it"], ["Id", row.id, ""],
       ["Commit", row.commit?.slice(0, 12), row.commit], ["Author", row.author, ""],
-      ["Submitted by", row.submitted_by, ""], ["Priority", row.priority, ""],
+      ["Submitted by", row.submitted_by, ""], ["Priority", priorityOf(row), ""],
+      ["Spared", row.spared && "newer builds do not cancel or stop it", "spare_after"],
     ];
     for (const [name, field] of FACTS) facts.push([name, row[field] && moment(row[field]), exactly(row[field])]);
     this.facts.replaceChildren(...facts.filter(([, value]) => value).map(([name, value, title]) => {
@@ -158,4 +159,10 @@ function changesOf(row) {
   link.rel = "noreferrer noopener";
   link.target = "_blank";
   return [make("div", "", make("dt", "", "Changes"), make("dd", "", link))];
+}
+
+/** Its priority, and who gave it another one than it was submitted with. */
+function priorityOf({ priority, priority_by: by, priority_note: note }) {
+  if (!by) return priority;
+  return note ? `${priority}, by ${by}: ${note}` : `${priority}, by ${by}`;
 }

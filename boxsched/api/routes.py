@@ -9,6 +9,7 @@ import attrs
 from activity_monitor.pages import VIEWS
 from boxsched.api.auth.known_tokens import KnownTokens
 from boxsched.api.http.guard import Handler, Policy
+from boxsched.api.http.parameters import YES_OR_NO
 from boxsched.api.http.recent import RecentAnswers
 from boxsched.api.messages.answers import WorkloadAnswer, WorkloadList
 from boxsched.api.messages.explanation import Explanation
@@ -34,7 +35,7 @@ from boxsched.api.resources.deliveries import Deliveries, DeliveryList
 from boxsched.api.resources.draining import Draining
 from boxsched.api.resources.events import Events
 from boxsched.api.resources.fleet import BoxList, Fleet, WorkerAnswer, WorkerList
-from boxsched.api.resources.logs import FOLLOW, MAX_NUMBER_DIGITS, Logs
+from boxsched.api.resources.logs import MAX_NUMBER_DIGITS, Logs
 from boxsched.api.resources.nodes import NodeList, Nodes
 from boxsched.api.resources.notifications import (
     NotificationAnswer,
@@ -94,7 +95,7 @@ _NODE = f"{PREFIX}/nodes/{{node:[^/]+}}"
 _COUNT: Mapping[str, Any] = {"type": "integer", "minimum": 0, "maximum": 10**MAX_NUMBER_DIGITS - 1}
 _POLL_REFUSALS = (400, 408, 409, 413, 421)
 _AFTER = Query("after", "the id of the last event seen, as Last-Event-ID")
-_FOLLOW = Query("follow", "1: continue until the job ends", {"enum": sorted(FOLLOW)})
+_FOLLOW = Query("follow", "1: continue until the job ends", {"enum": sorted(YES_OR_NO)})
 _PART = (
     Query("attempt", "the bytes of this attempt (default: the latest)", _COUNT),
     Query("offset", "the bytes from this offset on; headers describe the part", _COUNT),
@@ -111,6 +112,7 @@ _FILTERS = (
     Query("number", "only this number of `project`; no other filter is allowed", _COUNT),
     Query("branch", "only of this branch", NAME),
     Query("server", "only of this server", NAME),
+    Query("why", "1: also say why each waits", {"enum": sorted(YES_OR_NO)}),
     *_PAGE,
 )
 _NOTIFICATIONS = (Query("state", "only these", {"enum": list(STATES)}), *_PAGE)

@@ -6,6 +6,7 @@ from typing import Any
 import click
 import msgspec
 
+from boxsched import errors
 from boxsched.cli import naming
 from boxsched.cli.clean import plain
 from boxsched.cli.connection import Service, with_service
@@ -35,6 +36,7 @@ from boxsched.states import SERVICE_RESULTS, JobState, Result, State
 
 PAGE = 100
 MAX_MESSAGE_CHARACTERS = 50
+MAX_REASON_CHARACTERS = 100
 
 # The values of --state: the words that the list shows, and the API's names.
 _STATES: Mapping[str, tuple[State, Result | None]] = {
@@ -101,7 +103,7 @@ def list_workloads(
         more: dict[str, str] = {}
         while True:
             size = str(min(PAGE, limit - len(found)))
-            page = await client.json("workloads", **query, **more, limit=size)
+            page = await _page(client, {**query, **more, "limit": size})
             found += page["workloads"]
             cursor = page["next_cursor"]
             if cursor is None or len(found) >= limit or not page["workloads"]:
@@ -139,7 +141,7 @@ def list_workloads(
                 waited(one, at),
                 ran(one, at),
                 ago(one.created_at, at),
-                _short(one.reason or ""),
+                _short(one.reason or in_local_time(one.why or ""), MAX_REASON_CHARACTERS),
                 _short(_message(one)),
             )
             for one in page.workloads
@@ -180,7 +182,8 @@ def show(workload: str, as_json: bool, service: Service) -> None:
             ("changes", found.compare_url or ""),
             ("author", found.author or ""),
             ("submitted by", found.submitted_by or ""),
-            ("priority", str(found.priority)),
+            ("priority", _priority(found)),
+            ("spared", "newer builds do not cancel or stop it" if found.spared else ""),
             ("reason", found.reason or ""),
             ("created", f"{local_time(found.created_at)} ({ago(found.created_at, at)})"),
             ("queued", local_time(found.queued_at)),
@@ -259,6 +262,16 @@ def explain(workload: str, as_json: bool, service: Service) -> None:
         )
 
 
+async def _page(client: Client, query: Mapping[str, str]) -> Any:
+    """Return a page that says why each waits, if the node can say it."""
+    try:
+        return await client.json("workloads", **query, why="1")
+    except errors.Invalid as error:
+        if error.field != "why":  # a node of an earlier version does not know the parameter
+            raise
+    return await client.json("workloads", **query)
+
+
 def _reason(job: Job) -> str:
     if job.state is JobState.UNKNOWN:
         return "; ".join(filter(None, (job.reason, "its worker is away")))
@@ -275,6 +288,13 @@ def _message(workload: Workload) -> str:
     return in_local_time(message) if message.startswith(SCHEDULED) else message
 
 
-def _short(message: str) -> str:
-    line = message.partition("\n")[0]
-    return line if len(line) <= MAX_MESSAGE_CHARACTERS else line[:MAX_MESSAGE_CHARACTERS] + "..."
+def _priority(workload: Workload) -> str:
+    if workload.priority_by is None:
+        return str(workload.priority)
+    note = f": {workload.priority_note}" if workload.priority_note else ""
+    return f"{workload.priority}, by {workload.priority_by}{note}"
+
+
+def _short(text: str, limit: int = MAX_MESSAGE_CHARACTERS) -> str:
+    line = text.partition("\n")[0]
+    return line if len(line) <= limit else line[:limit] + "..."

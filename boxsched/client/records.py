@@ -82,7 +82,10 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     # for a change request: the branch that it would be merged into
     target_branch: str | None = None
     submitted_by: str | None = None  # a token's name or role, "webhook", "automatic" or "schedule"
-    why: str | None = None  # why it waits; in the activity
+    spared: bool = False  # no newer build of its branch cancels or stops it
+    priority_by: str | None = None  # who gave it another priority
+    priority_note: str | None = None  # why
+    why: str | None = None  # why it waits; in lists and in the activity
     ssh: SshEndpoint | UnsetType | None = UNSET
 
     @property

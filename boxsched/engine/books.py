@@ -68,6 +68,8 @@ class LiveWorkload:
     reason: str | None = None  # why it failed or is being stopped (``causes``)
     promise: float | None = None  # the first time that was reserved for it as the head
     priority: int | None = None  # a priority set after its submission
+    priority_by: str | None = None  # who set it
+    priority_note: str | None = None  # why
     spared: bool = False  # True: no strategy cancels or stops it any more
 
 

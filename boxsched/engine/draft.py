@@ -122,7 +122,7 @@ class Draft:
             row = WorkloadChange(
                 live.id, live.state, live.result, live.stop_cause,
                 live.queued_at, live.started_at, live.finished_at, live.commit, live.reason,
-                live.promise, live.priority, live.spared,
+                live.promise, live.priority, live.spared, live.priority_by, live.priority_note,
             )  # fmt: skip
             (ended if live.state is State.FINISHED else going).append(row)
         jobs = tuple(

@@ -106,6 +106,7 @@ class Outcomes:
                 case core.Prioritized():
                     live = self._touch(decision.workload)
                     live.priority = decision.priority
+                    live.priority_by, live.priority_note = self.asked_by, self.note or None
                     self.news.prioritized(live, self.asked_by, self.note)
                 case core.Refused():
                     live = self._touch(decision.workload)

@@ -57,6 +57,8 @@ class WorkloadChange:
     promise: float | None = None  # the first time that was reserved for it at the queue's head
     priority: int | None = None  # another one than it was submitted with
     spared: bool = False  # no strategy cancels or stops it any more
+    priority_by: str | None = None  # who set ``priority``
+    priority_note: str | None = None
 
 
 @attrs.frozen

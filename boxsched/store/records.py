@@ -211,6 +211,9 @@ class Workload:
     # for a change request: the branch that it would be merged into
     target_branch: str | None = None
     submitted_by: str | None = None  # whose request it was; None: an earlier program stored it
+    spared: bool = False  # no newer build of its branch cancels or stops it
+    priority_by: str | None = None  # who gave it another priority
+    priority_note: str | None = None  # why
     jobs: tuple[Job, ...] = ()  # empty in lists, unless they are requested
     ssh: SshPlace | None = None  # of a session that can be entered; only where jobs are, too
 

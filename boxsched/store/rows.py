@@ -108,6 +108,7 @@ workload = mapper(
     automatic=bool,
     rollback=bool,
     from_fork=bool,
+    spared=bool,
 )
 job = mapper(
     Job,

@@ -40,4 +40,4 @@ TABLES = (
     "deploy_due",
     "ssh_session",
 )
-VIEWS = ("shown_workload", "workload_shown", "workload_row", "workload_full")
+VIEWS = ("shown_workload", "workload_shown", "workload_row", "workload_full", "workload_whole")

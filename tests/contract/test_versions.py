@@ -285,7 +285,10 @@ async def test_the_view_of_older_programs_has_the_columns_that_they_count(
     sixth = columns(db, "workload_row")
     assert sixth[:25] == new
     assert len(sixth) == 31
-    newest = columns(db, "workload_full")
-    assert newest[:31] == sixth
+    seventh = columns(db, "workload_full")
+    assert seventh[:31] == sixth
+    assert len(seventh) == 32
+    newest = columns(db, "workload_whole")
+    assert newest[:32] == seventh
     fields = [field.name for field in attrs.fields(Workload)]
     assert len(newest) == len(fields) - 1 and fields[-1] == "jobs"

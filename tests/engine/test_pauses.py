@@ -144,7 +144,8 @@ async def test_a_changed_priority_is_stored_published_and_kept_by_the_next_leade
     first, second = await harness.build(branch="b"), await harness.build(branch="c")
     await harness.ask(Reprioritize(second, 90, "ann", "hotfix"))
     await harness.settle()
-    assert (await harness.look(second)).priority == 90
+    shown = await harness.look(second)
+    assert (shown.priority, shown.priority_by, shown.priority_note) == (90, "ann", "hotfix")
     (event,) = told(harness, "workload.prioritized")
     assert (event["workload"], event["priority"]) == (f"w{second}", 90)
     assert (event["by"], event["note"]) == ("ann", "hotfix")
@@ -152,7 +153,9 @@ async def test_a_changed_priority_is_stored_published_and_kept_by_the_next_leade
     (assignment,) = await harness.assignments()
     assert assignment.workload == running
     await harness.finish(assignment)
-    assert (await harness.look(second)).state is State.RUNNING
+    shown = await harness.look(second)
+    assert shown.state is State.RUNNING
+    assert (shown.priority, shown.priority_by, shown.priority_note) == (90, "ann", "hotfix")
     assert (await harness.look(first)).state is State.QUEUED
 
 

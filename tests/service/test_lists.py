@@ -3,7 +3,7 @@
 import pytest
 
 from boxsched.api.messages import answers
-from tests.service.running_service import RunningService, job
+from tests.service.running_service import API, RunningService, job
 
 
 async def test_projects_with_long_texts_are_listed_in_slices(
@@ -61,3 +61,17 @@ async def test_rare_rows_are_found_and_an_empty_page_has_a_next_page(
     assert page == {"workloads": [], "next_cursor": None}
     page = await boxless_service.get("/workloads?state=finished&limit=5")
     assert page["workloads"] == [] and page["next_cursor"] is not None
+
+
+async def test_a_list_says_why_rows_wait_if_it_is_asked(boxless_service: RunningService) -> None:
+    await boxless_service.project()
+    first, second = [await boxless_service.build() for _ in range(2)]
+    await boxless_service.until(first["id"], state="queued")
+    listed = await boxless_service.get("/workloads?why=1")
+    assert [(one["id"], one["why"]) for one in listed["workloads"]] == [
+        (second["id"], "Waits for build #1 of web to finish."),
+        (first["id"], "No worker is connected: start one with `boxsched worker`."),
+    ]
+    assert not any("why" in one for one in (await boxless_service.get("/workloads"))["workloads"])
+    answer = await boxless_service.call("GET", f"{API}/workloads?why=perhaps")
+    assert (answer.status, answer.error["field"]) == (422, "why")

@@ -160,7 +160,10 @@ async def test_the_priority_of_a_waiting_workload_can_be_changed(
     assert (answer.status, json.loads(answer.body)["priority"]) == (202, 90)
     activity = await boxless_service.get("/activity")
     assert [row["id"] for row in activity["blocked"]] == [second, first]
-    assert (await boxless_service.get(f"/workloads/{second}"))["priority"] == 90
+    shown = await boxless_service.get(f"/workloads/{second}")
+    assert [shown[f"priority{part}"] for part in ("", "_by", "_note")] == [90, "admin", "outage"]
+    said = (await boxless_service.get(f"/workloads/{second}/explanation"))["text"]
+    assert said.endswith(" admin gave it priority 90: outage.")
     for wrong in ({}, {"priority": 101}, {"priority": 5, "x": 1}):
         assert (await boxless_service.call("POST", path, json=wrong)).status == 422
     assert (
@@ -189,10 +192,12 @@ async def test_the_command_line_pauses_bumps_and_resumes(boxless_service: Runnin
     assert listed[1].split()[:3] == ["freeze", "everything", "admin"]
     said = (await boxsched(boxless_service, "explain", one)).stdout
     assert "kernel" in said
+    assert "Paused by admin until 20" in (await boxsched(boxless_service, "list")).stdout
     assert (await boxsched(boxless_service, "bump", "web#1", "77", "--note", "x")).stdout == (
         "web#1: priority 77\n"
     )
     assert (await boxless_service.get(f"/workloads/{one}"))["priority"] == 77
+    assert "77, by admin: x\n" in (await boxsched(boxless_service, "show", one)).stdout
     assert (await boxsched(boxless_service, "resume", "freeze")).stdout == "freeze: resumed\n"
     assert (await boxsched(boxless_service, "pauses")).stdout == "nothing is paused\n"
     await boxsched(boxless_service, "resume", "freeze", status=2)

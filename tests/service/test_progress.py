@@ -49,6 +49,9 @@ async def test_one_build_is_spared_also_after_a_restart(tmp_path: Path) -> None:
         # Spared: only one, so the fourth is canceled by the fifth.
         fifth = (await service.build(branch="b"))["id"]
         await service.until(fourth, result="canceled")
+        assert [(await service.look(one))["spared"] for one in (third, fifth)] == [True, False]
+        said = (await service.get(f"/workloads/{third}/explanation"))["text"]
+        assert said.endswith(" Newer builds of its branch do not cancel or stop it (spare_after).")
     async with RunningService.open(tmp_path / "data", **options) as service:
         ended = await asyncio.gather(*(service.finished(one) for one in (third, fifth)))
         assert [one["result"] for one in ended] == ["passed", "passed"]

@@ -1,6 +1,6 @@
 """Check the parameters of a URL's query: each must be known and occur once."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from urllib.parse import unquote, unquote_to_bytes
 
 from multidict import MultiMapping
@@ -8,6 +8,16 @@ from multidict import MultiMapping
 from boxsched.errors import Invalid
 from boxsched.model import MAX_NAME_CHARACTERS
 from boxsched.nearest import unknown
+
+YES_OR_NO: Mapping[str, bool] = {"0": False, "false": False, "1": True, "true": True}
+
+
+def yes_or_no(given: MultiMapping[str], name: str) -> bool:
+    """Return the value of a parameter that is 1 or 0; false without it. Raises Invalid."""
+    value = YES_OR_NO.get(given.get(name, "0"))
+    if value is None:
+        raise Invalid("must be 1 or 0", name)
+    return value
 
 
 def check_parameters(given: MultiMapping[str], known: Collection[str], raw: str = "") -> None:

@@ -51,7 +51,8 @@ class WorkloadRow(Struct, frozen=True, kw_only=True, gc=False):
     why it failed, was stopped or was canceled. For builds from webhooks: ``compare_url`` shows the
     changes, ``event_at`` is the event's time at the code host, ``from_fork`` true means that jobs
     get no secrets, ``target_branch`` is the branch that a change request would be merged into.
-    ``submitted_by``: who submitted it; null if not known.
+    ``submitted_by``: who submitted it; null if not known. ``spared``: no newer build of its branch
+    cancels or stops it. ``priority_by``, ``priority_note``: who gave it another priority, and why.
     """
 
     id: str
@@ -82,6 +83,9 @@ class WorkloadRow(Struct, frozen=True, kw_only=True, gc=False):
     from_fork: bool = False
     target_branch: str | None = None
     submitted_by: str | None = None
+    spared: bool = False
+    priority_by: str | None = None
+    priority_note: str | None = None
     why: str | UnsetType = UNSET
 
 
@@ -147,13 +151,16 @@ def row(stored: Workload, why: str | UnsetType = UNSET) -> WorkloadRow:
         from_fork=stored.from_fork,
         target_branch=stored.target_branch,
         submitted_by=stored.submitted_by,
+        spared=stored.spared,
+        priority_by=stored.priority_by,
+        priority_note=stored.priority_note,
         why=why,
     )
 
 
-def workload(stored: Workload) -> WorkloadAnswer:
+def workload(stored: Workload, why: str | UnsetType = UNSET) -> WorkloadAnswer:
     return WorkloadAnswer(
-        **msgspec.structs.asdict(row(stored)),
+        **msgspec.structs.asdict(row(stored, why)),
         jobs=tuple([job(one) for one in stored.jobs]),
         ssh=None if stored.kind is Kind.SSH else UNSET,
     )

@@ -71,13 +71,17 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 
 def reported(
-    report: WhyReport, now: float, more: str = "", overtaken_by: int | None = None
+    report: WhyReport,
+    stored: Workload,
+    now: float,
+    more: str = "",
+    overtaken_by: int | None = None,
 ) -> Explanation:
     """Return the explanation of a report. ``more``: the end of its text."""
     return Explanation(
         phase=report.phase,
         reason=report.reason,
-        text=report.text + more,
+        text=report.text + _treatment(stored) + more,
         blocked_by=tuple([_blocker(one, now) for one in report.blocked_by]),
         needs=report.needs,
         free=report.free,
@@ -88,6 +92,17 @@ def reported(
         pause=_pause(report.pauses[0]) if report.pauses else None,
         pauses=tuple([_pause(one) for one in report.pauses]),
     )
+
+
+def _treatment(stored: Workload) -> str:
+    """Say that it has another priority than others of its kind, and that it is spared."""
+    said = ""
+    if stored.priority_by is not None:
+        note = f": {stored.priority_note.rstrip('.')}" if stored.priority_note else ""
+        said += f" {stored.priority_by} gave it priority {stored.priority}{note}."
+    if stored.spared:
+        said += " Newer builds of its branch do not cancel or stop it (spare_after)."
+    return said
 
 
 def _pause(pause: Pause) -> PauseShown:

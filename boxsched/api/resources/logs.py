@@ -19,6 +19,7 @@ from multidict import MultiMapping
 
 from boxsched.api.http import replies
 from boxsched.api.http.not_found import no_such
+from boxsched.api.http.parameters import yes_or_no
 from boxsched.api.http.streams import Cut, Stream
 from boxsched.errors import Invalid, NotFound, StoreAway
 from boxsched.model import JobId, job_text, parse_job
@@ -37,7 +38,6 @@ OFFSET_HEADER = "Boxsched-Log-Offset"  # the offset of the answer's first byte
 # the size of the attempt's output when the answer began, in bytes
 SIZE_HEADER = "Boxsched-Log-Size"
 MAX_NUMBER_DIGITS = 15
-FOLLOW = {"0": False, "false": False, "1": True, "true": True}
 
 
 @attrs.frozen
@@ -65,9 +65,7 @@ class Logs:
 
     async def log(self, request: web.Request) -> web.StreamResponse:
         """Answer with text, or with ``attempt`` or ``offset`` with a part (see the module)."""
-        follow = FOLLOW.get(request.query.get("follow", "0"))
-        if follow is None:
-            raise Invalid("must be 1 or 0", "follow")
+        follow = yes_or_no(request.query, "follow")
         part = Part.asked(request.query)
         id_ = parse_job(request.match_info["job"])
         if id_ is None:

@@ -4,16 +4,18 @@ import asyncio
 import base64
 import binascii
 import enum
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 import attrs
 from aiohttp import web
+from msgspec import UNSET
 from multidict import MultiMapping
 
 from boxsched.api.auth.actor import ACTOR
-from boxsched.api.http import bodies, recent, replies
+from boxsched.api.http import bodies, parameters, recent, replies
 from boxsched.api.messages import answers, checks
+from boxsched.api.messages.answers import WorkloadAnswer
 from boxsched.api.messages.explanation import Explanation, finished, reported, unseen
 from boxsched.api.messages.requests import Nothing
 from boxsched.api.resources.set_aside import note
@@ -29,6 +31,7 @@ from boxsched.store.records import Workload, WorkloadFilter
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 MAX_NUMBER_DIGITS = 15
+WAITING = (State.REGISTERED, State.QUEUED)
 SET_ASIDE_AT_MOST = 10  # commands that an explanation counts
 # Looks while an answer waits until the engine has processed the command, which is durable already.
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.4
@@ -51,6 +54,7 @@ class Workloads:
         query = request.query
         if "number" in query:
             return await self._numbered(query)
+        said = parameters.yes_or_no(query, "why")
         name = _name(query.get("project"), "project")
         wanted = WorkloadFilter(
             kind=_choice(Kind, query.get("kind"), "kind"),
@@ -70,10 +74,23 @@ class Workloads:
         cursor = None if page.next is None else _cursor(page.next)
         if len(page.workloads) >= HEAVY_JOBS:
             await self._node.pace.step()
+        shape = await self._shape(page.workloads if said else ())
         rows = await answers.encoded(
-            page.workloads, answers.workload, lambda w: len(w.jobs) + 1, self._node.pace
+            page.workloads, shape, lambda w: len(w.jobs) + 1, self._node.pace
         )
         return replies.json_bytes(_list(rows, cursor))
+
+    async def _shape(self, rows: Sequence[Workload]) -> Callable[[Workload], WorkloadAnswer]:
+        """Return a function that makes the answer for a row; for a waiting one it says why."""
+        if not any(row.state in WAITING for row in rows):
+            return answers.workload
+        reasons = self._node.reasons(await self._node.books())
+
+        def shape(row: Workload) -> WorkloadAnswer:
+            why = reasons(row.id, row.state) if row.state in WAITING else None
+            return answers.workload(row, UNSET if why is None else why)
+
+        return shape
 
     async def _numbered(self, query: MultiMapping[str]) -> web.Response:
         """Return a list with the workload of this number in its project, or an empty list."""
@@ -108,7 +125,8 @@ class Workloads:
                 overtaken = None
                 if report.position is not None and stored.queued_at is not None:
                     overtaken = await self._store.overtaken(stored.id, stored.queued_at)
-                return reported(report, self._node.clock.now(), note(aside), overtaken)
+                now = self._node.clock.now()
+                return reported(report, stored, now, note(aside), overtaken)
             pause = next(pauses, None)
             if pause is None:
                 if stored.state is State.REGISTERED:

@@ -31,6 +31,7 @@ _SERVICE: Mapping[str, tuple[str, ...]] = {
     "workload_shown": ("SELECT",),
     "workload_row": ("SELECT",),
     "workload_full": ("SELECT",),
+    "workload_whole": ("SELECT",),
 }
 SECRETS: Mapping[str, frozenset[str]] = {
     "project": frozenset({"webhook_secret", "webhook_secret_before", "git_credentials"}),

@@ -170,10 +170,11 @@ UPDATE workload
 -- Update unfinished workloads.
 -- returns: nothing
 WITH v(
-    id, state, stop_cause, queued_at, started_at, commit_hash, reason, promise, priority, spared
+    id, state, stop_cause, queued_at, started_at, commit_hash, reason, promise, priority, spared,
+    priority_by, priority_note
 ) AS (VALUES (
     :id, :state, :stop_cause, :queued_at, :started_at, :commit_hash, :reason, :promise, :priority,
-    :spared
+    :spared, :priority_by, :priority_note
 ))
 UPDATE workload
    SET state = v.state, stop_cause = CAST(v.stop_cause AS text),
@@ -182,6 +183,10 @@ UPDATE workload
        commit_hash = coalesce(workload.commit_hash, CAST(v.commit_hash AS text)),
        reason = CAST(v.reason AS text), promise = CAST(v.promise AS double precision),
        priority = coalesce(CAST(v.priority AS bigint), workload.priority),
+       priority_by = CASE WHEN v.priority IS NULL THEN workload.priority_by
+                          ELSE CAST(v.priority_by AS text) END,
+       priority_note = CASE WHEN v.priority IS NULL THEN workload.priority_note
+                            ELSE CAST(v.priority_note AS text) END,
        spared = workload.spared OR v.spared
   FROM v WHERE workload.id = v.id;
 

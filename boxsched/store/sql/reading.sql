@@ -3,15 +3,15 @@
 -- returns: id, project, project_name, number, kind, branch, tag, server, commit_hash, message,
 -- author, priority, cancellation, fail_fast, state, result, created_at, queued_at, started_at,
 -- finished_at, boxes, rebuild_of, build, public_key, reason, automatic, rollback, from_fork,
--- compare_url, event_at, target_branch, submitted_by
-SELECT * FROM workload_full
+-- compare_url, event_at, target_branch, submitted_by, spared, priority_by, priority_note
+SELECT * FROM workload_whole
  WHERE id = :workload;
 
 -- name: shown
 -- These workloads, in any order.
 -- returns: as workload
 WITH v(id) AS (VALUES (:id))
-SELECT workload_full.* FROM v JOIN workload_full ON workload_full.id = v.id;
+SELECT workload_whole.* FROM v JOIN workload_whole ON workload_whole.id = v.id;
 
 -- name: numbers
 -- The numbers of these workloads in their projects, without those that are deleted.
@@ -22,14 +22,14 @@ SELECT workload.id, workload.number FROM v JOIN workload ON workload.id = v.id;
 -- name: unfinished
 -- A page of the unfinished workloads, by id.
 -- returns: as workload
-SELECT * FROM workload_full
+SELECT * FROM workload_whole
  WHERE finished_at IS NULL AND id > :after
  ORDER BY id LIMIT :limit;
 
 -- name: recently_finished
 -- The last finished workloads, latest first.
 -- returns: as workload
-SELECT * FROM workload_full
+SELECT * FROM workload_whole
  WHERE finished_at IS NOT NULL
  ORDER BY finished_at DESC LIMIT :limit;
 

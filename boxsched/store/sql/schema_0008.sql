@@ -103,3 +103,17 @@ CREATE TABLE ssh_session (
     host_key TEXT NOT NULL,
     CHECK ((host IS NULL) = (port IS NULL))
 );
+
+-- Who gave a workload another priority, and why. NULL: it has the one that it was submitted with.
+ALTER TABLE workload ADD COLUMN priority_by TEXT;
+ALTER TABLE workload ADD COLUMN priority_note TEXT;
+
+-- A workload as it is shown, in the order of values.Workload. It replaces workload_full, which stays as
+-- it is for programs of the seventh schema: they count its columns.
+CREATE VIEW workload_whole AS
+SELECT w.id, w.project, p.name AS project_name, w.number, w.kind, w.branch, w.tag, w.server,
+       w.commit_hash, w.message, w.author, w.priority, w.cancellation, w.fail_fast, w.state,
+       w.result, w.created_at, w.queued_at, w.started_at, w.finished_at, w.boxes, w.rebuild_of,
+       w.build, w.public_key, w.reason, w.automatic, w.rollback, w.from_fork, w.compare_url,
+       w.event_at, w.target_branch, w.submitted_by, w.spared, w.priority_by, w.priority_note
+  FROM workload AS w JOIN project AS p ON p.id = w.project;

@@ -92,6 +92,8 @@ def commit(batch: Batch, ahead: int, level_of: WorkerId | None) -> Steps[Committ
                 c.promise,
                 c.priority,
                 c.spared,
+                c.priority_by,
+                c.priority_note,
             )
             for c in batch.workloads
         ]
