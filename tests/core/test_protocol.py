@@ -112,7 +112,7 @@ DEFAULTS: dict[type, dict[str, object]] = {
     GitCredentials: {"for_submodules": True},
     Assignment: {
         "started": False, "show_commands": True, "has_secrets": False, "has_credentials": False,
-        "from_fork": False,
+        "from_fork": False, "ssh_forwarding": False,
     },
     WorkloadChange: {"spared": False},
     LoadedWorkload: {"automatic": False, "spared": False},
@@ -125,7 +125,7 @@ DEFAULTS: dict[type, dict[str, object]] = {
     wire.Hello: {"takes_secrets": False, "ends_when_drained": False},
     Drain: {"done": False, "automatic": False},
     wire.Welcome: {"fixes_commits": False},
-    wire.Task: {"show_commands": True},
+    wire.Task: {"show_commands": True, "ssh_forwarding": False},
 }  # fmt: skip
 
 
