@@ -23,13 +23,16 @@ from boxsched.cli.options import (
     log_limit_option,
     stop_grace_option,
 )
+from boxsched.cli.output import as_json_option
 from boxsched.cli.serve import loop_factory
 from boxsched.cli.variables import warn_unknown_variables
+from boxsched.cli.worker_check import check_worker
 from boxsched.client.finding import read_token
 from boxsched.loglines import log_to_stderr
 
 if TYPE_CHECKING:
     from boxsched.worker.remote.discovery import Source
+    from boxsched.worker.remote.tls import TlsFiles
     from boxsched.worker.remote.worker import RemoteWorker, WorkerOptions
 
 MAX_LOG_LIMIT_BYTES = 1_000 * MIB  # nodes accept offsets of up to 1 GiB
@@ -60,6 +63,25 @@ _WHERE_FROM = "create one with `boxsched token create --role worker`"
     metavar="DIR",
     help="Data folder of this worker only: its identity and its jobs.",
 )
+@env_option(
+    "--ca-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Certificates (PEM) of the authorities that sign the nodes' certificates. [default: "
+    "those of this machine]",
+)
+@env_option(
+    "--client-certificate",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="This worker's certificate (PEM), for a load balancer that requires one.",
+)
+@env_option(
+    "--client-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Its private key (PEM). [default: in the file of --client-certificate]",
+)
 @env_option("--name", metavar="NAME", help="Name in lists. [default: this machine's name]")
 @boxes_option(1, "Number of jobs at a time.")
 @env_option(
@@ -71,8 +93,17 @@ _WHERE_FROM = "create one with `boxsched token create --role worker`"
 @box_options("process")
 @log_limit_option(MAX_LOG_LIMIT_BYTES)
 @stop_grace_option
+@click.option(
+    "--check", is_flag=True, help="Try everything that this worker needs, say what is wrong, end."
+)
+@as_json_option
 def worker(
-    url: tuple[str, ...], token: str | None, token_file: Path | None, **options: Any
+    url: tuple[str, ...],
+    token: str | None,
+    token_file: Path | None,
+    check: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Run jobs of a service on this machine, until Ctrl-C or SIGTERM.
 
@@ -84,6 +115,9 @@ def worker(
     When it ends, running jobs continue; the next start on the same data folder finds them again. If
     no node answers for too long (--lost-after of the service), a build is ended, and runs again on
     another worker.
+
+    --check connects to every node, tries the data folder and what runs jobs, and exits with status
+    1 if something is wrong. No job is run, and no worker is registered.
 
     Every option is also an environment variable: --box-type is BOXSCHED_BOX_TYPE, and several URLs
     in BOXSCHED_URL are separated by commas.
@@ -107,6 +141,12 @@ def worker(
             raise BadInput(f"{option}: must be 1 to {MAX_NAME_CHARACTERS} printable characters")
     if options["data"] is None:
         raise BadInput("--data: required: a folder of this worker only, for its identity and jobs")
+    if as_json and not check:
+        raise BadInput("--json: only with --check")
+    tls = _tls(options)
+    if check:
+        check_worker(sources, read_token, tls, options, token_file, as_json=as_json)
+        return
     boxes = options.pop("boxes") or os.cpu_count() or 1
     hidden = [options["data"], *([] if token_file is None else [token_file])]
     chosen_by_user = options["box_driver"] is not None
@@ -123,6 +163,7 @@ def worker(
         boxes=boxes,
         box_driver=driver,
         isolation=isolation,
+        tls=tls,
         **options,
     )
     _run(sources, chosen)
@@ -138,6 +179,22 @@ def _sources(urls: Iterable[str]) -> "list[Source]":
         return [parse_source(text) for text in texts]
     except ValueError as error:
         raise BadInput(f"--url: {error}") from None
+
+
+def _tls(options: dict[str, Any]) -> "TlsFiles":
+    """Take the options about TLS out of ``options``."""
+    from boxsched.worker.remote.tls import BadTlsFile, TlsFiles
+
+    files = TlsFiles(
+        options.pop("ca_file"), options.pop("client_certificate"), options.pop("client_key")
+    )
+    if files.key is not None and files.certificate is None:
+        raise BadInput("--client-key: only with --client-certificate")
+    try:
+        files.context()
+    except BadTlsFile as error:
+        raise BadInput(str(error)) from None
+    return files
 
 
 def _token(token: str | None, file: Path | None) -> Callable[[], str]:

@@ -1,6 +1,7 @@
 """A fake node for external workers: the other end of ``boxsched.protocol.wire``."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
 
 import attrs
@@ -55,6 +56,7 @@ class FakeNode:
     acks_said: bool = True
     acks_output: bool = True
     stale: set[tuple[int, int]] = attrs.field(factory=set)
+    tls: ssl.SSLContext | None = None
     before_answer: Callable[[wire.FromWorker], None] = lambda said: None
 
     connections: list[FakeNodeConnection] = attrs.field(factory=list)  # open connections
@@ -67,14 +69,14 @@ class FakeNode:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}"
 
     async def start(self) -> "FakeNode":
         application = web.Application()
         application.router.add_get(self.prefix + wire.PATH, self._serve)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        harness = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        harness = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.tls)
         await harness.start()
         self.port = self._runner.addresses[0][1]
         return self

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import ssl
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -27,6 +28,9 @@ class ConnectedWorker(NodeListener, Protocol):
 
     def token(self) -> str:
         """Return the token. Raises RefusedByNode if there is none."""
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Return how to check nodes' certificates; None: as this machine does. Raises Lost."""
 
     def hello(self) -> wire.Hello: ...
 
@@ -205,7 +209,12 @@ class ConnectionLoop:
         self._token = None
         self._token = self._worker.token()
         socket = await opened.enter_async_context(
-            connection(node, self._token, polls_first=node in self._hanging)
+            connection(
+                node,
+                self._token,
+                polls_first=node in self._hanging,
+                tls=self._worker.tls(),
+            )
         )
         link = Link(socket, self._pace, self._chance)
         sent = boottime()

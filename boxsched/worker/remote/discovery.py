@@ -120,7 +120,7 @@ class Discovery:
 
     async def _ask(self, source: Source) -> None:
         try:
-            found = tuple(await self._answer(source))
+            found = tuple(await self.resolve(source))
         except NotFound as error:
             if source not in self._failed:
                 _log.warning("%s: %s; trying again", source, error)
@@ -129,7 +129,8 @@ class Discovery:
         self._failed.discard(source)
         self._found[source] = found
 
-    async def _answer(self, source: Source) -> list[NodeAddress]:
+    async def resolve(self, source: Source) -> list[NodeAddress]:
+        """Return the nodes of one ``--url`` now. Raises NotFound."""
         url = source.url
         assert url.host is not None
         if not source.srv:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket as sockets
+import ssl
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any, cast
 
@@ -31,12 +32,16 @@ _log = logging.getLogger(__name__)
 
 @contextlib.asynccontextmanager
 async def connection(
-    node: NodeAddress, token: str, *, polls_first: bool = False
+    node: NodeAddress,
+    token: str,
+    *,
+    polls_first: bool = False,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Socket]:
     """Open a connection to the node and close it in any case. Raises Lost, RefusedByNode.
 
     It is a WebSocket, or long polling where a proxy refuses WebSockets. ``polls_first``: try long
-    polling first, since a WebSocket got no answer.
+    polling first, since a WebSocket got no answer. ``tls``: None: as this machine trusts.
     """
     raw: list[sockets.socket] = []
 
@@ -45,7 +50,9 @@ async def connection(
         return raw[-1]
 
     resolver = _Pinned(node.ip) if node.ip is not None else None
-    connector = aiohttp.TCPConnector(resolver=resolver, socket_factory=make)
+    connector = aiohttp.TCPConnector(
+        resolver=resolver, socket_factory=make, ssl=True if tls is None else tls
+    )
     bearer = {"Authorization": f"Bearer {token}"}
     session = aiohttp.ClientSession(connector=connector, headers=bearer)
     try:

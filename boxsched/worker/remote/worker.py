@@ -22,6 +22,7 @@ Later, a node of another installation is a mistake in the list of URLs; the work
 import asyncio
 import logging
 import random
+import ssl
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ from boxsched.worker.remote.messages import (
     short_problem,
 )
 from boxsched.worker.remote.pace import Pace
+from boxsched.worker.remote.tls import BadTlsFile, TlsFiles
 from boxsched.worker.supervisor.isolation import Isolation
 
 ENDING_SECONDS = 0.2  # between two looks at whether anything still runs here
@@ -68,6 +70,7 @@ class WorkerOptions:
     log_limit: int
     stop_grace: float
     isolation: Isolation | None = None  # for the driver bubblewrap
+    tls: TlsFiles = attrs.field(factory=TlsFiles)
 
 
 class RemoteWorker:
@@ -205,6 +208,12 @@ class RemoteWorker:
 
     def token(self) -> str:
         return self._options.token()
+
+    def tls(self) -> ssl.SSLContext | None:
+        try:
+            return self._options.tls.context()
+        except BadTlsFile as error:  # perhaps it is just being renewed
+            raise Lost(str(error)) from None
 
     def hello(self) -> wire.Hello:
         options = self._options

@@ -1,0 +1,94 @@
+"""``boxsched worker --check`` tries everything, says what is wrong, and registers no worker."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from boxsched.cli import main
+from tests.worker.certificates import Authority
+from tests.worker.fake_node import TOKEN
+from tests.worker.nodes_and_workers import NodesAndWorkers
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("BOXSCHED_")]:
+        monkeypatch.delenv(name)
+
+
+async def check(data: Path, *options: str) -> Result:
+    """Run the command in a thread, since the nodes run in this loop."""
+    given = ("--data", str(data), "--token", TOKEN, "--box-driver", "process", *options)
+    return await asyncio.to_thread(CliRunner().invoke, main, ["worker", "--check", *given])
+
+
+def lines(ended: Result) -> list[tuple[str, ...]]:
+    return [tuple(line.split("\t")) for line in ended.stdout.splitlines()]
+
+
+async def test_a_worker_that_would_work_passes_each_check(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node()
+    ended = await check(cluster.folder / "data", "--url", node.url)
+    assert ended.exit_code == 0, ended.output
+    assert [line[:2] for line in lines(ended)] == [
+        ("ok", "data folder"),
+        ("ok", "git"),
+        ("ok", "Box driver"),
+        ("ok", "name"),
+        ("ok", "node"),
+    ]
+    assert "accepts the token; WebSocket" in lines(ended)[-1][2]
+    assert not node.hellos  # no worker was registered
+
+
+async def test_what_is_wrong_is_said_and_the_rest_is_tried(
+    cluster: NodesAndWorkers, tmp_path: Path
+) -> None:
+    refusing = await cluster.node(token="another")
+    good = await cluster.node()
+    authority = Authority(tmp_path)
+    secured = await cluster.node(tls=authority.server())
+    urls = ("http://127.0.0.1:1", refusing.url, secured.url, good.url)
+    options = [option for url in urls for option in ("--url", url)]
+    ended = await check(cluster.folder / "data", *options, "--json")
+    assert ended.exit_code == 1
+    told: dict[str, Any] = json.loads(ended.stdout)
+    assert told["ok"] is False
+    nodes = [one for one in told["checks"] if one["what"] == "node"]
+    assert [one["ok"] for one in nodes] == [False, False, False, True]
+    assert "nothing listens there" in nodes[0]["text"]
+    assert "the token is invalid or expired" in nodes[1]["text"]
+    assert "its certificate is not valid" in nodes[2]["text"]
+
+
+async def test_a_name_without_address_and_a_folder_without_rights_are_found(
+    cluster: NodesAndWorkers, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    ended = await check(tmp_path / "file" / "data", "--url", "http://no-such-name.invalid")
+    assert ended.exit_code == 1
+    found = {line[1]: line for line in lines(ended)}
+    assert found["data folder"][0] == "WRONG"
+    assert "choose with --data" in found["data folder"][2]
+    assert found["name"][0] == "WRONG"
+
+
+async def test_a_running_worker_is_no_mistake(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node()
+    worker = cluster.worker(node)
+    await node.connected()
+    ended = await check(worker.data, "--url", node.url)
+    assert ended.exit_code == 0, ended.output
+    assert "is in use by a running worker" in lines(ended)[0][2]
+
+
+async def test_json_is_only_for_the_check(tmp_path: Path) -> None:
+    given = ["worker", "--url", "http://127.0.0.1:1", "--token", TOKEN, "--data", str(tmp_path)]
+    ended = await asyncio.to_thread(CliRunner().invoke, main, [*given, "--json"])
+    assert ended.exit_code == 2
+    assert "--json: only with --check" in ended.stderr
