@@ -186,7 +186,7 @@ function workerRow(worker, actions) {
   const runs = RUNS.filter(([field]) => worker[field] > 0)
     .map(([field, one]) => count(worker[field], one, `${one}s`));
   return [
-    { text: worker.name },
+    { text: worker.name, title: worker.enforced && `its jobs are ${worker.enforced}` },
     workerState(worker),
     { text: amount(worker.boxes), look: "number" },
     { text: runs.join(", ") || "–" },
@@ -207,7 +207,7 @@ function workerState(worker) {
     const differs = worker.differs.join("; ");
     return { ...cell, note: `gets no new jobs: ${differs}`.slice(0, NOTE_CHARACTERS), title: differs };
   }
-  if (!worker.problem) return cell;
+  if (!worker.problem) return worker.enforced ? { ...cell, note: `jobs ${worker.enforced}`.slice(0, NOTE_CHARACTERS) } : cell;
   const note = `cannot begin jobs: ${worker.problem.slice(0, PROBLEM_CHARACTERS)}`;
   return { ...cell, mark: "unknown", note, title: worker.problem };
 }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from boxsched.cli.options import box_options, boxes_option, env_option
-from boxsched.cli.serve import in_process_driver, run_loop
+from boxsched.cli.serve import in_process_boxes, run_loop
 from boxsched.folders import DataFolder, Listening, default_data
 
 if TYPE_CHECKING:
@@ -51,9 +51,15 @@ def demo(
 
     free = port if port is not None else _port(host)
     data = data or default_data() / "demo"
-    driver, isolation = in_process_driver(data, {"boxes": boxes, **box_options})
+    how = in_process_boxes(data, {"boxes": boxes, **box_options})
     options = Options(
-        data=data, host=host, port=free, boxes=boxes, box_driver=driver, isolation=isolation
+        data=data,
+        host=host,
+        port=free,
+        boxes=boxes,
+        box_driver=how.driver,
+        isolation=how.isolation,
+        limits=how.limits,
     )
     run_loop(lambda: _serve_busy(options, quiet), options)
     click.echo("\nThe demo has ended.")

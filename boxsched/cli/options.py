@@ -1,6 +1,7 @@
 """Options that are also environment variables, and the options of commands that have Boxes."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,48 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
+
+
+class Limit(click.ParamType[tuple[str | None, float]]):
+    """A limit of a job, for all Boxes or for those of one type: ``2G`` or ``linux=2G``.
+
+    ``unit``: of what the number is; a size may end with K, M, G or T.
+    """
+
+    def __init__(self, name: str, least: float, most: float, *, is_size: bool = False) -> None:
+        self.name = name
+        self._least, self._most = least, most
+        self._is_size = is_size
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str | None, float]:
+        if isinstance(value, tuple):
+            return value
+        box_type, equals, text = value.rpartition("=")
+        if equals and not box_type:
+            self.fail(f"{value!r} has no Box type before the =", param, ctx)
+        number = _size(text) if self._is_size else _number(text)
+        if number is None or not self._least <= number <= self._most:
+            self.fail(f"{value!r} must be {self._wanted()}, or TYPE= and that", param, ctx)
+        return box_type or None, number
+
+    def _wanted(self) -> str:
+        if self._is_size:
+            return f"a size of at least {int(self._least) // MIB}M, such as 512M or 2G"
+        return f"a number from {self._least:g} to {self._most:g}"
+
+
+_UNITS = {"K": 1 << 10, "M": MIB, "G": 1 << 30, "T": 1 << 40}
+
+
+def _size(text: str) -> float | None:
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
+    if found is None:
+        return None
+    return int(float(found[1]) * _UNITS.get(found[2].upper(), 1))
+
+
+def _number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,3})?", text) else None
 
 
 def env_option(name: str, **attributes: Any) -> Callable[[_C], _C]:
@@ -77,6 +120,32 @@ def box_options(default: str) -> Callable[[_C], _C]:
             type=click.Path(path_type=Path),
             metavar="PATH",
             help="File or folder that isolated jobs can read, beside /usr, /etc and /opt; can be "
+            "repeated.",
+        ),
+        env_option(
+            "--memory",
+            multiple=True,
+            type=Limit("[TYPE=]SIZE", 32 * MIB, 1 << 50, is_size=True),
+            help="Limit of a job's memory, such as 2G; linux=2G is for Boxes of the type linux; "
+            "can be repeated.",
+        ),
+        env_option(
+            "--cpus",
+            multiple=True,
+            type=Limit("[TYPE=]N", 0.01, 10_000),
+            help="Limit of the processors that a job uses, such as 1.5; can be repeated.",
+        ),
+        env_option(
+            "--processes",
+            multiple=True,
+            type=Limit("[TYPE=]N", 16, 4_000_000),
+            help="Limit of a job's processes and threads; can be repeated.",
+        ),
+        env_option(
+            "--disk",
+            multiple=True,
+            type=Limit("[TYPE=]SIZE", MIB, 1 << 50, is_size=True),
+            help="Limit of the disk that a job's files take; measured about every second; can be "
             "repeated.",
         ),
     )

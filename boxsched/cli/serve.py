@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from boxsched.cli.failing import BadInput, Failure, clear_errors
-from boxsched.cli.isolating import choose_driver
+from boxsched.cli.isolating import BoxSettings, choose_boxes
 from boxsched.cli.options import (
     FiniteRange,
     box_options,
@@ -28,7 +28,6 @@ from boxsched.protocol import fingerprint
 
 if TYPE_CHECKING:
     from boxsched.node.options import Options
-    from boxsched.worker.supervisor.isolation import Isolation
 
 SQLITE = "sqlite:///"
 
@@ -367,13 +366,14 @@ def serve(
     from boxsched.node.options import Options
 
     data = data or default_data()
-    driver, isolation = in_process_driver(data, options)
+    how = in_process_boxes(data, options)
     made = Options(
         data=data,
         policy=Policy(policy),
         trusted_proxies=trusted_proxy,
-        box_driver=driver,
-        isolation=isolation,
+        box_driver=how.driver,
+        isolation=how.isolation,
+        limits=how.limits,
         **options,
     )
     differs = fingerprint.differences(fingerprint.parts(made.fingerprint), made.required)
@@ -382,12 +382,12 @@ def serve(
     run(made)
 
 
-def in_process_driver(data: Path, options: dict[str, Any]) -> "tuple[str, Isolation | None]":
-    """Take the options about Boxes out of ``options``; return what runs jobs in this process."""
+def in_process_boxes(data: Path, options: dict[str, Any]) -> BoxSettings:
+    """Take the options about Boxes out of ``options``; return how jobs of this process run."""
     hidden = [data]
     if (key_file := options.get("secrets_key_file")) is not None:
         hidden.append(key_file)
     database = options.get("database") or ""
     if database.startswith(SQLITE):
         hidden.append(Path(database.removeprefix(SQLITE)).parent)  # with its journals
-    return choose_driver(options, hidden=hidden)
+    return choose_boxes(options, hidden=hidden)

@@ -14,7 +14,7 @@ import click
 
 from boxsched.cli import token_source
 from boxsched.cli.failing import BadInput, Failure
-from boxsched.cli.isolating import choose_driver
+from boxsched.cli.isolating import choose_boxes
 from boxsched.cli.options import (
     MIB,
     box_options,
@@ -150,9 +150,9 @@ def worker(
     boxes = options.pop("boxes") or os.cpu_count() or 1
     hidden = [options["data"], *([] if token_file is None else [token_file])]
     chosen_by_user = options["box_driver"] is not None
-    driver, isolation = choose_driver(options, hidden=hidden)
+    how = choose_boxes(options, hidden=hidden, box_type=options["box_type"])
     log_to_stderr(logging.INFO)
-    if driver == "process" and not chosen_by_user:
+    if how.driver == "process" and not chosen_by_user:
         _log.warning(
             "jobs run without isolation, as the user of this worker: trust every job, or isolate "
             "them with --box-driver bubblewrap"
@@ -161,9 +161,10 @@ def worker(
         token=read_token,
         name=name,
         boxes=boxes,
-        box_driver=driver,
-        isolation=isolation,
         tls=tls,
+        box_driver=how.driver,
+        isolation=how.isolation,
+        limits=how.limits,
         **options,
     )
     _run(sources, chosen)

@@ -11,7 +11,7 @@ import click
 
 from boxsched.cli.clean import plain
 from boxsched.cli.failing import FAILED, BadInput, Failure
-from boxsched.cli.isolating import choose_driver
+from boxsched.cli.isolating import choose_boxes
 from boxsched.cli.output import print_json
 from boxsched.cli.serve import loop_factory
 
@@ -61,10 +61,13 @@ def check_worker(
 
 def _check_driver(options: dict[str, Any], data: Path, token_file: Path | None) -> "Finding":
     from boxsched.worker.remote.checking import Finding
+    from boxsched.worker.supervisor.limits import described
 
     hidden = [data, *([] if token_file is None else [token_file])]
     try:
-        driver, _ = choose_driver(options, hidden=hidden)
+        how = choose_boxes(options, hidden=hidden, box_type=options["box_type"])
     except (BadInput, Failure) as error:
         return Finding("Box driver", False, error.format_message())
-    return Finding("Box driver", True, f"{driver} works here")
+    limits = described(how.limits)
+    text = f"{how.driver} works here" + (f", with limits of {limits}" if limits else "")
+    return Finding("Box driver", True, text)

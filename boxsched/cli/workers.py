@@ -18,7 +18,8 @@ from boxsched.protocol.workers import IN_PROCESS
 ABSENT = "disconnected"
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.2, 5.0  # while a worker ends
 _COLUMNS = (
-    "id", "name", "address", "state", "seen", "boxes", "builds", "deploys", "sessions", "note",
+    "id", "name", "address", "state", "seen", "boxes", "builds", "deploys", "sessions", "jobs",
+    "note",
 )  # fmt: skip
 
 
@@ -38,7 +39,8 @@ def workers() -> None:
 def list_workers(as_json: bool, service: Service) -> None:
     """List the workers with their Boxes.
 
-    The columns also show how many builds, deploys and SSH sessions are running. The note says why
+    The columns also show how many builds, deploys and SSH sessions are running, and whether jobs
+    are isolated and limited there. The note says why
     a worker is being drained, or why it can begin no jobs now: it gets none until that is solved.
 
     \b
@@ -57,6 +59,7 @@ def list_workers(as_json: bool, service: Service) -> None:
             one.state,
             ago(one.seen_at, at) if one.state == ABSENT else "",
             *map(str, (one.boxes, one.builds, one.deploys, one.ssh_sessions)),
+            one.enforced,
             _note(one),
         )
         for one in found

@@ -185,6 +185,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     drain: Drain | None = None
     fingerprint: str = ""
     differs: tuple[str, ...] = ()  # how it differs from what its leader requires
+    enforced: str = ""  # what it enforces of its jobs: isolation and limits
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

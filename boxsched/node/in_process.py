@@ -22,6 +22,7 @@ from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.outbox import Finding
 from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.last_heartbeat import boottime
+from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class LocalWorker:
         folder: Path,
         driver: str,
         isolation: Isolation | None = None,
+        limits: Limits = NO_LIMITS,
         log_limit: int,
         stop_grace: float,
         cluster: str,
@@ -77,6 +79,7 @@ class LocalWorker:
             folder=folder,
             driver=driver,
             isolation=isolation,
+            limits=limits,
             report=self._report,
             log=store.append_log,
             report_problem=self._report_problem,

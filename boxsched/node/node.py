@@ -360,6 +360,7 @@ class Node:
             folder=options.data / "worker",
             driver=options.box_driver,
             isolation=options.isolation,
+            limits=options.limits,
             log_limit=options.log_limit,
             stop_grace=options.stop_grace,
             cluster=cluster,

@@ -13,7 +13,9 @@ from boxsched.protocol.fingerprint import PROTOCOL, Parts, of_worker
 from boxsched.protocol.lock_keys import DEFAULT_LOCK_KEY
 from boxsched.protocol.timing import LOST_AFTER_SECONDS
 from boxsched.protocol.wire import VERSION
+from boxsched.worker.agent import limiting
 from boxsched.worker.supervisor.isolation import Isolation
+from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
 
 
 @attrs.frozen
@@ -31,6 +33,7 @@ class Options:
     boxes: int | None = None  # None = as many as cores
     box_driver: str = "process"
     isolation: Isolation | None = None  # for the driver bubblewrap
+    limits: Limits = NO_LIMITS
     allow_mixed: bool = False
     policy: Policy = Policy.BACKFILL
     max_boxes: int | None = None
@@ -69,6 +72,7 @@ class Options:
             box_driver=self.box_driver,
             log_limit=self.log_limit,
             stop_grace=self.stop_grace,
+            limits=limiting.parts(self.limits),
         )
 
     @property

@@ -13,6 +13,9 @@ Parts = Mapping[str, str]
 PROTOCOL = "protocol"
 MAX_CHARACTERS = 2_000  # limit of a fingerprint's length
 
+NO_LIMIT = "none"  # the value of a limit's part
+_LIMITS = {"memory": "memory", "cpus": "processors", "processes": "processes", "disk": "disk"}
+
 _BEFORE = "boxsched-worker/"  # the whole fingerprint of an earlier version, before the number
 _PART = re.compile(r"([a-z][a-z_]{0,31})=([A-Za-z0-9_.+:/-]{1,64})(?![\s\S])")
 
@@ -39,11 +42,18 @@ def requirement(asked: str) -> tuple[str, str]:
 
 
 def of_worker(
-    *, protocol: int, version: str, box_driver: str, log_limit: int, stop_grace: float
+    *,
+    protocol: int,
+    version: str,
+    box_driver: str,
+    log_limit: int,
+    stop_grace: float,
+    limits: Parts,
 ) -> str:
-    """The fingerprint of a worker with these options."""
+    """The fingerprint of a worker with these options. ``limits``: of each job, as parts."""
     return text(
         {
+            **limits,
             PROTOCOL: str(protocol),
             "version": version,
             "box_driver": box_driver,
@@ -65,3 +75,17 @@ def differences(worker: Parts, required: Parts) -> tuple[str, ...]:
         for name, value in sorted(required.items())
         if reported.get(name) != value
     )
+
+
+def enforced(parts: Parts) -> str:
+    """What the worker enforces of its jobs, in one line; "" if it did not say."""
+    driver = parts.get("box_driver")
+    if driver is None or "memory" not in parts:
+        return ""
+    isolated = f"isolated by {driver}" if driver not in ("process", "none") else "not isolated"
+    limits = [
+        f"{parts[name]} {what}"
+        for name, what in _LIMITS.items()
+        if parts.get(name, NO_LIMIT) != NO_LIMIT
+    ]
+    return f"{isolated}, {', '.join(limits) or 'no limits'}"

@@ -5,19 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click import UsageError
 from click.testing import CliRunner
 
 from boxsched.cli import main
 from boxsched.cli.failing import BadInput, Failure
-from boxsched.cli.isolating import choose_driver
-from boxsched.worker.agent import bubblewrap
+from boxsched.cli.isolating import choose_boxes
+from boxsched.worker.agent import bubblewrap, limiting
 from boxsched.worker.supervisor.isolation import Isolation
+from boxsched.worker.supervisor.limits import Limits
 from tests.cli.conftest import end, start
 
 serve_command = importlib.import_module("boxsched.cli.serve")  # the package has the command
 
 NOTHING: dict[str, Any] = {
     "box_driver": None, "box_user": None, "box_network": "host", "box_readable": (),
+    "memory": (), "cpus": (), "processes": (), "disk": (),
 }  # fmt: skip
 MISSING = "bubblewrap is not installed"
 REFUSED = "cannot isolate jobs: bwrap: setting up uid map: Permission denied"
@@ -31,7 +34,7 @@ def problem(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def choose(tmp_path: Path, **options: Any) -> tuple[str, Isolation | None]:
-    return choose_driver(NOTHING | options, hidden=[tmp_path / "data"])
+    return choose_boxes(NOTHING | options, hidden=[tmp_path / "data"])[:2]
 
 
 def test_jobs_are_isolated_only_where_that_was_asked_for(tmp_path: Path) -> None:
@@ -66,6 +69,64 @@ def test_options_of_isolated_jobs_need_isolated_jobs(
     for driver in (None, "process", "none"):
         with pytest.raises(BadInput, match=f"{option}: only with --box-driver bubblewrap"):
             choose(tmp_path, box_driver=driver, **wish)
+
+
+def limits_of(tmp_path: Path, **options: Any) -> Limits:
+    box_type = options.pop("box_type", "default")
+    return choose_boxes(NOTHING | options, hidden=[tmp_path], box_type=box_type).limits
+
+
+def test_limits_are_those_of_the_box_type(tmp_path: Path) -> None:
+    given = {"disk": ((None, 10.0), ("linux", 20.0))}
+    assert limits_of(tmp_path, **given) == Limits(disk=10)
+    assert limits_of(tmp_path, **given, box_type="linux") == Limits(disk=20)
+    assert limits_of(tmp_path, disk=(("linux", 20.0),)) == Limits()
+    with pytest.raises(BadInput, match="--disk: give one for each Box type"):
+        limits_of(tmp_path, disk=((None, 10.0), (None, 20.0)))
+
+
+def test_a_limit_that_cannot_be_enforced_prevents_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(asked: Limits) -> Limits:
+        raise limiting.CannotLimit("memory", "the kernel does not enforce it")
+
+    monkeypatch.setattr(limiting, "limiting", refuse)
+    with pytest.raises(Failure) as refused:
+        limits_of(tmp_path, memory=((None, 1e9),))
+    assert str(refused.value).startswith(
+        "--memory: it cannot be enforced here: the kernel does not enforce it; run this command as"
+    )
+    assert str(refused.value).endswith(", or omit --memory")
+    assert limits_of(tmp_path, box_driver="none", memory=((None, 1e9),)) == Limits()
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "number"),
+    [
+        ("--memory", "2G", (None, 2 << 30)),
+        ("--memory", "linux=1.5GiB", ("linux", 3 << 29)),
+        ("--memory", "64m", (None, 64 << 20)),
+        ("--disk", "1048576", (None, 1 << 20)),
+        ("--cpus", "1.5", (None, 1.5)),
+        ("--processes", "a=b=500", ("a=b", 500)),
+        ("--memory", "1K", None),
+        ("--memory", "=2G", None),
+        ("--memory", "2X", None),
+        ("--memory", "-2G", None),
+        ("--cpus", "0", None),
+        ("--cpus", "nan", None),
+        ("--processes", "1e9", None),
+        ("--processes", "", None),
+    ],
+)
+def test_a_limit_as_a_text(option: str, text: str, number: object) -> None:
+    (found,) = (one for one in serve_command.serve.params if option in one.opts)
+    if number is not None:
+        assert found.type.convert(text, None, None) == number
+        return
+    with pytest.raises(UsageError, match=r"must be a|has no Box type"):
+        found.type.convert(text, None, None)
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,28 @@ def test_any_text_is_read(text: str) -> None:
 
 def test_a_worker_reports_its_options() -> None:
     text = fingerprint.of_worker(
-        protocol=1, version="1.2.3", box_driver="process", log_limit=1024, stop_grace=10.0
+        protocol=1, version="1.2.3", box_driver="process", log_limit=1024, stop_grace=10.0,
+        limits={"memory": "2G", "cpus": "none", "processes": "500", "disk": "none"},
+    )  # fmt: skip
+    assert text == (
+        "box_driver=process, cpus=none, disk=none, log_limit=1024, memory=2G, processes=500, "
+        "protocol=1, stop_grace=10, version=1.2.3"
     )
-    assert text == "box_driver=process, log_limit=1024, protocol=1, stop_grace=10, version=1.2.3"
+    said = fingerprint.enforced(fingerprint.parts(text))
+    assert said == "not isolated, 2G memory, 500 processes"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("box_driver=bubblewrap, cpus=none, memory=none", "isolated by bubblewrap, no limits"),
+        ("box_driver=bubblewrap", ""),
+        ("boxsched-worker/1", ""),
+        ("", ""),
+    ],
+)
+def test_what_a_worker_enforces_is_said_in_words(text: str, said: str) -> None:
+    assert fingerprint.enforced(fingerprint.parts(text)) == said
 
 
 def test_a_worker_of_an_earlier_version_reports_its_protocol_alone() -> None:

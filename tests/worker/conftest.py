@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from boxsched.worker.agent import bubblewrap
+from boxsched.worker.agent import bubblewrap, limiting
 from boxsched.worker.agent.bubblewrap import BoxOptions
+from boxsched.worker.agent.limiting import CannotLimit
 from boxsched.worker.supervisor import containment
+from boxsched.worker.supervisor.limits import Limits
 from tests.worker.harness import AgentHarness, eventually
 from tests.worker.nodes_and_workers import NodesAndWorkers
 
@@ -33,6 +35,20 @@ def reachable_folder() -> Iterator[Path]:
 
 needs_bubblewrap = pytest.mark.skipif(
     _why_not_isolated() is not None, reason=f"no bubblewrap: {_why_not_isolated()}"
+)
+
+
+@functools.cache
+def _why_not_limited() -> str | None:
+    try:
+        limiting.limiting(Limits(memory=1 << 30, cpus=1.0, processes=100))
+    except CannotLimit as error:
+        return str(error)
+    return None
+
+
+needs_limits = pytest.mark.skipif(
+    _why_not_limited() is not None, reason=f"no limits: {_why_not_limited()}"
 )
 
 

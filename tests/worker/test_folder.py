@@ -48,7 +48,7 @@ def test_an_agent_logs_how_its_jobs_are_kept_apart_from_each_other(
     monkeypatch.setattr("boxsched.worker.agent.site.containment.cgroup_base", lambda: base)
     opened = open_folder(tmp_path / "agent", cluster="c", log_limit=1, stop_grace=1.0)
     opened.close()
-    (record,) = caplog.records
+    record = caplog.records[0]
     assert (record.levelname, record.getMessage()[: len(said)]) == (level, said)
     assert (tmp_path / "agent").stat().st_mode & 0o777 == 0o700
 

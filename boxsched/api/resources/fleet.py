@@ -8,6 +8,7 @@ from boxsched.api.http.times import text_time
 from boxsched.api.messages.answers import text_id
 from boxsched.model import job_text
 from boxsched.node.node import Node
+from boxsched.protocol import fingerprint
 from boxsched.protocol.shards import Box
 from boxsched.protocol.workers import IN_PROCESS
 from boxsched.store.records import Worker
@@ -48,7 +49,8 @@ class WorkerAnswer(Struct, frozen=True):
 
     ``seen_at``: its last heartbeat; null: not known. ``token``: the id of its token. ``problem``:
     why it cannot begin jobs now, so its Boxes get none; null: it can. ``fingerprint``: what changes
-    how it runs jobs. ``differs``: how it differs from what its leader requires, part by part.
+    how it runs jobs. ``enforced``: what it enforces of them, in words. ``differs``: how it differs
+    from what its leader requires, part by part.
     """
 
     id: str
@@ -64,6 +66,7 @@ class WorkerAnswer(Struct, frozen=True):
     problem: str | None
     drain: DrainAnswer | None
     fingerprint: str
+    enforced: str
     differs: tuple[str, ...]
 
 
@@ -116,6 +119,7 @@ def worker_answer(worker: Worker) -> WorkerAnswer:
         worker.problem,
         _drain(worker),
         worker.fingerprint,
+        fingerprint.enforced(fingerprint.parts(worker.fingerprint)),
         worker.differs,
     )
 

@@ -14,6 +14,7 @@ from boxsched.worker.agent.process import ProcessDriver
 from boxsched.worker.agent.site import refuse_jobs_left_behind
 from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.joblog import LOG_LIMIT_BYTES
+from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
 
 STOP_GRACE_SECONDS = 10.0
 DRIVERS = ("bubblewrap", "process", "none")
@@ -57,7 +58,7 @@ class Agent:
     ``log_limit``: bytes. ``stop_grace``: seconds between SIGTERM and SIGKILL.
     ``lost_after``: seconds after the last ``heartbeat_answered`` at which a build's supervisor ends
     its job; None: never. ``expects_jobs``: keep a process ready to start jobs. ``isolation``: how
-    jobs are isolated, for the driver ``bubblewrap``.
+    jobs are isolated, for the driver ``bubblewrap``. ``limits``: of each job.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Agent:
         lost_after: float | None = None,
         expects_jobs: bool = True,
         isolation: Isolation | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         outbox = Outbox(report, log, report_problem, fix)
         if driver not in DRIVERS:
@@ -98,6 +100,7 @@ class Agent:
                 lost_after=lost_after,
                 expects_jobs=expects_jobs,
                 isolation=isolation,
+                limits=limits,
             )
 
     async def start(self) -> None:

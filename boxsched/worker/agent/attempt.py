@@ -13,11 +13,12 @@ from boxsched.worker.agent import remains
 from boxsched.worker.agent.attempt_folder import AttemptFolder
 from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.outbox import LogChunk
-from boxsched.worker.agent.plan import Worksite, cgroup_of
+from boxsched.worker.agent.plan import Worksite, cgroup_of, limit_groups
 from boxsched.worker.agent.spool import Spool
 from boxsched.worker.supervisor import containment, job_secrets, safe_files
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Ended, Found, Record, Running, Started
+from boxsched.worker.supervisor.limits import NO_LIMITS
 from boxsched.worker.supervisor.safe_files import Damaged
 from boxsched.worker.supervisor.spawner import NOT_ITS_TURN
 
@@ -85,6 +86,8 @@ class Attempt:
             # The agent's cgroup has changed, or a job changed the record. Its processes are then
             # found as descendants of the supervisor.
             record = record._replace(cgroup=None)
+        if not set(record.limits.paths) <= set(limit_groups(site, folder.name)):
+            record = record._replace(limits=NO_LIMITS)
         attempt = cls(folder, record, Phase.RUNNING)
         try:
             attempt.spool.open()
@@ -260,7 +263,8 @@ class Attempt:
         Kills all its processes first. Then a result of an earlier agent's supervisor counts. The
         job may have forged it, so a result that blames the worker does not count.
         """
-        remains.end_processes(self.folder.path, self._started(), self.record.cgroup)
+        groups = self.record.limits.paths
+        remains.end_processes(self.folder.path, self._started(), self.record.cgroup, groups)
         ended = self._result() if self.status is None and self.damage is None else None
         with contextlib.suppress(OSError):  # the rest is removed with the folder
             safe_files.remove_tree(self.folder.at, files.BOX)

@@ -2,19 +2,20 @@
 
 import math
 import os
-import zlib
 
 import attrs
 
 from boxsched.git_access import CERTIFICATES, GitAccess
 from boxsched.model import Kind, job_text, workload_text
 from boxsched.protocol.assignments import Assignment
+from boxsched.worker.agent import limiting
 from boxsched.worker.agent.repository import JOB_PATH, Unrunnable, checkout_steps, program
 from boxsched.worker.agent.script import script as script_of
 from boxsched.worker.supervisor import isolation as inside
 from boxsched.worker.supervisor.folder import HOME, SCRIPT, TMP, Record, Step
 from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.job_secrets import NO_SECRETS, JobSecrets
+from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
 
 JOB_LANG = "C.UTF-8"
 SSH_NOT_YET = "SSH sessions are scheduled, but cannot be opened yet"
@@ -32,6 +33,8 @@ class Worksite:
     cgroup_base: str | None
     stop_grace: float
     isolation: Isolation | None = None  # None: jobs run as this worker does
+    limits: Limits = NO_LIMITS
+    limit_bases: tuple[str, ...] = ()  # cgroups below which this or an earlier agent made others
 
     def places(self, name: str) -> "Places":
         """Return the paths that the job of the attempt ``name`` sees."""
@@ -85,6 +88,7 @@ def plan(
         stop_grace=site.stop_grace,
         has_secrets=secret != NO_SECRETS,
         isolation=site.isolation,
+        limits=site.limits.below(cgroup_name(site, name)),
     )
     _check_texts(record)
     try:
@@ -148,13 +152,23 @@ def git_environment(assignment: Assignment, places: Places) -> dict[str, str]:
 
 
 def cgroup_of(site: Worksite, name: str) -> str | None:
-    """Return the attempt's cgroup: a direct child of the agent's.
-
-    The checksum of the folder distinguishes it from the cgroups of another service.
-    """
+    """Return the attempt's cgroup: a direct child of the agent's."""
     if site.cgroup_base is None:
         return None
-    return f"{site.cgroup_base}/boxsched-{zlib.crc32(site.folder.encode()):08x}-{name}"
+    return f"{site.cgroup_base}/{cgroup_name(site, name)}"
+
+
+def cgroup_name(site: Worksite, name: str) -> str:
+    """Return the name of the attempt's cgroups.
+
+    The checksum of the folder distinguishes them from those of another service.
+    """
+    return f"boxsched-{limiting.mark(site.folder)}-{name}"
+
+
+def limit_groups(site: Worksite, name: str) -> list[str]:
+    """Return all cgroups for limits that the attempt may have."""
+    return [f"{base}/{cgroup_name(site, name)}" for base in site.limit_bases]
 
 
 def _check_texts(record: Record) -> None:

@@ -7,7 +7,7 @@ from boxsched.protocol.assignments import Assignment
 from boxsched.worker.agent import remains
 from boxsched.worker.agent.attempt import GONE, Attempt, Phase
 from boxsched.worker.agent.attempt_folder import AttemptFolder
-from boxsched.worker.agent.plan import Worksite, attempt_name, cgroup_of, plan
+from boxsched.worker.agent.plan import Worksite, attempt_name, cgroup_of, limit_groups, plan
 from boxsched.worker.agent.readiness import has_no_room
 from boxsched.worker.agent.repository import Unrunnable
 from boxsched.worker.agent.site import TRASH
@@ -85,5 +85,6 @@ def _fill(at: int, record: Record, script: bytes, secret: JobSecrets) -> None:
 def end_unknown(wanted: Assignment, site: Worksite) -> str:
     """End an attempt that has begun and has no folder here; return the reason. Blocking."""
     name = attempt_name(wanted)
-    remains.end_processes(f"{site.folder}/{name}", None, cgroup_of(site, name))
+    cgroup, groups = cgroup_of(site, name), limit_groups(site, name)
+    remains.end_processes(f"{site.folder}/{name}", None, cgroup, groups)
     return f"lost: {GONE}"

@@ -22,6 +22,7 @@ from boxsched.worker.agent.spool import CHUNK_BYTES
 from boxsched.worker.supervisor.descriptors import raise_limit
 from boxsched.worker.supervisor.folder import Ended
 from boxsched.worker.supervisor.isolation import Isolation
+from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
 from boxsched.worker.supervisor.verdict import STOPPED
 
 TAIL_SECONDS = 0.2
@@ -47,6 +48,7 @@ class ProcessDriver:
         lost_after: float | None = None,
         expects_jobs: bool = True,
         isolation: Isolation | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._path = path
         self._outbox = outbox
@@ -57,6 +59,7 @@ class ProcessDriver:
         self._lost_after = lost_after
         self._expects_jobs = expects_jobs
         self._isolation = isolation
+        self._limits = limits
         self._answered_at = 0.0
 
         self._attempts: dict[Key, Attempt] = {}
@@ -90,6 +93,7 @@ class ProcessDriver:
             log_limit=self._log_limit,
             stop_grace=self._stop_grace,
             isolation=self._isolation,
+            limits=self._limits,
         )
         site = self._open.site
         self._watcher = AttemptWatcher(site.boot, self._clock, ask=self._ask, wake=self._woken.set)

@@ -3,8 +3,9 @@
 import os
 import signal
 import time
+from collections.abc import Sequence
 
-from boxsched.worker.supervisor import containment, isolation, safe_files
+from boxsched.worker.supervisor import containment, isolation, limits, safe_files
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Started
 
@@ -14,11 +15,14 @@ _EMPTY_TRIES = 3
 _EMPTY_PAUSE_SECONDS = 0.5
 
 
-def end_processes(folder: str, started: Started | None, cgroup: str | None) -> None:
+def end_processes(
+    folder: str, started: Started | None, cgroup: str | None, groups: Sequence[str] = ()
+) -> None:
     """Kill the supervisor, if it lives, and all processes of its job; wait until they are gone.
 
     ``started``: the supervisor's note about itself. ``folder``: the attempt's folder. Processes are
-    found by cgroup, as descendants, and by this attempt's environment. Blocking.
+    found by cgroup, as descendants, and by this attempt's environment. ``groups``: further cgroups,
+    those of its limits. Blocking.
     """
     doomed = _supervisor_and_descendants(started)
     containment.send(doomed, signal.SIGKILL)
@@ -28,12 +32,14 @@ def end_processes(folder: str, started: Started | None, cgroup: str | None) -> N
         if cgroup is not None and held:
             containment.kill_cgroup(cgroup)
         marked = _marked_processes(folder)
+        marked += [pid for group in groups for pid in limits.processes_in(group)]
         containment.send(marked, signal.SIGKILL)
         if not marked and not held:
             break
         time.sleep(_ENDED_LOOK_SECONDS)
     if cgroup is not None:
         containment.remove_cgroup(cgroup)
+    limits.remove(groups)
 
 
 def _marked_processes(folder: str) -> list[int]:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import attrs
 
-from boxsched.worker.agent import remains
+from boxsched.worker.agent import limiting, remains
 from boxsched.worker.agent.attempt import Attempt
 from boxsched.worker.agent.attempt_folder import AttemptFolder
 from boxsched.worker.agent.notes import note
-from boxsched.worker.agent.plan import Worksite, cgroup_of
+from boxsched.worker.agent.plan import Worksite, cgroup_of, limit_groups
 from boxsched.worker.supervisor import containment, job_secrets, safe_files
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.isolation import Isolation
@@ -24,6 +24,7 @@ from boxsched.worker.supervisor.last_heartbeat import (
     read_last_heartbeat,
     write_last_heartbeat,
 )
+from boxsched.worker.supervisor.limits import NO_LIMITS, Limits, described
 from boxsched.worker.supervisor.safe_files import Damaged
 
 TRASH, QUARANTINE, STALE = "trash", "quarantine", "stale"
@@ -82,6 +83,7 @@ def open_folder(
     log_limit: int,
     stop_grace: float,
     isolation: Isolation | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> OpenFolder:
     """Open the agent's folder and lock it. Raises FolderInUse. Blocking."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -95,13 +97,23 @@ def open_folder(
         taken.callback(os.close, lock)
         cgroup_base = containment.cgroup_base()
         site = Worksite(
-            folder, at, cluster, boot_id(), log_limit, cgroup_base, stop_grace, isolation
+            folder,
+            at,
+            cluster,
+            boot_id(),
+            log_limit,
+            cgroup_base,
+            stop_grace,
+            isolation,
+            limits,
+            tuple(limiting.bases()),
         )
         heartbeat_file = open_last_heartbeat(at)
         taken.callback(os.close, heartbeat_file)
         opened = OpenFolder(site, lock, _open_bell(at), heartbeat_file)
         taken.pop_all()
     _log_isolation(cgroup_base, isolation)
+    _log_limits(limits)
     return opened
 
 
@@ -229,7 +241,8 @@ def _set_aside(name: str, site: Worksite, why: str) -> None:
     if not begun:
         remains.set_aside(site.at, name, TRASH)
         return
-    remains.end_processes(f"{site.folder}/{name}", started, cgroup_of(site, name))
+    cgroup, groups = cgroup_of(site, name), limit_groups(site, name)
+    remains.end_processes(f"{site.folder}/{name}", started, cgroup, groups)
     place = remains.set_aside(site.at, name, QUARANTINE)
     with contextlib.ExitStack() as opened:
         shelf = safe_files.open_folder(QUARANTINE, site.at)
@@ -263,3 +276,10 @@ def _log_isolation(cgroup_base: str | None, isolation: Isolation | None) -> None
             who,
             walls,
         )
+
+
+def _log_limits(limits: Limits) -> None:
+    if said := described(limits):
+        _log.info("limits of a job: %s", said)
+    else:
+        _log.info("a job may take all memory, processors and disk that this worker may have")

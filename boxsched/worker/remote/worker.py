@@ -36,6 +36,7 @@ from boxsched.protocol import wire
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.fingerprint import of_worker
 from boxsched.protocol.timing import LOST_AFTER_SECONDS
+from boxsched.worker.agent import limiting
 from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.outbox import LogChunk, Report
 from boxsched.worker.agent.site import boot_id
@@ -51,6 +52,7 @@ from boxsched.worker.remote.messages import (
 from boxsched.worker.remote.pace import Pace
 from boxsched.worker.remote.tls import BadTlsFile, TlsFiles
 from boxsched.worker.supervisor.isolation import Isolation
+from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
 
 ENDING_SECONDS = 0.2  # between two looks at whether anything still runs here
 
@@ -71,6 +73,7 @@ class WorkerOptions:
     stop_grace: float
     isolation: Isolation | None = None  # for the driver bubblewrap
     tls: TlsFiles = attrs.field(factory=TlsFiles)
+    limits: Limits = NO_LIMITS
 
 
 class RemoteWorker:
@@ -180,6 +183,7 @@ class RemoteWorker:
                 cluster=self._cluster,
                 lost_after=self._lost_after,
                 isolation=options.isolation,
+                limits=options.limits,
             )
             await agent.start()
             if self._answered_at is not None:
@@ -228,6 +232,7 @@ class RemoteWorker:
                 box_driver=options.box_driver,
                 log_limit=options.log_limit,
                 stop_grace=options.stop_grace,
+                limits=limiting.parts(options.limits),
             ),
             boot=boot_id(),
             holds=self._agent.holds if self._agent is not None else (),

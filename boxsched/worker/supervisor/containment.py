@@ -14,6 +14,8 @@ import signal
 import sys
 from collections.abc import Collection
 
+from boxsched.worker.supervisor import limits as limiting
+from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
 from boxsched.worker.supervisor.safe_files import NO_DESCRIPTOR
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME = 1, 4, 15
@@ -48,8 +50,11 @@ def hide_memory() -> None:
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
-def confine_self(cgroup: str | None) -> bool:
-    """Confine a child before it becomes the job's program; return whether it is in its cgroup."""
+def confine_self(cgroup: str | None, limits: Limits = NO_LIMITS) -> bool:
+    """Confine a child before it becomes the job's program; return whether it is in its cgroup.
+
+    Raises OSError if it cannot be limited.
+    """
     contained = cgroup is not None
     _prctl(_PR_SET_DUMPABLE, 1)  # otherwise the superuser would own its files in /proc
     try:
@@ -57,6 +62,7 @@ def confine_self(cgroup: str | None) -> bool:
             _write(f"{cgroup}/cgroup.procs", b"0")
     except OSError:
         contained = False  # its processes are still found as descendants
+    limiting.enter(limits)
     with contextlib.suppress(OSError):
         _write("/proc/self/oom_score_adj", _OOM_SCORE_OF_A_JOB)
     die_with_parent()
@@ -80,12 +86,15 @@ def _write(path: str, data: bytes) -> None:
 # --- cgroups --------------------------------------------------------------------------------
 
 
+LEAF = "boxsched-worker"  # the worker's own, where its parent has those of jobs
+
+
 def cgroup_base() -> str | None:
     """Return this process's cgroup if children of it can be made and killed, otherwise None."""
     if sys.platform != "linux":
         return None
     try:
-        base = _own_cgroup()
+        base = own_cgroup()
         if base is None:
             return None
         probe = f"{base}/boxsched-probe-{os.getpid()}"
@@ -97,16 +106,34 @@ def cgroup_base() -> str | None:
     return base if usable else None
 
 
-def _own_cgroup() -> str | None:
-    with open("/proc/self/cgroup") as lines:
-        paths = [line.strip().split(":", 2)[2] for line in lines if line.startswith("0::")]
+def own_cgroup(proc: str = "/proc/self") -> str | None:
+    """Return the folder of this process's cgroup (v2); of one named LEAF, its parent.
+
+    Raises OSError.
+    """
+    found = cgroup_folder("", proc)
+    return found and found.removesuffix(f"/{LEAF}")
+
+
+def cgroup_folder(controller: str, proc: str = "/proc/self") -> str | None:
+    """Return the folder of this process's cgroup in the hierarchy of a controller (v1).
+
+    With "": in the one hierarchy of v2. Raises OSError.
+    """
+    with open(f"{proc}/cgroup") as lines:
+        found = [line.rstrip("\n").split(":", 2) for line in lines]
+    paths = [path for _, controllers, path in found if controller in controllers.split(",")]
     if not paths:
         return None
-    with open("/proc/self/mountinfo") as lines:
+    with open(f"{proc}/mountinfo") as lines:
         for line in lines:
             mount, _, source = line.partition(" - ")
             root, point = mount.split()[3:5]
-            if source.split()[0] == "cgroup2" and f"{paths[0]}/".startswith(f"{root.rstrip('/')}/"):
+            kind, _, options = source.split()[:3]
+            ours = kind == "cgroup" and controller in options.split(",")
+            if not ours and not (kind == "cgroup2" and not controller):
+                continue
+            if f"{paths[0]}/".startswith(f"{root.rstrip('/')}/"):
                 return (point + "/" + paths[0][len(root.rstrip("/")) :].strip("/")).rstrip("/")
     return None
 

@@ -9,7 +9,9 @@ import stat
 import zlib
 from typing import Literal, NamedTuple
 
+from boxsched.worker.supervisor import limits
 from boxsched.worker.supervisor.isolation import Isolation
+from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
 from boxsched.worker.supervisor.safe_files import (
     Damaged,
     open_regular,
@@ -67,6 +69,7 @@ class Record(NamedTuple):
     stop_grace: float = 10.0  # seconds between SIGTERM and SIGKILL at the time limit
     has_secrets: bool = False  # there is a file with its secrets (see job_secrets)
     isolation: Isolation | None = None  # None: it runs as the worker does
+    limits: Limits = NO_LIMITS
 
 
 class Started(NamedTuple):
@@ -131,7 +134,9 @@ def read_record(at: int) -> Record:
     try:
         record = Record(*json.loads(text))
         walls = record.isolation and Isolation(*record.isolation)
-        return record._replace(steps=[Step(*step) for step in record.steps], isolation=walls)
+        steps = [Step(*step) for step in record.steps]
+        limited = limits.read(list(record.limits))
+        return record._replace(steps=steps, isolation=walls, limits=limited)
     except (ValueError, TypeError, RecursionError) as error:
         raise Damaged(f"the record has an unknown format: {error}") from None
 

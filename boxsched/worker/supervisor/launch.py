@@ -6,6 +6,7 @@ import signal
 from collections.abc import Sequence
 
 from boxsched.worker.supervisor import containment, isolation
+from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
 
 _UNCONTAINED = b"!"
 
@@ -21,6 +22,7 @@ def launch(
     inherited: Sequence[int] = (),
     walls: isolation.Isolation | None = None,
     box: str = "",
+    limits: Limits = NO_LIMITS,
 ) -> tuple[int, bool]:
     """Start the program; return its pid and whether it is in its cgroup.
 
@@ -33,7 +35,7 @@ def launch(
     child = os.fork()
     if child == 0:
         try:
-            if not containment.confine_self(cgroup):
+            if not containment.confine_self(cgroup, limits):
                 os.write(complaint_in, _UNCONTAINED)
             for descriptor in inherited:
                 os.set_inheritable(descriptor, True)

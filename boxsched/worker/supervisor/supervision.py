@@ -9,17 +9,20 @@ import os
 import select
 import signal
 import time
+from collections.abc import Collection
 
 from boxsched.git_access import lent
 from boxsched.worker.supervisor import (
     containment,
     isolation,
     job_secrets,
+    limits,
     safe_files,
     trouble,
     verdict,
 )
 from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor.disk_watch import DiskWatch
 from boxsched.worker.supervisor.folder import Ended, Found, Record, Running, Step
 from boxsched.worker.supervisor.isolation import Monitor, NotIsolated
 from boxsched.worker.supervisor.job_secrets import JobSecrets
@@ -27,7 +30,14 @@ from boxsched.worker.supervisor.last_heartbeat import Deadline
 from boxsched.worker.supervisor.last_heartbeat import boottime as _clock
 from boxsched.worker.supervisor.launch import launch
 from boxsched.worker.supervisor.output import Output
-from boxsched.worker.supervisor.verdict import DISK_FULL, LOST, STOPPED, TIMED_OUT, Verdict
+from boxsched.worker.supervisor.verdict import (
+    DISK_FULL,
+    LOST,
+    OVER_DISK,
+    STOPPED,
+    TIMED_OUT,
+    Verdict,
+)
 
 STOP_LOOK_SECONDS = 1.0  # between two looks for a stop and for the end of the lease
 LOOK_FOR_COMMIT_SECONDS = 0.05  # between two looks for the commit: the job waits only for that
@@ -50,6 +60,8 @@ class Supervision:
         self.secrets = secret  # None: the file is gone
         self.cgroup = record.cgroup
         self.walls = record.isolation
+        self.limits = record.limits
+        self.disk: DiskWatch | None = None
         self.monitor: Monitor | None = None  # of the current step, if it is isolated
         self.deadline = Deadline(site, record)
         self.end_by = _clock() + record.timeout_seconds
@@ -89,6 +101,7 @@ class Supervision:
         self.output.finish()
         if self.cgroup is not None:
             containment.remove_cgroup(self.cgroup)
+        limits.remove(self.limits.paths)
         if self.cause not in (None, DISK_FULL) or not self.output.disk_full:
             return ended
         return self._failed(DISK_FULL) if self.script_began else self._not_begun(DISK_FULL)
@@ -99,6 +112,10 @@ class Supervision:
         """Run the steps in order. The first one that fails or is ended decides the result."""
         if self.secrets is None:
             return self._not_begun(job_secrets.GONE)
+        try:
+            limits.make(self.limits)
+        except OSError as error:
+            return self._not_begun(trouble.described(error, "cannot limit jobs"))
         try:
             self._make_box()
         except OSError as error:
@@ -132,6 +149,8 @@ class Supervision:
         if self.walls is not None:
             isolation.furnish(self.walls, self.at, self.box)
             self.walls.give(self.output.job_end)  # for jobs that open /dev/stderr
+        if self.limits.disk is not None:
+            self.disk = DiskWatch(self.limits.disk, self.box, _clock())
 
     def _not_started(self, step: Step, error: OSError) -> Ended:
         why = trouble.described(error, f"cannot start {step.what}")
@@ -143,6 +162,9 @@ class Supervision:
     def _git_failed(self, step: Step, status: int) -> Ended:
         """Return how the job ended after a failed git step; the worker may be the cause."""
         self.output.drain()
+        if reached := limits.reached(self.limits, status):
+            self.output.note(f"{step.what} has reached the {reached[0]}")
+            return self._failed(f"{step.what}: {reached[0]}")
         problem = trouble.of_git(step.what, status, self.output.tail or b"")
         if problem is not None:
             return self._not_begun(problem)
@@ -218,6 +240,7 @@ class Supervision:
                 inherited=inherited,
                 walls=self.walls,
                 box=box,
+                limits=self.limits,
             )
         if self.monitor is not None:
             self.monitor.pid = self.child
@@ -268,7 +291,8 @@ class Supervision:
 
     def _turn(self) -> None:
         """Wait for output, the end of a process, a signal or a deadline, and act on it."""
-        wait = max(0.0, min(self.end_by, self.kill_by, self.look_by) - _clock())
+        measure_at = float("inf") if self.disk is None else self.disk.next_at
+        wait = max(0.0, min(self.end_by, self.kill_by, self.look_by, measure_at) - _clock())
         ready = {descriptor for descriptor, _ in self.poll.poll(wait * 1_000 + 1)}
         if self.output.pipe in ready:
             self.output.read()
@@ -278,6 +302,8 @@ class Supervision:
         now = _clock()
         if self.output.disk_full and self.cause is None:
             self.cause, self.kill_by = DISK_FULL, now
+        if self.disk is not None and self.cause is None:
+            self._measure(self.disk, ready, now)
         if self.alarm in ready or now >= self.look_by:
             self.look_by = now + STOP_LOOK_SECONDS
             self._reap()
@@ -293,6 +319,17 @@ class Supervision:
         if now >= self.kill_by:
             self._kill()
             self.kill_by = now + KILL_AGAIN_SECONDS
+
+    def _measure(self, disk: DiskWatch, ready: Collection[int], now: float) -> None:
+        """End the job at once if its Box takes more disk than it may."""
+        if disk.pipe in ready:
+            self.poll.unregister(disk.pipe)
+            if disk.is_exceeded(now):
+                self._end(OVER_DISK, 0.0)
+        elif now >= disk.next_at:
+            with contextlib.suppress(OSError):  # no descriptor or process is left; tries again
+                disk.begin(now)
+                self.poll.register(disk.pipe, select.POLLIN)
 
     def _reap(self) -> None:
         """Collect all ended children: the step's process and adopted orphans."""
@@ -328,7 +365,10 @@ class Supervision:
         self.cause, self.kill_by = cause, _clock() + grace
         limit, lost_after = self.record.timeout_seconds, self.deadline.lost_after
         stopped = verdict.why_stopped(self.at) if cause == STOPPED else None
-        self.output.note(verdict.ended_by(cause, limit, lost_after, stopped))
+        if cause == OVER_DISK:
+            self.output.note(f"{limits.disk_text(self.limits)} exceeded, so the job is ended")
+        else:
+            self.output.note(verdict.ended_by(cause, limit, lost_after, stopped))
         if grace > 0:
             self._hold_monitor()
             self._signal(signal.SIGTERM)
@@ -366,7 +406,14 @@ class Supervision:
 
     def _verdict(self, status: int | None) -> Ended:
         limit, lost_after = self.record.timeout_seconds, self.deadline.lost_after
-        return self._ended(verdict.judge(self.cause, status, limit, lost_after))
+        said = verdict.judge(self.cause, status, limit, lost_after)
+        reached = limits.reached(self.limits, status)
+        if self.cause == OVER_DISK:
+            reached = [limits.disk_text(self.limits)]
+        else:
+            for text in reached:
+                self.output.note(f"it has reached the {text}")
+        return self._ended(verdict.at_limits(said, reached))
 
     def _failed(self, reason: str) -> Ended:
         return self._ended(Verdict("failed", reason))

@@ -5,6 +5,7 @@ Imported by the spawner, so it imports only small modules of the standard librar
 
 import math
 import signal
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from boxsched import commits
@@ -14,6 +15,7 @@ from boxsched.worker.supervisor.folder import Outcome
 
 # Why a supervisor ends a job.
 STOPPED, TIMED_OUT, LOST, DISK_FULL = "stopped", "timed out", "lost", files.DISK_FULL
+OVER_DISK = "over its disk limit"
 
 
 class Verdict(NamedTuple):
@@ -49,6 +51,15 @@ def judge(cause: str | None, status: int | None, limit: float, lost_after: float
     if status == 0:
         return Verdict("passed", None, 0)
     return Verdict("failed", ending(status or 0), exit_status, killed_by)
+
+
+def at_limits(said: Verdict, reached: Sequence[str]) -> Verdict:
+    """Return the verdict of a job that has reached these limits: they may be why it failed."""
+    by_itself = said.result == "failed" and not said.timed_out and not said.lost
+    if not reached or not by_itself:
+        return said
+    is_certain = not reached[0].endswith("processes")
+    return said._replace(reason=reached[0] if is_certain else f"{said.reason}, {reached[0]}")
 
 
 def ending(status: int) -> str:
