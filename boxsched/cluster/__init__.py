@@ -50,7 +50,7 @@ the server accepts no writes   a standby, or set to read-only: like a lost sessi
                              in the URL, the one that accepts writes is used
 another server takes over    noticed within 5 s, or when the old one is gone: all sessions of a node
                              move to the newest server; an old primary that comes back is refused
-                             (``store.postgres_servers``)
+                             (``store.postgres.servers``)
 commits are slow             nothing: the ping does not wait for commits, and the engine sends
                              the same batch until the store returns a result
 two nodes with one name      the second is refused, because a node's name is also a lock

@@ -44,47 +44,48 @@ violations.
 When things fail
 ----------------
 
-``outage`` logs StoreAway, once and then about once a minute; callers that try again do not log it.
+``outage`` logs StoreAway once, and then about once a minute; callers that try again do not log it.
 
 =========================  ======================================================================
-the disk is full, or fails rolled back, StoreAway; the next transaction is tried as if nothing was
-a row that must not be     each constraint has its answer (``constraints``): the transaction is
-                           begun anew, or it is a mistake of ours, InvariantRefused
-a read is too long         stopped at its deadline: TooLong
+the disk is full, or fails rolled back, StoreAway; the next transaction is tried as usual
+a constraint refuses a row ``constraints`` has an answer for each one: the transaction is
+                           repeated, or it is an error in boxsched, InvariantRefused
+a read takes too long      stopped at its deadline: TooLong
 COMMIT itself fails        disk full: StoreAway; else OutcomeUnknown: repeat with the same key, or
                            read ``batch_number``
-the caller is cancelled    its transaction was not begun, or is done whole; never half
-kill -9, power loss        WAL with synchronous=FULL: all that returned is there, nothing half
-a second process           refused by a lock on the data folder, which a crash lets go of
-its rows were moved        refused: a mark beside the file says where they went (``moved``)
-the file is damaged        StoreDamaged, which names it
-an older copy of the file  refused (StoreBehind) until ``db restored`` (``sqlite_marks``)
+the caller is cancelled    its transaction is done completely or not at all
+kill -9, power loss        WAL with synchronous=FULL: every call that returned is stored, and no
+                           transaction is half done
+a second process           refused by a lock on the data folder; a crash releases the lock
+its rows were moved        refused: a mark next to the file says where they are now (``moved``)
+the file is damaged        StoreDamaged, with the file's name
+an older copy of the file  refused (StoreBehind) until ``db restored`` (``sqlite.marks``)
 an older schema            upgraded on opening, in one transaction
-a newer schema             used as it is, or refused: it says itself whom it lets in
+a newer schema             used unchanged, or refused: the schema says which programs may use it
 =========================  ======================================================================
 
-PostgreSQL, besides:
+In addition, for PostgreSQL:
 
 =========================  ======================================================================
-the connection breaks      before COMMIT was sent: StoreAway; else OutcomeUnknown. It is closed, and
-                           those that waited beside it; the next call connects anew
-a statement is canceled,   StoreAway, and rolled back; aiopg would make CancelledError of it, which
-by time or by hand         ends a background loop without a word
-no answer for 1.7 s        as a broken connection; the server gives up by itself a little earlier
-COMMIT takes longer        waited for, up to a minute, while the server answers others
-                           (``postgres_pulse``); what needs the same rows waits as long
+the connection breaks      before COMMIT was sent: StoreAway; else OutcomeUnknown. It is closed, with
+                           the idle connections of its pool; the next call connects again
+a statement is canceled,   StoreAway, and rolled back; aiopg would raise CancelledError, which ends a
+by time or by hand         background loop silently
+no answer for 1.7 s        like a broken connection; the server's own limit is a little shorter
+COMMIT takes longer        it waits up to a minute while the server answers other connections
+                           (``postgres.pulse``); transactions that need the same rows also wait
 no connection within 1 s   StoreAway; in all, a call has its first answer within 1.8 s or fails
-a deadlock, a lost race    rolled back and begun anew, up to 5 times in all
+a deadlock, a lost race    rolled back and repeated, up to 5 times in all
 the process is frozen      after 1.5 s inside a transaction the server rolls it back
 a transaction pool         refused on opening: sessions would lose their settings
-it takes no writes         StoreAway: a standby, or set to be read-only; of several hosts in the URL
-                           the one that takes writes is found
-it has become another one  all sessions go to the newest server that was seen; an older one is
-                           refused (StoreBehind) until ``db restored`` (``postgres_servers``)
-a new timeline             a failover may have lost what was committed last: as behind a restored
-                           backup, all that was given out is void (``steps.history``)
-a crash before the standby nothing is read from the restarted server until the standby has it
-has what was committed     (``postgres_settling``; ``postgres_connection.DURABLE``)
+it is read-only            StoreAway; of several hosts in the URL, the one that accepts writes is
+                           used
+another server answers     all sessions use the newest server that was seen; an older one is
+                           refused (StoreBehind) until ``db restored`` (``postgres.servers``)
+a new timeline             a failover may have lost the last commits: as after a restored backup,
+                           all earlier leases are void (``steps.history``)
+a crash before the standby nothing is read from the restarted server until the standby has the
+has the last commits       commits (``postgres.settling``; ``postgres.connection.DURABLE``)
 =========================  ======================================================================
 """
 

@@ -1,12 +1,12 @@
 """Choose the server among a URL's hosts: all sessions of a node use that one server.
 
 The first session checks all hosts at the same time and uses the newest server that accepts writes
-(``postgres_marks``). Later sessions connect directly to it, and check all hosts again if it is gone
+(``postgres.marks``). Later sessions connect directly to it, and check all hosts again if it is gone
 or has changed. ``look_on`` checks every few seconds, because a promoted standby does not announce
 itself. A server that is older than what this node has ever seen (``memory``) is not used.
 
 Nothing is read from a restarted server until its synchronous standby has everything that it shows
-(``postgres_settling``).
+(``postgres.settling``).
 
 If a server's history is new, the first session that finds it invalidates all numbers issued before
 (``steps.history``); only then is the server used.

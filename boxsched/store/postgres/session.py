@@ -1,6 +1,6 @@
 """A PostgreSQL session for commands (``check``, ``db``): one thread, with psycopg2.
 
-Services use aiopg (``postgres_connection``); commands may block.
+Services use aiopg (``postgres.connection``); commands may block.
 """
 
 import contextlib

@@ -1,5 +1,5 @@
 -- name: orphans
--- schema: rows refer to rows that are not there.
+-- schema: rows refer to missing rows.
 -- returns: place, id
 SELECT 'box' AS place, b.id FROM box AS b
  WHERE NOT EXISTS (SELECT 1 FROM worker AS x WHERE x.id = b.worker)
@@ -21,7 +21,7 @@ SELECT 'organization', o.id FROM organization AS o
  WHERE NOT EXISTS (SELECT 1 FROM shard AS x WHERE x.id = o.shard);
 
 -- name: jobs_of_workloads
--- I2, V11: a workload has all its jobs, and no job is without its workload.
+-- I2, V11: a workload has all its jobs, and every job has its workload.
 -- returns: workload, boxes, jobs
 SELECT w.id AS workload, w.boxes, count(j.id) AS jobs
   FROM workload AS w
@@ -33,7 +33,7 @@ SELECT j.id / 1024, NULL, 1 FROM job AS j
  WHERE NOT EXISTS (SELECT 1 FROM workload AS w WHERE w.id = j.id / 1024);
 
 -- name: admitted_whole
--- I2, V11: a workload that has begun has given every job a Box; one that waits has given none.
+-- I2, V11: all jobs of a workload that has begun have a Box; no job of a waiting workload has one.
 -- returns: workload, state, job, job_state
 SELECT w.id AS workload, w.state, j.id AS job, j.state AS job_state
   FROM workload AS w JOIN job AS j ON j.id BETWEEN w.id * 1024 AND w.id * 1024 + 1023
@@ -41,7 +41,8 @@ SELECT w.id AS workload, w.state, j.id AS job, j.state AS job_state
     OR (w.started_at IS NOT NULL AND (j.state = 'waiting' OR j.attempt = 0));
 
 -- name: ended_together
--- V16: a workload is finished exactly when all its jobs are. One whose jobs are not known yet has none.
+-- V16: a workload is finished exactly when all its jobs are finished. It has no rows of jobs before
+-- its jobs are known.
 -- returns: workload, state, boxes, finished_jobs
 SELECT w.id AS workload, w.state, w.boxes,
        count(CASE WHEN j.state = 'finished' THEN 1 END) AS finished_jobs
@@ -52,7 +53,7 @@ HAVING w.boxes > 0
    AND (w.state = 'finished') <> (count(CASE WHEN j.state = 'finished' THEN 1 END) = w.boxes);
 
 -- name: boxes_and_jobs
--- I1, V10, V16: a Box and the live job on it name each other; no Box is held by an ended job.
+-- I1, V10, V16: a Box and the live job on it refer to each other; no ended job holds a Box.
 -- returns: box, box_has, job, state, job_has
 SELECT b.id AS box, b.job AS box_has, j.id AS job, j.state, j.box AS job_has
   FROM box AS b JOIN job AS j ON j.id = b.job
@@ -65,7 +66,7 @@ SELECT NULL, NULL, j.id, j.state, j.box
    AND NOT EXISTS (SELECT 1 FROM box AS b WHERE b.id = j.box AND b.job = j.id);
 
 -- name: lane_order
--- I3, V7, V8: nothing is past ordering while an earlier workload of its lane is unfinished.
+-- I3, V7, V8: no workload is past ordering while an earlier workload of its lane is unfinished.
 -- returns: lane, number, state, earlier_number, earlier_state
 SELECT lane, number, state, earlier_number, earlier_state
   FROM (
@@ -77,7 +78,7 @@ SELECT lane, number, state, earlier_number, earlier_state
  WHERE state <> 'registered' AND earlier_number IS NOT NULL;
 
 -- name: free_lanes
--- V16: no workload waits for its lane if it is the first there, has jobs, and the leader knows it.
+-- V16: the first workload of a lane does not wait for the lane, if it has jobs and the leader knows it.
 -- returns: workload, lane, number, state
 SELECT id AS workload, lane, number, state
   FROM (
@@ -91,7 +92,7 @@ SELECT id AS workload, lane, number, state
    AND id NOT IN (SELECT workload FROM inbox WHERE workload IS NOT NULL);
 
 -- name: lane_overlap
--- I3, V7, V9: what ran in a lane ran one after the other, in the order of the numbers.
+-- I3, V7, V9: the workloads of a lane ran one after the other, in the order of their numbers.
 -- returns: lane, number, started_at, earlier_number, earlier_finished_at
 SELECT lane, number, started_at, earlier_number, earlier_finished_at
   FROM (
@@ -105,7 +106,7 @@ SELECT lane, number, started_at, earlier_number, earlier_finished_at
    AND (earlier_finished_at IS NULL OR earlier_finished_at > started_at);
 
 -- name: lane_tokens
--- I4, V23: lease tokens grow along a lane.
+-- I4, V23: the lease tokens of a lane grow.
 -- returns: lane, number, least_token, earlier_token
 SELECT lane, number, least_token, earlier_token
   FROM (
@@ -122,7 +123,7 @@ SELECT lane, number, least_token, earlier_token
  WHERE least_token <= earlier_token;
 
 -- name: tokens_given
--- I4, I7: no lease token is of a batch that its shard has not committed yet.
+-- I4, I7: every lease token is the number of a batch that its shard has committed.
 -- returns: job, lease_token, shard, batch
 SELECT j.id AS job, j.lease_token, s.id AS shard, s.batch
   FROM job AS j
@@ -143,7 +144,7 @@ SELECT b.id AS box, x.id AS worker, x.organization, b.job, p.organization AS job
  WHERE p.organization <> x.organization;
 
 -- name: keys
--- I6, V13: an idempotency key leads to the one workload and number that were answered, if it is kept.
+-- I6, V13: the workload of an idempotency key is the one in the stored answer, if it still exists.
 -- returns: scope, key, workload, number
 SELECT i.scope, i.key, i.workload, i.number
   FROM idempotency AS i LEFT JOIN workload AS w ON w.id = i.workload
@@ -151,7 +152,7 @@ SELECT i.scope, i.key, i.workload, i.number
     OR w.id IS NULL AND NOT EXISTS (SELECT 1 FROM pruned_workload);
 
 -- name: leaderships
--- I7, V1: every epoch has its one leadership, the last is the shard's, and batches only grow.
+-- I7, V1: every epoch has exactly one leadership, the last one is the shard's, and batches only grow.
 -- returns: shard, epoch, batch, earlier_batch
 SELECT s.id AS shard, s.epoch, s.epoch_batch AS batch, NULL AS earlier_batch
   FROM shard AS s
@@ -168,8 +169,8 @@ SELECT shard, epoch, batch, earlier_batch
  WHERE batch < earlier_batch;
 
 -- name: run_once
--- I9: a deploy or a session gets another attempt only by a person's word, or where a worker could
--- not begin it: one for each.
+-- I9: a deploy or a session gets another attempt only if a person asks for it, or a worker could not
+-- begin it: one attempt for each.
 -- returns: workload, kind, job, attempt
 SELECT w.id AS workload, w.kind, j.id AS job, j.attempt
   FROM workload AS w
@@ -182,7 +183,7 @@ SELECT w.id AS workload, w.kind, j.id AS job, j.attempt
    AND NOT w.history_cut;
 
 -- name: numbers
--- I5, V24: a project's numbers were given without a gap, each to a workload, kept or deleted as old.
+-- I5, V24: a project's numbers have no gaps; each belongs to a workload that is stored, or was deleted as old.
 -- returns: project, first_number, next_number, workloads, least, greatest, pruned
 SELECT p.id AS project, p.first_number, p.next_number, count(w.id) AS workloads,
        min(w.number) AS least, max(w.number) AS greatest, coalesce(gone.workloads, 0) AS pruned
@@ -199,8 +200,8 @@ HAVING count(w.id) + coalesce(gone.workloads, 0) <> p.next_number - p.first_numb
     );
 
 -- name: in_inbox_or_registered
--- I5, V24: a submission waits in the inbox, was set aside, or is in the history: in one of them. It
--- is in none where its history is not kept.
+-- I5, V24: a submission is in exactly one place: in the inbox, set aside, or in the history. It is in
+-- none if its history was deleted.
 -- returns: workload, state, inbox, registered
 SELECT w.id AS workload, w.state, coalesce(i.entries, 0) AS inbox, coalesce(e.times, 0) AS registered
   FROM workload AS w
@@ -217,7 +218,7 @@ SELECT w.id AS workload, w.state, coalesce(i.entries, 0) AS inbox, coalesce(e.ti
             THEN 0 ELSE 1 END;
 
 -- name: log_gaps
--- V18: a log has no gap and no byte twice.
+-- V18: a log has no gaps and no repeated bytes.
 -- returns: job, attempt, first_byte, earlier_end
 SELECT job, attempt, first_byte, earlier_end
   FROM (

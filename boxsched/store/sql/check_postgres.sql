@@ -1,6 +1,6 @@
 -- name: commit_order
--- I7, V2: nothing was committed by a leader after its successor's first commit.
--- By the times of commits, and by the order of transactions: the server's clock may be set.
+-- I7, V2: no leader committed a transaction after its successor's first commit. Checks the times of
+-- commits and the order of transactions, because the server's clock may be changed.
 -- returns: shard, epoch, first_commit, last_commit_before
 SELECT shard, epoch, first_commit, last_commit_before
   FROM (

@@ -7,12 +7,12 @@ SELECT v.id, 0, 0, 0, '' FROM v WHERE v.id IS NOT NULL
 ON CONFLICT (id) DO NOTHING;
 
 -- name: shards
--- Each shard's epoch and last batch, and the node that leads it or led it last.
+-- Each shard's epoch, its last batch, and its present or last leader.
 -- returns: id, epoch, batch, node
 SELECT id, epoch, batch, node FROM shard ORDER BY id;
 
 -- name: put_node
--- Insert or update the node with this name, started now.
+-- Insert or update the node with this name; its start is now.
 -- returns: id, name, url, version, requires, started_at, schema
 INSERT INTO node (name, url, version, requires, schema_known, started_at, schema_at)
 SELECT :name, :url, :version, :requires, CAST(:schema_known AS bigint), t.now, t.now
@@ -39,7 +39,7 @@ SELECT id, name, url, version, requires, started_at,
 DELETE FROM node WHERE name = :name;
 
 -- name: old_nodes
--- Those of these nodes that were started and seen more than :seconds ago.
+-- The nodes among these that were started and last seen more than :seconds ago.
 -- returns: name
 WITH v(name) AS (VALUES (:name))
 SELECT node.name FROM v JOIN node ON node.name = v.name

@@ -1,6 +1,7 @@
 -- name: fix_commit
--- The first commit that a job of the workload found, or that of the workload that it rebuilds. It takes
--- the place of none, and of the beginning of a hash that was asked for; no row back: it has one.
+-- Set the commit that the workload's first job found, or that of the workload that it rebuilds. It
+-- replaces NULL or the short hash that was requested. No row back: the commit was already set, or the
+-- job's lease is no longer valid.
 -- returns: commit_hash
 UPDATE workload
    SET commit_hash = coalesce(
@@ -23,8 +24,8 @@ UPDATE workload
 RETURNING commit_hash;
 
 -- name: fixed_commit
--- The commit of the workload. It is written again as it is: so the answer waits until the commit that
--- wrote it first is durable, also on a synchronous stand-by.
+-- The commit of the workload. It is written again unchanged, so the answer waits until the first write
+-- is durable, also on a synchronous standby.
 -- returns: commit_hash
 UPDATE workload SET commit_hash = commit_hash
  WHERE id = :workload

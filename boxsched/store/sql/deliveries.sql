@@ -1,6 +1,6 @@
 -- name: known_deliveries
--- Deliveries with changes that have one of these bodies or host's ids. One index look-up
--- for each: a join could read all deliveries of the project.
+-- Deliveries with effects that have one of these bodies, or one of these ids of the host. One index
+-- look-up for each, because a join could read all deliveries of the project.
 -- returns: project, body_sha256, delivery_id, workloads
 WITH v(project, body_sha256, delivery_id) AS (VALUES (:project, :body_sha256, :delivery_id))
 SELECT d.project, d.body_sha256, d.delivery_id, d.workloads
@@ -18,8 +18,8 @@ SELECT d.project, d.body_sha256, d.delivery_id, d.workloads
   );
 
 -- name: same_deliveries
--- Of deliveries that seem to have come before: those that did, while the project is as it was. One
--- look along the index for each, as in known_deliveries.
+-- The deliveries among these that really are repetitions, if the project has not changed. One index
+-- look-up for each, as in known_deliveries.
 -- returns: project, version, body_sha256, event, workloads
 WITH v(project, version, body_sha256) AS (VALUES (:project, :version, :body_sha256))
 SELECT d.project, v.version, d.body_sha256, d.event, d.workloads
@@ -55,8 +55,8 @@ SELECT v.project, v.provider, v.event, v.received_at, v.result, CAST(v.reason AS
   FROM v WHERE v.project IS NOT NULL;
 
 -- name: webhook_secrets
--- The stored webhook secrets of these projects. A row for a name without a project, too:
--- it must take as long.
+-- The stored webhook secrets of these projects. Also returns a row for a name without a project, so
+-- that both take the same time.
 -- returns: name, project, now, before, until
 WITH v(name) AS (VALUES (:name))
 SELECT v.name, project.id AS project, project.webhook_secret AS now,
@@ -92,7 +92,7 @@ SELECT d.id, d.provider, d.event, project.name AS project, d.received_at, d.resu
  ORDER BY d.id DESC LIMIT :limit;
 
 -- name: drop_old_deliveries
--- Of the oldest deliveries, delete those received before this time.
+-- Delete some of the deliveries received before this time, the oldest first.
 -- returns: one
 DELETE FROM delivery
  WHERE id IN (SELECT d.id FROM delivery AS d ORDER BY d.id LIMIT :limit)

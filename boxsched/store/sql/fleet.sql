@@ -1,6 +1,6 @@
 -- name: find_workers
--- The workers that have this identity, or this name, and whether the token that each is bound to
--- is valid; locked, so that no other connects as the same worker.
+-- The workers with this identity or this name, and whether the token that each is bound to is valid.
+-- Locked, so that no other connection becomes the same worker.
 -- returns: id, identity, name, organization, token, token_holds
 SELECT id, identity, name, organization, token, token = 'in-process' OR EXISTS (
            SELECT 1 FROM token
@@ -12,7 +12,7 @@ SELECT id, identity, name, organization, token, token = 'in-process' OR EXISTS (
  ORDER BY id FOR NO KEY UPDATE OF worker;
 
 -- name: lock_token
--- How many workers a token may have; locked, so that no other worker takes the last place.
+-- The maximum number of workers of a token. Locked, so that no other worker takes the last place.
 -- returns: max_workers
 SELECT max_workers FROM token WHERE id = :token FOR NO KEY UPDATE OF token;
 
@@ -38,8 +38,8 @@ INSERT INTO worker (
 RETURNING id, connection;
 
 -- name: connect_worker
--- A worker that connects again. Until it is heard on this connection it may not know what it is
--- promised here, and go by what it was promised before.
+-- Store a new connection of a known worker. Until its first heartbeat on this connection, the worker
+-- may still use the lost_after of an earlier one.
 -- returns: id, connection
 UPDATE worker
    SET identity = :identity, name = :name, address = :address, state = 'connected', node = :node,
@@ -63,9 +63,9 @@ UPDATE worker SET state = 'disconnected'
   FROM v WHERE worker.id = v.worker AND worker.connection = v.number;
 
 -- name: beat
--- Workers that were heard of; those whose connection is another by now are left out. They go by
--- what this node promised them: a heartbeat is sent only behind that. Each says whether it can begin
--- jobs; the answer says whether it is drained and has none any more.
+-- Record heartbeats, except of workers that have connected again. Such a worker uses the lost_after
+-- of this node, because it sends heartbeats only after it received it. Stores whether each can begin
+-- jobs; returns whether it is drained and has no jobs.
 -- returns: id, drained
 WITH v(worker, number, problem) AS (VALUES (:worker, :number, :problem))
 UPDATE worker SET beat = beat + 1, lost_after = :lost_after, problem = v.problem,
@@ -86,8 +86,8 @@ SELECT worker.id, worker.node, worker.state <> 'disconnected', worker.beat, work
  ORDER BY worker.id;
 
 -- name: gone_worker
--- A worker that is away since that connection and whose Boxes have gone, with no word of any waiting
--- for the leader; locked, that it does not connect meanwhile.
+-- The worker, if it has been away since that connection, its Boxes are removed, and no command about
+-- them waits for the leader. Locked, so that it does not connect meanwhile.
 -- returns: id
 SELECT id FROM worker
  WHERE id = :worker AND connection = :connection AND state = 'disconnected'
@@ -125,13 +125,14 @@ DELETE FROM box
 RETURNING id;
 
 -- name: boxes_of_worker
--- The rows of a worker's Boxes, also of former ones.
+-- The rows of a worker's Boxes, including former Boxes.
 -- returns: id, worker, ordinal, box_type
 SELECT id, worker, ordinal, box_type FROM box WHERE worker = :worker ORDER BY ordinal, id;
 
 -- name: assignments
--- What each of these workers should be running now, as one text; no row where it is nothing. A job that
--- waits for another attempt is nobody's: a worker that came back would begin it.
+-- All jobs that each of these workers should be running now, as one text; no row for a worker without
+-- jobs. A job that waits for another attempt belongs to no worker; else a worker that comes back would
+-- begin it.
 -- returns: worker, assignments[job, attempt, lease_token, box, ordinal, stop, timeout_seconds,
 -- name, commands, environment, workload, number, kind, project, branch, tag, server, commit,
 -- repository, started, stop_reason, show_commands, owner, has_secrets,
@@ -165,7 +166,7 @@ SELECT box.worker, CAST(json_agg(json_build_array(
  GROUP BY box.worker;
 
 -- name: boxes
--- Every Box in use, with what runs on it.
+-- Every Box in use, with its job.
 -- returns: id, worker, ordinal, box_type, retired, job, last_project, last_branch, freed_at,
 -- worker_name, workload, job_name
 SELECT box.id, box.worker, box.ordinal, box.box_type, box.retired, box.job, box.last_project,
@@ -178,7 +179,7 @@ SELECT box.id, box.worker, box.ordinal, box.box_type, box.retired, box.job, box.
  ORDER BY worker.name, box.ordinal, box.id;
 
 -- name: workers
--- All workers: how many Boxes they have, and how many workloads of each kind have a job on them now.
+-- All workers, with the number of their Boxes, and of the workloads of each kind that have a job on them.
 -- returns: id, name, address, state, boxes, builds, deploys, ssh_sessions, seen_at, token, problem,
 -- drain_by, drain_since, drain_note, drain_stop_at, drain_done, drain_automatic, fingerprint,
 -- differs

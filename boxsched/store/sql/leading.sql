@@ -33,7 +33,7 @@ SELECT name, project, branch, server, automatic, note, set_by, since, until FROM
  ORDER BY name;
 
 -- name: load_drains
--- The workers of an organization that are drained.
+-- The drained workers of an organization.
 -- returns: worker, by, since, note, stop_at, done, automatic
 SELECT id AS worker, drain_by AS by, drain_since AS since, drain_note AS note,
        drain_stop_at AS stop_at, drain_done AS done, drain_automatic AS automatic
@@ -66,7 +66,7 @@ SELECT id, workload FROM inbox
  ORDER BY id LIMIT :limit;
 
 -- name: load_workloads
--- A page of its unfinished workloads, by id; the last column is how many jobs each has.
+-- A page of its unfinished workloads, by id; the last column is the number of jobs.
 -- returns: id, project, number, kind, branch, tag, server, priority, cancellation, fail_fast,
 -- state, created_at, queued_at, started_at, stop_cause, reason, promise, automatic, spared, boxes
 SELECT workload.id, workload.project, workload.number, workload.kind, workload.branch,
@@ -106,9 +106,9 @@ SELECT CAST(json_agg(json_build_array(i.id, i.kind, i.payload, i.workload)) AS t
   ) AS i;
 
 -- name: fence
--- Every engine transaction begins here; where another leads, or this batch was committed, the
--- schema refuses a batch without a number: the error is read as Fenced. It gives no row, so that
--- the whole transaction may be sent at once; the row's lock makes a new leader wait for its end.
+-- Every engine transaction begins here. If another node leads, or this batch was committed before, this
+-- sets batch to NULL, which the schema refuses; that error means Fenced. It returns no row, so the whole
+-- transaction can be sent at once. The row's lock makes a new leader wait for the end of the transaction.
 -- returns: nothing
 UPDATE shard SET batch = CASE WHEN epoch = :epoch AND batch = :batch THEN batch + 1 END
  WHERE id = :shard;
@@ -123,7 +123,7 @@ SELECT inbox.id, inbox.shard, inbox.kind, inbox.payload,
   FROM v JOIN inbox ON inbox.id = v.id;
 
 -- name: cancel_jobs_set_aside
--- The jobs of workloads whose submissions were set aside: they never run.
+-- End the jobs of workloads whose submissions were set aside, because they never run.
 -- returns: nothing
 WITH v(id, at) AS (VALUES (:id, :at))
 UPDATE job SET state = 'finished', result = 'canceled', finished_at = v.at
@@ -133,7 +133,7 @@ UPDATE job SET state = 'finished', result = 'canceled', finished_at = v.at
  WHERE job.id BETWEEN workload.id * 1024 AND workload.id * 1024 + 1023 AND job.state = 'waiting';
 
 -- name: cancel_workloads_set_aside
--- Workloads whose submissions were set aside: they never run.
+-- End workloads whose submissions were set aside, because they never run.
 -- returns: nothing
 WITH v(id, at, reason) AS (VALUES (:id, :at, :reason))
 UPDATE workload
@@ -143,8 +143,8 @@ UPDATE workload
  WHERE workload.id = set_aside.workload AND workload.state = 'registered';
 
 -- name: empty_inbox
--- Commands that the batch has dealt with, as runs of ids of which every one was.
--- Not by IN: PostgreSQL takes a run for a ninth of the inbox, and would read all of a large one.
+-- Delete the commands that the batch has processed, given as ranges of consecutive ids. With USING, not IN,
+-- because PostgreSQL estimates a range as a ninth of the inbox, and would read all of a large one.
 -- returns: nothing
 WITH v(first, last) AS (VALUES (:first, :last))
 DELETE FROM inbox USING v WHERE inbox.id BETWEEN v.first AND v.last;
@@ -281,7 +281,7 @@ DELETE FROM pause
    AND (name, until) IN (SELECT v.name, v.until FROM v);
 
 -- name: set_drains
--- Workers that are drained, or are not any more.
+-- Store which workers are drained, and which are no longer drained.
 -- returns: nothing
 WITH v(worker, by, since, note, stop_at, done, automatic, connection) AS (VALUES (
     :worker, :by, :since, :note, :stop_at, :done, :automatic, :connection
@@ -293,7 +293,7 @@ UPDATE worker SET drain_by = v.by, drain_since = CAST(v.since AS double precisio
   FROM v WHERE worker.id = v.worker;
 
 -- name: set_differences
--- How workers differ from what the leader requires.
+-- Store how workers differ from the leader's requirement.
 -- returns: nothing
 WITH v(worker, differs) AS (VALUES (:worker, :differs))
 UPDATE worker SET differs = v.differs FROM v WHERE worker.id = v.worker;

@@ -1,6 +1,6 @@
 -- name: write_notifications
--- A row for each target that asks for such an event of the workload's project. A commit status is of
--- a build whose commit is known. Ids follow the order of the events.
+-- Insert a row for each target of the workload's project that wants such an event. Commit statuses are
+-- only for builds whose commit is known. Ids follow the order of the events.
 -- returns: nothing
 WITH v(workload, event, at, n) AS (VALUES (:workload, :event, :at, :n))
 INSERT INTO notification (workload, target, host, event, at, since, due_at)
@@ -50,7 +50,8 @@ SELECT DISTINCT outgoing.project
  WHERE project.organization = :organization;
 
 -- name: due_hosts
--- Hosts with rows that are due: it steps from host to host, however many rows each has.
+-- Hosts with due rows. It steps from host to host along the index, so its time does not depend on the
+-- number of rows.
 -- returns: host
 WITH RECURSIVE h(host) AS (
     SELECT (SELECT min(n.host) FROM notification AS n WHERE n.state = 'waiting')
@@ -68,8 +69,8 @@ SELECT h.host FROM h
  LIMIT :limit;
 
 -- name: due_of_host
--- Rows of a host that are due, and are the first that waits of their workload and target. Rows that
--- another node is about to claim are passed over.
+-- Due rows of a host: only the first waiting row of each workload and target. Skips rows that another
+-- node is about to claim.
 -- returns: id
 SELECT n.id FROM notification AS n
  WHERE n.host = :host AND n.state = 'waiting' AND n.due_at <= :now
@@ -89,7 +90,7 @@ UPDATE notification SET due_at = :until, claimed = TRUE, attempts = attempts + 1
   FROM v WHERE notification.id = v.id;
 
 -- name: claimed
--- The values that are needed to deliver these rows.
+-- The values for the delivery of these rows.
 -- returns: id, workload, target, host, event, at, since, attempts, failures, provider, url, sealed,
 -- project, repository
 WITH v(id) AS (VALUES (:id))
@@ -104,7 +105,7 @@ SELECT n.id, n.workload, n.target, n.host, n.event, n.at, n.since, n.attempts, n
  ORDER BY n.id;
 
 -- name: settle
--- Store the results of these tries, if they are still the latest.
+-- Store the results of these attempts, if they are still the latest.
 -- returns: nothing
 WITH v(id, attempts, state, due_at, failures, status, error, done_at) AS (VALUES (
     :id, :attempts, :state, :due_at, :failures, :status, :error, :done_at
@@ -118,7 +119,7 @@ UPDATE notification
    AND notification.state = 'waiting';
 
 -- name: put_off_those_behind
--- Rows behind a failed row wait as long, so that no claim reads them earlier.
+-- Rows after a failed row wait until the same time, so that no claim reads them earlier.
 -- returns: nothing
 WITH v(id, workload, target, due_at) AS (VALUES (:id, :workload, :target, :due_at))
 UPDATE notification SET due_at = v.due_at
@@ -153,7 +154,7 @@ SELECT n.id, n.workload, workload.number, project.name AS project, n.target, out
  ORDER BY n.id DESC LIMIT :limit;
 
 -- name: resend
--- Send a row again, with another day of tries; a row that is being sent does not change.
+-- Send a row again, with another day of attempts; does not change a row that is being sent.
 -- returns: one
 UPDATE notification
    SET state = 'waiting', since = :now, failures = 0, done_at = NULL,

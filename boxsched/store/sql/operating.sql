@@ -1,5 +1,5 @@
 -- name: shards
--- Each shard, its organization, and since when it has its leader.
+-- Each shard, its organization, and the time at which its leader began.
 -- returns: id, epoch, batch, node, organization, since
 SELECT s.id, s.epoch, s.batch, s.node, o.name AS organization, l.began_at AS since
   FROM shard AS s
@@ -8,7 +8,7 @@ SELECT s.id, s.epoch, s.batch, s.node, o.name AS organization, l.began_at AS sin
  ORDER BY s.id;
 
 -- name: load
--- How many workloads are unfinished, and how many commands wait for a leader.
+-- The number of unfinished workloads, and of commands that wait for a leader.
 -- returns: unfinished, commands
 SELECT (SELECT count(*) FROM workload WHERE finished_at IS NULL), (SELECT count(*) FROM inbox);
 

@@ -32,7 +32,7 @@ SELECT CAST(a.attname AS text), format_type(a.atttypid, NULL)
  ORDER BY a.attnum;
 
 -- name: sizes
--- A table's rows, according to the statistics, and its bytes with indexes.
+-- A table's number of rows, by the statistics, and its size in bytes, with indexes.
 -- returns: name, rows, bytes
 WITH v(name) AS (VALUES (:name))
 SELECT v.name, greatest(CAST(c.reltuples AS bigint), 0), pg_total_relation_size(c.oid)
@@ -53,7 +53,7 @@ SELECT CAST(current_database() AS text), CAST(n.nspname AS text),
  WHERE c.oid = to_regclass('meta');
 
 -- name: role
--- A role, and whether rights do not limit it; no row if it does not exist.
+-- Whether rights do not limit a role (a superuser); no row if the role does not exist.
 -- returns: rolsuper
 SELECT rolsuper FROM pg_roles WHERE rolname = :role;
 
@@ -77,7 +77,7 @@ WITH v(place, privilege) AS (VALUES (:place, :privilege))
 SELECT v.place, v.privilege FROM v WHERE has_table_privilege(:role, v.place, v.privilege);
 
 -- name: readable
--- Those of these tables of which a role may read at least some columns.
+-- The tables among these in which a role may read at least some columns.
 -- returns: place
 WITH v(place) AS (VALUES (:place))
 SELECT v.place FROM v WHERE has_any_column_privilege(:role, v.place, 'SELECT');

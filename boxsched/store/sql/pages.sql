@@ -15,8 +15,8 @@ SELECT id, number FROM workload
  WHERE project = :project AND number < :number ORDER BY number DESC LIMIT 1;
 
 -- template: walk
--- A walk goes down one index, at most :looked rows behind :before. It gives the last id and number
--- that it came by, how many rows it looked at, and the ids that the filter lets through.
+-- A walk reads one index downwards, at most :looked rows below :before. It returns the last id and number
+-- that it read, the number of rows, and the ids that match the filter.
 -- returns: id, number, looked_at, ids[id]
 SELECT min(x.id), min(x.number), count(*), CAST(json_agg(json_build_array(x.id)) FILTER (
            WHERE x.kind = coalesce(:kind, x.kind)

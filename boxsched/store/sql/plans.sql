@@ -1,6 +1,6 @@
 -- name: unplanned_projects
--- The next projects with builds whose jobs are not known yet; each is found along an index, however
--- many such builds there are. The last row may be NULL.
+-- The next projects with builds whose jobs are not known yet. An index finds each in the same time,
+-- even with many such builds. The last row may be NULL.
 -- returns: project
 WITH RECURSIVE p(project) AS (
     SELECT min(w.project) FROM workload AS w
@@ -41,8 +41,8 @@ SELECT workload.project, project.max_boxes AS project_limit, organization.max_bo
  WHERE workload.id = :workload AND workload.boxes = 0 AND workload.finished_at IS NULL;
 
 -- name: plan_workload
--- A build whose jobs were read: how many there are, 0 if they cannot be used, and the whole commit
--- that they are of. No row if it has its jobs already, or has ended.
+-- Store for a build whose jobs were read: their number (0: they cannot be used), and their full commit
+-- hash. No row if it already has its jobs, or has ended.
 -- returns: id
 UPDATE workload SET boxes = :boxes, commit_hash = :commit_hash
  WHERE id = :workload AND boxes = 0 AND finished_at IS NULL

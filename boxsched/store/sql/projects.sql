@@ -17,8 +17,8 @@ RETURNING shard;
 SELECT id, version FROM project WHERE name = :name AND NOT deleted FOR NO KEY UPDATE OF project;
 
 -- name: put_project
--- Create a project of the default organization, or replace its settings under a new version; 1 = it
--- was created. A new project continues the numbers of deleted projects with its name, so that web#12
+-- Create a project of the default organization, or replace its settings as a new version. 1: it was
+-- created. A new project continues the numbers of deleted projects with its name, so that web#12
 -- always means the same workload. The last column is its shard.
 -- returns: id, name, settings, max_boxes, version, webhook_secret,
 -- webhook_secret_before, webhook_secret_until, shard
@@ -42,8 +42,8 @@ RETURNING id, name, settings, max_boxes, version, webhook_secret, webhook_secret
           (SELECT shard FROM organization WHERE organization.id = project.organization);
 
 -- name: set_webhook_secret
--- Replace a project's webhook secret. The one before is good for so many seconds more. NULL: it has
--- none from now on, and the one before is not good either.
+-- Replace a project's webhook secret. The previous one stays valid for the given seconds. NULL: the project
+-- has no secret from now on, and the previous one is not valid either.
 -- returns: webhook_secret, webhook_secret_before, webhook_secret_until
 UPDATE project
    SET webhook_secret = CAST(:sealed AS text),
@@ -101,7 +101,7 @@ RETURNING id, (SELECT shard FROM organization WHERE organization.id = project.or
 DELETE FROM job_history WHERE project = :project;
 
 -- name: unfinished_of_project
--- A row while the project has unfinished workloads; read under bury_project's row lock.
+-- A row if the project has unfinished workloads; read under bury_project's row lock.
 -- returns: one
 SELECT 1 FROM workload WHERE finished_at IS NULL AND project = :project LIMIT 1;
 
@@ -111,9 +111,9 @@ SELECT 1 FROM workload WHERE finished_at IS NULL AND project = :project LIMIT 1;
 SELECT id FROM project WHERE id > :after ORDER BY id LIMIT :limit;
 
 -- name: drop_deleted_projects
--- The deleted ones between these ids that nothing refers to. A name's highest number is in one of its
--- rows, which stays: the next project of the name goes on from there. A name of which no number was
--- given has nothing to be remembered.
+-- Delete the deleted projects between these ids that no row refers to. The row with a name's highest
+-- number stays, because the next project of that name continues from it. If no number was given, no row
+-- of the name needs to stay.
 -- returns: one
 DELETE FROM project
  WHERE id > :after AND id <= :last AND deleted

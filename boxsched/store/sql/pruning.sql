@@ -4,7 +4,7 @@
 SELECT batch, at, type, workload FROM event WHERE shard = :shard ORDER BY batch, n LIMIT :limit;
 
 -- name: begin_history
--- Events of the shard up to this batch are not kept; no row if another node has done it.
+-- Record that events of the shard up to this batch are deleted; no row if another node has done it.
 -- returns: shard
 INSERT INTO history_start (shard, batch, at) VALUES (:shard, :batch, :at)
 ON CONFLICT (shard) DO UPDATE SET batch = excluded.batch, at = excluded.at
@@ -17,9 +17,9 @@ RETURNING shard;
 SELECT forget_events(:shard, :batch) AS events;
 
 -- name: kept_workloads
--- Those of these workloads that stay: unfinished, live, the build of what is live or is to be
--- deployed, named by an unfinished one, a branch's last passed build, and the one of the greatest id.
--- A deleted project has no servers and no branches.
+-- The workloads among these that must stay: unfinished workloads; live deploys and their builds; builds
+-- that wait to be deployed; workloads that an unfinished workload refers to; the last passed build of each
+-- branch; and the workload with the greatest id. A deleted project has no servers and no branches.
 -- returns: id
 WITH v(id) AS (VALUES (:id))
 SELECT w.id FROM v JOIN workload AS w ON w.id = v.id
@@ -66,7 +66,7 @@ WITH v(id) AS (VALUES (:id))
 DELETE FROM job WHERE id IN (SELECT v.id FROM v);
 
 -- name: drop_workloads
--- Delete these workloads, with their notifications; the projects of those that were there.
+-- Delete these workloads with their notifications; return the project of each deleted workload.
 -- returns: project
 WITH v(id) AS (VALUES (:id))
 DELETE FROM workload WHERE id IN (SELECT v.id FROM v)
@@ -109,7 +109,7 @@ WITH v(id) AS (VALUES (:id))
 SELECT w.id, w.created_at, w.finished_at FROM v JOIN workload AS w ON w.id = v.id;
 
 -- name: drop_tail
--- Delete the last chunks of a job's logs: what is left of a log begins at its beginning.
+-- Delete the last chunks of a job's logs, so that the rest of a log has no gap at its beginning.
 -- returns: one
 DELETE FROM log_chunk
  WHERE job = :job AND (attempt, first_byte) IN (

@@ -34,7 +34,8 @@ SELECT * FROM workload_whole
  ORDER BY finished_at DESC LIMIT :limit;
 
 -- name: overtook_and_finished
--- Among the last finished workloads: how many finished since, and how many came later and started since.
+-- Of the last finished workloads: the number that finished since, and the number that were submitted later
+-- and started since.
 -- returns: finished, came_later
 SELECT count(*), coalesce(sum(CASE WHEN id > :workload AND started_at >= :since THEN 1 END), 0)
   FROM (SELECT id, started_at FROM workload
@@ -42,14 +43,15 @@ SELECT count(*), coalesce(sum(CASE WHEN id > :workload AND started_at >= :since 
          ORDER BY finished_at DESC LIMIT :limit) AS recent;
 
 -- name: overtook_and_run
--- How many unfinished workloads came later, started since, and hold a Box.
+-- The number of unfinished workloads that were submitted later, started since, and hold a Box.
 -- returns: running
 SELECT count(*) FROM workload
  WHERE id IN (SELECT job / 1024 FROM box WHERE job IS NOT NULL AND job / 1024 > :workload)
    AND started_at >= :since;
 
 -- name: jobs_of
--- These jobs, in any order. By their ids: a range for each workload would have PostgreSQL read all jobs.
+-- These jobs, in any order. By their ids, because with one range for each workload PostgreSQL would read
+-- all jobs.
 -- returns: id, name, box_type, timeout_seconds, expected_seconds, commands, environment, state,
 -- result, box, attempt, lease_token, started_at, finished_at, exit_status, reason, show_commands
 WITH v(id) AS (VALUES (:id))
@@ -91,12 +93,12 @@ SELECT shard, batch, n, type, data FROM event
  ORDER BY batch, n LIMIT :limit;
 
 -- name: last_event
--- The newest event's place.
+-- The position of the newest event.
 -- returns: batch, n
 SELECT batch, n FROM event WHERE shard = :shard ORDER BY batch DESC, n DESC LIMIT 1;
 
 -- name: last_events
--- The newest event's place in every shard; 0, 0 without events.
+-- The position of the newest event in every shard; 0, 0 without events.
 -- returns: id, batch, n
 SELECT s.id, coalesce(s.batch, 0),
        coalesce((SELECT max(n) FROM event WHERE event.shard = s.id AND event.batch = s.batch), 0)
@@ -105,7 +107,7 @@ SELECT s.id, coalesce(s.batch, 0),
  ORDER BY s.id;
 
 -- name: events_there
--- Those of these places that have an event.
+-- The positions among these that have an event.
 -- returns: shard, batch, n
 WITH v(shard, batch, n) AS (VALUES (:shard, :batch, :n))
 SELECT e.shard, e.batch, e.n
@@ -133,7 +135,7 @@ SELECT 1 FROM meta LIMIT 1;
 SELECT value FROM meta WHERE key = 'cluster';
 
 -- name: set_aside
--- The commands that were set aside last, latest first.
+-- The last commands that were set aside, latest first.
 -- returns: id, kind, payload, workload, error, at
 SELECT id, kind, payload, workload, error, at FROM set_aside ORDER BY id DESC LIMIT :limit;
 
@@ -149,7 +151,7 @@ SELECT id, kind, payload, workload, error, at FROM set_aside
 SELECT id, kind, payload, workload, error, at FROM set_aside WHERE id = :id;
 
 -- name: drop_old_set_aside
--- Of the oldest commands that were set aside, delete those from before this time.
+-- Delete some of the commands that were set aside before this time, the oldest first.
 -- returns: one
 DELETE FROM set_aside WHERE at < :then AND id IN (
     SELECT id FROM set_aside ORDER BY id LIMIT :limit

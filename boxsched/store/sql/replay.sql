@@ -1,11 +1,11 @@
 -- name: shards
--- Each shard's last batch, its plan, and since which batch its leader goes by that.
+-- Each shard's last batch, its plan, and the batch since which its leader uses this plan.
 -- returns: id, batch, epoch_batch, max_boxes
 SELECT s.id, s.batch, s.epoch_batch, o.max_boxes
   FROM shard AS s LEFT JOIN organization AS o ON o.shard = s.id;
 
 -- name: projects
--- The projects' limits; none while a change still waits for the leader.
+-- The projects' limits; NULL while a change still waits for the leader.
 -- returns: id, name, max_boxes
 SELECT p.id, p.name,
        CASE WHEN EXISTS (SELECT 1 FROM inbox AS i WHERE i.kind = 'project' AND i.shard = o.shard)
@@ -25,7 +25,7 @@ SELECT id, state, history_cut FROM workload
  WHERE id NOT IN (SELECT workload FROM inbox WHERE workload IS NOT NULL);
 
 -- name: history
--- All events in order, with values of their workloads; ``home`` is their shard.
+-- All events in order, with values of their workloads; ``home`` is the workload's shard.
 -- returns: shard, batch, n, type, workload, job, data, lane, number, project, boxes, kind, cut, home
 SELECT e.shard, e.batch, e.n, e.type, e.workload, e.job, e.data, w.lane, w.number, w.project,
        w.boxes, w.kind, w.history_cut AS cut, o.shard AS home

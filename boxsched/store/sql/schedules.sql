@@ -40,14 +40,14 @@ UPDATE project SET scheduled = :version
 RETURNING id;
 
 -- name: due_schedules
--- Schedules whose time has come, the longest due first.
+-- Due schedules, the earliest first.
 -- returns: project, project_name, cron, time_zone, branch, next_at
 SELECT s.project, p.name AS project_name, s.cron, s.time_zone, s.branch, s.next_at
   FROM schedule AS s JOIN project AS p ON p.id = s.project
  WHERE s.next_at <= :now ORDER BY s.next_at LIMIT :limit;
 
 -- name: ahead_schedules
--- Schedules whose next time was chosen in the future: the clock was set back.
+-- Schedules whose ``decided_at`` is in the future, because the clock was set back.
 -- returns: as due_schedules
 SELECT s.project, p.name AS project_name, s.cron, s.time_zone, s.branch, s.next_at
   FROM schedule AS s JOIN project AS p ON p.id = s.project

@@ -1,6 +1,6 @@
--- The first schema, in PostgreSQL's words; the SQLite driver puts its own for a few (sqlite.py).
--- Times are seconds since the epoch, UTC. A state that must not be cannot be stored: the CHECKs.
--- Writes are hot: an index stands here only where a query needs it.
+-- The first schema, in PostgreSQL's dialect; for a few words the SQLite driver uses its own (sqlite.py).
+-- Times are seconds since the epoch, UTC. CHECKs make it impossible to store an invalid state.
+-- Writes are frequent, so there is an index only if a query needs it.
 
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
@@ -15,8 +15,8 @@ CREATE TABLE organization (
     priority_aging DOUBLE PRECISION CHECK (priority_aging > 0)
 );
 
--- ``epoch`` is the number of the leadership, ``batch`` that of the last committed transaction, and
--- ``epoch_batch`` what that was when the epoch began.
+-- ``epoch`` is the number of the leadership, ``batch`` the number of the last committed transaction, and
+-- ``epoch_batch`` the value of ``batch`` when the epoch began.
 CREATE TABLE shard (
     id BIGINT PRIMARY KEY,
     epoch BIGINT NOT NULL,
@@ -25,7 +25,7 @@ CREATE TABLE shard (
     node TEXT NOT NULL
 );
 
--- A deleted project stays as a row, for the names of its finished workloads.
+-- The row of a deleted project stays, because its finished workloads need the name.
 CREATE TABLE project (
     id BIGSERIAL PRIMARY KEY,
     name TEXT NOT NULL,
@@ -89,15 +89,15 @@ CREATE TABLE workload (
     CHECK (state = 'finished' OR (result IS NULL AND finished_at IS NULL)),
     CHECK (stop_cause IS NULL OR stop_cause IN ('asked', 'superseded', 'fail_fast'))
 );
--- In a lane, at most one workload is queued, running or stopping (I3). Told by the times, as the
--- CHECKs allow: IN over the states takes SQLite three times as long as all the rest of an update.
+-- In a lane, at most one workload is queued, running or stopping (I3). The condition uses the times, which
+-- the CHECKs tie to the states: IN over the states takes three times as long in SQLite as the rest of an update.
 CREATE UNIQUE INDEX workload_lane ON workload (lane)
  WHERE queued_at IS NOT NULL AND finished_at IS NULL;
--- A move between two unfinished states leaves these alone.
+-- A change between two unfinished states does not change these indexes.
 CREATE INDEX workload_unfinished ON workload (id) WHERE finished_at IS NULL;
 CREATE INDEX workload_finished ON workload (finished_at) WHERE finished_at IS NOT NULL;
 
--- A workload as it is shown, in the order of values.Workload.
+-- The columns of a workload that are shown, in the order of values.Workload.
 CREATE VIEW shown_workload AS
 SELECT w.id, w.project, p.name AS project_name, w.number, w.kind, w.branch, w.tag, w.server,
        w.commit_hash, w.message, w.author, w.priority, w.cancellation, w.fail_fast, w.state,
@@ -105,7 +105,7 @@ SELECT w.id, w.project, p.name AS project_name, w.number, w.kind, w.branch, w.ta
        w.build, w.public_key
   FROM workload AS w JOIN project AS p ON p.id = w.project;
 
--- A job's id holds its workload's and its place in it (model.job_id): no column, no index for them.
+-- A job's id contains its workload's id and its index there (model.job_id), so these need no columns or indexes.
 CREATE TABLE job (
     id BIGINT PRIMARY KEY,
     name TEXT NOT NULL,
@@ -182,7 +182,7 @@ CREATE TABLE worker (
     state TEXT NOT NULL CHECK (state IN ('connected', 'draining', 'disconnected'))
 );
 
--- A worker's ordinal that changes its type is a new Box, while the old one's job still runs.
+-- If the Box with some ordinal of a worker changes its type, it is a new Box, and the old one's job may still run.
 CREATE TABLE box (
     id BIGSERIAL PRIMARY KEY,
     worker BIGINT NOT NULL REFERENCES worker (id),
@@ -206,7 +206,7 @@ CREATE TABLE job_history (
     PRIMARY KEY (project, job_name)
 );
 
--- A log without a gap: a chunk begins where the one before it ends (V18).
+-- A log has no gaps: each chunk begins where the previous one ends (V18).
 CREATE TABLE log_chunk (
     job BIGINT NOT NULL,
     attempt BIGINT NOT NULL,

@@ -1,13 +1,13 @@
--- What of the first schema SQLite writes in another way.
+-- Statements of the first schema that are different in SQLite.
 
--- Ids of workloads; SQLite has one writer, which counts for itself.
+-- Ids of workloads. SQLite needs no sequence, because it has only one writer.
 CREATE SEQUENCE workload_id;
 
--- All digits of a double, as text.
+-- Write a double with all digits.
 CREATE FUNCTION exact(double precision) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT AS 'SELECT CAST($1 AS text)';
 
--- The history can only grow.
+-- Refuse changes of events: the history can only grow.
 CREATE FUNCTION event_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'the history of events is append-only' USING ERRCODE = 'restrict_violation';

@@ -1,4 +1,5 @@
--- What of the first schema PostgreSQL writes in another way: the history can only grow.
+-- Statements of the first schema that are different in PostgreSQL. They refuse changes of events: the history
+-- can only grow.
 
 CREATE TRIGGER event_is_never_changed BEFORE UPDATE ON event
 BEGIN

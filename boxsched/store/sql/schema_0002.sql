@@ -1,8 +1,9 @@
--- The second schema: a cluster. What is new has a default, so that the statements of a program of
--- the first schema, which goes on beside this one for a while, still mean what they meant.
+-- The second schema, for a cluster. Every new column has a default, so that programs of the first schema
+-- can still use the database during a rolling upgrade.
 
--- Every leadership that began: ``batch`` is the last one committed before it. Triggers write it.
--- First of all: a leader of the first schema may be at work, and locks its shard before all else.
+-- Every leadership that began. ``batch`` is the last batch committed before it. Triggers write it.
+-- This is the first statement, because a leader of the first schema may be running, and it also locks its
+-- shard first.
 CREATE TABLE leadership (
     shard BIGINT NOT NULL REFERENCES shard (id),
     epoch BIGINT NOT NULL,
@@ -14,14 +15,14 @@ CREATE TABLE leadership (
 INSERT INTO leadership (shard, epoch, batch, node)
 SELECT id, epoch, epoch_batch, node FROM shard WHERE epoch > 0;
 
--- An organization is in one shard for good, and a shard has one organization at most.
+-- An organization never changes its shard, and a shard has at most one organization.
 ALTER TABLE organization ADD COLUMN shard BIGINT NOT NULL DEFAULT 1;
 CREATE UNIQUE INDEX organization_shard ON organization (shard);
 
 ALTER TABLE project ADD COLUMN organization BIGINT NOT NULL DEFAULT 1;
 
--- ``identity`` is the worker's own for good; NULL until one connects by the name of a row of the
--- first schema. ``connection`` grows with each connect, ``beat`` while a node hears from it.
+-- ``identity`` of a worker never changes; NULL in a row of the first schema until the worker connects.
+-- ``connection`` grows with each connect, ``beat`` with each heartbeat.
 ALTER TABLE worker ADD COLUMN organization BIGINT NOT NULL DEFAULT 1;
 ALTER TABLE worker ADD COLUMN identity TEXT;
 ALTER TABLE worker ADD COLUMN node TEXT NOT NULL DEFAULT '';
@@ -29,7 +30,7 @@ ALTER TABLE worker ADD COLUMN connection BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE worker ADD COLUMN beat BIGINT NOT NULL DEFAULT 0;
 CREATE UNIQUE INDEX worker_identity ON worker (identity);
 
--- Every node that ever was; who is alive is told by the locks, each named by a node's id.
+-- All nodes, also earlier ones. The locks, each named by a node's id, show which nodes are alive.
 CREATE TABLE node (
     id BIGSERIAL PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -38,7 +39,7 @@ CREATE TABLE node (
     started_at DOUBLE PRECISION NOT NULL
 );
 
--- A revoked token stays, so that no node's start can bring it back.
+-- A revoked token stays, so that the start of a node cannot make it valid again.
 CREATE TABLE token (
     id TEXT PRIMARY KEY,
     digest TEXT NOT NULL UNIQUE,

@@ -1,5 +1,5 @@
--- What of the second schema SQLite cannot add to a table that is there. Locks are taken in the order
--- in which a leader of the first schema reads: it may be at work.
+-- Statements of the second schema for which SQLite cannot change an existing table. Locks are taken in the
+-- order in which a leader of the first schema reads, because it may be running.
 
 ALTER TABLE project ADD FOREIGN KEY (organization) REFERENCES organization (id);
 ALTER TABLE worker ADD FOREIGN KEY (organization) REFERENCES organization (id);

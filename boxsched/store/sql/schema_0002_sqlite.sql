@@ -1,4 +1,4 @@
--- What of the second schema PostgreSQL writes in another way.
+-- Statements of the second schema that are different in PostgreSQL.
 
 CREATE TRIGGER leadership_is_kept AFTER UPDATE OF epoch ON shard WHEN NEW.epoch <> OLD.epoch
 BEGIN

@@ -1,2 +1,2 @@
--- What of the third schema SQLite writes in another way: nothing. It has one shard, whose commands
--- lie in the order of their ids; an index by shard would cost a third of what writing one costs.
+-- The third schema needs no statement for SQLite. There is one shard, and its commands are stored in the
+-- order of their ids; an index by shard would add a third to the cost of writing a command.

@@ -1,3 +1,3 @@
--- What only PostgreSQL needs of the fourth schema.
+-- Statements of the fourth schema only for PostgreSQL.
 
 COMMENT ON COLUMN workload.promise IS 'seconds since the epoch';

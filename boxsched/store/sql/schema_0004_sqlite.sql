@@ -1,1 +1,1 @@
--- What only SQLite needs of the fourth schema.
+-- Statements of the fourth schema only for SQLite.

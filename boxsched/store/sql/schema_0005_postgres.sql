@@ -1,4 +1,4 @@
--- What only PostgreSQL needs of the fifth schema.
+-- Statements of the fifth schema only for PostgreSQL.
 
 COMMENT ON COLUMN job.given_at IS 'seconds since the epoch';
 COMMENT ON COLUMN worker.stop_grace IS 'seconds';

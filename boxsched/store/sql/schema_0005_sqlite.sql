@@ -1,1 +1,1 @@
--- What only SQLite needs of the fifth schema.
+-- Statements of the fifth schema only for SQLite.

@@ -1,7 +1,7 @@
--- The sixth schema. Every new column has a default, so that a program of the fifth schema can go on
--- beside this one during a rolling upgrade.
+-- The sixth schema. Every new column has a default, so that programs of the fifth schema can still use the
+-- database during a rolling upgrade.
 
--- The secrets of a project, each sealed (boxsched/secrets). ``as_file``: a job gets it as a file.
+-- The secrets of a project, encrypted (boxsched/secrets). ``as_file``: a job gets the secret as a file.
 CREATE TABLE secret (
     project BIGINT NOT NULL REFERENCES project (id) ON DELETE CASCADE,
     name TEXT NOT NULL,
@@ -12,14 +12,14 @@ CREATE TABLE secret (
     PRIMARY KEY (project, name)
 );
 
--- What git alone uses to reach a project's repository, sealed. NULL: it needs nothing.
+-- The encrypted credentials with which only git reads a project's repository. NULL: none.
 ALTER TABLE project ADD COLUMN git_credentials TEXT;
 
--- How workers clone a project's repository, as JSON (protocol/assignments.CloneOptions). NULL: whole.
+-- How workers clone a project's repository, as JSON (protocol/assignments.CloneOptions). NULL: completely.
 ALTER TABLE project ADD COLUMN clone TEXT;
 
--- A worker that an operator drains: who, since when, why, when its last jobs are stopped, and whether it
--- has no job any more. ``drain_since`` NULL: it is not drained. Times are in seconds since the epoch.
+-- The drain of a worker: who began it, since when, why, when its last jobs are stopped, and whether its last
+-- job has ended. ``drain_since`` NULL: it is not drained. Times are in seconds since the epoch.
 ALTER TABLE worker ADD COLUMN drain_since DOUBLE PRECISION;
 ALTER TABLE worker ADD COLUMN drain_by TEXT;
 ALTER TABLE worker ADD COLUMN drain_note TEXT;
@@ -27,37 +27,37 @@ ALTER TABLE worker ADD COLUMN drain_stop_at DOUBLE PRECISION;
 ALTER TABLE worker ADD COLUMN drain_done BOOLEAN NOT NULL DEFAULT FALSE;
 ALTER TABLE worker ADD COLUMN drain_automatic BOOLEAN NOT NULL DEFAULT FALSE;
 
--- What changes how a worker runs jobs, what a node requires of that (protocol/fingerprint.py), and how a
--- worker differs from what its leader requires, as a JSON list of texts; NULL: it does not.
+-- A worker's fingerprint, the parts that a node requires (protocol/fingerprint.py), and how a worker differs
+-- from its leader's requirement, as a JSON list of texts; NULL: it does not differ.
 ALTER TABLE worker ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
 ALTER TABLE worker ADD COLUMN differs TEXT;
 ALTER TABLE node ADD COLUMN requires TEXT NOT NULL DEFAULT '';
 
--- A deploy that nobody asked for, and a deploy of a build that is older than what was live.
+-- Whether a deploy is automatic, and whether it is a rollback: its build is older than the live one.
 ALTER TABLE workload ADD COLUMN automatic BOOLEAN NOT NULL DEFAULT FALSE;
 ALTER TABLE workload ADD COLUMN rollback BOOLEAN NOT NULL DEFAULT FALSE;
 
--- Of a rebuild: the number of the first workload that it repeats, as its code is as old. NULL: it
--- repeats none.
+-- For a rebuild: the number of the first workload that it repeats, because its code is as old. NULL: it is not
+-- a rebuild.
 ALTER TABLE workload ADD COLUMN first_number BIGINT;
 UPDATE workload
    SET first_number = (SELECT o.number FROM workload AS o WHERE o.id = workload.rebuild_of)
  WHERE rebuild_of IS NOT NULL;
 
--- A build that no strategy cancels or stops any more.
+-- Whether a build is spared: strategies no longer cancel or stop it.
 ALTER TABLE workload ADD COLUMN spared BOOLEAN NOT NULL DEFAULT FALSE;
 
--- What a push says: whether it came from a fork (such builds get no secrets), a link to its changes,
--- and its own time, in seconds since the epoch.
+-- Data of a push: whether it came from a fork (such builds get no secrets), a link to its changes, and its time
+-- in seconds since the epoch.
 ALTER TABLE workload ADD COLUMN from_fork BOOLEAN NOT NULL DEFAULT FALSE;
 ALTER TABLE workload ADD COLUMN compare_url TEXT;
 ALTER TABLE workload ADD COLUMN event_at DOUBLE PRECISION;
 
--- The branch that a change request would go to: there the job file of a fork's build is read.
+-- The target branch of a change request: the job file of a fork's build is read from it.
 ALTER TABLE workload ADD COLUMN target_branch TEXT;
 
--- A workload as it is shown, in the order of values.Workload. It replaces workload_shown, which stays
--- as it is for programs of earlier schemas: they count its columns.
+-- The columns of a workload that are shown, in the order of values.Workload. This replaces workload_shown,
+-- which stays unchanged because programs of earlier schemas count its columns.
 CREATE VIEW workload_row AS
 SELECT w.id, w.project, p.name AS project_name, w.number, w.kind, w.branch, w.tag, w.server,
        w.commit_hash, w.message, w.author, w.priority, w.cancellation, w.fail_fast, w.state,
@@ -70,7 +70,7 @@ SELECT w.id, w.project, p.name AS project_name, w.number, w.kind, w.branch, w.ta
 CREATE INDEX workload_unplanned ON workload (project, id)
  WHERE boxes = 0 AND finished_at IS NULL;
 
--- How many builds of a lane strategies canceled or stopped since one of it last ended by itself.
+-- The number of builds of a lane that strategies canceled or stopped since its last build passed or failed.
 CREATE TABLE lane_count (
     lane TEXT PRIMARY KEY,
     project BIGINT NOT NULL REFERENCES project (id),
@@ -78,7 +78,7 @@ CREATE TABLE lane_count (
 );
 CREATE INDEX lane_count_project ON lane_count (project);
 
--- Pauses, of everything or of one project, and there of branches that match a pattern or of a server.
+-- Pauses of everything, of one project, or, in a project, of branches that match a pattern or of a server.
 -- Times are seconds since the epoch.
 CREATE TABLE pause (
     organization BIGINT NOT NULL REFERENCES organization (id),
@@ -111,16 +111,16 @@ SELECT project, server, max(id) FROM workload
    AND project IN (SELECT p.id FROM project AS p WHERE NOT p.deleted)
  GROUP BY project, server;
 
--- Passed builds that a server follows: each is deployed to it, unless a newer one is. A row goes when
--- that is done.
+-- Passed builds of a branch that a server follows: each is deployed to it, unless a newer one is. The row is
+-- deleted when this is done.
 CREATE TABLE deploy_due (
     build BIGINT NOT NULL REFERENCES workload (id),
     server TEXT NOT NULL,
     PRIMARY KEY (build, server)
 );
 
--- Where notifications of a project go: "statuses" (``url`` is the base of the code host's API), and
--- its hooks. ``events``: their types, each between blanks. ``sealed``: the token or secret.
+-- The targets of a project's notifications: "statuses" (``url`` is the base of the code host's API), and its
+-- hooks. ``events``: their types, each between blanks. ``sealed``: the encrypted token or secret.
 CREATE TABLE outgoing (
     project BIGINT NOT NULL REFERENCES project (id) ON DELETE CASCADE,
     name TEXT NOT NULL,
@@ -132,9 +132,9 @@ CREATE TABLE outgoing (
     PRIMARY KEY (project, name)
 );
 
--- Notifications to be delivered, and for a time those that were. ``target`` is a name of outgoing.
--- Times are seconds since the epoch: ``at`` of the event, ``since`` when tries began, ``due_at`` the
--- next try, or the end of a claim. ``attempts`` only grows, and is the claim's number.
+-- Notifications to deliver, and delivered ones for some time. ``target`` is the name of a row of outgoing.
+-- Times are seconds since the epoch: ``at`` of the event, ``since`` when attempts began, ``due_at`` of the next
+-- attempt, or the end of a claim. ``attempts`` only grows, and is the claim's number.
 CREATE TABLE notification (
     id BIGSERIAL PRIMARY KEY,
     workload BIGINT NOT NULL REFERENCES workload (id) ON DELETE CASCADE,
@@ -158,10 +158,9 @@ CREATE INDEX notification_order ON notification (workload, target, id);
 CREATE INDEX notification_state ON notification (state, id);
 CREATE INDEX notification_done ON notification (done_at) WHERE state <> 'waiting';
 
--- The settings of a project after each change, without what is only written; the latest ones.
--- ``changed``: the names of the fields, a JSON list. ``reverts``: the version whose settings came
--- back. ``changed_by`` and ``changed_at`` (seconds since the epoch) are not known of what a program of
--- an earlier schema wrote.
+-- The latest settings of a project after each change, without secrets. ``changed``: the names of the fields, a
+-- JSON list. ``reverts``: the version whose settings a revert restored. ``changed_by`` and ``changed_at``
+-- (seconds since the epoch) are NULL if a program of an earlier schema wrote the version.
 CREATE TABLE project_version (
     project BIGINT NOT NULL REFERENCES project (id) ON DELETE CASCADE,
     version BIGINT NOT NULL CHECK (version > 0),
@@ -175,10 +174,10 @@ CREATE TABLE project_version (
 INSERT INTO project_version (project, version, settings)
 SELECT id, version, settings FROM project WHERE NOT deleted;
 
--- Schedules: a build of a branch at certain times. ``version``: of the settings that name it;
--- ``time_zone`` is empty for UTC. ``decided_at``: when ``next_at`` was chosen, by the database's
--- clock. ``fired_at`` and ``workload``: the time that had a build last, and that build; ``skipped_at``
--- and ``skipped``: since when times had none, and why. Times are seconds since the epoch.
+-- Schedules: builds of a branch at certain times. ``version``: of the settings that contain it; ``time_zone``
+-- is empty for UTC. ``decided_at``: when ``next_at`` was chosen, by the database's clock. ``fired_at`` and
+-- ``workload``: the last time with a build, and that build; ``skipped_at`` and ``skipped``: since when times
+-- had no build, and why. Times are seconds since the epoch.
 CREATE TABLE schedule (
     project BIGINT NOT NULL REFERENCES project (id) ON DELETE CASCADE,
     cron TEXT NOT NULL,
@@ -196,14 +195,13 @@ CREATE TABLE schedule (
 CREATE INDEX schedule_next ON schedule (next_at);
 CREATE INDEX schedule_decided ON schedule (decided_at);
 
--- The version of the settings that the project's schedules are of: a program of an earlier schema
--- writes settings without them.
+-- The version of the settings from which the project's schedules were stored; a program of an earlier schema
+-- writes settings without storing schedules.
 ALTER TABLE project ADD COLUMN scheduled BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX project_unscheduled ON project (id) WHERE NOT deleted AND scheduled <> version;
 
--- Deliveries of code hosts, and what came of each. ``workloads``: their ids, a JSON list. The two
--- keys tell a repetition; only a delivery that changed something has them. ``received_at`` is in
--- seconds since the epoch.
+-- Deliveries of code hosts, with their results. ``workloads``: their ids, a JSON list. The two keys find a
+-- repetition; only a delivery with an effect has them. ``received_at`` is in seconds since the epoch.
 CREATE TABLE delivery (
     id BIGSERIAL PRIMARY KEY,
     project BIGINT NOT NULL REFERENCES project (id) ON DELETE CASCADE,
@@ -223,15 +221,15 @@ CREATE UNIQUE INDEX delivery_name ON delivery (project, delivery_id) WHERE deliv
 CREATE INDEX delivery_project ON delivery (project, result, id);
 CREATE INDEX delivery_result ON delivery (result, id);
 
--- What is unfinished of a branch, or of a change request.
+-- For the unfinished workloads of a branch, or of a change request.
 CREATE INDEX workload_lane_unfinished ON workload (lane) WHERE finished_at IS NULL;
 
--- The webhook secret before: deliveries may be signed with it until then, in seconds since the epoch.
+-- The previous webhook secret, and until when it is valid, in seconds since the epoch.
 ALTER TABLE project ADD COLUMN webhook_secret_before TEXT;
 ALTER TABLE project ADD COLUMN webhook_secret_until DOUBLE PRECISION;
 
--- What is not kept of the history: the events of a shard up to ``batch``, whose time is ``at``, and how
--- many workloads of a project. ``history_cut``: some events of the workload are among them.
+-- What was deleted of the history: the events of a shard up to ``batch``, whose time is ``at``, and the number
+-- of workloads of a project. ``history_cut``: some events of the workload were deleted.
 CREATE TABLE history_start (
     shard BIGINT PRIMARY KEY REFERENCES shard (id),
     batch BIGINT NOT NULL,
@@ -245,7 +243,7 @@ ALTER TABLE workload ADD COLUMN history_cut BOOLEAN NOT NULL DEFAULT FALSE;
 CREATE INDEX workload_cut ON workload (finished_at, id)
  WHERE history_cut AND finished_at IS NOT NULL;
 
--- Why a workload stays: an unfinished one names it, or it is its branch's last passed build.
+-- To find workloads that must stay: an unfinished one refers to them, or they are a branch's last passed build.
 CREATE INDEX workload_build ON workload (build) WHERE build IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX workload_rebuild ON workload (rebuild_of)
  WHERE rebuild_of IS NOT NULL AND finished_at IS NULL;

@@ -1,8 +1,8 @@
--- What only PostgreSQL needs of the sixth schema.
+-- Statements of the sixth schema only for PostgreSQL.
 
 COMMENT ON COLUMN secret.updated_at IS 'seconds since the epoch';
--- A build whose jobs are not known yet has no Boxes; one whose jobs could not be read fails without
--- having run. The old rows keep both rules, so they need not be checked again (NOT VALID).
+-- A build whose jobs are not known yet has no Boxes. A build whose jobs could not be read fails without running.
+-- Existing rows satisfy both rules, so they need not be checked again (NOT VALID).
 ALTER TABLE workload DROP CONSTRAINT workload_boxes_check;
 ALTER TABLE workload ADD CONSTRAINT workload_boxes_check CHECK (boxes BETWEEN 0 AND 1000) NOT VALID;
 ALTER TABLE workload DROP CONSTRAINT workload_check1;
@@ -37,8 +37,8 @@ COMMENT ON COLUMN schedule.skipped_at IS 'seconds since the epoch';
 COMMENT ON COLUMN delivery.received_at IS 'seconds since the epoch';
 COMMENT ON COLUMN project.webhook_secret_until IS 'seconds since the epoch';
 
--- The history can only grow, but for events that are older than 8 days: forget_events deletes them, as
--- the owner of the tables. A service's role may call it, and may not delete events itself.
+-- The history can only grow, except that forget_events deletes events older than 8 days, as the owner of the
+-- tables. A service's role may call it, but may not delete events itself.
 COMMENT ON COLUMN history_start.at IS 'seconds since the epoch';
 DROP TRIGGER event_is_never_changed ON event;
 CREATE TRIGGER event_is_never_changed BEFORE UPDATE OR TRUNCATE ON event
@@ -66,7 +66,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION forget_events(bigint, bigint) FROM PUBLIC;
--- Temporary tables of the caller come last: none stands in for ours.
+-- Search temporary tables last, so that the caller cannot replace our tables with temporary ones.
 DO $$
 BEGIN
     EXECUTE format(

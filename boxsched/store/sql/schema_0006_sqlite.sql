@@ -1,8 +1,8 @@
--- What only SQLite needs of the sixth schema.
+-- Statements of the sixth schema only for SQLite.
 
--- A build whose jobs are not known yet has no Boxes; one whose jobs could not be read fails without
--- having run. SQLite has no statement that changes a CHECK; the table's text is changed as its page
--- "ALTER TABLE" describes, for changes that affect no content.
+-- A build whose jobs are not known yet has no Boxes. A build whose jobs could not be read fails without running.
+-- SQLite has no statement that changes a CHECK, so the table's text is changed, as SQLite's page "ALTER TABLE"
+-- describes for changes that do not affect content.
 PRAGMA writable_schema = ON;
 UPDATE sqlite_schema
    SET sql = replace(
@@ -13,7 +13,7 @@ UPDATE sqlite_schema
  WHERE type = 'table' AND name = 'workload';
 PRAGMA writable_schema = RESET;
 
--- The history can only grow, but for events that are older than 8 days.
+-- The history can only grow, except that events older than 8 days may be deleted.
 DROP TRIGGER event_is_never_deleted;
 CREATE TRIGGER event_is_kept BEFORE DELETE ON event
  WHEN OLD.at > (julianday('now') - 2440587.5) * 86400 - 8 * 86400

@@ -1,1 +1,1 @@
--- What only SQLite needs of the seventh schema.
+-- Statements of the seventh schema only for SQLite.

@@ -4,7 +4,7 @@
 SELECT id FROM project WHERE name = :name AND NOT deleted FOR NO KEY UPDATE OF project;
 
 -- name: other_secrets
--- How many other secrets the project has, and how many characters their sealed texts have together.
+-- The number of the project's other secrets, and the total length of their encrypted texts in characters.
 -- returns: secrets, characters
 SELECT count(*), CAST(coalesce(sum(length(sealed)), 0) AS bigint)
   FROM secret WHERE project = :project AND name <> :name;
@@ -55,14 +55,14 @@ SELECT project.id AS project, project.git_credentials AS sealed
  WHERE project.git_credentials IS NOT NULL;
 
 -- name: slice_of_secret
--- The next sealed texts of secrets that do not begin like this.
+-- The next encrypted texts of secrets that do not begin with this prefix.
 -- returns: project, name, version, sealed
 SELECT project, name, version, sealed FROM secret
  WHERE (project, name) > (:project, :name) AND substr(sealed, 1, :length) <> :prefix
  ORDER BY project, name LIMIT :limit;
 
 -- name: slice_of_webhook_secret
--- The same for webhook secrets; those of earlier versions are plain.
+-- The same for webhook secrets; those of earlier versions are not encrypted.
 -- returns: project, sealed
 SELECT id AS project, webhook_secret AS sealed FROM project
  WHERE id > :project AND webhook_secret IS NOT NULL AND substr(webhook_secret, 1, :length) <> :prefix
@@ -85,7 +85,7 @@ SELECT id AS project, git_credentials AS sealed FROM project
  ORDER BY id LIMIT :limit;
 
 -- name: reseal_secret
--- Replace a sealed text, if it has not changed.
+-- Replace an encrypted text, if it has not changed.
 -- returns: one
 UPDATE secret SET sealed = :sealed
  WHERE project = :project AND name = :name AND version = :version AND sealed = :before

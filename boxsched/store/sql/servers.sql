@@ -9,8 +9,8 @@ SELECT build, server FROM deploy_due ORDER BY build, server LIMIT :limit;
 DELETE FROM deploy_due WHERE build = :build AND server = :server;
 
 -- name: newer_there
--- A row if a build of the same branch that is newer than this one is live on the server, or its deploy
--- is unfinished. A rebuild is as old as what it repeats.
+-- A row if a newer build of the same branch is live on the server, or its deploy is unfinished. A rebuild
+-- is as old as the build that it repeats.
 -- returns: one
 WITH mine AS (
     SELECT branch, coalesce(first_number, number) AS number
@@ -31,8 +31,8 @@ SELECT 1
 LIMIT 1;
 
 -- name: live_builds
--- The number of the build that is live on each of these servers, as ``number_of_build`` has it; no row
--- without a build.
+-- The number of the build that is live on each of these servers (as in ``number_of_build``); no row for a
+-- server without one.
 -- returns: project, server, build
 WITH v(project, server) AS (VALUES (:project, :server))
 SELECT server_live.project, server_live.server,
@@ -43,7 +43,7 @@ SELECT server_live.project, server_live.server,
   JOIN workload AS build ON build.id = deploy.build;
 
 -- name: number_of_build
--- The numbers of these builds; of a rebuild that of the build which it repeats.
+-- The numbers of these builds; for a rebuild, the number of the build that it repeats.
 -- returns: id, number
 WITH v(id) AS (VALUES (:id))
 SELECT workload.id, coalesce(workload.first_number, workload.number) AS number
@@ -55,7 +55,7 @@ SELECT workload.id, coalesce(workload.first_number, workload.number) AS number
 SELECT server, workload FROM server_live WHERE project = :project;
 
 -- name: drop_servers
--- Nothing is live any more on the servers of a deleted project.
+-- Delete the live deploys of a deleted project.
 -- returns: nothing
 DELETE FROM server_live WHERE project = :project;
 
@@ -71,8 +71,8 @@ SELECT v.server, (
   FROM v WHERE v.server IS NOT NULL;
 
 -- name: waiting
--- The deploys to these servers that have not begun, oldest first; by lane, as a project may have many
--- builds that wait.
+-- The deploys to these servers that have not begun, oldest first. By lane, because a project may have many
+-- waiting builds.
 -- returns: server, workload
 WITH v(server, lane) AS (VALUES (:server, :lane))
 SELECT v.server, w.id AS workload

@@ -1,6 +1,6 @@
 -- name: workload_ids
--- Runs (first, last) of ids for so many new workloads. There is one writer: those behind the last,
--- and behind what was given before a backup was restored (jump_workload_ids).
+-- Ranges (first, last) of ids for this number of new workloads. There is one writer, so they follow the
+-- last id, and ids issued before a backup was restored (jump_workload_ids).
 -- returns: first, last
 SELECT above + 1, above + :count
   FROM (SELECT max(
@@ -9,19 +9,19 @@ SELECT above + 1, above + :count
         ) AS above);
 
 -- name: empty_inbox
--- Commands that the batch has dealt with, as runs of ids; there is no DELETE with USING.
+-- Delete the commands that the batch has processed, given as ranges of ids. SQLite has no DELETE with USING.
 -- returns: nothing
 WITH v(first, last) AS (VALUES (:first, :last))
 DELETE FROM inbox
  WHERE id IN (SELECT i.id FROM v JOIN inbox AS i ON i.id BETWEEN v.first AND v.last);
 
 -- name: forget_events
--- Delete the shard's events up to this batch; the trigger refuses what is too young.
+-- Delete the shard's events up to this batch; the trigger refuses events that are too young.
 -- returns: events
 DELETE FROM event WHERE shard = :shard AND batch <= :batch
 RETURNING 1 AS events;
 
 -- name: database_bytes
--- The size of the file.
+-- The size of the file in bytes.
 -- returns: bytes
 SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size();

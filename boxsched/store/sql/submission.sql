@@ -1,6 +1,6 @@
 -- name: known_keys
--- The answers that were given under these idempotency keys. The last column: whether the key was of
--- a project that is deleted by now, so that it says nothing of another one of the same name.
+-- The stored answers of these idempotency keys. The last column: whether the key belongs to a deleted
+-- project, so that it is not valid for a new project of the same name.
 -- returns: scope, key, body_sha256, workload, number, project_deleted
 WITH v(scope, key) AS (VALUES (:scope, :key))
 SELECT i.scope, i.key, i.body_sha256, i.workload, i.number, coalesce(p.deleted, TRUE)
@@ -15,7 +15,8 @@ SELECT i.scope, i.key, i.body_sha256, i.workload, i.number, coalesce(p.deleted, 
 DELETE FROM idempotency WHERE scope = :scope AND key = :key;
 
 -- name: lock_projects
--- Lock the projects' rows, in the order of their ids; the next numbers, shards and plans, as one text.
+-- Lock the projects' rows, in the order of their ids; return their next numbers, shards and plans as one
+-- text.
 -- returns: projects[id, version, next_number, shard, plan]
 WITH v(project) AS (VALUES (:project))
 SELECT CAST(json_agg(json_build_array(p.id, p.version, p.next_number, p.shard, p.plan)) AS text)
@@ -35,7 +36,7 @@ WITH v(project, next_number) AS (VALUES (:project, :next_number))
 UPDATE project SET next_number = v.next_number FROM v WHERE project.id = v.project;
 
 -- name: workload_ids
--- Runs (first, last) of ids for so many new workloads.
+-- Ranges (first, last) of ids for this number of new workloads.
 -- returns: first, last
 SELECT i.id, i.id FROM (SELECT nextval('workload_id') AS id FROM generate_series(1, :count)) AS i;
 
@@ -142,7 +143,7 @@ SELECT v.scope, v.key, v.body_sha256, v.workload, v.number, EXTRACT(EPOCH FROM c
   FROM v WHERE v.scope IS NOT NULL;
 
 -- name: stamp_keys
--- Keys that a program of an earlier schema has kept: their age counts from now.
+-- Date the keys that a program of an earlier schema stored: their age counts from now.
 -- returns: nothing
 UPDATE idempotency SET created_at = EXTRACT(EPOCH FROM clock_timestamp())
  WHERE (scope, key) IN (

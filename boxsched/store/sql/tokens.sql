@@ -1,5 +1,5 @@
 -- name: put_token
--- Store a token. A token whose digest is stored already stays as it is, revoked or not.
+-- Store a token. If its digest is already stored, that token stays unchanged, revoked or not.
 -- returns: nothing
 INSERT INTO token (
     id, digest, role, name, created_at, expires_at, organization, max_workers
@@ -21,7 +21,7 @@ SELECT id, digest, role, name, created_at, expires_at, organization, max_workers
  WHERE NOT revoked ORDER BY created_at, id;
 
 -- name: revoke_token
--- Revoke a token for good.
+-- Revoke a token.
 -- returns: id
 UPDATE token SET revoked = TRUE, revoked_at = EXTRACT(EPOCH FROM clock_timestamp())
  WHERE id = :id AND NOT revoked
@@ -34,8 +34,8 @@ UPDATE token SET revoked_at = EXTRACT(EPOCH FROM clock_timestamp())
  WHERE revoked AND revoked_at IS NULL;
 
 -- name: drop_revoked_tokens
--- Delete some of the tokens revoked more than :seconds ago. The token of a data folder stays for good:
--- its node's next start would bring it back.
+-- Delete some of the tokens revoked more than :seconds ago. The token of a data folder is kept, because the
+-- next start of its node would make it valid again.
 -- returns: one
 DELETE FROM token WHERE id IN (
     SELECT id FROM token
@@ -46,8 +46,8 @@ DELETE FROM token WHERE id IN (
 RETURNING 1;
 
 -- name: drop_expired_tokens
--- Delete some of the tokens that expired more than :seconds ago. A data folder's token never expires,
--- so no start of a node brings one of these back.
+-- Delete some of the tokens that expired more than :seconds ago. A data folder's token never expires, so the
+-- start of a node makes none of these valid again.
 -- returns: one
 DELETE FROM token WHERE id IN (
     SELECT id FROM token WHERE expires_at < EXTRACT(EPOCH FROM clock_timestamp()) - :seconds

@@ -57,7 +57,7 @@ class SqliteDriver:
     """``driver.Driver`` for one file. ``open`` takes the lock, ``close`` releases it.
 
     ``remembers``: store the file's last epochs and batches in the data folder, and refuse an older
-    copy of the file (``sqlite_marks``).
+    copy of the file (``sqlite.marks``).
     """
 
     def __init__(self, path: Path, folder_lock: Path, *, remembers: bool = True) -> None:
