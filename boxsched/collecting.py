@@ -4,7 +4,7 @@ A collection blocks the whole process, about 0.25 ms for 1,000 objects. By defau
 whole heap repeatedly: with 100,000 waiting workloads that takes 120 ms and more. Here a collection
 scans only new objects:
 
-1. Python collects young objects by itself, THRESHOLDS[0] at a time.
+1. Python collects young objects automatically, THRESHOLDS[0] at a time.
 2. An object that survived three collections is *frozen* (``gc.freeze``): the collector no longer
    scans it. It is still freed as soon as nothing refers to it, like almost all objects.
 3. A frozen object that becomes garbage in a reference cycle stays until a *whole* collection. It

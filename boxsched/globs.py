@@ -3,8 +3,8 @@
 A regular expression backtracks: ``*?*?*?...`` takes seconds. Here all patterns of a list form one
 automaton. A state is the number of characters of a pattern that have matched so far; the set of
 reached states is one integer, one bit for each state. A ``*`` is not a state but a loop on the
-state before it. So each character of the name costs four operations on an integer with as many
-bits as the patterns have characters, whatever the patterns are.
+state before it. So for all patterns, each character of the name costs four operations on an integer
+with as many bits as the patterns have characters.
 
 ``fnmatchcase`` defines the meaning of a pattern, also of odd ones: ``[b-a]`` matches nothing, ``[``
 without an end is a ``[``, ``*`` matches a newline.

@@ -127,7 +127,7 @@ function workloadsOf(one) {
   return make("p", "thing-what", ...shown, ...(left > 0 ? [`and ${amount(left)} more`] : []));
 }
 
-/** As people know it: project and number. The id of one that is deleted. */
+/** The name that users know: project and number. The id, if the workload was deleted. */
 function nameOf({ project, workloads, numbers }, at) {
   return numbers?.[at] ? `${project}#${numbers[at]}` : workloads[at];
 }

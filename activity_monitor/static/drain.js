@@ -1,11 +1,11 @@
-// Drain a worker: it gets no more jobs, and ends when it has none. And take that back.
+// Drain a worker (it finishes its jobs, gets no new ones, and then ends), or cancel the drain.
 
 import { newKey } from "./api.js";
 import { FormDialog, field, input } from "./form-dialog.js";
 import { make } from "./text.js";
 
 const MINUTE_SECONDS = 60;
-const TEXT = "It gets no more jobs. Those that it has go on, and when the last one has ended, the worker ends.";
+const TEXT = "It gets no new jobs. Its running jobs continue. When the last one has ended, the worker ends.";
 
 export class DrainDialog {
   #asking;

@@ -1,5 +1,5 @@
-// End a pause: a dialog says what will be resumed, and asks. A pause may cover more than the place where
-// its button is, such as everything beside one server.
+// End a pause: a dialog says what will be resumed, and asks. The pause may cover more than the thing
+// next to the button: for example everything, if the button is next to one server.
 
 import { FormDialog } from "./form-dialog.js";
 import { badge, button, outside } from "./things.js";

@@ -52,7 +52,7 @@ async function load() {
   }
 }
 
-// Without an id the stream begins now; so whatever is asked once it is live has nothing missing.
+// Without an id the stream begins now, so a request that is sent once the stream is live misses no event.
 const feed = new Feed("", {
   onEvents: heard,
   onState: (state, why) => {

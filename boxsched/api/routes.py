@@ -255,7 +255,7 @@ def worker_routes(workers: Workers, polls: WorkerPolls) -> Sequence[Route]:
 
 
 def fleet_routes(fleet: Fleet, draining: Draining, nodes: Nodes) -> Sequence[Route]:
-    drain = Described("Give a worker no more jobs, and end it", AskDrain, WorkerAnswer, 202)
+    drain = Described("Give a worker no new jobs, and end it", AskDrain, WorkerAnswer, 202)
     resume = Described("Take a worker's drain back", Nothing, WorkerAnswer, 202)
     remove = Described("Remove a worker without jobs", status=204)
     return (

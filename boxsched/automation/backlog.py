@@ -32,8 +32,10 @@ class Reading:
 
 @attrs.define(eq=False)
 class Line:
-    """A project's active and pausing builds. ``after``: builds up to this one have begun, as far as
-    known; one that was submitted at the same time may become visible later.
+    """A project's builds that are being read, and those that wait for another attempt.
+
+    ``after``: the last build whose reading has begun. A build with a smaller id may still become
+    visible later, if both were submitted at the same time.
     """
 
     reading: dict[WorkloadId, Reading] = attrs.field(factory=dict)
@@ -120,7 +122,7 @@ class Backlog:
                 self._forget()
 
     def clear(self) -> None:
-        """Drop pausing builds, because another node leads."""
+        """Drop builds that wait for another attempt, because another node leads."""
         for project, line in list(self._lines.items()):
             line.resting.clear()
             if not line.reading:

@@ -119,8 +119,8 @@ def box_options(default: str) -> Callable[[_C], _C]:
             multiple=True,
             type=click.Path(path_type=Path),
             metavar="PATH",
-            help="File or folder that isolated jobs can read, beside /usr, /etc and /opt; can be "
-            "repeated.",
+            help="File or folder that isolated jobs can read, in addition to /usr, /etc and /opt; "
+            "can be repeated.",
         ),
         env_option(
             "--memory",

@@ -99,11 +99,11 @@ def drain_text(worker: Worker) -> str:
 def drain(
     name: str, note: str, stop_after: str | None, wait: bool, as_json: bool, service: Service
 ) -> None:
-    """Give a worker no more jobs, and end it when it has none.
+    """Let a worker finish its jobs, give it no new ones, and then end it.
 
-    When this command returns, the worker gets nothing new; its jobs go on. A worker that was
-    drained exits with status 0. A node's own worker (in-process) stays, without jobs. NAME may be
-    the worker's ID. Repeat the command to change the note or the time.
+    When this command returns, the worker gets no new jobs; its running jobs continue. After the
+    last one it exits with status 0. A node's own worker (in-process) stays, without jobs. NAME may
+    be the worker's ID. Repeat the command to change the note or the time.
 
     \b
     Example:  boxsched workers drain builder-2 --note "new disk" --wait

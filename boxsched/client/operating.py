@@ -44,7 +44,7 @@ class Operating:
     async def drain_worker(
         self, worker: str, *, note: str = "", stop_after_seconds: float | None = None
     ) -> Worker:
-        """Drain a worker, by id or name: it gets no more jobs, and ends when it has none.
+        """Drain a worker, by id or name: it finishes its jobs, gets no new ones, and then ends.
 
         ``stop_after_seconds``: jobs that still run then are stopped.
         """

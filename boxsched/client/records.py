@@ -367,8 +367,8 @@ class Event(msgspec.Struct, frozen=True):
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """A server of a project.
 
-    ``live``: the deploy that is live. ``last``: the one that began last. ``waiting``: those that
-    have not begun. ``pauses``: all that cover the server; ``paused``: the first of them.
+    ``live``: the live deploy. ``last``: the deploy that began last. ``waiting``: deploys that have
+    not begun. ``pauses``: all pauses that cover the server; ``paused``: the first of them.
     """
 
     name: str

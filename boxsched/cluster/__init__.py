@@ -19,13 +19,13 @@ mechanisms decide which node leads:
 
       lock free --seen by a ping--> taken: epoch raised, shard loaded --> leads
           ^                                                                |
-          '-- released, or session ended <-- the turn under way ends <-----+-- handed over, or ends
+          '-- released, or session ended <-- the running turn ends <-------+-- handed over, or ends
                                                                            +-- session lost
-                                                                           '-- trusted no more
+                                                                           '-- no longer trusted
 
 The *ping* is the query that tries the locks; a thread sends it ten times a second. A leader
 *trusts* its locks for 2.5 s from the start of the last good ping. The server ends a silent session
-after 3 s. So a leader stops by itself before its lock can move to another node. The thread stops
+after 3 s. So a leader stops before its lock can move to another node. The thread stops
 pinging when the event loop is blocked, because a leader that decides nothing must not keep the
 shard.
 
@@ -36,11 +36,11 @@ What happens when something fails
 a leader ends by SIGTERM     its turns end, its session closes; another leads at its next ping
 a leader is killed           the kernel closes its session: the same
 a leader freezes             the server ends its silent session after 3 s; another leads; when it
-                             wakes, its trust is over, and the fence refuses what was under way
-leader and database are cut  the same; on the leader's side trust ends after 2.5 s
-its loop stands still        the thread ends the session after 1.5 s
-the lock session alone dies  its shards are given up at once; the first node to see them leads
-the database restarts        all sessions end; one node takes each lock; all load anew
+                             continues, its trust is over, and the fence refuses a late commit
+leader is cut from database  the same; on the leader's side trust ends after 2.5 s
+its event loop is blocked    the thread ends the session after 1.5 s
+only the lock session dies   its shards are given up at once; the first node to see them leads
+the database restarts        all sessions end; one node takes each lock; all load again
 a proxy pools transactions   refused on opening; if it is added later: the locks are gone
 another cluster's locks      under the same ``--lock-key`` in the same database: refused at the
                              start; if it began while the database was away: waits until it ends

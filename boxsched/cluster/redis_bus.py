@@ -5,10 +5,10 @@ Theory of operation
 
 *Channels.* Wake-ups and committed batches go over one pub/sub channel, ``{prefix}:news``; a message
 names its sender (which skips its own messages), the shards to wake, and the newest batch of each
-shard that committed; it never carries events. Hints for workers go into streams, one a node,
-``{prefix}:hints:{node}``, read by that node alone with a consumer group; an entry names workers,
+shard that committed; it never carries events. Hints for workers go into streams, one for each node,
+``{prefix}:hints:{node}``, read only by that node with a consumer group; an entry names workers,
 never jobs. ``{prefix}:streams`` is the set of the nodes that have a stream. Nothing else is stored,
-and every key expires an hour after its last use. No scripts, no transactions, one key a command.
+and every key expires an hour after its last use. No scripts, no transactions, one key per command.
 
 *Sender.* A send adds to a bounded buffer in memory and returns. One task sends the whole buffer in
 one round trip, and at once when it is idle. A shard that is woken twice between two round trips is

@@ -99,7 +99,7 @@ class Outgoing:
 
 
 class Sender:
-    """Sends the buffer, and a PING when it is empty: a frozen server is noticed by it."""
+    """Sends the buffer, or a PING if it is empty, so that a frozen server is noticed."""
 
     def __init__(self, line: RedisConnection, outgoing: Outgoing, counts: Counts) -> None:
         self._line = line

@@ -2,7 +2,8 @@
 
 A turn that raises may have changed the books partly, so they are dropped and the shard is loaded
 again. Then one turn runs without commands, and afterwards the commands are taken one at a time. A
-command that raises again, alone, is set aside with its error, and the shard continues without it.
+command that raises again, as the only one of its turn, is set aside with its error, and the shard
+continues without it.
 """
 
 from collections.abc import Sequence
@@ -61,7 +62,7 @@ class Caution:
 
     @property
     def gives_up(self) -> bool:
-        """Whether loading again does not help, because the turn raises without any command."""
+        """Whether turns raise even without commands, so that loading again does not help."""
         return self._mistakes >= MISTAKES_AT_MOST
 
 

@@ -1,9 +1,9 @@
-"""Workers that operators drain: they get no more jobs, and end when they have none.
+"""Workers that operators drain: they finish their jobs, get no new ones, and then end.
 
 The Boxes of such a worker are withdrawn from the queue; the jobs on them continue. When the last
-one has ended, the worker's row says so (``Drain.done``), and its node tells the worker to end. From
-then on its Boxes stay withdrawn until it connects again, also if the drain is cancelled, because
-the worker may already be ending.
+job has ended, the worker's row has ``Drain.done``, and its node tells the worker to end. Then its
+Boxes stay withdrawn until it connects again, even if the drain is cancelled, because the worker may
+already be ending.
 """
 
 from collections.abc import Sequence

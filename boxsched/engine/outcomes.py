@@ -337,7 +337,7 @@ class Outcomes:
 
 
 def is_out_of_time(job: LiveJob) -> bool:
-    """Whether it was told to end at its time limit; its reason says so."""
+    """Whether the job was told to end at its time limit. Only then it has such a reason."""
     return job.reason is not None and not waits_again(job.reason)
 
 

@@ -381,7 +381,7 @@ class Node:
     # --- Between the parts ------------------------------------------------------------------
 
     def _hints_reach(self) -> bool:
-        """Whether notifications for its workers reach this node: by itself, or by the bus."""
+        """Whether hints for its workers reach this node: it leads the shard, or the bus works."""
         return self.bus.up or SHARD in self.leadership.led
 
     def _is_alive(self, node: str) -> bool:

@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 @attrs.frozen
 class Cursor:
-    """The value after which a step begins: the index of its place in PLACES, project and name."""
+    """The last value of the previous step: the index of its place in PLACES, project and name."""
 
     place: int = 0
     project: ProjectId = NO_PROJECT

@@ -7,10 +7,10 @@
 | `shards` | the store -> the leader | the shard as a leader loads it |
 | `assignments` | the store -> a worker | what the worker should be running |
 | `workers` | gateway, store and leader | a worker's connection, its Boxes and its beat |
-| `wire` | a worker of its own and a node | JSON messages over a WebSocket |
+| `wire` | an external worker and a node | JSON messages over a WebSocket |
 | `timing` | all of them | seconds that they must agree on |
 | `reasons` | the leader and the next one | reasons that say that a job waits for another attempt |
 | `lock_keys` | the nodes of a cluster | the numbers of PostgreSQL's advisory locks |
 
-The package imports ``errors``, ``states`` and ``model``, and nothing else of boxsched.
+Of boxsched, the package imports only ``errors``, ``states`` and ``model``.
 """

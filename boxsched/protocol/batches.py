@@ -124,7 +124,7 @@ class PauseOver:
 class DrainChange:
     """A worker's drain; None: it is not drained.
 
-    ``connection``: the one that ``drain.done`` is about; on a later one the worker is not ending.
+    ``connection``: the connection of ``drain.done``; on a later one the worker is not ending.
     """
 
     worker: WorkerId

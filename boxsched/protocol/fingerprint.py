@@ -64,10 +64,10 @@ def of_worker(
 
 
 def differences(worker: Parts, required: Parts) -> tuple[str, ...]:
-    """What differs, a sentence for each part; none: the worker fits.
+    """Return a sentence for each part that differs; none: the worker fits.
 
-    A worker of which no protocol is known is connected to a node of an earlier version, which has
-    compared it.
+    If a worker's protocol is not known, it is connected to a node of an earlier version, which has
+    already compared it.
     """
     reported = {PROTOCOL: required.get(PROTOCOL), **worker}
     return tuple(

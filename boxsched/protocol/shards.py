@@ -75,7 +75,7 @@ class Box:
 @attrs.frozen
 class Pause:
     """A pause (docs/scheduling.md, "Pauses"). Times are seconds since 1970; ``until``: when it ends
-    by itself, None: never."""
+    automatically, None: never."""
 
     name: str
     project: ProjectId | None

@@ -44,11 +44,11 @@ class NewWorker:
 
 @attrs.frozen
 class Drain:
-    """An operator drains a worker: it gets no more jobs, and ends when it has none.
+    """The drain of a worker: it finishes its jobs, gets no new ones, and then ends.
 
     Times are seconds since 1970. ``stop_at``: when the jobs that still run are stopped; None:
-    never. ``done``: the worker had no jobs left; until it connects again, it gets none, whatever
-    else is decided.
+    never. ``done``: the worker's last job has ended; it gets no jobs until it connects again, even
+    if the drain is cancelled.
     """
 
     by: str

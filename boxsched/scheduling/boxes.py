@@ -64,8 +64,8 @@ class BoxPool:
         self.free_boxes: FreeBoxes = OrderedDict()
         self.free = 0  # len(free_boxes), read in the innermost loop
         self.wanted = 0  # Boxes that remain when their jobs end
-        self.away = 0  # Boxes whose worker is silent, busy or not
-        self.asks = 0  # different asks of unfinished workloads that name the type
+        self.away = 0  # free and busy Boxes of silent workers
+        self.asks = 0  # different requests of unfinished workloads for this type
         self.surplus = 0  # this many busy Boxes are removed, those that become free first
         # Free Boxes by what they ran last: by (project, branch), and by project.
         self._warm: dict[Hashable, FreeBoxes] = {}
@@ -138,9 +138,10 @@ class BoxPool:
         return came, went
 
     def take(self, project: ProjectId, branch: str | None) -> tuple[Box, bool]:
-        """Take a free Box; return it and whether it is warm. First choice: one that last ran this
-        project and branch; then one that last ran this project; then the one longest free
-        (docs/scheduling.md, "Assignment").
+        """Take a free Box; return it and whether it is warm.
+
+        The order is that of docs/scheduling.md, "Assignment": a Box that last ran this project and
+        branch; a Box that last ran this project; the Box that has been free the longest.
         """
         warm = None
         if branch is not None:

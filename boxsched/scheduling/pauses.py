@@ -58,7 +58,7 @@ class Pauses:
         return _of_project(pause, covers)
 
     def _take_back(self, covered: Covers) -> None:
-        """Take back what this pause covered, and no other one does."""
+        """Take back the workloads that this pause covered and no other pause covers."""
         self._queue.take_back(lambda w: covered(w) and self.covering(w) is None)
 
     def covering(self, workload: Workload) -> str | None:

@@ -77,10 +77,10 @@ class Outlook:
     def expected_starts(self, ids: Iterable[WorkloadId]) -> dict[WorkloadId, float]:
         """When these waiting workloads should start, in seconds, by id.
 
-        Assumes that nothing else is submitted and every job runs as long as expected; one that is
-        late already, to its time limit. Boxes that are away stay away, and their jobs do not end.
-        Workloads that would never start are left out: those that are paused or have no jobs yet,
-        and those that wait for them.
+        Assumes that nothing else is submitted, that every job takes its expected duration, and a
+        late job its time limit. Boxes that are away stay away, and their jobs do not end. Leaves
+        out workloads that would never start: paused ones, those without jobs, and those that wait
+        for them.
         """
         twin = _twin(self.image)
         starts = _run_ahead(twin, set(ids), self.now)

@@ -114,7 +114,7 @@ class Queue:
         self._aside.add(workload.entry)
 
     def set_aside(self, covered: Callable[[Workload], bool]) -> None:
-        """Set aside all workloads that a new pause covers. Looks at each one that waits."""
+        """Set aside all workloads that a new pause covers. Visits every waiting workload."""
         for shape in list(self._shapes.values()):
             gone, rest = _parted(shape.waiting, covered)
             if not gone:
@@ -130,7 +130,7 @@ class Queue:
         self._sort_heads()
 
     def take_back(self, free: Callable[[Workload], bool]) -> None:
-        """Take back all workloads that are not paused any more. Looks at each one that is."""
+        """Take back all workloads that are no longer paused. Visits every paused workload."""
         back, rest = _parted(self._aside, free)
         if not back:
             return
@@ -192,7 +192,7 @@ class Queue:
 
     @property
     def paused(self) -> int:
-        """Return how many are paused."""
+        """Return the number of paused workloads."""
         return len(self._aside)
 
     def take_apart(self, at_once: int) -> Iterator[None]:

@@ -106,7 +106,7 @@ class Lane:
 class RunningGroup:
     """Jobs of one workload with one Box type, one start, one expected end and one time limit.
 
-    A job that was given again has a group of its own (``number_given_again``), whose times count
+    A job that was given again has its own group (``number_given_again``), because its times count
     from the start of its new attempt.
     """
 

@@ -67,10 +67,10 @@ a newer schema             used unchanged, or refused: the schema says which pro
 In addition, for PostgreSQL:
 
 =========================  ======================================================================
-the connection breaks      before COMMIT was sent: StoreAway; else OutcomeUnknown. It is closed, with
-                           the idle connections of its pool; the next call connects again
-a statement is canceled,   StoreAway, and rolled back; aiopg would raise CancelledError, which ends a
-by time or by hand         background loop silently
+the connection breaks      before COMMIT was sent: StoreAway; else OutcomeUnknown. It is closed,
+                           with the idle connections of its pool; the next call connects again
+a statement is canceled,   StoreAway, and rolled back; aiopg would raise CancelledError, which
+by time or by hand         ends a background loop silently
 no answer for 1.7 s        like a broken connection; the server's own limit is a little shorter
 COMMIT takes longer        it waits up to a minute while the server answers other connections
                            (``postgres.pulse``); transactions that need the same rows also wait

@@ -128,7 +128,7 @@ class Store:
         await self._driver.close()
 
     async def ping(self) -> None:
-        """Return if the store can be read; raise StoreAway otherwise."""
+        """Raise StoreAway if the store cannot be read."""
         try:
             async with asyncio.timeout(PING_SECONDS):
                 await self._driver.serving.read(reads.ping)

@@ -34,7 +34,7 @@ def verified(
     """Whether one of the secrets signed the body, in the provider's format.
 
     ``now``: seconds since the epoch, for the timestamp of the generic provider. It takes about 1 ms
-    per MiB of the body. It never raises, whatever the headers contain.
+    per MiB of the body. It never raises an error, even for invalid headers.
     """
     keys = [_bytes(secret) for secret in secrets if secret]
     if provider == "gitlab":

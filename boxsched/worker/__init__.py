@@ -41,8 +41,8 @@ result   supervisor       how the attempt ended; durable (written by the agent f
 ``ticket``, ``sent`` and all files that are written later take their disk space in advance
 (``folder.reserve``): a full disk can fail a job, but cannot lose its result.
 
-**Exactly once.** An attempt is started by renaming ``ticket`` under the lock. A repeated request to
-the spawner, a late one, or one from an agent that has died since, therefore does no harm.
+**Exactly once.** An attempt is started by renaming ``ticket`` under the lock. So a repeated or late
+request to the spawner, or a request from an agent that has died since, starts nothing twice.
 
 **Adoption.** A new agent reads each attempt's folder:
 
@@ -58,13 +58,12 @@ the spawner, a late one, or one from an agent that has died since, therefore doe
   left of it and reports it as lost. It never begins again.
 
 **A result counts only after the job has ended.** A job runs as the same user as the worker, so it
-can write ``result`` itself. The agent therefore believes nothing in the folder while the supervisor
-lives. The spawner, the parent of the supervisor, tells the agent its exit status. Status 0 means
-that the supervisor ended the job and wrote the result. With any other status the job is lost,
-whatever ``result`` says. The spawner is a subreaper: when a job kills its supervisor, the job's
-remaining processes become children of the spawner, which kills them before it reports the end. A
-supervisor that was started by an earlier agent has ended when the lock is free and no process has
-its name.
+can write ``result`` itself. So the agent trusts no file in the folder while the supervisor lives.
+The spawner, the parent of the supervisor, tells the agent its exit status. Status 0 means that the
+supervisor ended the job and wrote the result. With any other status the job is lost, whatever
+``result`` says. The spawner is a subreaper: when a job kills its supervisor, the job's remaining
+processes become children of the spawner, which kills them before it reports the end. A supervisor
+that was started by an earlier agent has ended when the lock is free and no process has its name.
 
 **What a job may do to its folder.** The agent never blocks on anything in the folder and does not
 trust its content. It opens its own folder and each attempt's folder once, and names them by
@@ -82,7 +81,7 @@ until it finds that jobs can begin again (``agent/readiness.py``).
 The supervisor reads when the last answered heartbeat was sent, from the file ``heard`` in the
 agent's folder (``supervisor/last_heartbeat.py``). This works even if the agent is dead, stopped or
 disconnected. A deploy continues without a lease. So does every job on the in-process worker of a
-node that is alone.
+single node.
 
 **One commit.** All jobs and attempts of a workload run the commit that the first of them found.
 After the clone the supervisor looks up the branch, tag or hash (``agent/repository.py``) and writes
@@ -108,9 +107,9 @@ at which a job began and ended are those of the engine's clock.
 **Reports.** The agent reports an attempt's end only when the whole log is in the store. It removes
 the folder only when the report is durable and the attempt is not desired any more.
 
-**What holds a job together.** A job has a cgroup of its own where cgroup v2 is writable. In any
-case the supervisor is a child subreaper: it finds and kills all descendants, detached ones too, at
-the end, at a stop and at the time limit. With the driver ``process`` a job runs as the user of the
+**Finding all processes of a job.** A job has its own cgroup if cgroup v2 is writable. In any case
+the supervisor is a child subreaper: it finds and kills all descendants, detached ones too, at the
+end, at a stop and at the time limit. With the driver ``process`` a job runs as the user of the
 service. This keeps jobs apart from each other; it does not protect the service from a hostile job.
 
 **Isolation.** With the driver ``bubblewrap`` each step of a job runs inside bubblewrap

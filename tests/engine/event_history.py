@@ -10,7 +10,7 @@ import pytest
 from boxsched.feed import EventCursor, EventFeed, Subscription
 from boxsched.protocol.batches import Batch, Event, StoredEvent
 from boxsched.store import Store
-from boxsched.store.steps.maintenance import void_what_was_given
+from boxsched.store.steps.maintenance import void_issued
 
 PATIENCE_SECONDS = 20.0
 FROM_THE_BEGINNING = EventCursor({})
@@ -42,7 +42,7 @@ class EventHistory:
     async def jump(self, shard: int) -> None:
         """Continue the shard far below the numbers already given out, as after a restored
         backup."""
-        await self.store._driver.serving.write(void_what_was_given, 0.0)
+        await self.store._driver.serving.write(void_issued, 0.0)
         self._leads.pop(shard, None)
 
     async def lead_by(self, feed: EventFeed, shard: int, count: int) -> None:

@@ -37,7 +37,7 @@ class LargeBodies:
 
     @contextlib.asynccontextmanager
     async def always(self) -> AsyncIterator[None]:
-        """Hold a place, whatever size is announced. Raises StoreAway as ``turn`` does."""
+        """Hold a place for a body of any announced size. Raises StoreAway as ``turn`` does."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._places.acquire()

@@ -205,7 +205,7 @@ def registered(new: NewWorkload, project: str, done: Submitted) -> WorkloadAnswe
 
 
 def registered_again(stored: Workload) -> WorkloadAnswer:
-    """Return the same answer later, made from the stored workload."""
+    """Return the answer to the submission again, made from the stored workload."""
     return msgspec.structs.replace(
         workload(stored),
         state=State.REGISTERED,

@@ -75,7 +75,7 @@ def move(source: str, target: str, on_progress: OnProgress) -> Moved:
     ):
         mark.refuse_moved(path, again_to=shown(target))
         refuse_other_schema(old)
-        _refuse_who_is_not_owner(new)
+        _require_owner(new)
         refuse_other_schema(new)
         _lock(new)
         said = mark.Mark(shown(target), old.said()["cluster"], date)
@@ -115,7 +115,7 @@ def _commit(new: Session, path: Path, said: mark.Mark) -> None:
     mark.write(path, msgspec.structs.replace(said, sure=True))
 
 
-def _refuse_who_is_not_owner(new: Session) -> None:
+def _require_owner(new: Session) -> None:
     """Raise RightMissing if the session's role is not the owner of the tables."""
     for _, _, owner, mine in new.ask(_ASK["place"]()):
         if not mine:

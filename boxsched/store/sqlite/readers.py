@@ -46,7 +46,7 @@ class Readers:
             return await self._in_thread(lambda: self._read(steps))
 
     async def snapshot(self, steps: Steps[T]) -> T:
-        """Run a procedure with statements that see one moment."""
+        """Run a procedure whose statements all see the same state of the database."""
         async with self._place():
             return await self._in_thread(lambda: self._snapshot(steps))
 

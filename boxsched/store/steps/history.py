@@ -29,7 +29,7 @@ def go_on(id_: str, system: str, timeline: int, now: float) -> Steps[bool]:
         return False
     jumps = bool(found) and found[0][0] is not None
     if jumps:
-        yield from maintenance.void_what_was_given(now)
+        yield from maintenance.void_issued(now)
         yield from _skip_ids()
     yield _SQL["add"](id=id_, system=system, timeline=timeline, restored=False, began_at=now)
     return jumps

@@ -44,14 +44,14 @@ def load_now() -> Steps[tuple[int, int]]:
 def restored(system: str | None = None, timeline: int | None = None) -> Steps[list[Row]]:
     """Mark a restored backup; return each new (shard, epoch, batch). Each call jumps again."""
     now = time.time()
-    jumped = yield from void_what_was_given(now)
+    jumped = yield from void_issued(now)
     yield _HISTORY["add"](
         id=secrets.token_hex(16), system=system, timeline=timeline, restored=True, began_at=now
     )
     return jumped
 
 
-def void_what_was_given(now: float) -> Steps[list[Row]]:
+def void_issued(now: float) -> Steps[list[Row]]:
     """Make sure that no earlier epoch, lease token or event id is issued again or is still valid.
 
     Returns each new (shard, epoch, batch).

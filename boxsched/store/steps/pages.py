@@ -41,7 +41,7 @@ def workloads(wanted: WorkloadFilter) -> Steps[WorkloadPage]:
 
 
 def _walks(wanted: WorkloadFilter) -> Sequence[str]:
-    """Return all walks that fit the filter, first the one that probably reads the fewest rows."""
+    """Return all walks that fit the filter; the first one probably reads the fewest rows."""
     of_project = wanted.project is not None
     names = []
     if wanted.branch is not None:

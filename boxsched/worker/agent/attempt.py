@@ -129,7 +129,7 @@ class Attempt:
         if self.phase is Phase.ASKED and safe_files.exists(self.folder.at, files.STARTED):
             self.phase = Phase.RUNNING
         if self.phase in (Phase.PREPARED, Phase.ASKED):
-            self.gone, self.status = False, None  # the agent asks again for one that did not begin
+            self.gone, self.status = False, None  # not begun: the agent asks for it again
             self._must_have(files.TICKET, files.STARTED, files.VOID)
         if self.phase is not Phase.RUNNING:
             return

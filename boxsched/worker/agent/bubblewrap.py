@@ -127,7 +127,7 @@ def _covers(hidden: Collection[str], seen: Collection[str]) -> Iterator[str]:
 def probe(walls: Isolation) -> str | None:
     """Isolate a program that does nothing; return why that is impossible, or None. Blocking.
 
-    In a process of its own, because a change of user cannot be undone.
+    Runs in a separate process, because a change of user cannot be undone.
     """
     if problem := trouble.missing(walls.arguments[0]):
         return problem.replace("bwrap", "bubblewrap")

@@ -62,7 +62,7 @@ class Readiness:
         self._suspected.set()
 
     def suspected(self) -> None:
-        """Check soon: a job met a problem that may prevent others from beginning."""
+        """Request a check soon: a job had a problem that may prevent others from beginning."""
         self._suspected.set()
 
     def begun(self) -> None:

@@ -48,7 +48,7 @@ class Step(NamedTuple):
     says_commit: bool = False  # it prints the commit, which does not go into the log
     takes_commit: bool = False  # its last argument is the commit, if there is one
     refusal: str | None = None  # why the job fails if the step fails
-    alone: bool = False  # ``environment`` is its whole environment, without the job's own
+    alone: bool = False  # ``environment`` is the whole environment, without the job's variables
     is_lent: bool = False  # git gets the project's credentials
 
 

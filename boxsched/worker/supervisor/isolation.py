@@ -1,12 +1,12 @@
-"""The walls of a job that runs under bubblewrap: its view of files, processes and users.
+"""The isolation of a job with bubblewrap: the files, processes and users that it sees.
 
-A job sees the system read-only, and of its Box ``workspace``, ``home`` and ``tmp`` for writing. The
-attempt's folder, the data folder and all else of the machine are not there. The Box itself, and so
-the script and the secrets in it, cannot be written by the job.
+A job can read the system's files, and write only ``workspace``, ``home`` and ``tmp`` of its Box. It
+does not see the attempt's folder, the data folder or other files of the machine. It cannot write
+the rest of the Box, such as the script and the secrets.
 
-As root the supervisor gives up its user before it starts bubblewrap, which would otherwise keep
-root's rights to files. That user may not even reach the data folder, so the supervisor first mounts
-the Box on STAGE, in a mount namespace of its own.
+A supervisor that runs as root changes to the job's user before it starts bubblewrap, which would
+otherwise keep root's rights to files. That user may not even reach the data folder, so the
+supervisor first mounts the Box on STAGE, in its own mount namespace.
 
 Imported by the spawner, so it imports only small modules of the standard library.
 """
@@ -43,9 +43,9 @@ class NotIsolated(Exception):
 class Isolation(NamedTuple):
     """``arguments``: bubblewrap and its options that are the same for all jobs.
 
-    ``late``: options that have to follow those of the Box, because they may be about paths in /tmp.
-    ``uid``, ``gid``: the user that jobs run as, if the supervisor is root. Otherwise it is the
-    supervisor's own.
+    ``late``: options that must follow those of the Box, because they may be about paths in /tmp.
+    ``uid``, ``gid``: the user of jobs, if the supervisor is root; otherwise jobs run as the
+    supervisor's user.
     """
 
     arguments: list[str]
@@ -142,10 +142,10 @@ def _check(returned: int, what: str) -> None:
 
 
 class Monitor:
-    """bubblewrap's outermost process, which waits for the job, and what it says.
+    """bubblewrap's outermost process, which waits for the job, and its output.
 
-    It ends with the job's first process; then the kernel kills the others. At a stop these have
-    their grace: so ``hold`` stops this process until all the others have ended.
+    It ends when the job's first process ends; then the kernel kills the other processes. At a stop
+    they must have their grace, so ``hold`` stops this process until the others have ended.
     """
 
     def __init__(self) -> None:
