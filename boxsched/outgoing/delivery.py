@@ -33,25 +33,28 @@ async def send(guard: Guard, request: Outgoing, now: float) -> Answer:
         async with guard.session(url).post(
             url, data=request.body, headers=request.headers, allow_redirects=False
         ) as answer:
-            await _read_some(answer)
+            said = await _read_some(answer)
     except AddressRefused:
         return Answer(None, REFUSED.format(host=url.host), lasting=True)
     except TimeoutError:
         return Answer(None, f"no answer within {TOTAL_SECONDS:g} s")
     except (ClientError, OSError, ValueError) as error:
         return Answer(None, _one_line(str(error) or type(error).__name__))
+    if answer.status == 400 and request.done_if is not None and request.done_if in said:
+        return Answer(answer.status)
     return _judged(answer, now)
 
 
-async def _read_some(answer: ClientResponse) -> None:
+async def _read_some(answer: ClientResponse) -> bytes:
     """Read the answer's body, so that its connection can be used again; cut a long one."""
-    left = MAX_ANSWER_BYTES
-    while left > 0:
-        data = await answer.content.read(left)
+    said = b""
+    while len(said) < MAX_ANSWER_BYTES:
+        data = await answer.content.read(MAX_ANSWER_BYTES - len(said))
         if not data:
-            return
-        left -= len(data)
+            return said
+        said += data
     answer.close()
+    return said
 
 
 def _judged(answer: ClientResponse, now: float) -> Answer:

@@ -17,11 +17,15 @@ class RecordedRequest:
 
 
 class Receiver:
-    """``status`` and ``headers``: of its next answers. While ``gate`` is not set it hangs."""
+    """``status``, ``headers`` and ``text``: of its next answers.
+
+    While ``gate`` is not set it hangs.
+    """
 
     def __init__(self, status: int = 200) -> None:
         self.status = status
         self.headers: dict[str, str] = {}
+        self.text = "ok"
         self.got: list[RecordedRequest] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -55,7 +59,7 @@ class Receiver:
             self.got.append(got)
             self._news.notify_all()
         await self.gate.wait()
-        return web.Response(status=self.status, headers=self.headers, text="ok")
+        return web.Response(status=self.status, headers=self.headers, text=self.text)
 
 
 def json_of(got: RecordedRequest) -> Any:

@@ -6,12 +6,15 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import attrs
 import pytest
 
-from boxsched.outgoing import delivery
+from boxsched.outgoing import delivery, statuses
 from boxsched.outgoing.delivery import MAX_ANSWER_BYTES, MAX_ERROR_CHARACTERS, Answer, send
 from boxsched.outgoing.guard import Guard
 from boxsched.outgoing.requests import Outgoing
+from boxsched.outgoing.statuses.status import Shown, Status
+from boxsched.repository import repository
 from tests.outgoing.receiver import Receiver
 
 NOW = 1_000_000.0
@@ -56,6 +59,24 @@ async def test_another_answer_is_a_temporary_failure(guard: Guard, status: int, 
         receiver.headers["Retry-After"] = "60"
         assert await answered(guard, receiver.url) == Answer(status, said, pause=60.0)
         assert len(receiver.got) == 2
+
+
+async def test_a_state_that_gitlab_has_already_is_delivered(guard: Guard) -> None:
+    """A status may come twice; else the ones behind it would wait for a day."""
+    status = Status(Shown.RUNNING, "a" * 40, "web", 7, "main", None, None)
+    async with Receiver.open(400) as receiver:
+        made = statuses.request("gitlab", receiver.url, repository("git@h:a/b"), status, "t")
+        receiver.text = (
+            '{"message":"Cannot transition status via :run from :running (Reason(s): '
+            'Status cannot transition via \\"run\\")"}'
+        )
+        assert await send(guard, made, NOW) == Answer(400)
+        hook = attrs.evolve(made, done_if=None)
+        assert (await send(guard, hook, NOW)).error == "it answered 400"
+        receiver.text = '{"message":"400 (Bad request) \\"state\\" not given"}'
+        assert (await send(guard, made, NOW)).error == "it answered 400"
+        receiver.status, receiver.text = 403, "Cannot transition status"
+        assert (await send(guard, made, NOW)).error == "it answered 403"
 
 
 async def test_a_refused_address_is_a_permanent_failure(guard: Guard) -> None:

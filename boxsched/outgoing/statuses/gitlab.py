@@ -17,6 +17,10 @@ STATES = {
     Shown.CANCELED: "canceled",
 }
 
+# Its answer, with 400, to a state that the commit has already or has passed: a status can be sent
+# twice, and another build of the commit can be further. The next state is sent nevertheless.
+NO_TRANSITION = b"Cannot transition status"
+
 
 def default_api(repository: Repository) -> str | None:
     return f"https://{repository.host}/api/v4" if repository.host else None
@@ -36,4 +40,4 @@ def request(api: str, repository: Repository, status: Status, token: str) -> Out
         "User-Agent": USER_AGENT,
     }
     url = f"{api}/projects/{quote(repository.path, safe='')}/statuses/{status.commit}"
-    return Outgoing(url, headers, msgspec.json.encode(without_none(body)))
+    return Outgoing(url, headers, msgspec.json.encode(without_none(body)), NO_TRANSITION)
