@@ -88,6 +88,7 @@ export class NotificationsView {
     to.title = plain(one.url ?? one.host);
     const facts = make("p", "thing-facts", to, make("span", "", count(one.attempts, "try", "tries")), agoOf(one.at));
     if (one.next_try_at && one.attempts) facts.append(make("span", "", "next try ", timeOf(one.next_try_at)));
+    if (one.signed === false) facts.append(make("span", "", "not signed: the hook has no secret"));
     if (one.status) facts.append(make("span", "", `answer ${one.status}`));
     const title = make("h2", "thing-name", outside(one.event), " ", make("span", "thing-state", WORDS[one.state] ?? one.state));
     const main = make("div", "thing-main", title, make("p", "thing-what", of), facts);

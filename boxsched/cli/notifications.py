@@ -94,6 +94,8 @@ def resend(notification: str, service: Service) -> None:
 def _show(one: Notification) -> None:
     click.echo(f"{plain(one.event)} of {plain(_workload(one))}")
     click.echo(f"to:       {plain(one.provider or one.kind)} {plain(one.url or one.host)}")
+    if one.signed is False:
+        click.echo("signed:   no, the hook has no secret")
     tries = "try" if one.attempts == 1 else "tries"
     click.echo(f"state:    {plain(one.state)} after {one.attempts} {tries}")
     if one.next_try_at is not None:

@@ -90,8 +90,9 @@ def _what(one: ProjectVersion) -> str:
 def revert(project: str, version: int | None, service: Service) -> None:
     """Bring back the settings of an earlier version, as a new version.
 
-    Secrets stay unchanged. Without --to, the latest change is undone. If somebody else changes the
-    project in the meantime, nothing is changed.
+    Secrets stay unchanged. A hook that comes back has no secret: a warning names it. Without --to,
+    the latest change is undone. If somebody else changes the project in the meantime, nothing is
+    changed.
 
     \b
     Example:  boxsched project revert web
@@ -116,6 +117,14 @@ def revert(project: str, version: int | None, service: Service) -> None:
         return
     click.echo(f"{plain(project)}: has the settings of version {back_to} again")
     project_text.show(project_text.differences(before.settings, after.settings))
+    kept = {hook["url"] for hook in before.settings.get("hooks", ())}
+    for hook in after.settings.get("hooks", ()):
+        if hook["url"] not in kept:
+            click.echo(
+                f"warning: the hook {plain(hook['url'])} is back without a secret: its requests "
+                "are not signed until you set its secret",
+                err=True,
+            )
 
 
 def _before(latest: ProjectHistory) -> int:

@@ -218,7 +218,8 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     """A commit status or a hook's request.
 
     ``kind``: status or hook. ``state``: waiting, delivered or dead. ``status``: the HTTP status of
-    the last answer. ``error``: of the last try.
+    the last answer. ``error``: of the last try. ``signed``: whether the hook has a secret; None for
+    a status and for a removed target.
     """
 
     id: str
@@ -237,6 +238,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None
     error: str | None
     done_at: datetime | None
+    signed: bool | None = None
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):

@@ -213,6 +213,7 @@ def test_failed_notifications_are_listed_by_state_and_sent_again(
     waits = thing(page, "told#1")
     expect(waits.get_by_role("link", name="told#1")).to_have_attribute("href", f"/#{build}")
     expect(waits).to_contain_text("to hook 127.0.0.1:9")
+    expect(waits).to_contain_text("not signed: the hook has no secret")
     expect(waits.locator(".thing-error")).to_be_visible()
     waits.get_by_role("button", name="Send now").click()
     expect(page.locator("#notice")).to_contain_text("workload.finished of told#1 is sent again.")

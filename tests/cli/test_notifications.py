@@ -69,6 +69,7 @@ def test_a_failed_notification_is_listed_shown_and_resent(shell, receiver):
     assert f"http://127.0.0.1:{receiver.server_port}/hook" in shown
     assert "state:    waiting after " in shown and " after 1 tries" not in shown
     assert "error:    it answered 500" in shown and "next try: " in shown
+    assert "signed:   no, the hook has no secret" in shown
     receiver.RequestHandlerClass.status = 200
     assert "will be sent to 127.0.0.1" in shell("notifications", "resend", failed["id"]).stdout
     row(state="delivered", status=200)

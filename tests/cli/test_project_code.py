@@ -268,3 +268,18 @@ def test_history_shows_author_and_change_and_a_revert_restores_it(shell, client,
     assert "no version 77" in shell("project", "revert", "web", "--to", "77", status=2).stderr
     shell("project", "apply", file("name: new\n", "new.yaml"))
     assert "no earlier version" in shell("project", "revert", "new", status=2).stderr
+
+
+def test_a_revert_warns_of_a_hook_that_comes_back_without_its_secret(shell, file):
+    kept = "{url: 'https://a.example/kept', secret: s}"
+    lost = "{url: 'https://a.example/lost', secret: s}"
+    for hooks in (f"[{kept}, {lost}]", f"[{kept}]"):
+        shell("project", "apply", file(f"name: hooked\nhooks: {hooks}\n"))
+    warned = shell("project", "revert", "hooked").stderr.splitlines()
+    assert warned == [
+        "warning: the hook https://a.example/lost is back without a secret: its requests are not "
+        "signed until you set its secret"
+    ]
+    shell("project", "apply", file("name: hooked\n"))
+    shell("project", "apply", file(f"name: hooked\nhooks: [{kept}]\n"))
+    assert not shell("project", "revert", "hooked").stderr

@@ -142,6 +142,9 @@ async def test_write_only_values_are_never_returned_and_stay(
         got = await receiver.until(4)
         by_path = {one.path: one for one in got}
         assert "X-Boxsched-Signature" in by_path["/hook"].headers
+        listed_now = (await open_service.get("/notifications"))["notifications"]
+        signed = {one["kind"]: one["signed"] for one in listed_now}
+        assert signed == {"hook": True, "status": None}
         status = next(one for path, one in by_path.items() if path.startswith("/repos"))
         assert status.headers["Authorization"] == f"token {TOKEN}"
         rows = await open_service.call("GET", f"{API}/notifications")

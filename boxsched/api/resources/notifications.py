@@ -25,7 +25,9 @@ class NotificationAnswer(Struct, frozen=True):
 
     ``url``: the hook's, or the base of the code host's API; null if it is no longer in the
     settings. ``status``: of the last answer. ``error``: of the last try. ``next_try_at``: null if
-    there is no further try. ``number``: the workload's, in its project.
+    there is no further try. ``number``: the workload's, in its project. ``signed``: whether the
+    hook has a secret that signs its requests; null for a status, and for a target that is no longer
+    in the settings.
     """
 
     id: str
@@ -44,6 +46,7 @@ class NotificationAnswer(Struct, frozen=True):
     status: int | None
     error: str | None
     done_at: str | None
+    signed: bool | None
 
 
 class NotificationList(Struct, frozen=True):
@@ -106,6 +109,7 @@ def _answer(one: Notification) -> NotificationAnswer:
         status=one.status,
         error=one.error,
         done_at=text_time(one.done_at),
+        signed=None if one.target == STATUSES or one.url is None else one.signed,
     )
 
 

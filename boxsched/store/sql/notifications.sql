@@ -131,9 +131,10 @@ UPDATE notification SET due_at = v.due_at
 -- name: notifications
 -- A page of notifications, newest first.
 -- returns: id, workload, number, project, target, provider, url, host, event, at, state, attempts,
--- due_at, status, error, done_at
+-- due_at, status, error, done_at, signed
 SELECT n.id, n.workload, workload.number, project.name AS project, n.target, outgoing.provider,
-       outgoing.url, n.host, n.event, n.at, n.state, n.attempts, n.due_at, n.status, n.error, n.done_at
+       outgoing.url, n.host, n.event, n.at, n.state, n.attempts, n.due_at, n.status, n.error, n.done_at,
+       outgoing.sealed IS NOT NULL AS signed
   FROM notification AS n
   JOIN workload ON workload.id = n.workload
   JOIN project ON project.id = workload.project
@@ -145,7 +146,8 @@ SELECT n.id, n.workload, workload.number, project.name AS project, n.target, out
 -- The same, in one state.
 -- returns: as notifications
 SELECT n.id, n.workload, workload.number, project.name AS project, n.target, outgoing.provider,
-       outgoing.url, n.host, n.event, n.at, n.state, n.attempts, n.due_at, n.status, n.error, n.done_at
+       outgoing.url, n.host, n.event, n.at, n.state, n.attempts, n.due_at, n.status, n.error, n.done_at,
+       outgoing.sealed IS NOT NULL AS signed
   FROM notification AS n
   JOIN workload ON workload.id = n.workload
   JOIN project ON project.id = workload.project

@@ -99,11 +99,15 @@ class Notification:
     status: int | None
     error: str | None
     done_at: float | None
+    signed: bool  # its target has a secret or a token
 
 
 _claimed = mapper(Claimed, _SQL["claimed"].returns)
 _listed = mapper(
-    Notification, _SQL["notifications"].returns, _SQL["notifications_of_state"].returns
+    Notification,
+    _SQL["notifications"].returns,
+    _SQL["notifications_of_state"].returns,
+    signed=bool,
 )
 
 
