@@ -87,7 +87,7 @@ async def _opened(
         polled = await open_polled(session, node.url)
         if polled is None:
             raise refusal.reason from None
-        _log.info("%s: %s; using long polling", node, refusal.reason)
+        _log.info("%s: no WebSocket (%s); using long polling", node, refusal.reason)
         return polled
 
 
