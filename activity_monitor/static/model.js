@@ -21,7 +21,8 @@ const STATE_AFTER = {
 };
 const FIELDS = [
   "project", "number", "kind", "branch", "tag", "server", "message", "author", "submitted_by", "commit", "result",
-  "compare_url", "event_at", "priority", "boxes", "created_at", "queued_at", "started_at", "finished_at", "reason",
+  "compare_url", "event_at", "build", "rollback", "rebuild_of", "from_fork", "target_branch",
+  "priority", "boxes", "created_at", "queued_at", "started_at", "finished_at", "reason",
   "spared", "priority_by", "priority_note",
 ];
 

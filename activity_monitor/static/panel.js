@@ -6,6 +6,7 @@ import { JobsView } from "./jobs.js";
 import { LogView } from "./log.js";
 import { Refresher } from "./refresh.js";
 import { firstLine, make, put } from "./text.js";
+import { linkTo } from "./things.js";
 import { exactly, moment } from "./times.js";
 import { isAway } from "./words.js";
 
@@ -97,6 +98,9 @@ export class Panel {
       ["Name", `${row.project}#${row.number}`, "as the command line takes it"], ["Id", row.id, ""],
       ["Commit", row.commit?.slice(0, 12), row.commit], ["Author", row.author, ""],
       ["Submitted by", row.submitted_by, ""], ["Priority", priorityOf(row), ""],
+      ["Target branch", row.target_branch, "the branch of its change request"],
+      ["From a fork", row.from_fork && "yes: its jobs get no secrets", ""],
+      ["Rollback", row.rollback && "yes: to an older build than was live", ""],
       ["Spared", row.spared && "newer builds do not cancel or stop it", "spare_after"],
     ];
     for (const [name, field] of FACTS) facts.push([name, row[field] && moment(row[field]), exactly(row[field])]);
@@ -105,7 +109,7 @@ export class Panel {
       put(said, value);
       said.title = title;
       return make("div", "", make("dt", "", name), said);
-    }), ...changesOf(row));
+    }), ...linksOf("Build", row.build), ...linksOf("Rebuild of", row.rebuild_of), ...changesOf(row));
   }
 
   async #fetchJobs() {
@@ -152,6 +156,10 @@ export class Panel {
 }
 
 /** A link to the code host's page of the changes. Its address is from outside: only http and https are links. */
+function linksOf(name, id) {
+  return id ? [make("div", "", make("dt", "", name), make("dd", "", linkTo(id, id)))] : [];
+}
+
 function changesOf(row) {
   if (!/^https?:\/\//.test(row.compare_url ?? "")) return [];
   const link = make("a", "", "at the code host");

@@ -29,9 +29,9 @@ from boxsched.cli.output import (
     waited,
     with_unknown,
 )
+from boxsched.cli.workload_fields import fields, message
 from boxsched.client import Client, Explanation, Job, Page, Workload
 from boxsched.model import Kind
-from boxsched.said_times import SCHEDULED
 from boxsched.states import SERVICE_RESULTS, JobState, Result, State
 
 PAGE = 100
@@ -142,7 +142,7 @@ def list_workloads(
                 ran(one, at),
                 ago(one.created_at, at),
                 _short(one.reason or in_local_time(one.why or ""), MAX_REASON_CHARACTERS),
-                _short(_message(one)),
+                _short(message(one)),
             )
             for one in page.workloads
         ],
@@ -171,28 +171,7 @@ def show(workload: str, as_json: bool, service: Service) -> None:
     found = msgspec.convert(shown, Workload)
     at = now()
     click.echo(f"{plain(found.title)} ({found.id})  {coloured(with_unknown(found))}")
-    print_fields(
-        [
-            ("kind", found.kind.value),
-            ("branch", found.branch or ""),
-            ("tag", found.tag or ""),
-            ("server", found.server or ""),
-            ("commit", found.commit or ""),
-            ("message", _message(found)),
-            ("changes", found.compare_url or ""),
-            ("author", found.author or ""),
-            ("submitted by", found.submitted_by or ""),
-            ("priority", _priority(found)),
-            ("spared", "newer builds do not cancel or stop it" if found.spared else ""),
-            ("reason", found.reason or ""),
-            ("created", f"{local_time(found.created_at)} ({ago(found.created_at, at)})"),
-            ("queued", local_time(found.queued_at)),
-            ("started", local_time(found.started_at)),
-            ("finished", local_time(found.finished_at)),
-            ("waited", waited(found, at)),
-            ("ran", ran(found, at)),
-        ]
-    )
+    print_fields(fields(found, at))
     click.echo()
     print_table(
         ("job", "name", "state", "box", "attempt", "exit", "ran", "reason"),
@@ -280,19 +259,6 @@ def _reason(job: Job) -> str:
 
 def _boxes(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {box_type}" for box_type, count in counts.items())
-
-
-def _message(workload: Workload) -> str:
-    """Return the message; the planned time of a scheduled build in the local time zone."""
-    message = workload.message or ""
-    return in_local_time(message) if message.startswith(SCHEDULED) else message
-
-
-def _priority(workload: Workload) -> str:
-    if workload.priority_by is None:
-        return str(workload.priority)
-    note = f": {workload.priority_note}" if workload.priority_note else ""
-    return f"{workload.priority}, by {workload.priority_by}{note}"
 
 
 def _short(text: str, limit: int = MAX_MESSAGE_CHARACTERS) -> str:

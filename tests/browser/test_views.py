@@ -134,6 +134,22 @@ def test_live_deploys_appear_by_themselves(service: Service, page: Page) -> None
     expect(page).to_have_url(f"{service.url}/#{deploy}")
 
 
+def test_the_panel_of_a_deploy_links_to_its_build_and_names_a_rollback(
+    service: Service, page: Page
+) -> None:
+    service.project("panel", servers={"production": SHIPS})
+    older, newer = passed(service, "panel", "Older"), passed(service, "panel", "Newer")
+    deployed(service, "panel", "production", newer)
+    back = deployed(service, "panel", "production", older)
+    page.goto(f"{service.url}/#{back}")
+    facts = page.locator(".row.open .panel > .facts")
+    expect(facts).to_contain_text("Rollbackyes: to an older build than was live")
+    facts.get_by_role("link", name=older, exact=True).click()
+    expect(page).to_have_url(f"{service.url}/#{older}")
+    expect(page.locator(".row.open")).to_contain_text("Older")
+    expect(facts).not_to_contain_text("Rollback")
+
+
 def test_a_passed_build_is_deployed_and_an_older_one_is_called_a_rollback(
     service: Service, page: Page
 ) -> None:

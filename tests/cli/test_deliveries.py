@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -62,5 +63,7 @@ def test_an_empty_list_is_reported(shell, created):
     assert "created" in shell("deliveries", "--result", "nonsense", status=2).stderr
 
 
-def test_a_workload_shows_the_link_to_its_changes(shell, created):
-    assert "https://github.com/shop/web/compare/a...b" in shell("show", created).stdout
+def test_a_workload_shows_the_link_to_its_changes_and_the_time_of_the_push(shell, created):
+    shown = shell("show", created).stdout
+    assert "https://github.com/shop/web/compare/a...b" in shown
+    assert re.search("^pushed +2026-05-01 ", shown, re.MULTILINE)
