@@ -105,8 +105,8 @@ class Sender:
             ids = list(dict.fromkeys(one.workload for one in claimed))
             parts = self._store.workloads_in_parts(ids)
             workloads = {one.id: one async for part in parts for one in part}
-            # Signed with the database's time: this node's clock stands still while its machine
-            # sleeps, and receivers refuse old signatures.
+            # Signed with the database's time: this node's clock stands still while its virtual
+            # machine is stopped, and receivers refuse old signatures.
             signed_at = await self._store.time()
             # The notifications of a deleted workload were deleted with it.
             self._begin(
