@@ -98,6 +98,11 @@ def lane_project(lane: str) -> ProjectId:
     return ProjectId(int(lane.partition("/")[0]))
 
 
+def lane_branch(lane: str) -> str:
+    """Return the branch of a lane of builds, from the lane's name."""
+    return lane.split("/", 2)[2]
+
+
 class Policy(enum.StrEnum):
     """What happens behind the first workload that does not fit (docs/scheduling.md, "Policies")."""
 

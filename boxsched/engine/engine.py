@@ -82,6 +82,7 @@ class Engine:
         self._due = due
         self._local = local
         self._awake = asyncio.Event()
+        self._idle_lanes: Sequence[str] = ()  # to be told to the core
         self._unsettled = True  # no turn has run since the books were loaded
         self._intake = Intake(store, shard)
         self._epoch = 0
@@ -112,6 +113,13 @@ class Engine:
         if future is not None:
             self.wake()
         return future
+
+    def lanes_idle(self, lanes: Sequence[str]) -> None:
+        """Forget the counts of these lanes, which had no build for a long time, in the next turn.
+        If that turn fails, it is left to a later call.
+        """
+        self._idle_lanes = lanes
+        self.wake()
 
     @property
     def leads(self) -> bool:
@@ -226,19 +234,21 @@ class Engine:
         overdue = self._deadlines.overdue(self.books, self._clock.monotonic())
         reports = self._intake.reports(settled=not self._unsettled)
         over = bool(pauses.over(self.books, now) or draining.overdue(self.books, now))
-        if not (entries or reports or overdue or sights or over or self._unsettled):
+        idle, self._idle_lanes = self._idle_lanes, ()
+        if not (entries or reports or overdue or sights or over or idle or self._unsettled):
             return False
         began = self._clock.monotonic()
         taken = read(entries)
         # Another node's clock may be ahead: nothing is queued before it was created.
         now = max([now, *(c.created_at for c in taken.commands if isinstance(c, inbox.Submit))])
         self.books.latest = now
-        alone = not (reports or overdue or sights or over or self._unsettled)
+        alone = not (reports or overdue or sights or over or idle or self._unsettled)
         out = Outcomes(self.books, now, self._batch + 1)
         try:
             for entry, error in taken.unreadable:
                 out.news.set_aside(entry, error)
-            turn.run(out, [*(each.command for each in reports), *taken.commands], overdue, sights)
+            commands = [*(each.command for each in reports), *taken.commands]
+            turn.run(out, commands, overdue, sights, idle)
         except Exception as mistake:  # noqa: BLE001 (whatever it is, it must not end the node)
             await self._raised(mistake, taken.entries, reports, now, alone=alone)
             return True

@@ -39,6 +39,7 @@ from boxsched.protocol.inbox import (
     Submit,
     WorkerForgotten,
 )
+from boxsched.scheduling import interface as core
 
 
 def run(
@@ -46,9 +47,11 @@ def run(
     commands: Iterable[Command],
     overdue: Overdue = NOTHING_OVERDUE,
     sights: Sights = NOTHING_SEEN,
+    idle: Iterable[str] = (),
 ) -> None:
     """Run one instant (docs/scheduling.md, "One instant"): 1. all jobs that ended; 2. workers that
-    left or came back; 3. requests, in their order; 4. the core's decisions.
+    left or came back; 3. requests, in their order; 4. the core's decisions. ``idle``: lanes without
+    a build for a long time.
     """
     commands = list(commands)
     for command in commands:
@@ -91,5 +94,7 @@ def run(
     compatibility.apply(out)
     draining.stop_overdue(out)
     pauses.end_those_over(out)
+    for lane in idle:
+        out.decide(core.LaneIdle(lane))
     out.settle()
     draining.note_done(out)

@@ -109,6 +109,7 @@ class Node:
             lambda: SHARD in self.leadership.led,
             keep_history=options.keep_history,
             keep_logs=options.keep_logs,
+            idle=self._lanes_idle,
         )
         self.holds = LoopHolds(asyncio.get_running_loop().time)
         self.pace = Pace()
@@ -158,6 +159,11 @@ class Node:
             self.stages.add("report", (self.clock.monotonic() - began) * ends)
         else:
             await asyncio.shield(taken)
+
+    def _lanes_idle(self, lanes: Sequence[str]) -> None:
+        engine = self.leadership.engines.get(SHARD)
+        if engine is not None:
+            engine.lanes_idle(lanes)
 
     def wake(self, shard: int) -> None:
         """Wake the shard's engine, here or on another node: its inbox has new entries."""

@@ -8,7 +8,7 @@ duration. So a busy service is hardly delayed.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from boxsched.clock import Clock
 from boxsched.errors import BoxschedError
@@ -29,12 +29,16 @@ CHUNKS_A_SLICE = 100  # chunks of logs: 6 MiB
 LOOK_SECONDS = 5.0  # pause while another node leads
 REST_SECONDS = 60.0  # pause when nothing is left to do
 CUT_SECONDS = 3_600.0  # between two scans of the workloads that could not be deleted earlier
+LANES_A_SLICE = 200  # counts of superseded builds, which are looked at
+LANES_SECONDS = 3_600.0  # between two scans of these counts
 SIZE_SECONDS = 60.0  # between two measurements of the size
 CLOCKS_DIFFER_SECONDS = DAY_SECONDS
 
 
 class Pruning:
-    """The task that deletes old data. ``keep_history``, ``keep_logs``: days; 0 = for ever."""
+    """The task that deletes old data. ``keep_history``, ``keep_logs``: days; 0 = for ever.
+    ``idle``: is told which lanes had no build for so long that their counts can be forgotten.
+    """
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class Pruning:
         *,
         keep_history: float,
         keep_logs: float,
+        idle: Callable[[Sequence[str]], None] = lambda lanes: None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -56,6 +61,9 @@ class Pruning:
         self._events = Slice(EVENTS_A_SLICE, LEAST_EVENTS)
         self._cut: CutPlace | None = CutPlace()  # None: at the end
         self._cut_at = float("-inf")  # when the last scan began
+        self._idle = idle
+        self._lane: str | None = ""  # the scan of counts continues after this lane; None: complete
+        self._lanes_at = float("-inf")
         self._job: int | None = 0  # the scan of logs continues after this job; None: it is complete
 
     async def run(self) -> None:
@@ -87,6 +95,7 @@ class Pruning:
         if self._keep_history:
             more |= await self._prune_history(now - self._keep_history)
             more |= await self._prune_cut(now - self._keep_history)
+            more |= await self._forget_lanes(now - self._keep_history)
         return more
 
     async def _time(self) -> float | None:
@@ -123,6 +132,20 @@ class Pruning:
         count, self._cut = await self._store.prune_cut(SHARD, place, before, WORKLOADS_A_SLICE)
         self.pruned["workload"] += count
         return self._cut is not None
+
+    async def _forget_lanes(self, before: float) -> bool:
+        """Scan the counts of superseded builds; again some time after the last scan is complete."""
+        now = self._clock.monotonic()
+        if self._lane is None:
+            if now - self._lanes_at < LANES_SECONDS:
+                return False
+            self._lane = ""
+        if not self._lane:
+            self._lanes_at = now
+        lanes, self._lane = await self._store.idle_lanes(self._lane, before, LANES_A_SLICE)
+        if lanes:
+            self._idle(lanes)
+        return self._lane is not None
 
     async def _prune_logs(self, before: float) -> bool:
         after = 0 if self._job is None else self._job

@@ -197,6 +197,15 @@ class ProjectLimited:
     max_boxes: int | None
 
 
+@attrs.define(eq=False)
+class LaneIdle:
+    """The lane had no build for a long time: its count of superseded builds begins again, unless it
+    has unfinished workloads.
+    """
+
+    lane: Hashable
+
+
 Event = (
     Submit
     | Planned
@@ -213,6 +222,7 @@ Event = (
     | JobsFound
     | BoxesWanted
     | ProjectLimited
+    | LaneIdle
 )
 
 

@@ -21,6 +21,7 @@ from boxsched.scheduling.interface import (
     JobsEnded,
     JobsFound,
     JobsLost,
+    LaneIdle,
     Pause,
     PlanFailed,
     Planned,
@@ -41,7 +42,12 @@ from boxsched.scheduling.pauses import Pauses
 from boxsched.scheduling.queue import Queue
 from boxsched.scheduling.register import Register
 from boxsched.scheduling.running import free_boxes, run_on
-from boxsched.scheduling.superseding import FINAL_CAUSES, count_anew, superseded
+from boxsched.scheduling.superseding import (
+    FINAL_CAUSES,
+    count_anew,
+    lane_begins_anew,
+    superseded,
+)
 from boxsched.scheduling.usage import Usage
 from boxsched.scheduling.workload import ProjectUse, Run, Workload
 from boxsched.states import TRANSITIONS, Move, Result, State, StopCause, moved
@@ -83,6 +89,7 @@ class Scheduler:
             JobsFound: self._jobs_found,
             BoxesWanted: self.fleet.wanted,
             ProjectLimited: self._project_limited,
+            LaneIdle: self._lane_idle,
         }
 
     # --- An instant -------------------------------------------------------------------------
@@ -159,6 +166,10 @@ class Scheduler:
             return
         self.register.plan(workload, event.jobs)
         self.lanes.planned(workload)
+
+    def _lane_idle(self, event: LaneIdle, now: float, decisions: list[Decision]) -> None:
+        if not self.lanes.members(event.lane):
+            lane_begins_anew(event.lane, self.lanes, decisions)
 
     def _reprioritize(self, event: Reprioritize, now: float, decisions: list[Decision]) -> None:
         workload = self.workloads.get(event.workload)

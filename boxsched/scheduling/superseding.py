@@ -1,5 +1,7 @@
 """Which earlier workloads of its lane a new workload cancels or stops, and which it must spare."""
 
+from collections.abc import Hashable
+
 from boxsched.model import Cancellation, Kind, ServerQueue
 from boxsched.scheduling.interface import Decision, LaneCounted, Spared, Submit
 from boxsched.scheduling.ordering import Lanes
@@ -24,10 +26,15 @@ def superseded(event: Submit, lanes: Lanes, decisions: list[Decision]) -> list[W
 
 def count_anew(workload: Workload, lanes: Lanes, decisions: list[Decision]) -> None:
     "Reset the lane's count, because the workload, which is still in its lane, passed or failed."
-    lane = workload.lane
-    if lane is not None and lanes.superseded(lane.key):
-        lanes.count_superseded(lane.key, 0)
-        decisions.append(LaneCounted(lane.key, 0))
+    if workload.lane is not None:
+        lane_begins_anew(workload.lane.key, lanes, decisions)
+
+
+def lane_begins_anew(lane: Hashable, lanes: Lanes, decisions: list[Decision]) -> None:
+    """Reset the lane's count."""
+    if lanes.superseded(lane):
+        lanes.count_superseded(lane, 0)
+        decisions.append(LaneCounted(lane, 0))
 
 
 def _builds(event: Submit, lanes: Lanes, decisions: list[Decision]) -> list[Workload]:

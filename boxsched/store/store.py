@@ -463,6 +463,14 @@ class Store:
         """
         return await self._driver.serving.write(pruning.prune_logs, after, before, limit)
 
+    async def idle_lanes(
+        self, after: str, before: float, limit: int
+    ) -> tuple[list[str], str | None]:
+        """Examine the next lanes with a count of superseded builds. Return those without a build
+        since this time, and after which lane the next slice begins (None: the end).
+        """
+        return await self._driver.reading.read(pruning.idle_lanes, after, before, limit)
+
     async def history_starts(self) -> dict[int, HistoryStart]:
         """Return, by shard, the last batch whose events were deleted, if any."""
         return await self._driver.serving.read(pruning.history_starts)

@@ -141,7 +141,7 @@ def value(block: Block, name: str) -> object:
         return "p3"
     if name == "spared":
         return False
-    if name == "after" and block.name == "load_lanes":
+    if name == "after" and block.name in ("load_lanes", "counted_lanes"):
         return ""
     if name == "before":
         return WORKLOADS

@@ -1,15 +1,17 @@
 """The chore that deletes old data: when it does, how much at once, and when it does not."""
 
 import logging
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from boxsched.node import pruning
 from boxsched.node.pruning import CUT_SECONDS, DAY_SECONDS, LEAST_DAYS, Pruning
 from boxsched.node.retention import KEY_SECONDS
+from boxsched.protocol.batches import LaneChange
 from boxsched.states import Result
 from boxsched.store.store import Store
-from tests.contract.store_data import NOW, Leader
+from tests.contract.store_data import NOW, Leader, build
 from tests.contract.test_pruning import left, ran, said_last
 from tests.engine.harness import HeldClock
 
@@ -30,13 +32,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> HeldClock:
     return held
 
 
-def chore(leader: Leader, clock: HeldClock, history: float = 90, logs: float = 30) -> Pruning:
+def chore(
+    leader: Leader,
+    clock: HeldClock,
+    history: float = 90,
+    logs: float = 30,
+    idle: Callable[[Sequence[str]], None] = lambda lanes: None,
+) -> Pruning:
     return Pruning(
         leader.store,
         clock,  # type: ignore[arg-type]
         lambda: True,
         keep_history=history,
         keep_logs=logs,
+        idle=idle,
     )
 
 
@@ -69,6 +78,26 @@ async def test_logs_are_deleted_first_and_the_history_later(old: Leader, clock: 
         await all_rounds(one)
         assert +one.pruned == counts
     assert len(await left(old.store)) == 1
+
+
+async def test_lanes_without_a_build_for_long_are_named(
+    leader: Leader, clock: HeldClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "LANES_A_SLICE", 2)
+    project = await leader.project()
+    lanes = [f"{project.id}/branch/{name}" for name in ("a", "a/b", "old", "passed", "waits")]
+    await leader.commit(lanes=tuple(LaneChange(lane, project.id, 1) for lane in lanes))
+    await ran(leader, project, Result.FAILED, branch="old")
+    await ran(leader, project, branch="passed")  # it stays, as the last one that passed
+    await leader.submit(build(project, branch="waits"))
+    named: list[str] = []
+    one = chore(leader, clock, idle=named.extend)
+    clock.time = NOW + 89 * DAY_SECONDS
+    await all_rounds(one)
+    assert named == [lanes[0], lanes[1]]
+    clock.time = NOW + 91 * DAY_SECONDS
+    await all_rounds(one)
+    assert named == [*lanes[:2], *lanes[:4]], "not the one with an unfinished build"
 
 
 async def test_zero_days_keep_everything(old: Leader, clock: HeldClock) -> None:

@@ -374,6 +374,20 @@ def test_the_count_outlives_an_empty_lane():
     assert w.running == {"b2"}
 
 
+def test_the_count_of_an_idle_lane_begins_again():
+    w = pushes(1, 2)
+    w.idle("main")
+    assert not w.decisions, "it has an unfinished build"
+    w.stop("b1")
+    w.idle("main")
+    assert [d.superseded for d in w.decisions if isinstance(d, LaneCounted)] == [0]
+    w.idle("main")
+    assert not w.decisions
+    w.build("b2", 100)
+    w.build("b3", 100)
+    assert (w.result("b2"), w.running) == ("stopped", {"b3"})
+
+
 def test_a_build_that_waits_for_boxes_is_spared_too():
     w = World(boxes=1)
     w.project("web", cancellation=[["main", "queued", 1]])

@@ -26,6 +26,7 @@ from boxsched.scheduling.interface import (
     Canceled,
     Finished,
     JobsEnded,
+    LaneIdle,
     Pause,
     PlanFailed,
     Planned,
@@ -114,6 +115,10 @@ class World:
 
     def resume(self, name):
         self._ask(Resume(name))
+
+    def idle(self, branch, project="web"):
+        """The branch had no build for a long time."""
+        self._ask(LaneIdle((self._project(project).number, "branch", branch)))
 
     def reprioritize(self, name, priority):
         self._ask(Reprioritize(self.id(name), priority))

@@ -1,6 +1,6 @@
 """Pauses and priorities: what a turn publishes and stores, and what a new leader knows."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,11 @@ import msgspec
 import pytest
 
 from boxsched.engine.news import rfc3339
+from boxsched.model import Cancellation
 from boxsched.protocol.inbox import Reprioritize
 from boxsched.protocol.shards import Pause
 from boxsched.states import State
+from tests.contract.store_data import loaded
 from tests.engine.harness import EngineHarness
 
 
@@ -167,3 +169,28 @@ async def test_a_new_priority_of_an_ended_workload_changes_nothing(harness: Engi
     await harness.settle()
     assert await harness.look(build) == before
     assert told(harness, "workload.prioritized") == []
+
+
+async def test_the_count_of_an_idle_lane_is_forgotten_unless_it_has_a_build_again(
+    harness: EngineHarness,
+) -> None:
+    async def counted() -> Mapping[str, int]:
+        state = (await loaded(harness.store)).state
+        assert state is not None
+        return state.superseded
+
+    await harness.build(cancellation=Cancellation.ALL)
+    newer = await harness.build(cancellation=Cancellation.ALL)
+    (lane,) = await counted()
+    harness.engine.lanes_idle([lane])
+    await harness.settle()
+    assert await counted() == {lane: 1}
+    await harness.stop(newer)
+    for assignment in await harness.assignments():
+        await harness.finish(assignment)
+    assert await counted() == {lane: 1}
+    harness.engine.lanes_idle([lane, "1/branch/unknown"])
+    await harness.settle()
+    assert await counted() == {}
+    assert harness.engine.books is not None
+    assert harness.engine.books.core.lanes.superseded(lane) == 0

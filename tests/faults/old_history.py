@@ -19,8 +19,8 @@ INSERT INTO workload (
     id, project, number, kind, lane, branch, priority, cancellation, fail_fast, boxes,
     created_at, state, result, queued_at, started_at, finished_at
 )
-SELECT i, 1, i, 'build', '1/branch/b' || i % {branches}, 'b' || i % {branches}, 50, 'none', FALSE,
-       1, {then} + i, 'finished', '{result}', {then} + i, {then} + i, {then} + i
+SELECT i, 1, i, 'build', '1/branch/b' || (i % {branches}), 'b' || (i % {branches}), 50, 'none',
+       FALSE, 1, {then} + i, 'finished', '{result}', {then} + i, {then} + i, {then} + i
   FROM n;
 INSERT INTO job (id, name, box_type, timeout_seconds, expected_seconds, commands, environment,
                  state, result, attempt, started_at, finished_at)

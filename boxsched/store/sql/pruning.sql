@@ -97,6 +97,22 @@ SELECT w.id, w.finished_at
    AND w.finished_at < :before
  ORDER BY w.finished_at, w.id LIMIT :limit;
 
+-- name: counted_lanes
+-- The next lanes with a count of superseded builds.
+-- returns: lane
+SELECT lane FROM lane_count WHERE lane > :after ORDER BY lane LIMIT :limit;
+
+-- name: lanes_in_use
+-- The lanes among these with a build that is unfinished, or finished at this time or later.
+-- returns: lane
+WITH v(lane, project, branch) AS (VALUES (:lane, :project, :branch))
+SELECT v.lane FROM v
+ WHERE EXISTS (
+        SELECT 1 FROM workload AS w
+         WHERE w.project = v.project AND w.branch = v.branch AND w.branch IS NOT NULL
+           AND (w.finished_at IS NULL OR w.finished_at >= :before)
+    );
+
 -- name: logs_behind
 -- The next chunks of logs, by job.
 -- returns: job

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from boxsched.model import WorkloadId, job_id
+from boxsched.model import WorkloadId, job_id, lane_branch, lane_project
 from boxsched.store.blocks import Row, Steps, load
 
 _SQL = load("pruning.sql")
@@ -108,6 +108,17 @@ def _drop_workloads(ids: Sequence[int]) -> Steps[set[int]]:
     projects = Counter(project for (project,) in (yield _SQL["drop_workloads"].rows(asked)))
     yield _SQL["count_pruned"].rows(sorted(projects.items()))
     return set(boxes)
+
+
+def idle_lanes(after: str, before: float, limit: int) -> Steps[tuple[list[str], str | None]]:
+    """Of the next ``limit`` lanes with a count of superseded builds, return those without a build
+    since this time, and where to continue (None at the end).
+    """
+    found = [lane for (lane,) in (yield _SQL["counted_lanes"](after=after, limit=limit))]
+    rows = [(lane, lane_project(lane), lane_branch(lane)) for lane in found]
+    in_use = {lane for (lane,) in (yield _SQL["lanes_in_use"].rows(rows, before=before))}
+    idle = [lane for lane in found if lane not in in_use]
+    return idle, found[-1] if len(found) == limit else None
 
 
 def prune_logs(after: int, before: float, limit: int) -> Steps[tuple[int, int | None]]:
