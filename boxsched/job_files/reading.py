@@ -74,7 +74,8 @@ def read(data: bytes) -> JobFile:
         checks.bulk(found.jobs, "jobs")
     except BoxschedError as error:
         field = f"{error.field}: " if error.field else ""
-        raise _wrong(_mark(root, error.field or ""), f"{field}{error.message}") from None
+        mark = _mark(root, error.field or "", key=error.message.startswith("unknown field"))
+        raise _wrong(mark, f"{field}{error.message}") from None
     return found
 
 
@@ -181,20 +182,26 @@ def _scalar(node: yaml.Node) -> Any:
     raise _wrong(node.start_mark, f"the tag {node.tag[:60]!a} is not allowed")
 
 
-def _mark(root: yaml.Node, field: str) -> Any:
-    """Return the place of a field such as ``jobs[0].name``, or else of the part around it."""
-    node = root
+def _mark(root: yaml.Node, field: str, *, key: bool = False) -> Any:
+    """Return the place of a field such as ``jobs[0].name``, or else of the part around it.
+
+    ``key``: the place of the field's name, not of its value.
+    """
+    node = place = root
     for step in _STEP.finditer(field):
+        name: yaml.Node | None = None
         inner: yaml.Node | None = None
         if step["index"] is not None and isinstance(node, yaml.SequenceNode):
             index = int(step["index"])
             inner = node.value[index] if index < len(node.value) else None
         elif isinstance(node, yaml.MappingNode):
-            inner = next((value for key, value in node.value if key.value == step["name"]), None)
+            name, inner = next(
+                (pair for pair in node.value if pair[0].value == step["name"]), (None, None)
+            )
         if inner is None:
             break
-        node = inner
-    return node.start_mark
+        node, place = inner, name if key and name is not None else inner
+    return place.start_mark
 
 
 def _wrong(mark: Any, message: str) -> WrongFile:

@@ -63,6 +63,8 @@ def test_lint_shows_the_jobs_in_json(folder):
     ("text", "said"),
     [
         (WRONG, ":4:22: jobs[0].timeout_seconds: must be a number"),
+        ("jobs:\n  - name: a\n    comands: [x]\n", ":3:5: jobs[0].comands: unknown field; did you"),
+        ("jobs:\n  - name: a\n", ":2:5: jobs[0].commands: is missing"),
         ("", ":1:1: the file is empty; it needs a list of jobs"),
         ("jobs: [\n", ":2:1: "),
         ("jobs: [{name: a, name: b}]\n", ":1:18: 'name' occurs twice"),

@@ -22,7 +22,7 @@ _MAX_FIELD_CHARACTERS = 200
 _AT = re.compile(r" - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`\Z")
 _STEP = re.compile(r"\[(?P<index>[0-9]+)\]|(?P<some>\[\.\.\.\])|\.?(?P<name>[^.\[\]]+)")
 _MEMBER = re.compile(
-    r"Object (contains unknown|missing required) field `(?P<name>.*)`\Z", re.DOTALL
+    r"Object (?P<what>contains unknown|missing required) field `(?P<name>.*)`\Z", re.DOTALL
 )
 _CHOICE = re.compile(r"Invalid enum value ")
 _TEXT_WANTED = re.compile(r"Expected `str(?: \| null)?`, got `(int|float|bool)`\Z")
@@ -70,7 +70,9 @@ def _message(message: str, value: Any, place: inspect.Type | None, key: str | No
     if message in _OF_A_FORM:
         return f"{key!a}: {_OF_A_FORM[message]}" if key is not None else _OF_A_FORM[message]
     member = _MEMBER.match(message)
-    if member and message.startswith("Object contains"):
+    if member:
+        if member["what"].startswith("missing"):
+            return "is missing"
         return unknown("unknown field", member["name"], _fields(place))
     if _CHOICE.match(message):
         return f"must be one of: {', '.join(_choices(place))}"
