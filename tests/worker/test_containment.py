@@ -1,5 +1,6 @@
 """Containment of a job's processes by itself: cgroups as files, and real processes."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -173,6 +174,49 @@ def test_remaining_processes_of_a_job_are_found_by_environment_or_folder(
         said(process)
     carriers = containment.marked_processes(ids, marks, str(inside))
     assert sorted(carriers) == sorted(process.pid for process in found)
+
+
+def test_a_process_that_is_gone_by_now_hides_no_other(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each list of processes is outdated when it is read: some have ended."""
+    named = f"open('/proc/self/comm', 'w').write({containment.title('w1-1-1')!r})"
+    ids = {"JOB": "w1-1"}
+    process = start(named, str(tmp_path), env={**ids, "MARK": "m"})
+    said(process)
+    ended = start()
+    said(ended)
+    ended.kill()
+    ended.communicate(timeout=30)
+    pids = [str(ended.pid), str(process.pid)]
+    for order in (pids, pids[::-1]):
+        monkeypatch.setattr(containment, "_pids", lambda order=order: order)
+        assert containment.marked_processes(ids, {"MARK": "m"}, "/nowhere") == [process.pid]
+        assert containment.supervisors("w1-1-1", str(tmp_path)) == [process.pid]
+        assert containment.descendants(os.getpid()) == [process.pid]
+        assert containment.unknown_children(os.getpid(), []) == [process.pid]
+
+
+def test_without_descriptors_nothing_is_known_about_any_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise a living process would count as gone."""
+
+    def refused(path: str, mode: str = "r") -> None:
+        raise OSError(errno.EMFILE, "no", path)
+
+    monkeypatch.setattr(containment, "open", refused, raising=False)
+    for look in (
+        lambda: containment.in_use("/c"),
+        lambda: containment.start_time(os.getpid()),
+        lambda: containment.is_frozen(os.getpid()),
+        lambda: containment.descendants(os.getpid()),
+        lambda: containment.unknown_children(os.getpid(), []),
+        lambda: containment.supervisors("w1-1-1", "/"),
+        lambda: containment.marked_processes({}, {}, "/"),
+    ):
+        with pytest.raises(OSError, match="no"):
+            look()
 
 
 @pytest.mark.parametrize(

@@ -326,13 +326,13 @@ def supervised(site: Worksite, *options: str) -> list[str]:
 _PATIENT = """
 import os, sys
 from boxsched.worker.supervisor import supervision, supervisor
-supervision.KILL_AGAIN_SECONDS = 3_600.0
+supervision.KILL_AGAIN_SECONDS = supervision.STOP_LOOK_SECONDS = 3_600.0
 supervisor.supervise(os.open(sys.argv[1], os.O_RDONLY), *sys.argv[1:])
 """
 
 
 def test_a_supervisor_does_not_wait_for_a_job_that_leaves_nothing_behind(tmp_path: Path) -> None:
-    """It kills again only what is left."""
+    """It kills again only what is left, and the kernel tells it of a process that ended."""
     site = worksite(tmp_path / "site")
     prepared(site).close()
     command = [sys.executable, "-c", _PATIENT, site.folder, "w1-1-1"]

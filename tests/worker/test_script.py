@@ -107,3 +107,25 @@ def test_a_script_with_very_many_commands_is_examined_only_up_to_a_limit(
     assert output == "+ echo 0\n0\n+ echo 1\n1\n+ echo 2\n2\n" + (
         "+ echo 3\n+ echo 4\n+ echo 5\n3\n4\n5\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("checks", "size", "parts"),
+    [
+        (200, 1_000, [["aaaa"], ["bbbb"], ["cccc"], ["dddd"]]),
+        (2, 1_000, [["aaaa"], ["bbbb"], ["cccc", "dddd"]]),
+        (1, 1_000, [["aaaa"], ["bbbb", "cccc", "dddd"]]),
+        (0, 1_000, [["aaaa", "bbbb", "cccc", "dddd"]]),
+        (200, 8, [["aaaa"], ["bbbb"], ["cccc"], ["dddd"]]),
+        (200, 7, [["aaaa"], ["bbbb"], ["cccc", "dddd"]]),
+        (200, 3, [["aaaa"], ["bbbb", "cccc", "dddd"]]),
+    ],
+)
+def test_commands_after_the_last_check_are_shown_together(
+    monkeypatch: pytest.MonkeyPatch, checks: int, size: int, parts: list[list[str]]
+) -> None:
+    """A check begins while fewer were made, and no more than that many bytes were checked."""
+    monkeypatch.setattr(scripts, "MAX_CHECKS", checks)
+    monkeypatch.setattr(scripts, "MAX_CHECKED_BYTES", size)
+    monkeypatch.setattr(scripts, "_is_whole", lambda text: True)
+    assert list(scripts._parts(("aaaa", "bbbb", "cccc", "dddd"))) == parts
