@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boxsched.worker.supervisor.masking import BLOCK_BYTES, MASK, Masker, Masks
+from boxsched.worker.supervisor.masking import (
+    BLOCK_BYTES,
+    MASK,
+    MIN_BYTES,
+    Masker,
+    Masks,
+    is_masked,
+)
 
 VALUE = "s3cr3t/value+ü 1"
 KEY = "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA7\nq1w2e3r4t5\n-----END KEY-----\n"
@@ -166,3 +173,18 @@ def test_the_time_grows_linearly_with_the_output() -> None:
 
     seconds(65_536)
     assert seconds(16 * 65_536) < 16 * 4 * seconds(4 * 65_536)
+
+
+@pytest.mark.parametrize(
+    "ends", ["", "\n", "\r", "\r\n", "\n\n\n"], ids=["none", "lf", "cr", "crlf", "three"]
+)
+def test_line_ends_do_not_make_a_value_long_enough(ends: str) -> None:
+    """A log divides lines differently, so line ends do not count, wherever they are."""
+    short, enough = "x" * (MIN_BYTES - 1), "x" * MIN_BYTES
+    for around in (f"{{}}{ends}", f"{ends}{{}}", f"{ends}{{}}{ends}"):
+        assert not is_masked(around.format(short))
+        assert not Masks([around.format(short)])
+        assert is_masked(around.format(enough))
+        assert Masks([around.format(enough)])
+    assert is_masked(short + "\t"), "other space counts"
+    assert is_masked(f"{short[:2]}{ends}{short[2:]}y")
