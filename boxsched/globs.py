@@ -62,7 +62,7 @@ def one_pattern(pattern: str) -> Callable[[str], bool]:
     return matches
 
 
-class Token(NamedTuple):
+class GlobToken(NamedTuple):
     """The characters that match at one place, and whether a ``*`` precedes it."""
 
     ranges: Ranges
@@ -161,9 +161,9 @@ _automaton = functools.lru_cache(maxsize=LISTS_KEPT)(Automaton)
 # --- What a pattern means -------------------------------------------------------------------
 
 
-def parse(pattern: str) -> tuple[list[Token], bool]:
+def parse(pattern: str) -> tuple[list[GlobToken], bool]:
     """Return the pattern's tokens, and whether a ``*`` follows the last one."""
-    tokens: list[Token] = []
+    tokens: list[GlobToken] = []
     starred = False
     at = 0
     while at < len(pattern):
@@ -178,7 +178,7 @@ def parse(pattern: str) -> tuple[list[Token], bool]:
         elif character == "[" and (end := _class_end(pattern, at)) is not None:
             ranges = _class(pattern[at:end])
             at = end + 1
-        tokens.append(Token(ranges, starred))
+        tokens.append(GlobToken(ranges, starred))
         starred = False
     return tokens, starred
 

@@ -10,7 +10,7 @@ HEAVY_BYTES = 8_192  # size of a request's body
 HEAVY_JOBS = 50
 
 
-class Pace:
+class LoopPace:
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
 

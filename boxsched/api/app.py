@@ -18,7 +18,7 @@ from boxsched.api.http import bodies, replies
 from boxsched.api.http.bodies import MAX_BODY_BYTES
 from boxsched.api.http.guard import Declared, Guard
 from boxsched.api.http.peers import Peers
-from boxsched.api.resources.operations import Operations
+from boxsched.api.resources.operations import OperationRoutes
 from boxsched.api.routes import PAGE_POLICIES, Route, table
 from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.automation.deploys import AutomaticDeploys
@@ -60,7 +60,7 @@ def application(node: Node) -> web.Application:
     }
     app.cleanup_ctx.append(_life(node, own, tokens, chores))
     delivered: Counter[tuple[str, str]] = Counter()
-    operations = Operations(node, guard.answered, delivered)
+    operations = OperationRoutes(node, guard.answered, delivered)
     routes = table(node, known, tokens, operations, delivered)
     operations.describe(
         openapi.document((one.method, one.path, one.policy, one.what) for one in routes)

@@ -8,7 +8,7 @@ import attrs
 import msgspec
 
 import boxsched
-from boxsched.api.http.guard import Policy
+from boxsched.api.http.guard import RoutePolicy
 from boxsched.api.http.replies import ErrorAnswer
 from boxsched.api.messages.requests import AskDrain, Nothing
 from boxsched.api.openapi_schemas import GIVES, KEY, NAME, PATHS, TAG, TOGETHER, Schema
@@ -62,7 +62,7 @@ class Described:
     refuses: tuple[int, ...] = ()  # statuses of further refusals
 
 
-Routed = tuple[str, str, Policy, Described]
+Routed = tuple[str, str, RoutePolicy, Described]
 
 
 def document(routes: Iterable[Routed]) -> bytes:
@@ -99,7 +99,7 @@ def plain(path: str) -> str:
 
 
 def _operation(
-    method: str, path: str, policy: Policy, what: Described, schemas: Mapping[type, Schema]
+    method: str, path: str, policy: RoutePolicy, what: Described, schemas: Mapping[type, Schema]
 ) -> dict[str, Any]:
     good: dict[str, Any] = {"description": "done"}
     if what.gives is not None:
@@ -115,9 +115,9 @@ def _operation(
         "operationId": _operation_id(method, path),
         "responses": answers,
     }
-    if policy is Policy.PUBLIC:
+    if policy is RoutePolicy.PUBLIC:
         operation["security"] = []
-    elif policy is Policy.LOOPBACK:
+    elif policy is RoutePolicy.LOOPBACK:
         operation["security"] = [{}, {"token": []}]  # requests from this machine need no token
     parameters = _parameters(path, what)
     if parameters:
@@ -130,9 +130,9 @@ def _operation(
     return operation
 
 
-def _refusals(method: str, path: str, policy: Policy, what: Described) -> list[int]:
+def _refusals(method: str, path: str, policy: RoutePolicy, what: Described) -> list[int]:
     found = {*_ON_ALL, *what.refuses}
-    if policy is not Policy.PUBLIC:
+    if policy is not RoutePolicy.PUBLIC:
         found.update(_ON_PRIVATE)
     if method != "GET":
         found.update(_ON_CHANGING)

@@ -8,7 +8,7 @@ import attrs
 
 from activity_monitor.pages import VIEWS
 from boxsched.api.auth.known_tokens import KnownTokens
-from boxsched.api.http.guard import Handler, Policy
+from boxsched.api.http.guard import Handler, RoutePolicy
 from boxsched.api.http.parameters import YES_OR_NO
 from boxsched.api.http.recent import RecentAnswers
 from boxsched.api.messages.answers import WorkloadAnswer, WorkloadList
@@ -30,41 +30,41 @@ from boxsched.api.messages.requests import (
 )
 from boxsched.api.openapi import PREFIX, Described, Query
 from boxsched.api.openapi_schemas import NAME
-from boxsched.api.resources.activity import Activity, ActivityAnswer
-from boxsched.api.resources.deliveries import Deliveries, DeliveryList
-from boxsched.api.resources.draining import Draining
-from boxsched.api.resources.events import Events
-from boxsched.api.resources.fleet import BoxList, Fleet, WorkerAnswer, WorkerList
-from boxsched.api.resources.logs import MAX_NUMBER_DIGITS, Logs
-from boxsched.api.resources.nodes import NodeList, Nodes
+from boxsched.api.resources.activity import ActivityAnswer, ActivityRoutes
+from boxsched.api.resources.deliveries import DeliveryList, DeliveryRoutes
+from boxsched.api.resources.draining import DrainRoutes
+from boxsched.api.resources.events import EventRoutes
+from boxsched.api.resources.fleet import BoxList, FleetRoutes, WorkerAnswer, WorkerList
+from boxsched.api.resources.logs import MAX_NUMBER_DIGITS, LogRoutes
+from boxsched.api.resources.nodes import NodeList, NodeRoutes
 from boxsched.api.resources.notifications import (
     NotificationAnswer,
     NotificationList,
-    Notifications,
+    NotificationRoutes,
 )
-from boxsched.api.resources.operations import Health, Operations
-from boxsched.api.resources.pauses import PauseAnswer, PauseList, Pauses
-from boxsched.api.resources.priorities import Priorities
+from boxsched.api.resources.operations import Health, OperationRoutes
+from boxsched.api.resources.pauses import PauseAnswer, PauseList, PauseRoutes
+from boxsched.api.resources.priorities import PriorityRoutes
 from boxsched.api.resources.project_history import (
     MAX_LIMIT as MAX_VERSIONS,
 )
 from boxsched.api.resources.project_history import (
     History,
-    ProjectHistory,
+    ProjectHistoryRoutes,
     WholeVersion,
 )
-from boxsched.api.resources.projects import ProjectCheck, ProjectList, Projects
-from boxsched.api.resources.resolving import Resolving
-from boxsched.api.resources.schedules import ProjectSchedules, ScheduleList, Schedules
-from boxsched.api.resources.secrets import PutSecretAnswer, RotateAnswer, SecretList, Secrets
-from boxsched.api.resources.servers import ServerList, Servers
-from boxsched.api.resources.set_aside import SetAsideAnswer, SetAsideCommands, SetAsideList
-from boxsched.api.resources.submissions import Submissions
+from boxsched.api.resources.projects import ProjectCheck, ProjectList, ProjectRoutes
+from boxsched.api.resources.resolving import ResolveRoutes
+from boxsched.api.resources.schedules import ProjectSchedules, ScheduleList, ScheduleRoutes
+from boxsched.api.resources.secrets import PutSecretAnswer, RotateAnswer, SecretList, SecretRoutes
+from boxsched.api.resources.servers import ServerList, ServerRoutes
+from boxsched.api.resources.set_aside import SetAsideAnswer, SetAsideList, SetAsideRoutes
+from boxsched.api.resources.submissions import SubmissionRoutes
 from boxsched.api.resources.tokens import NewTokenAnswer, TokenList, TokenRoutes
-from boxsched.api.resources.webhooks import DeliveryAnswer, Webhooks
-from boxsched.api.resources.worker_polls import PolledConnection, WorkerPolls
-from boxsched.api.resources.worker_socket import Workers
-from boxsched.api.resources.workloads import MAX_LIMIT, Workloads
+from boxsched.api.resources.webhooks import DeliveryAnswer, WebhookRoutes
+from boxsched.api.resources.worker_polls import PolledConnection, WorkerPollRoutes
+from boxsched.api.resources.worker_socket import WorkerRoutes
+from boxsched.api.resources.workloads import MAX_LIMIT, WorkloadRoutes
 from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.api.submitting.project_changes import ProjectChanges
 from boxsched.model import Kind
@@ -75,14 +75,14 @@ from boxsched.store.delivery_records import DeliveryResult
 from boxsched.store.steps.notifications import STATES
 
 # The Activity Monitor's own routes. They are public: without a session they show the sign-in form.
-PAGE_POLICIES: Mapping[tuple[str, str], Policy] = {
-    ("GET", "/"): Policy.PUBLIC,
-    **{("GET", view.path): Policy.PUBLIC for view in VIEWS},
-    ("GET", "/sign-in"): Policy.PUBLIC,
-    ("POST", "/sign-in"): Policy.PUBLIC,
-    ("GET", "/sign-out"): Policy.PUBLIC,
-    ("POST", "/sign-out"): Policy.PUBLIC,
-    ("GET", "/static/{version}/{name}"): Policy.PUBLIC,
+PAGE_POLICIES: Mapping[tuple[str, str], RoutePolicy] = {
+    ("GET", "/"): RoutePolicy.PUBLIC,
+    **{("GET", view.path): RoutePolicy.PUBLIC for view in VIEWS},
+    ("GET", "/sign-in"): RoutePolicy.PUBLIC,
+    ("POST", "/sign-in"): RoutePolicy.PUBLIC,
+    ("GET", "/sign-out"): RoutePolicy.PUBLIC,
+    ("POST", "/sign-out"): RoutePolicy.PUBLIC,
+    ("GET", "/static/{version}/{name}"): RoutePolicy.PUBLIC,
 }
 
 SCHEMA = f"{PREFIX}/job-file.schema.json"
@@ -135,12 +135,14 @@ class Route:
     path: str
     handler: Handler
     what: Described
-    policy: Policy = Policy.ADMIN
+    policy: RoutePolicy = RoutePolicy.ADMIN
     head: bool = False  # also answers HEAD, for load balancers
     lasting: bool = False  # its answer may never end, so it is cut when its token becomes invalid
 
 
-def project_routes(projects: Projects, servers: Servers, asks: Submissions) -> Sequence[Route]:
+def project_routes(
+    projects: ProjectRoutes, servers: ServerRoutes, asks: SubmissionRoutes
+) -> Sequence[Route]:
     one = ProjectSettings
     put = Described(
         "Create or replace a project's settings", one, one, 201, 200,
@@ -160,7 +162,7 @@ def project_routes(projects: Projects, servers: Servers, asks: Submissions) -> S
     )
 
 
-def history_routes(history: ProjectHistory) -> Sequence[Route]:
+def history_routes(history: ProjectHistoryRoutes) -> Sequence[Route]:
     path = f"{_PROJECT}/history"
     listed = Described("Versions of its settings, latest first", gives=History, query=_VERSIONS)
     revert = Described(
@@ -174,11 +176,11 @@ def history_routes(history: ProjectHistory) -> Sequence[Route]:
 
 
 def workload_routes(
-    workloads: Workloads,
-    asks: Submissions,
-    priorities: Priorities,
-    resolving: Resolving,
-    logs: Logs,
+    workloads: WorkloadRoutes,
+    asks: SubmissionRoutes,
+    priorities: PriorityRoutes,
+    resolving: ResolveRoutes,
+    logs: LogRoutes,
 ) -> Sequence[Route]:
     listed = Described("Workloads, newest first", gives=WorkloadList, query=_FILTERS)
     stop = Described("Cancel or stop a workload", Nothing, WorkloadAnswer, 202, keyed=True)
@@ -203,7 +205,7 @@ def workload_routes(
     )
 
 
-def pause_routes(pauses: Pauses) -> Sequence[Route]:
+def pause_routes(pauses: PauseRoutes) -> Sequence[Route]:
     path = f"{PREFIX}/pauses"
     pause = f"{path}/{{pause:[^/]+}}"
     put = Described("Begin a pause, or replace it", AskPause, PauseAnswer, 201, 200)
@@ -214,7 +216,7 @@ def pause_routes(pauses: Pauses) -> Sequence[Route]:
     )
 
 
-def schedule_routes(schedules: Schedules) -> Sequence[Route]:
+def schedule_routes(schedules: ScheduleRoutes) -> Sequence[Route]:
     of_project = "A project's schedules, and when each comes next"
     listed = Described("The schedules of all projects", gives=ScheduleList, query=_PAGE)
     return (
@@ -223,7 +225,7 @@ def schedule_routes(schedules: Schedules) -> Sequence[Route]:
     )
 
 
-def worker_routes(workers: Workers, polls: WorkerPolls) -> Sequence[Route]:
+def worker_routes(workers: WorkerRoutes, polls: WorkerPollRoutes) -> Sequence[Route]:
     """Return the routes of external workers, for tokens of role worker."""
     speak = Described("A worker's connection: a WebSocket", status=101)
     open_ = Described(
@@ -246,15 +248,15 @@ def worker_routes(workers: Workers, polls: WorkerPolls) -> Sequence[Route]:
     close = Described("End a worker's long polling", status=204, refuses=(421,))
     one = f"{wire.POLLS}/{{connection:[^/]+}}"
     return (
-        Route("GET", wire.PATH, workers.connect, speak, Policy.WORKER, lasting=True),
-        Route("POST", wire.POLLS, polls.open, open_, Policy.WORKER),
-        Route("POST", one, polls.send, send, Policy.WORKER),
-        Route("GET", one, polls.receive, receive, Policy.WORKER, lasting=True),
-        Route("DELETE", one, polls.close, close, Policy.WORKER),
+        Route("GET", wire.PATH, workers.connect, speak, RoutePolicy.WORKER, lasting=True),
+        Route("POST", wire.POLLS, polls.open, open_, RoutePolicy.WORKER),
+        Route("POST", one, polls.send, send, RoutePolicy.WORKER),
+        Route("GET", one, polls.receive, receive, RoutePolicy.WORKER, lasting=True),
+        Route("DELETE", one, polls.close, close, RoutePolicy.WORKER),
     )
 
 
-def fleet_routes(fleet: Fleet, draining: Draining, nodes: Nodes) -> Sequence[Route]:
+def fleet_routes(fleet: FleetRoutes, draining: DrainRoutes, nodes: NodeRoutes) -> Sequence[Route]:
     drain = Described("Give a worker no new jobs, and end it", AskDrain, WorkerAnswer, 202)
     resume = Described("Take a worker's drain back", Nothing, WorkerAnswer, 202)
     remove = Described("Remove a worker without jobs", status=204)
@@ -269,7 +271,7 @@ def fleet_routes(fleet: Fleet, draining: Draining, nodes: Nodes) -> Sequence[Rou
     )
 
 
-def set_aside_routes(commands: SetAsideCommands) -> Sequence[Route]:
+def set_aside_routes(commands: SetAsideRoutes) -> Sequence[Route]:
     path = f"{PREFIX}/set-aside"
     command = f"{path}/{{command:[^/]+}}"
     listed = "Commands that the scheduler could not execute, latest first"
@@ -281,7 +283,7 @@ def set_aside_routes(commands: SetAsideCommands) -> Sequence[Route]:
     )
 
 
-def notification_routes(notifications: Notifications) -> Sequence[Route]:
+def notification_routes(notifications: NotificationRoutes) -> Sequence[Route]:
     path = f"{PREFIX}/notifications"
     one = f"{path}/{{notification:[^/]+}}"
     listed = Described("Notifications, newest first", gives=NotificationList, query=_NOTIFICATIONS)
@@ -293,7 +295,7 @@ def notification_routes(notifications: Notifications) -> Sequence[Route]:
     )
 
 
-def webhook_routes(webhooks: Webhooks, deliveries: Deliveries) -> Sequence[Route]:
+def webhook_routes(webhooks: WebhookRoutes, deliveries: DeliveryRoutes) -> Sequence[Route]:
     path = "/webhooks/{provider:[^/]+}/{project:[^/]+}"
     take = Described(
         "A code host's delivery, signed with the project's webhook_secret",
@@ -302,12 +304,12 @@ def webhook_routes(webhooks: Webhooks, deliveries: Deliveries) -> Sequence[Route
     )
     listed = Described("Deliveries, newest first", gives=DeliveryList, query=_DELIVERIES)
     return (
-        Route("POST", path, webhooks.receive, take, Policy.PUBLIC),
+        Route("POST", path, webhooks.receive, take, RoutePolicy.PUBLIC),
         Route("GET", f"{PREFIX}/deliveries", deliveries.list, listed),
     )
 
 
-def secret_routes(secrets: Secrets) -> Sequence[Route]:
+def secret_routes(secrets: SecretRoutes) -> Sequence[Route]:
     path = f"{_PROJECT}/secrets"
     one = f"{path}/{{secret:[^/]+}}"
     put = Described("Create or replace a secret of a project", AskSecret, PutSecretAnswer, 201, 200)
@@ -329,7 +331,9 @@ def token_routes(tokens: TokenRoutes) -> Sequence[Route]:
     )
 
 
-def other_routes(activity: Activity, events: Events, operations: Operations) -> Sequence[Route]:
+def other_routes(
+    activity: ActivityRoutes, events: EventRoutes, operations: OperationRoutes
+) -> Sequence[Route]:
     live = Described("Whether the node is alive", gives=Health)
     ready = Described("Whether requests should be sent here", gives=Health)
     every = Described("Every change", content_type="text/event-stream", query=(_AFTER,))
@@ -339,9 +343,9 @@ def other_routes(activity: Activity, events: Events, operations: Operations) -> 
         Route("GET", f"{PREFIX}/events", events.stream, every, lasting=True),
         reading(f"{PREFIX}/openapi.json", operations.openapi, "This description", dict[str, Any]),
         reading(SCHEMA, operations.job_file_schema, "The JSON Schema of job files", dict[str, Any]),
-        Route("GET", "/healthz", operations.healthz, live, Policy.PUBLIC, head=True),
-        Route("GET", "/readyz", operations.readyz, ready, Policy.PUBLIC, head=True),
-        Route("GET", "/metrics", operations.metrics, figures, Policy.LOOPBACK),
+        Route("GET", "/healthz", operations.healthz, live, RoutePolicy.PUBLIC, head=True),
+        Route("GET", "/readyz", operations.readyz, ready, RoutePolicy.PUBLIC, head=True),
+        Route("GET", "/metrics", operations.metrics, figures, RoutePolicy.LOOPBACK),
     )
 
 
@@ -359,26 +363,26 @@ def table(
     node: Node,
     known: KnownProjects,
     tokens: KnownTokens,
-    operations: Operations,
+    operations: OperationRoutes,
     delivered: Counter[tuple[str, str]],
 ) -> list[Route]:
     """All routes but the page's own. ``delivered``: counts deliveries."""
     seen = RecentAnswers()
-    asks = Submissions(node, known, seen)
+    asks = SubmissionRoutes(node, known, seen)
     changes = ProjectChanges(node, known)
-    workloads, priorities = Workloads(node, seen), Priorities(node, seen)
+    workloads, priorities = WorkloadRoutes(node, seen), PriorityRoutes(node, seen)
     return [
-        *project_routes(Projects(node, known, changes), Servers(node, known), asks),
-        *history_routes(ProjectHistory(node, changes)),
-        *workload_routes(workloads, asks, priorities, Resolving(node, seen), Logs(node)),
-        *pause_routes(Pauses(node, known)),
-        *schedule_routes(Schedules(node, known)),
-        *fleet_routes(Fleet(node), Draining(node), Nodes(node)),
-        *worker_routes(Workers(node), WorkerPolls(node)),
-        *set_aside_routes(SetAsideCommands(node)),
-        *notification_routes(Notifications(node)),
-        *webhook_routes(Webhooks(node, known, delivered), Deliveries(node)),
-        *secret_routes(Secrets(node)),
+        *project_routes(ProjectRoutes(node, known, changes), ServerRoutes(node, known), asks),
+        *history_routes(ProjectHistoryRoutes(node, changes)),
+        *workload_routes(workloads, asks, priorities, ResolveRoutes(node, seen), LogRoutes(node)),
+        *pause_routes(PauseRoutes(node, known)),
+        *schedule_routes(ScheduleRoutes(node, known)),
+        *fleet_routes(FleetRoutes(node), DrainRoutes(node), NodeRoutes(node)),
+        *worker_routes(WorkerRoutes(node), WorkerPollRoutes(node)),
+        *set_aside_routes(SetAsideRoutes(node)),
+        *notification_routes(NotificationRoutes(node)),
+        *webhook_routes(WebhookRoutes(node, known, delivered), DeliveryRoutes(node)),
+        *secret_routes(SecretRoutes(node)),
         *token_routes(TokenRoutes(node, tokens)),
-        *other_routes(Activity(node), Events(node), operations),
+        *other_routes(ActivityRoutes(node), EventRoutes(node), operations),
     ]

@@ -31,7 +31,7 @@ class Reading:
 
 
 @attrs.define(eq=False)
-class Line:
+class ProjectBacklog:
     """A project's builds that are being read, and those that wait for another attempt.
 
     ``after``: the last build whose reading has begun. A build with a smaller id may still become
@@ -50,8 +50,8 @@ class Line:
 
 class Backlog:
     def __init__(self) -> None:
-        self._lines: dict[ProjectId, Line] = {}
-        self._reading: list[Line] = []  # the line of each
+        self._lines: dict[ProjectId, ProjectBacklog] = {}
+        self._reading: list[ProjectBacklog] = []  # the line of each
 
     @property
     def is_full(self) -> bool:
@@ -95,7 +95,7 @@ class Backlog:
 
     def begin(self, reading: Reading) -> None:
         """Note that the build's first attempt begins."""
-        line = self._lines.setdefault(reading.project, Line())
+        line = self._lines.setdefault(reading.project, ProjectBacklog())
         line.after = max(line.after, reading.id)
         self._start(line, reading)
 
@@ -118,7 +118,7 @@ class Backlog:
         if line.is_empty:
             del self._lines[reading.project]
             if troubled:
-                self._lines[reading.project] = Line(troubled=True)  # the newest entry
+                self._lines[reading.project] = ProjectBacklog(troubled=True)  # the newest entry
                 self._forget()
 
     def clear(self) -> None:
@@ -128,11 +128,11 @@ class Backlog:
             if not line.reading:
                 del self._lines[project]
 
-    def _start(self, line: Line, reading: Reading) -> None:
+    def _start(self, line: ProjectBacklog, reading: Reading) -> None:
         line.reading[reading.id] = reading
         self._reading.append(line)
 
-    def _end(self, reading: Reading) -> Line:
+    def _end(self, reading: Reading) -> ProjectBacklog:
         line = self._lines[reading.project]
         del line.reading[reading.id]
         self._reading.remove(line)

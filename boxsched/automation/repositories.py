@@ -54,7 +54,7 @@ _PASSED_ON = ("PATH", "HOME", "SSH_AUTH_SOCK", "USER", "TMPDIR", *CERTIFICATES)
 
 
 @attrs.frozen
-class Found:
+class FoundFile:
     """The file's content, and the full hash of its commit."""
 
     data: bytes
@@ -69,7 +69,7 @@ async def read_file(
     path: str,
     folder: Path,
     access: GitAccess | None = None,
-) -> Found:
+) -> FoundFile:
     """Read the file at ``path``, at the commit or else at the head of ``ref``
     (``refs/heads/main``).
 
@@ -108,7 +108,7 @@ async def _read(
     commit: str | None,
     path: str,
     access: GitAccess | None,
-) -> Found:
+) -> FoundFile:
     await _git(place, "init", "--quiet", "--bare", ".")
     await _git(place, "remote", "add", "--", "origin", repository)
     whole = commit is not None and len(commit) >= 40
@@ -137,7 +137,7 @@ async def _read(
     if size > MAX_FILE_BYTES:
         large = f"the file has more than {MAX_FILE_BYTES} bytes"
         raise Unreadable(large, lasting=True, commit=head)
-    return Found(await _git(place, "cat-file", "blob", f"{head}:{path}", access=access), head)
+    return FoundFile(await _git(place, "cat-file", "blob", f"{head}:{path}", access=access), head)
 
 
 async def _git(

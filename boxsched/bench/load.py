@@ -67,7 +67,7 @@ class BenchConnection(asyncio.Protocol):
             self._lost(StoreAway(f"the service closed a connection: {exc or 'without a reason'}"))
 
 
-class Target:
+class BenchTarget:
     """The target of requests: one node, with one token."""
 
     def __init__(self, url: str, token: str) -> None:
@@ -122,13 +122,13 @@ class Load:
         self._bodies = bodies
         self._good = good
         self._headers = headers
-        self._targets: dict[BenchConnection, Target] = {}
+        self._targets: dict[BenchConnection, BenchTarget] = {}
         self._sent = 0
         self.seconds: list[float] = []  # the time of each request, from sending to its answer
         self.took = 0.0
         self._done: asyncio.Future[None] | None = None
 
-    async def run(self, targets: Sequence[Target], concurrency: int) -> None:
+    async def run(self, targets: Sequence[BenchTarget], concurrency: int) -> None:
         self._done = asyncio.get_running_loop().create_future()
         try:
             for target in itertools.islice(itertools.cycle(targets), concurrency):
@@ -172,7 +172,7 @@ class Single:
         self._answer: asyncio.Future[tuple[bytes, bytes]] | None = None
         self._connection: BenchConnection | None = None
 
-    async def open(self, target: Target) -> None:
+    async def open(self, target: BenchTarget) -> None:
         self._connection = await target.connect(self._answered, self._fail)
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ import msgspec
 
 from boxsched.bench.counted import Counted, counted, refuse_uncounted
 from boxsched.bench.figures import resident_mib, spread
-from boxsched.bench.load import Load, Single, Target
+from boxsched.bench.load import BenchTarget, Load, Single
 from boxsched.client import Client, Workload
 from boxsched.errors import Invalid, StoreAway
 
@@ -53,11 +53,11 @@ class Plan:
 
 
 @attrs.frozen
-class Nodes:
+class BenchNodes:
     """The measured nodes of one service. Requests about the whole service go to the first."""
 
     clients: Sequence[Client]
-    targets: Sequence[Target]
+    targets: Sequence[BenchTarget]
 
     @property
     def client(self) -> Client:
@@ -69,7 +69,7 @@ class _Id(msgspec.Struct):
 
 
 async def measure(
-    nodes: Nodes, plan: Plan, pid: int | None, say: Callable[[str], None]
+    nodes: BenchNodes, plan: Plan, pid: int | None, say: Callable[[str], None]
 ) -> dict[str, object]:
     """Return all figures of the service. Raises StoreAway if the builds do not end."""
     client = nodes.client
@@ -166,7 +166,7 @@ async def _listening(client: Client) -> AsyncIterator[_Heard]:
         await stream.close()
 
 
-async def _idle(client: Client, target: Target, run: str) -> dict[str, object]:
+async def _idle(client: Client, target: BenchTarget, run: str) -> dict[str, object]:
     """Measure from the submission to the start, by the workloads' own times and by ours."""
     seen: list[float] = []
     single = Single()
@@ -237,7 +237,7 @@ class Loaded:
         return {"round_trips_per_batch": round(trips / batches, 3)} if trips and batches else {}
 
 
-async def loaded_with(nodes: Nodes, load: Load, connections: int) -> Loaded:
+async def loaded_with(nodes: BenchNodes, load: Load, connections: int) -> Loaded:
     """Run the load, in which each request creates a build, until all builds have finished."""
     await asyncio.sleep(POLL_SECONDS)  # wait until the end of the last idle build is counted
     before, began = await counted(nodes.clients), time.perf_counter()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from boxsched.bench.counted import refuse_uncounted
 from boxsched.bench.figures import spread
 from boxsched.bench.load import Load
-from boxsched.bench.service import PROJECT, Nodes, Plan, loaded_with, refuse_real_jobs
+from boxsched.bench.service import PROJECT, BenchNodes, Plan, loaded_with, refuse_real_jobs
 
 PROVIDER = "github"
 REPEATED = 20_000  # limit of the repeated deliveries, which are kept in memory
@@ -27,7 +27,7 @@ _PARTS = ("archive", "assignees", "blobs", "branches", "collaborators", "comment
           "releases", "stargazers", "statuses", "subscribers", "tags", "trees")  # fmt: skip
 
 
-async def measure(nodes: Nodes, plan: Plan, say: Callable[[str], None]) -> dict[str, object]:
+async def measure(nodes: BenchNodes, plan: Plan, say: Callable[[str], None]) -> dict[str, object]:
     """Return the figures. Raises StoreAway if the builds do not end."""
     client = nodes.client
     await refuse_uncounted(nodes.clients)

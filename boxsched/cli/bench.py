@@ -11,11 +11,11 @@ from yarl import URL
 
 from boxsched.bench import figures
 from boxsched.bench.core import report as core_report
-from boxsched.bench.load import Target
-from boxsched.bench.service import Nodes, Plan, measure
+from boxsched.bench.load import BenchTarget
+from boxsched.bench.service import BenchNodes, Plan, measure
 from boxsched.bench.webhooks import measure as measure_webhooks
 from boxsched.cli.connection import PATIENCE_SECONDS, Service, with_service
-from boxsched.cli.failing import BadInput, Failure, clear_errors
+from boxsched.cli.failing import Failure, InvalidInput, clear_errors
 from boxsched.cli.options import FiniteRange
 from boxsched.cli.output import print_json
 from boxsched.cli.serve import loop_factory
@@ -108,9 +108,9 @@ def bench(
       boxsched bench --core
     """
     if builds is not None and seconds is not None:
-        raise BadInput("give --builds or --seconds, not both")
+        raise InvalidInput("give --builds or --seconds, not both")
     if core and webhooks:
-        raise BadInput("give --core or --webhooks, not both")
+        raise InvalidInput("give --core or --webhooks, not both")
     if core:
         try:
             found: dict[str, object] = asyncio.run(core_report(waiting))
@@ -146,7 +146,7 @@ async def _measure_nodes(
         others = [Client(url, token, patience=PATIENCE_SECONDS) for url, token in places[1:]]
         for client in others:
             await stack.enter_async_context(client)
-        nodes = Nodes((first, *others), [Target(url, token) for url, token in places])
+        nodes = BenchNodes((first, *others), [BenchTarget(url, token) for url, token in places])
         if webhooks:
             return await measure_webhooks(nodes, plan, _say)
         local = _local(services[0])
@@ -172,7 +172,7 @@ def _inserts(url: str) -> dict[str, object]:
     from boxsched.bench.database import inserts  # imports the library only when it is used
 
     if not is_postgres(url):
-        raise BadInput("--database: must be postgresql://USER@HOST/NAME")
+        raise InvalidInput("--database: must be postgresql://USER@HOST/NAME")
     _say("database: single-row inserts")
     return inserts(url)
 

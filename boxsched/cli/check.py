@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from boxsched.cli.clean import plain
-from boxsched.cli.failing import FAILED, BadInput, clear_errors
+from boxsched.cli.failing import FAILED, InvalidInput, clear_errors
 from boxsched.cli.options import env_option
 from boxsched.cli.output import as_json_option, print_json
-from boxsched.cli.progress import Progress
+from boxsched.cli.progress import ProgressLine
 from boxsched.folders import DataFolder, default_data
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_ROWS_SHOWN = 20
 
 
-class _CheckProgress(Progress):
+class _CheckProgress(ProgressLine):
     """Shows the progress of a check and collects notes about what it could not check."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ def check(database: str | None, data: Path | None, as_json: bool) -> None:
     with clear_errors(), following:
         where = shown(url)
         if not is_postgres(url) and not sqlite_path(url).is_file():
-            raise BadInput(f"there is no database {sqlite_path(url)}; give one with --database")
+            raise InvalidInput(f"there is no database {sqlite_path(url)}; give one with --database")
         found = asyncio.run(look(url, following))
     if as_json:
         violations = [_as_json(one) for one in found]

@@ -11,7 +11,7 @@ import click
 
 from boxsched import errors
 from boxsched.cli import output, token_source
-from boxsched.cli.failing import BadInput, Failure, clear_errors
+from boxsched.cli.failing import Failure, InvalidInput, clear_errors
 from boxsched.client import Client, Unreachable
 from boxsched.client.finding import read_token, same, several
 from boxsched.client.http import address
@@ -53,11 +53,11 @@ class Service:
         try:
             return urls, read_token(token or self.token, self.token_file)
         except OSError as error:
-            raise BadInput(
+            raise InvalidInput(
                 f"--token-file: cannot read {self.token_file}: {error.strerror}"
             ) from None
         except ValueError as error:
-            raise BadInput(f"{self.token_file or '--token'}: {error}") from None
+            raise InvalidInput(f"{self.token_file or '--token'}: {error}") from None
 
     def _local_url(self) -> str:
         starting = self.folder.starting()
@@ -80,13 +80,13 @@ class Service:
         if self.urls and not self.data:
             other = [url for url in urls if not (local and same(url, local.url))]
             if other:
-                raise BadInput(
+                raise InvalidInput(
                     f"no token for {other[0]}; give one with --token-file or BOXSCHED_TOKEN_FILE "
                     "(a service writes it to admin-token in its data folder)"
                 )
         token = self.folder.token()
         if token is None:
-            raise BadInput(
+            raise InvalidInput(
                 f"cannot read the token in {self.folder.token_file}; give one with "
                 "--token-file or BOXSCHED_TOKEN_FILE"
             )

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from boxsched.cli.clean import plain
-from boxsched.cli.failing import FAILED, BadInput, clear_errors
+from boxsched.cli.failing import FAILED, InvalidInput, clear_errors
 from boxsched.cli.options import env_option
 from boxsched.cli.output import as_json_option, local_time, print_fields, print_json, print_table
-from boxsched.cli.progress import Progress
+from boxsched.cli.progress import ProgressLine
 from boxsched.folders import DATABASE
 
 if TYPE_CHECKING:
-    from boxsched.store.operating.maintenance import Standing, Upgraded
+    from boxsched.store.operating.maintenance import DatabaseState, Upgraded
 
 _database = env_option(
     "--database", required=True, metavar="URL", help="sqlite:///PATH or postgresql://..."
@@ -108,11 +108,11 @@ def move(source: str, target: str, as_json: bool) -> None:
     """
     _refuse_sqlite(target, "--to")
     if not source.startswith("sqlite:///"):
-        raise BadInput("--from: must be sqlite:///PATH")
+        raise InvalidInput("--from: must be sqlite:///PATH")
     from boxsched.store.operating.move import move as move_all
     from boxsched.store.operating.session import shown
 
-    progress = Progress()
+    progress = ProgressLine()
     with clear_errors(), progress:
         moved = move_all(source, target, progress.rows)
     if as_json:
@@ -171,10 +171,10 @@ def _next_step(source: str, target: str) -> str:
 
 def _refuse_sqlite(url: str, what: str) -> None:
     if not url.startswith(("postgresql://", "postgres://")):
-        raise BadInput(f"{what}: must be postgresql://...")
+        raise InvalidInput(f"{what}: must be postgresql://...")
 
 
-def _print_standing(found: "Standing") -> None:
+def _print_standing(found: "DatabaseState") -> None:
     print_fields(
         [
             ("database", found.database),

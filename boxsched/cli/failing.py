@@ -37,7 +37,7 @@ class Failure(click.ClickException):
         click.echo(f"boxsched: {self.message}", file=file, err=file is None)
 
 
-class BadInput(Failure):
+class InvalidInput(Failure):
     """The input is invalid; the message says what is valid."""
 
     exit_code = BAD_USE
@@ -72,5 +72,5 @@ def clear_errors(hint: str = "") -> Iterator[None]:
         yield
     except errors.BoxschedError as error:
         place = f"{error.field}: " if error.field else ""
-        failure = BadInput if isinstance(error, _BAD_INPUT) else Failure
+        failure = InvalidInput if isinstance(error, _BAD_INPUT) else Failure
         raise failure(f"{place}{error.message}{hint}") from None

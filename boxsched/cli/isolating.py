@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from boxsched.cli.failing import BadInput, Failure
+from boxsched.cli.failing import Failure, InvalidInput
 from boxsched.model import DEFAULT_BOX_TYPE
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def _choose_driver(
     for name in _ONLY_ISOLATED:
         if wishes[name]:
             option = f"--{name.replace('_', '-')}"
-            raise BadInput(f"{option}: only with --box-driver bubblewrap")
+            raise InvalidInput(f"{option}: only with --box-driver bubblewrap")
     if wishes["box_network"] == "none":
-        raise BadInput("--box-network: only with --box-driver bubblewrap")
+        raise InvalidInput("--box-network: only with --box-driver bubblewrap")
     return driver, None
 
 
@@ -68,7 +68,7 @@ def _isolation(wishes: dict[str, Any], hidden: Sequence[Path]) -> "Isolation":
     try:
         isolation = bubblewrap.isolation(asked)
     except bubblewrap.BadBoxOption as error:
-        raise BadInput(str(error)) from None
+        raise InvalidInput(str(error)) from None
     problem = bubblewrap.probe(isolation)
     if problem is not None:
         advice = bubblewrap.advice(problem)
@@ -97,7 +97,7 @@ def _limits(asked: dict[str, Any], box_type: str, driver: str) -> "Limits":
 def _for_type(name: str, given: Sequence[tuple[str | None, float]], box_type: str) -> float | None:
     """Return the limit of this Box type, or else that of all types. Raises BadInput."""
     if len({of_type for of_type, _ in given}) < len(given):
-        raise BadInput(f"--{name}: give one for each Box type, and one for all others")
+        raise InvalidInput(f"--{name}: give one for each Box type, and one for all others")
     limits = dict(given)
     return limits.get(box_type, limits.get(None))
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from boxsched.cli.clean import plain
-from boxsched.cli.failing import BAD_USE, BadInput
+from boxsched.cli.failing import BAD_USE, InvalidInput
 from boxsched.cli.output import as_json_option, print_json, print_table
 from boxsched.job_files import reading, schema
 from boxsched.job_files.reading import JobFile, WrongFile
@@ -64,7 +64,7 @@ def load(path: Path) -> JobFile:
             with path.open("rb") as file:
                 data = file.read(reading.MAX_BYTES + 1)
     except OSError as error:
-        raise BadInput(f"{shown(path)}: {error.strerror}") from None
+        raise InvalidInput(f"{shown(path)}: {error.strerror}") from None
     return reading.read(data)
 
 

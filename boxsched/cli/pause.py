@@ -8,7 +8,7 @@ from boxsched import errors
 from boxsched.cli import naming
 from boxsched.cli.clean import plain
 from boxsched.cli.connection import Service, with_service
-from boxsched.cli.failing import BadInput, Failure, each_of
+from boxsched.cli.failing import Failure, InvalidInput, each_of
 from boxsched.cli.output import ago, as_json_option, local_time, now, print_json, print_table
 from boxsched.cli.times import given_duration
 from boxsched.client import Client, Pause
@@ -54,7 +54,7 @@ def pause(
               boxsched resume freeze
     """
     if until is not None and lasting is not None:
-        raise BadInput("give at most one of --until and --for")
+        raise InvalidInput("give at most one of --until and --for")
     if lasting is not None:
         until = (datetime.now(UTC) + given_duration("--for", lasting)).isoformat()
     made = service.call(

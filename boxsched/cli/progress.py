@@ -7,13 +7,13 @@ import click
 from boxsched.cli.clean import plain
 
 
-class Progress:
+class ProgressLine:
     """A line on standard error, which is removed when the ``with`` block ends."""
 
     def __init__(self) -> None:
         self._shows = sys.stderr.isatty()
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressLine":
         return self
 
     def __exit__(self, *_: object) -> None:

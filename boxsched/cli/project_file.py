@@ -18,7 +18,7 @@ from boxsched.cli.documents import (
     steps_of,
     written,
 )
-from boxsched.cli.failing import BadInput
+from boxsched.cli.failing import InvalidInput
 from boxsched.client.records import Settings
 
 STANDARD_INPUT = Path("-")
@@ -63,19 +63,19 @@ def read_all(paths: Sequence[Path], name: str | None = None) -> list[ProjectFile
     BadInput.
     """
     if name is not None and len(paths) > 1:
-        raise BadInput("--name: give only one file with it")
+        raise InvalidInput("--name: give only one file with it")
     found: dict[str, ProjectFile] = {}
     for path in paths:
         for one in read(path, name):
             before = found.get(one.name)
             if before is not None:
-                raise BadInput(
+                raise InvalidInput(
                     f"{one.origin.of(None)}project {one.name!r} is in two files: "
                     f"the other one is {before.origin.file}"
                 )
             found[one.name] = one
     if len(found) > MAX_PROJECTS:
-        raise BadInput(
+        raise InvalidInput(
             f"the files contain {len(found)} projects; at most {MAX_PROJECTS} are allowed"
         )
     return list(found.values())
@@ -96,9 +96,9 @@ def read(path: Path, name: str | None = None) -> list[ProjectFile]:
             check_values(document)
         return _projects(file, documents, name)
     except OSError as error:
-        raise BadInput(f"{file}: {error.strerror}") from None
+        raise InvalidInput(f"{file}: {error.strerror}") from None
     except Wrong as error:
-        raise BadInput(f"{file}: {error}") from None
+        raise InvalidInput(f"{file}: {error}") from None
 
 
 def without_jobs(settings: Settings) -> list[str]:

@@ -8,7 +8,7 @@ from boxsched import errors
 from boxsched.cli import project_text
 from boxsched.cli.clean import plain
 from boxsched.cli.connection import Service, with_service
-from boxsched.cli.failing import BadInput, Failure
+from boxsched.cli.failing import Failure, InvalidInput
 from boxsched.cli.output import ago, as_json_option, local_time, now, print_json, print_table
 from boxsched.client import Client, Project, ProjectHistory, ProjectVersion
 
@@ -129,5 +129,5 @@ def revert(project: str, version: int | None, service: Service) -> None:
 
 def _before(latest: ProjectHistory) -> int:
     if len(latest.versions) < 2:
-        raise BadInput("there is no earlier version to return to")
+        raise InvalidInput("there is no earlier version to return to")
     return latest.versions[1].version

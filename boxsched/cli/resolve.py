@@ -7,7 +7,7 @@ import click
 from boxsched.cli import naming
 from boxsched.cli.clean import plain
 from boxsched.cli.connection import Service, with_service
-from boxsched.cli.failing import BadInput
+from boxsched.cli.failing import InvalidInput
 from boxsched.cli.output import as_json_option, print_json, with_unknown
 from boxsched.client import Client, Workload
 from boxsched.protocol.inbox import Resolution
@@ -50,5 +50,5 @@ async def _job_id(client: Client, text: str) -> str:
     workload = await client.workload(await naming.workload_id(client, text))
     if len(workload.jobs) != 1:
         ids = ", ".join(one.id for one in workload.jobs[:3])
-        raise BadInput(f"{text} has {len(workload.jobs)} jobs: name one of them ({ids}, ...)")
+        raise InvalidInput(f"{text} has {len(workload.jobs)} jobs: name one of them ({ids}, ...)")
     return workload.jobs[0].id

@@ -8,7 +8,7 @@ import click
 from boxsched.cli.clean import plain
 from boxsched.cli.confirming import confirm, yes_option
 from boxsched.cli.connection import Service, with_service
-from boxsched.cli.failing import BadInput, Failure
+from boxsched.cli.failing import Failure, InvalidInput
 from boxsched.cli.output import ago, as_json_option, now, print_json, print_table
 
 MAX_VALUE_BYTES = 65_536
@@ -129,4 +129,4 @@ def _value(source: Path | None) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise BadInput("the value must be UTF-8 text: encode other data in base64") from None
+        raise InvalidInput("the value must be UTF-8 text: encode other data in base64") from None

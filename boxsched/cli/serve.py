@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from boxsched.cli.failing import BadInput, Failure, clear_errors
+from boxsched.cli.failing import Failure, InvalidInput, clear_errors
 from boxsched.cli.isolating import BoxSettings, choose_boxes
 from boxsched.cli.options import (
     FiniteRange,
@@ -85,23 +85,23 @@ def check_database(database: str | None, redis: str | None) -> None:
     from boxsched.store import is_postgres
 
     if database is not None and not is_postgres(database) and not database.startswith("sqlite:///"):
-        raise BadInput(
+        raise InvalidInput(
             f"--database: {database.partition(':')[0]!r} is not a kind of database: must be "
             "sqlite:///PATH or postgresql://USER@HOST/NAME"
         )
     if redis is None:
         return
     if database is None or not is_postgres(database):
-        raise BadInput("--redis: only with --database postgresql://...; omit it with SQLite")
+        raise InvalidInput("--redis: only with --database postgresql://...; omit it with SQLite")
     if not redis.startswith(("redis://", "rediss://", "unix://")):
-        raise BadInput("--redis: must be redis://HOST:PORT, rediss://HOST:PORT or unix://PATH")
+        raise InvalidInput("--redis: must be redis://HOST:PORT, rediss://HOST:PORT or unix://PATH")
     # Imported here, so that the library is loaded only with --redis.
     from boxsched.cluster.redis_connection import RedisConnection
 
     try:
         RedisConnection(redis)
     except ValueError:  # its message may contain a part of the password
-        raise BadInput(
+        raise InvalidInput(
             "--redis: must be redis://USER:PASSWORD@HOST:PORT/NUMBER, without unknown options; "
             "in the password write %2F for /, %23 for # and %3F for ?"
         ) from None
@@ -111,7 +111,7 @@ def check_cluster(database: str | None, shards: int) -> None:
     from boxsched.store import is_postgres
 
     if shards > 1 and (database is None or not is_postgres(database)):
-        raise BadInput("--shards: SQLite has one node, and one shard")
+        raise InvalidInput("--shards: SQLite has one node, and one shard")
 
 
 def check_advertise(url: str | None) -> None:
@@ -122,7 +122,7 @@ def check_advertise(url: str | None) -> None:
     try:
         address(url)
     except Invalid as error:
-        raise BadInput(f"--advertise: {error.message}") from None
+        raise InvalidInput(f"--advertise: {error.message}") from None
 
 
 def check_external(url: str | None) -> None:
@@ -133,7 +133,7 @@ def check_external(url: str | None) -> None:
     try:
         host_of(url, "--external-url")
     except Invalid as error:
-        raise BadInput(f"--external-url: {error.message}") from None
+        raise InvalidInput(f"--external-url: {error.message}") from None
 
 
 def check_outgoing(hosts: Sequence[str]) -> None:
@@ -141,7 +141,7 @@ def check_outgoing(hosts: Sequence[str]) -> None:
     for host in hosts:
         is_ipv6 = host.count(":") > 1
         if not host.strip() or "/" in host or (":" in host and not is_ipv6):
-            raise BadInput(f"--allow-outgoing: {host!r} must be a host name or an address")
+            raise InvalidInput(f"--allow-outgoing: {host!r} must be a host name or an address")
 
 
 def run(options: "Options") -> None:
@@ -378,7 +378,7 @@ def serve(
     )
     differs = fingerprint.differences(fingerprint.parts(made.fingerprint), made.required)
     if differs and made.box_count:
-        raise BadInput(f"--require-worker: this node's own Boxes differ: {'; '.join(differs)}")
+        raise InvalidInput(f"--require-worker: this node's own Boxes differ: {'; '.join(differs)}")
     run(made)
 
 

@@ -7,7 +7,7 @@ import click
 from boxsched.cli.clean import plain
 from boxsched.cli.confirming import confirm, yes_option
 from boxsched.cli.connection import Service, with_service
-from boxsched.cli.failing import BadInput
+from boxsched.cli.failing import InvalidInput
 from boxsched.cli.options import FiniteRange
 from boxsched.cli.output import ago, as_json_option, local_time, now, print_json, print_table
 from boxsched.client import Client, NewToken, Token
@@ -63,7 +63,7 @@ def create(
     Example:  boxsched token create --role worker --name ci-4
     """
     if max_workers is not None and role != "worker":
-        raise BadInput("--max-workers: only with --role worker")
+        raise InvalidInput("--max-workers: only with --role worker")
     seconds = None if expires is None else expires * DAY_SECONDS
     made = service.call(
         lambda client: client.create_token(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from boxsched.cli import token_source
-from boxsched.cli.failing import BadInput, Failure
+from boxsched.cli.failing import Failure, InvalidInput
 from boxsched.cli.isolating import choose_boxes
 from boxsched.cli.options import (
     MIB,
@@ -138,11 +138,13 @@ def worker(
     name = options.pop("name") or socket.gethostname()
     for option, text in (("--name", name), ("--box-type", options["box_type"])):
         if not text.isprintable() or not 0 < len(text) <= MAX_NAME_CHARACTERS:
-            raise BadInput(f"{option}: must be 1 to {MAX_NAME_CHARACTERS} printable characters")
+            raise InvalidInput(f"{option}: must be 1 to {MAX_NAME_CHARACTERS} printable characters")
     if options["data"] is None:
-        raise BadInput("--data: required: a folder of this worker only, for its identity and jobs")
+        raise InvalidInput(
+            "--data: required: a folder of this worker only, for its identity and jobs"
+        )
     if as_json and not check:
-        raise BadInput("--json: only with --check")
+        raise InvalidInput("--json: only with --check")
     tls = _tls(options)
     if check:
         check_worker(sources, read_token, tls, options, token_file, as_json=as_json)
@@ -175,11 +177,11 @@ def _sources(urls: Iterable[str]) -> "list[Source]":
 
     texts = [text for url in urls for text in url.replace(",", " ").split()]
     if not texts:
-        raise BadInput("--url: required: the URL of a node, such as https://ci.example.org")
+        raise InvalidInput("--url: required: the URL of a node, such as https://ci.example.org")
     try:
         return [parse_source(text) for text in texts]
     except ValueError as error:
-        raise BadInput(f"--url: {error}") from None
+        raise InvalidInput(f"--url: {error}") from None
 
 
 def _tls(options: dict[str, Any]) -> "TlsFiles":
@@ -190,11 +192,11 @@ def _tls(options: dict[str, Any]) -> "TlsFiles":
         options.pop("ca_file"), options.pop("client_certificate"), options.pop("client_key")
     )
     if files.key is not None and files.certificate is None:
-        raise BadInput("--client-key: only with --client-certificate")
+        raise InvalidInput("--client-key: only with --client-certificate")
     try:
         files.context()
     except BadTlsFile as error:
-        raise BadInput(str(error)) from None
+        raise InvalidInput(str(error)) from None
     return files
 
 
@@ -213,10 +215,10 @@ def _token(token: str | None, file: Path | None) -> Callable[[], str]:
     try:
         read_token(token, file)
     except OSError as error:
-        raise BadInput(f"--token-file: cannot read {file}: {error.strerror}") from None
+        raise InvalidInput(f"--token-file: cannot read {file}: {error.strerror}") from None
     except ValueError as error:
         option = "--token-file" if file is not None else "--token-file or BOXSCHED_TOKEN"
-        raise BadInput(f"{option}: {error}; {_WHERE_FROM}") from None
+        raise InvalidInput(f"{option}: {error}; {_WHERE_FROM}") from None
     return read_again
 
 

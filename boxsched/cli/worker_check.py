@@ -10,7 +10,7 @@ import attrs
 import click
 
 from boxsched.cli.clean import plain
-from boxsched.cli.failing import FAILED, BadInput, Failure
+from boxsched.cli.failing import FAILED, Failure, InvalidInput
 from boxsched.cli.isolating import choose_boxes
 from boxsched.cli.output import print_json
 from boxsched.cli.serve import loop_factory
@@ -66,7 +66,7 @@ def _check_driver(options: dict[str, Any], data: Path, token_file: Path | None) 
     hidden = [data, *([] if token_file is None else [token_file])]
     try:
         how = choose_boxes(options, hidden=hidden, box_type=options["box_type"])
-    except (BadInput, Failure) as error:
+    except (InvalidInput, Failure) as error:
         return Finding("Box driver", False, error.format_message())
     limits = described(how.limits)
     text = f"{how.driver} works here" + (f", with limits of {limits}" if limits else "")

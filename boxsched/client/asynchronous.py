@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 from boxsched import errors
 from boxsched.client.deliveries import Deliveries
 from boxsched.client.finding import found
-from boxsched.client.http import Line, path
+from boxsched.client.http import ServiceLine, path
 from boxsched.client.logs import follow_log, read_log
 from boxsched.client.notifications import Notifications
 from boxsched.client.operating import Operating, read
@@ -45,7 +45,7 @@ class Client(Projects, Operating, Deliveries, Notifications, Secrets):
         on_trouble: Callable[[errors.BoxschedError], None] | None = None,
     ) -> None:
         urls, token = found(url, token)
-        self._line = Line(urls, token, patience=patience, on_trouble=on_trouble)
+        self._line = ServiceLine(urls, token, patience=patience, on_trouble=on_trouble)
 
     async def __aenter__(self) -> Self:
         await self._line.__aenter__()

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from boxsched.client.http import Line, path
+from boxsched.client.http import ServiceLine, path
 from boxsched.client.operating import read
 from boxsched.client.records import Delivery
 
@@ -10,7 +10,7 @@ from boxsched.client.records import Delivery
 class Deliveries:
     """A part of ``Client``."""
 
-    _line: Line
+    _line: ServiceLine
 
     async def deliveries(
         self, *, project: str | None = None, result: str | None = None, limit: int | None = None

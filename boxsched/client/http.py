@@ -37,7 +37,7 @@ def path(*segments: str) -> str:
     return "/api/v1/" + "/".join(quote(segment, safe="") for segment in segments)
 
 
-class Line:
+class ServiceLine:
     """The connection to one service: its nodes' URLs, the token, and how long to keep trying.
 
     ``on_trouble`` is called with the error of each failed attempt that is repeated.
@@ -139,7 +139,7 @@ class Line:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout | None = None,
-    ) -> "Answer":
+    ) -> "HttpAnswer":
         """Return one attempt for ``async with``, which raises the refusal of the service."""
         if self._session is None:
             raise RuntimeError("the client is not open: use it as `async with Client(...)`")
@@ -147,7 +147,7 @@ class Line:
         if query:
             target = target.with_query(query)
         extra: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
-        return Answer(
+        return HttpAnswer(
             self._session.request(
                 method, target, data=data, headers=headers, allow_redirects=False, **extra
             ),
@@ -185,7 +185,7 @@ class Line:
         return Unreachable(message, absent=why == NOTHING_LISTENS)
 
 
-class Answer:
+class HttpAnswer:
     """An answer to a request. Entering it raises an error for a status of 300 or more."""
 
     def __init__(

@@ -16,7 +16,7 @@ import attrs
 from boxsched import errors
 from boxsched.client.http import (
     CONNECT_SECONDS,
-    Line,
+    ServiceLine,
     path,
     pauses,
 )
@@ -58,7 +58,7 @@ class _Head:
 class _Reading:
     """A reader's position in a job's log."""
 
-    def __init__(self, line: Line, job: str, *, follow: bool) -> None:
+    def __init__(self, line: ServiceLine, job: str, *, follow: bool) -> None:
         self._line = line
         self._job = job
         self._follow = follow
@@ -93,7 +93,7 @@ class _Reading:
             await self._line.retry(self._patience, busy)
 
 
-async def read_log(line: Line, job: str) -> bytes:
+async def read_log(line: ServiceLine, job: str) -> bytes:
     """Return the whole log of the job's latest attempt, as far as it is written."""
     reading = _Reading(line, job, follow=False)
     parts: list[bytes] = []
@@ -108,7 +108,7 @@ async def read_log(line: Line, job: str) -> bytes:
         await line.pause(backoff.next())
 
 
-async def follow_log(line: Line, job: str) -> AsyncIterator[bytes]:
+async def follow_log(line: ServiceLine, job: str) -> AsyncIterator[bytes]:
     """Yield a job's log until the job has ended, each byte once, from the latest attempt on."""
     reading = _Reading(line, job, follow=True)
     backoff = pauses()

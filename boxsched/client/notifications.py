@@ -2,7 +2,7 @@
 
 import msgspec
 
-from boxsched.client.http import Line, path
+from boxsched.client.http import ServiceLine, path
 from boxsched.client.operating import read
 from boxsched.client.records import Notification
 
@@ -10,7 +10,7 @@ from boxsched.client.records import Notification
 class Notifications:
     """A part of ``Client``."""
 
-    _line: Line
+    _line: ServiceLine
 
     async def notifications(
         self, *, state: str | None = None, limit: int | None = None

@@ -6,7 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from boxsched import errors
-from boxsched.client.http import Line, path
+from boxsched.client.http import ServiceLine, path
 from boxsched.client.records import (
     Box,
     NewToken,
@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 class Operating:
     """A part of ``Client``."""
 
-    _line: Line
+    _line: ServiceLine
 
     async def workers(self) -> list[Worker]:
         return (await self._get(dict[str, list[Worker]], path("workers")))["workers"]

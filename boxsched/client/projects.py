@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from boxsched.client.http import Line, path
+from boxsched.client.http import ServiceLine, path
 from boxsched.client.operating import read
 from boxsched.client.records import Project, Settings
 
@@ -45,7 +45,7 @@ class ProjectHistory(msgspec.Struct, frozen=True, kw_only=True):
 class Projects:
     """A part of ``Client``."""
 
-    _line: Line
+    _line: ServiceLine
 
     async def projects(self) -> list[Project]:
         """Return all projects, sorted by name."""

@@ -1,6 +1,6 @@
 """The calls about secrets. No call returns a value."""
 
-from boxsched.client.http import Line, path
+from boxsched.client.http import ServiceLine, path
 from boxsched.client.operating import read
 from boxsched.client.records import Rotated, Secret
 
@@ -8,7 +8,7 @@ from boxsched.client.records import Rotated, Secret
 class Secrets:
     """A part of ``Client``."""
 
-    _line: Line
+    _line: ServiceLine
 
     async def secrets(self, project: str) -> list[Secret]:
         """Return the secrets of a project, sorted by name, without their values."""

@@ -13,8 +13,8 @@ import msgspec
 from boxsched import errors
 from boxsched.client.http import (
     CONNECT_SECONDS,
-    Line,
     Patience,
+    ServiceLine,
     path,
     pauses,
 )
@@ -90,7 +90,7 @@ class EventStream:
     ``after`` is the id of the last event; with it the stream can be resumed on any node.
     """
 
-    def __init__(self, line: Line, after: str | None = None) -> None:
+    def __init__(self, line: ServiceLine, after: str | None = None) -> None:
         self._line = line
         self.after = after
         self._response: aiohttp.ClientResponse | None = None
@@ -161,7 +161,7 @@ class EventStream:
         self.after = self._reader.greeting or self.after
 
 
-async def signal_changes(line: Line, workload: str, look: asyncio.Event) -> None:
+async def signal_changes(line: ServiceLine, workload: str, look: asyncio.Event) -> None:
     """Set ``look`` whenever the workload may have finished. Never returns."""
     while True:
         stream = EventStream(line)

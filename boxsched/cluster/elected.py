@@ -20,11 +20,11 @@ from boxsched.cluster.lock_session import (
     PingResult,
     clock,
 )
-from boxsched.cluster.shares import View, to_hand_over
+from boxsched.cluster.shares import LockView, to_hand_over
 from boxsched.engine.engine import Engine
 from boxsched.errors import StoreAway
 from boxsched.protocol.lock_keys import LockKeys, node_number
-from boxsched.store.postgres.servers import Servers
+from boxsched.store.postgres.servers import PostgresServers
 from boxsched.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class ElectedLeadership:
         node: str,
         retry_interval: float,
         engine_of: EngineOf,
-        servers: Servers | None = None,
+        servers: PostgresServers | None = None,
     ) -> None:
         self._store = store
         self._engine_of = engine_of
@@ -65,7 +65,7 @@ class ElectedLeadership:
         self._let_go: dict[int, float] = {}  # shard -> when
         self._trusted_until = 0.0
         self._ticking: asyncio.Task[None] | None = None
-        self._view: View | None = None
+        self._view: LockView | None = None
         self._waiting_said: set[int] = set()
         self._looked_at = 0.0
         self._changed = asyncio.Event()
@@ -97,7 +97,7 @@ class ElectedLeadership:
         return frozenset(s for s, t in self._tenures.items() if t.engine.leads and not t.over)
 
     @property
-    def view(self) -> View | None:
+    def view(self) -> LockView | None:
         return self._view
 
     @property
@@ -228,7 +228,7 @@ class ElectedLeadership:
         self._failure = error
         self._changed.set()
 
-    def _say_waiting(self, view: View) -> None:
+    def _say_waiting(self, view: LockView) -> None:
         """Log once for each shard that another node starts to lead."""
         others = self._shards & view.leaders.keys() - view.mine
         for shard in sorted(others - self._waiting_said):

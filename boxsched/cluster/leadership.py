@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from boxsched.cluster.shares import View
+from boxsched.cluster.shares import LockView
 from boxsched.engine.engine import Engine
 from boxsched.errors import BoxschedError
 from boxsched.protocol.lock_keys import node_number
@@ -32,7 +32,7 @@ class Leadership(Protocol):
         """The shards that this node leads, loaded and serving."""
 
     @property
-    def view(self) -> View | None:
+    def view(self) -> LockView | None:
         """Which nodes are alive and which lead, as last seen; None if not known."""
 
     async def claim(self) -> None:
@@ -69,8 +69,8 @@ class SoleLeadership:
         return frozenset({self._shard} if self._engine.leads else ())
 
     @property
-    def view(self) -> View | None:
-        return View(self._node, frozenset({self._node}), dict.fromkeys(self.led, self._node))
+    def view(self) -> LockView | None:
+        return LockView(self._node, frozenset({self._node}), dict.fromkeys(self.led, self._node))
 
     async def claim(self) -> None:
         """Nothing to do: the data folder is locked already."""

@@ -22,10 +22,10 @@ from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 
 from boxsched.cluster.locks import TAKES_NO_WRITES, Locks, NameTaken, SessionLost
 from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey
-from boxsched.cluster.shares import View
+from boxsched.cluster.shares import LockView
 from boxsched.errors import BoxschedError
 from boxsched.protocol.lock_keys import LockKeys
-from boxsched.store.postgres.servers import AnotherServer, Servers
+from boxsched.store.postgres.servers import AnotherServer, PostgresServers
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class PingResult:
     """The result of a ping. ``at``: when it began, by ``clock``."""
 
     at: float
-    view: View
+    view: LockView
 
 
 def clock() -> float:
@@ -74,13 +74,13 @@ class LockSession:
 
     It calls ``failed`` for errors that waiting cannot solve: another node with this name, or, at
     the first claim, another cluster or lock key. If those appear later, while the database is away,
-    it waits until they are gone. ``database``: its URL, or the node's ``Servers``, so that all
-    sessions use the same server.
+    it waits until they are gone. ``database``: its URL, or the node's ``PostgresServers``, so that
+    all sessions use the same server.
     """
 
     def __init__(
         self,
-        database: str | Servers,
+        database: str | PostgresServers,
         keys: LockKeys,
         node: int,
         *,
@@ -89,7 +89,7 @@ class LockSession:
         lost: Callable[[str], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        self._servers = Servers(database) if isinstance(database, str) else database
+        self._servers = PostgresServers(database) if isinstance(database, str) else database
         self._keys = keys
         self._node = node
         self._retry_interval = retry_interval

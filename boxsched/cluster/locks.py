@@ -5,7 +5,7 @@ from typing import Any
 
 from boxsched.cluster.lock_sql import PING
 from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey, others, share
-from boxsched.cluster.shares import View
+from boxsched.cluster.shares import LockView
 from boxsched.protocol.lock_keys import LockKeys
 
 TAKES_NO_WRITES = "the database accepts no writes: it is a standby or set to read-only"
@@ -63,7 +63,7 @@ class Locks:
                 (self._keys.shards, sorted(shards)),
             )
 
-    def ping(self, wanted: Collection[int]) -> View:
+    def ping(self, wanted: Collection[int]) -> LockView:
         """Take the locks of the ``wanted`` shards that are free; return who holds which lock.
 
         Raises SessionLost if the server accepts no writes, or if the locks are lost.
@@ -80,4 +80,4 @@ class Locks:
         if node_of.get(backend) != self._node:
             raise SessionLost("its locks are gone: is there a proxy that pools transactions?")
         leaders = {number: node_of.get(pid, 0) for what, number, pid in rows if what == keys.shards}
-        return View(self._node, frozenset(node_of.values()), leaders)
+        return LockView(self._node, frozenset(node_of.values()), leaders)

@@ -14,7 +14,7 @@ REST_TIMES = 1.0
 
 
 @attrs.frozen
-class Image:
+class ShardCopy:
     books: Books = attrs.field(repr=False)
     epoch: int
     batch: int
@@ -38,8 +38,8 @@ class Mirror:
         self._shard = shard
         self._alive = alive  # whether a node is alive, according to the locks
         self._clock = clock
-        self._next: asyncio.Task[Image] | None = None  # the next load: requested, not begun
-        self._last: asyncio.Task[Image] | None = None
+        self._next: asyncio.Task[ShardCopy] | None = None  # the next load: requested, not begun
+        self._last: asyncio.Task[ShardCopy] | None = None
         self._rest_until = 0.0
 
     async def books(self) -> Books:
@@ -49,8 +49,8 @@ class Mirror:
         # Shielded, so that one cancelled caller does not cancel the load for the others.
         return (await asyncio.shield(self._next)).books
 
-    async def _after(self, last: asyncio.Task[Image] | None) -> Image:
-        known: Image | None = None
+    async def _after(self, last: asyncio.Task[ShardCopy] | None) -> ShardCopy:
+        known: ShardCopy | None = None
         if last is not None:
             await asyncio.wait({last})
             if last.exception() is None:
@@ -72,4 +72,4 @@ class Mirror:
             self._rest_until = now + REST_TIMES * (now - began)
         state = loading.state
         assert state is not None
-        return Image(loading.finish(self._alive), state.epoch, state.batch)
+        return ShardCopy(loading.finish(self._alive), state.epoch, state.batch)

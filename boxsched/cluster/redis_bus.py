@@ -71,7 +71,7 @@ from boxsched.cluster.bus import Counts, Listener
 from boxsched.cluster.redis_channel import Channel
 from boxsched.cluster.redis_connection import TROUBLE, NameCheck, RedisConnection
 from boxsched.cluster.redis_messages import KeyNames
-from boxsched.cluster.redis_sender import Outgoing, Sender
+from boxsched.cluster.redis_sender import RedisSender, SendBuffer
 from boxsched.cluster.redis_streams import VISIBILITY_SECONDS, Claims, OwnStream
 from boxsched.model import WorkerId
 
@@ -94,7 +94,7 @@ class RedisBus:
         self._lines = [RedisConnection(url) for _ in range(4)]
         self._name_check = NameCheck(self._lines[0].host)
         self._breaker = Breaker()
-        self._outgoing = Outgoing(self._names, node, self.counts)
+        self._outgoing = SendBuffer(self._names, node, self.counts)
         self._task: asyncio.Task[None] | None = None
 
     async def open(self, listener: Listener) -> None:
@@ -141,7 +141,7 @@ class RedisBus:
 
     async def _run(self, listener: Listener, tried: asyncio.Event) -> None:
         parts = (self._names, self._node, listener, self.counts)
-        sending = Sender(self._lines[0], self._outgoing, self.counts)
+        sending = RedisSender(self._lines[0], self._outgoing, self.counts)
         channel = Channel(self._lines[1], *parts)
         stream = OwnStream(self._lines[2], *parts)
         claims = Claims(self._lines[3], *parts, visibility=self._visibility)
@@ -161,7 +161,7 @@ class RedisBus:
             self._breaker.rest()
             await self._hang_up()
 
-    async def _begin(self, sending: Sender, channel: Channel, stream: OwnStream) -> None:
+    async def _begin(self, sending: RedisSender, channel: Channel, stream: OwnStream) -> None:
         await self._name_check.passed()
         await sending.begin()
         await channel.begin()

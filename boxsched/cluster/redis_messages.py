@@ -50,7 +50,7 @@ class KeyNames:
         return f"{self.prefix}:hints:{node}"
 
 
-class News(msgspec.Struct, tag="news", array_like=True, forbid_unknown_fields=True):
+class NewsMessage(msgspec.Struct, tag="news", array_like=True, forbid_unknown_fields=True):
     node: Name
     woken: Annotated[list[Number], msgspec.Meta(max_length=MESSAGE_SHARDS)]
     committed: Annotated[dict[Number, Number], msgspec.Meta(max_length=MESSAGE_SHARDS)]
@@ -60,7 +60,7 @@ class News(msgspec.Struct, tag="news", array_like=True, forbid_unknown_fields=Tr
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _encode = msgspec.msgpack.Encoder().encode
-_news = msgspec.msgpack.Decoder(News)
+_news = msgspec.msgpack.Decoder(NewsMessage)
 _workers = msgspec.msgpack.Decoder(
     Annotated[list[Id], msgspec.Meta(min_length=1, max_length=ENTRY_WORKERS)]
 )
@@ -68,10 +68,10 @@ _workers = msgspec.msgpack.Decoder(
 
 def news(node: str, woken: Iterable[int], committed: Mapping[int, int]) -> bytes:
     """``woken``: shards to wake; ``committed``: the newest batch of each shard that committed."""
-    return _encode(News(node, list(woken), dict(committed)))
+    return _encode(NewsMessage(node, list(woken), dict(committed)))
 
 
-def read_news(data: object) -> News | None:
+def read_news(data: object) -> NewsMessage | None:
     """Decode a message of the channel; None if it is foreign."""
     if not isinstance(data, bytes) or len(data) > MESSAGE_BYTES:
         return None

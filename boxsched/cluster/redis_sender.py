@@ -21,7 +21,7 @@ from boxsched.model import WorkerId
 WAITING_WORKERS = 20_000
 
 
-class Outgoing:
+class SendBuffer:
     """A bounded buffer. Repeated messages are sent once; of a shard's batches only the newest.
 
     Messages that do not fit are dropped and counted.
@@ -98,10 +98,10 @@ class Outgoing:
         return commands
 
 
-class Sender:
+class RedisSender:
     """Sends the buffer, or a PING if it is empty, so that a frozen server is noticed."""
 
-    def __init__(self, line: RedisConnection, outgoing: Outgoing, counts: Counts) -> None:
+    def __init__(self, line: RedisConnection, outgoing: SendBuffer, counts: Counts) -> None:
         self._line = line
         self._outgoing = outgoing
         self._counts = counts

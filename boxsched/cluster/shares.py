@@ -9,7 +9,7 @@ import attrs
 
 
 @attrs.frozen
-class View:
+class LockView:
     """The state of the locks at one moment: which nodes are alive, and who leads which shard."""
 
     me: int
@@ -21,7 +21,7 @@ class View:
         return frozenset(shard for shard, node in self.leaders.items() if node == self.me)
 
 
-def to_hand_over(view: View, shards: Collection[int]) -> int | None:
+def to_hand_over(view: LockView, shards: Collection[int]) -> int | None:
     """Return the shard that this node should hand over to a node that leads fewer, or None.
 
     One shard at a time, and only while every shard has a leader: a free lock is about to be taken.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from boxsched.cluster.shares import View
+from boxsched.cluster.shares import LockView
 from boxsched.protocol.lock_keys import node_number
 from boxsched.store.records import NodeInfo
 
@@ -27,7 +27,7 @@ class NodeStanding:
     schema: int | None = None
 
 
-def standing(nodes: Sequence[NodeInfo], view: View | None, me: str) -> list[NodeStanding]:
+def standing(nodes: Sequence[NodeInfo], view: LockView | None, me: str) -> list[NodeStanding]:
     """Describe each node. Only the locks say which are alive; without a view, only this node is."""
     found = []
     for node in nodes:

@@ -39,9 +39,9 @@ from boxsched.node.pruning import Pruning
 from boxsched.node.retention import Retention
 from boxsched.node.sealing import Sealing
 from boxsched.outgoing.composing import Composer
-from boxsched.outgoing.guard import Guard
+from boxsched.outgoing.guard import AddressGuard
 from boxsched.outgoing.sender import Sender
-from boxsched.pace import Pace
+from boxsched.pace import LoopPace
 from boxsched.protocol import fingerprint, inbox
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import Event
@@ -112,7 +112,7 @@ class Node:
             idle=self._lanes_idle,
         )
         self.holds = LoopHolds(asyncio.get_running_loop().time)
-        self.pace = Pace()
+        self.pace = LoopPace()
         self._forecasts = Forecasts(self.books, clock)
         self.deploys_due = asyncio.Event()  # set when a build passed and servers follow its branch
         self.plans_due = asyncio.Event()  # set when a build was registered whose jobs must be read
@@ -249,7 +249,7 @@ class Node:
         self._begin("pruning", self.pruning.run())
         self._begin("sealing", Sealing(self.store, self.vault).run())
         composer = Composer(cluster, options.external_url or self.info.url, self.vault, self._shape)
-        self.sender = Sender(self.store, self.clock, Guard(options.allow_outgoing), composer)
+        self.sender = Sender(self.store, self.clock, AddressGuard(options.allow_outgoing), composer)
         self._begin("notifications", self.sender.run())
         self._begin("feed", self.feed.run(lambda: self.bus.up))
 

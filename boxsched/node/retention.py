@@ -35,7 +35,7 @@ PAUSE_SECONDS = 10.0  # between two checks for old rows
 
 
 @attrs.define(eq=False)
-class Kind:
+class RetainedKind:
     """A kind of old rows. ``delete``: deletes at most this many rows and returns the number of
     deleted ones. ``due``: when its next slice is due, by the monotonic clock.
     """
@@ -62,7 +62,7 @@ class Retention:
         self.set_aside_dropped = 0  # deleted by this node, for the metrics
         self._project = ProjectId(0)  # the end of the last slice of projects
         self._kinds = [
-            Kind(delete, Slice(SLICE, LEAST_SLICE))
+            RetainedKind(delete, Slice(SLICE, LEAST_SLICE))
             for delete in (
                 self._drop_sessions,
                 self._drop_tokens,

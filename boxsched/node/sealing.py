@@ -49,7 +49,7 @@ class Cursor:
 
 
 @attrs.frozen
-class Step:
+class SealingStep:
     """The result of one step. ``next``: where the next one begins; None: this was the last."""
 
     resealed: int
@@ -75,7 +75,7 @@ class Sealing:
         self._store = store
         self._vault = vault
 
-    async def rotate(self, after: Cursor) -> Step:
+    async def rotate(self, after: Cursor) -> SealingStep:
         """Seal the next values with the first key. Raises SecretsUnusable if there is no key."""
         _ = self._vault.first  # raises
         return await self._step(after, lambda text: True)
@@ -112,7 +112,7 @@ class Sealing:
     def _may_adopt(self, text: str) -> bool:
         return self._vault.ring is not None and not is_sealed(text)
 
-    async def _step(self, after: Cursor, wanted: Callable[[str], bool]) -> Step:
+    async def _step(self, after: Cursor, wanted: Callable[[str], bool]) -> SealingStep:
         place = PLACES[after.place]
         prefix = f"{PREFIX}{NO_KEY if self._vault.ring is None else self._vault.first}:"
         found = await self._store.sealed_texts(place, (after.project, after.name), prefix, BATCH)
@@ -128,7 +128,7 @@ class Sealing:
             except SecretsUnusable:
                 unusable.append(one)
         done = await self._store.reseal(texts) if texts else 0
-        return Step(done, tuple(unusable), _behind(after, found))
+        return SealingStep(done, tuple(unusable), _behind(after, found))
 
     def _sealed_again(self, one: SealedText) -> str:
         owner = of_project(one.project)

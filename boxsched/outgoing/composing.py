@@ -8,7 +8,7 @@ import attrs
 
 from boxsched.model import workload_text
 from boxsched.outgoing import hooks, statuses
-from boxsched.outgoing.requests import Outgoing
+from boxsched.outgoing.requests import OutgoingRequest
 from boxsched.outgoing.statuses.status import Shown, Status
 from boxsched.repository import repository
 from boxsched.secrets.owners import of_project
@@ -36,7 +36,7 @@ class Composer:
     vault: Vault
     shape: Callable[[Workload], object]
 
-    def request(self, one: Claimed, workload: Workload, now: float) -> Outgoing:
+    def request(self, one: Claimed, workload: Workload, now: float) -> OutgoingRequest:
         """Return the request. Raises Undeliverable, SecretsUnusable."""
         if one.url is None:
             raise Undeliverable("the project's settings no longer name this target")

@@ -4,8 +4,8 @@ import attrs
 from aiohttp import ClientError, ClientResponse
 from yarl import URL
 
-from boxsched.outgoing.guard import REFUSED, TOTAL_SECONDS, AddressRefused, Guard
-from boxsched.outgoing.requests import Outgoing
+from boxsched.outgoing.guard import REFUSED, TOTAL_SECONDS, AddressGuard, AddressRefused
+from boxsched.outgoing.requests import OutgoingRequest
 from boxsched.outgoing.retrying import retry_after
 
 MAX_ANSWER_BYTES = 65_536
@@ -13,7 +13,7 @@ MAX_ERROR_CHARACTERS = 300
 
 
 @attrs.frozen
-class Answer:
+class SendOutcome:
     """The outcome of one try. ``error`` None: it was delivered.
 
     ``lasting``: another try would fail in the same way. ``pause``: seconds, from the receiver's
@@ -26,7 +26,7 @@ class Answer:
     pause: float = 0.0
 
 
-async def send(guard: Guard, request: Outgoing, now: float) -> Answer:
+async def send(guard: AddressGuard, request: OutgoingRequest, now: float) -> SendOutcome:
     """Send the request. Errors of the receiver, its name or the network are in the answer."""
     url = URL(request.url)
     try:
@@ -35,13 +35,13 @@ async def send(guard: Guard, request: Outgoing, now: float) -> Answer:
         ) as answer:
             said = await _read_some(answer)
     except AddressRefused:
-        return Answer(None, REFUSED.format(host=url.host), lasting=True)
+        return SendOutcome(None, REFUSED.format(host=url.host), lasting=True)
     except TimeoutError:
-        return Answer(None, f"no answer within {TOTAL_SECONDS:g} s")
+        return SendOutcome(None, f"no answer within {TOTAL_SECONDS:g} s")
     except (ClientError, OSError, ValueError) as error:
-        return Answer(None, _one_line(str(error) or type(error).__name__))
+        return SendOutcome(None, _one_line(str(error) or type(error).__name__))
     if answer.status == 400 and request.done_if is not None and request.done_if in said:
-        return Answer(answer.status)
+        return SendOutcome(answer.status)
     return _judged(answer, now)
 
 
@@ -57,14 +57,14 @@ async def _read_some(answer: ClientResponse) -> bytes:
     return said
 
 
-def _judged(answer: ClientResponse, now: float) -> Answer:
+def _judged(answer: ClientResponse, now: float) -> SendOutcome:
     status = answer.status
     if 200 <= status < 300:
-        return Answer(status)
+        return SendOutcome(status)
     pause = retry_after(answer.headers.get("Retry-After"), now)
     if 300 <= status < 400:
-        return Answer(status, f"it answered {status}: redirects are not followed", pause=pause)
-    return Answer(status, f"it answered {status}", pause=pause)
+        return SendOutcome(status, f"it answered {status}: redirects are not followed", pause=pause)
+    return SendOutcome(status, f"it answered {status}", pause=pause)
 
 
 def _one_line(text: str) -> str:

@@ -127,7 +127,7 @@ class _Resolver(AbstractResolver):
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-class Guard:
+class AddressGuard:
     """Connections for requests: one pool for allowed hosts, one for all others."""
 
     def __init__(self, allowed: Collection[str], lookup: Lookup = socket.getaddrinfo) -> None:

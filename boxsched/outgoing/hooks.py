@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from boxsched.outgoing.requests import USER_AGENT, Outgoing
+from boxsched.outgoing.requests import USER_AGENT, OutgoingRequest
 
 EVENTS = (
     "workload.registered",
@@ -34,7 +34,7 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
 
 def request(
     url: str, delivery: str, event: str, at: str, workload: object, secret: str | None, now: float
-) -> Outgoing:
+) -> OutgoingRequest:
     """Return the request of a hook; it is signed if there is a secret.
 
     ``workload``: the API's JSON value. ``at``: the time of the event, as text.
@@ -49,7 +49,7 @@ def request(
         DELIVERY: delivery,
         **(_signed(secret, str(int(now)), body) if secret else {}),
     }
-    return Outgoing(url, headers, body)
+    return OutgoingRequest(url, headers, body)
 
 
 def _signed(secret: str, timestamp: str, body: bytes) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ USER_AGENT = "boxsched"
 
 
 @attrs.frozen
-class Outgoing:
+class OutgoingRequest:
     """A POST with a JSON body. ``done_if``: an answer 400 that contains this text means that the
     receiver has it already.
     """

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from boxsched.clock import Clock
 from boxsched.errors import BoxschedError, SecretsUnusable
 from boxsched.outgoing.composing import Composer, Undeliverable
-from boxsched.outgoing.delivery import Answer, send
-from boxsched.outgoing.guard import TOTAL_SECONDS, Guard
+from boxsched.outgoing.delivery import SendOutcome, send
+from boxsched.outgoing.guard import TOTAL_SECONDS, AddressGuard
 from boxsched.outgoing.retrying import GIVEN_UP_SECONDS, pause_after
-from boxsched.pace import HEAVY_JOBS, Pace
+from boxsched.pace import HEAVY_JOBS, LoopPace
 from boxsched.store.records import Workload
 from boxsched.store.steps.notifications import DEAD, DELIVERED, WAITING, Claimed, Settled
 from boxsched.store.store import Store
@@ -46,7 +46,7 @@ class Sender:
         self,
         store: Store,
         clock: Clock,
-        guard: Guard,
+        guard: AddressGuard,
         composer: Composer,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -62,7 +62,7 @@ class Sender:
         self._settled: list[Settled] = []  # outcomes that are not stored yet
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()  # a delivery ended
-        self._pace = Pace()
+        self._pace = LoopPace()
 
     async def run(self) -> None:
         """Run until cancelled. Another node repeats the deliveries that are active then."""
@@ -151,23 +151,23 @@ class Sender:
         self._settled.append(self._outcome(one, answer))
         self._ended.set()
 
-    async def _try(self, one: Claimed, workload: Workload, signed_at: float) -> Answer:
+    async def _try(self, one: Claimed, workload: Workload, signed_at: float) -> SendOutcome:
         try:
             request = self._composer.request(one, workload, signed_at)
         except Undeliverable as error:
-            return Answer(None, str(error), lasting=True)
+            return SendOutcome(None, str(error), lasting=True)
         except SecretsUnusable as error:
-            return Answer(None, error.message)
+            return SendOutcome(None, error.message)
         except Exception as error:  # else this notification would be tried for ever
             log.error("notification %s could not be composed", one.id, exc_info=error)
-            return Answer(None, f"it could not be composed: {type(error).__name__}")
+            return SendOutcome(None, f"it could not be composed: {type(error).__name__}")
         try:
             return await send(self._guard, request, signed_at)
         except Exception as error:  # the same: this try counts, and the next one comes later
             log.error("notification %s could not be sent", one.id, exc_info=error)
-            return Answer(None, f"it could not be sent: {type(error).__name__}")
+            return SendOutcome(None, f"it could not be sent: {type(error).__name__}")
 
-    def _outcome(self, one: Claimed, answer: Answer) -> Settled:
+    def _outcome(self, one: Claimed, answer: SendOutcome) -> Settled:
         now = self._clock.now()
         if answer.error is None:
             self.counts["delivered"] += 1

@@ -21,7 +21,7 @@ from boxsched.scheduling.usage import Usage
 from boxsched.scheduling.workload import Ask, Entry, Workload
 
 
-class Verdict(enum.IntEnum):
+class PassVerdict(enum.IntEnum):
     """What a pass decides about the first workload of a shape."""
 
     ADMIT = 0
@@ -63,41 +63,41 @@ class Pass:
         # By limited project: its shapes that were refused for another reason.
         self._passed_over: dict[ProjectId, list[Shape]] = {}
 
-    def judge(self, shape: Shape) -> Verdict:
+    def judge(self, shape: Shape) -> PassVerdict:
         """Judge the first workload of the shape, in this order: 1. can it fit at all; 2. its
         project's limit; 3. free Boxes and the plan (the first that does not fit is the head);
         4. behind the head: the policy."""
         ask, project, plan = shape.ask, shape.project, self._plan
         for pool, count in ask.needs:
             if count > pool.wanted:
-                return Verdict.NO_SUCH_BOXES
+                return PassVerdict.NO_SUCH_BOXES
         if plan is not None and ask.total > plan:
-            return Verdict.NO_SUCH_BOXES
+            return PassVerdict.NO_SUCH_BOXES
         if project is not None:
             held = self.held.get(project.id)
             if held is not None and shape.waiting[0] > held:
-                return Verdict.BEHIND_PROJECT
+                return PassVerdict.BEHIND_PROJECT
             assert project.limit is not None
             if ask.total > project.limit:
                 return (
-                    Verdict.PROJECT_LIMIT
+                    PassVerdict.PROJECT_LIMIT
                 )  # the limit was lowered: it can never start, and holds back no other
             if project.used + ask.total > project.limit:
                 if self._policy is not Policy.BEST_EFFORT:
                     self.held[project.id] = shape.waiting[0]
-                return Verdict.PROJECT_LIMIT
+                return PassVerdict.PROJECT_LIMIT
         if not self.has_room(ask):
             if self.head is None and self._policy is not Policy.BEST_EFFORT:
                 self.head = shape
-            verdict = Verdict.NO_ROOM
+            verdict = PassVerdict.NO_ROOM
         elif self.head is None:
-            return Verdict.ADMIT
+            return PassVerdict.ADMIT
         elif self._policy is Policy.STRICT:
-            return Verdict.BEHIND_HEAD
+            return PassVerdict.BEHIND_HEAD
         elif self.reservation().spares(ask, project, self._now):
-            return Verdict.ADMIT
+            return PassVerdict.ADMIT
         else:
-            verdict = Verdict.DELAYS_HEAD
+            verdict = PassVerdict.DELAYS_HEAD
         if project is not None:
             self._passed_over.setdefault(project.id, []).append(shape)
         return verdict
@@ -190,7 +190,7 @@ def run_pass(
             shape = queue.shape_at(place)
             if shape is None:
                 return again
-            if turn.judge(shape) is Verdict.ADMIT:
+            if turn.judge(shape) is PassVerdict.ADMIT:
                 break
             if turn.head is shape:
                 _promise(turn, decisions)

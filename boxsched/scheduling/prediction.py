@@ -71,7 +71,7 @@ def outlook(scheduler: Scheduler, now: float) -> "Outlook | None":
 class Outlook:
     """A copy of a core at one moment, as values, so that another thread may run it ahead."""
 
-    image: "Image"
+    image: "QueueSnapshot"
     now: float
 
     def expected_starts(self, ids: Iterable[WorkloadId]) -> dict[WorkloadId, float]:
@@ -140,7 +140,7 @@ class Standing(NamedTuple):
 
 
 @attrs.frozen
-class Image:
+class QueueSnapshot:
     """All values that are needed to copy a core."""
 
     rules: QueueRules
@@ -154,9 +154,9 @@ class Image:
     wanted: tuple[BoxesWanted, ...]
 
 
-def _image(scheduler: Scheduler) -> Image:
+def _image(scheduler: Scheduler) -> QueueSnapshot:
     boxes = scheduler.boxes.values()
-    return Image(
+    return QueueSnapshot(
         scheduler.rules,
         tuple(scheduler.pools),
         tuple([BoxAdded(b.id, b.pool.box_type, b.last_project, b.last_branch) for b in boxes]),
@@ -184,7 +184,7 @@ def _standing(workload: Workload) -> Standing:
     return Standing(submit, State.RUNNING, run.started_at, boxes, given_again=again)
 
 
-def _twin(image: Image) -> Scheduler:
+def _twin(image: QueueSnapshot) -> Scheduler:
     """Return a core in the state of the image."""
     twin = Scheduler(image.rules, image.pools)
     before: tuple[Event, ...] = (*image.boxes, *image.projects, *image.pauses)

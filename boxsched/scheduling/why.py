@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from boxsched.model import WorkloadId
-from boxsched.scheduling.admission import Pass, Verdict
+from boxsched.scheduling.admission import Pass, PassVerdict
 from boxsched.scheduling.ordering import ahead_of
 from boxsched.scheduling.queue import Shape
 from boxsched.scheduling.reasons import (
@@ -41,7 +41,7 @@ def why(scheduler: Scheduler, id_: WorkloadId, now: float) -> Reason | None:
         return Paused(paused[0], paused[1:])
     found: list[Reason] = []
 
-    def look(shape: Shape, verdict: Verdict, turn: Pass) -> bool:
+    def look(shape: Shape, verdict: PassVerdict, turn: Pass) -> bool:
         if shape is workload.shape:
             found.append(_reason(scheduler, workload, verdict, turn))
         return bool(found)
@@ -57,7 +57,7 @@ def why_shapes(scheduler: Scheduler, now: float) -> dict[Shape, Reason]:
     """
     reasons: dict[Shape, Reason] = {}
 
-    def look(shape: Shape, verdict: Verdict, turn: Pass) -> bool:
+    def look(shape: Shape, verdict: PassVerdict, turn: Pass) -> bool:
         reasons[shape] = _reason(scheduler, shape.head, verdict, turn)
         return False
 
@@ -66,7 +66,7 @@ def why_shapes(scheduler: Scheduler, now: float) -> dict[Shape, Reason]:
 
 
 def _judge_all(
-    scheduler: Scheduler, now: float, look: Callable[[Shape, Verdict, Pass], bool]
+    scheduler: Scheduler, now: float, look: Callable[[Shape, PassVerdict, Pass], bool]
 ) -> None:
     turn = Pass(scheduler.rules, scheduler.usage, scheduler.pools.values(), now)
     place = 0
@@ -76,18 +76,18 @@ def _judge_all(
         place += 1
 
 
-def _reason(scheduler: Scheduler, workload: Workload, verdict: Verdict, turn: Pass) -> Reason:
+def _reason(scheduler: Scheduler, workload: Workload, verdict: PassVerdict, turn: Pass) -> Reason:
     ask, project = workload.ask, workload.project
     plan, used = scheduler.rules.max_boxes, scheduler.usage.boxes
     match verdict:
-        case Verdict.PROJECT_LIMIT:
+        case PassVerdict.PROJECT_LIMIT:
             return ProjectLimit(ask.total, project.used, project.limit or 0)
-        case Verdict.BEHIND_PROJECT:
+        case PassVerdict.BEHIND_PROJECT:
             return _behind_project(scheduler, workload, turn)
-        case Verdict.BEHIND_HEAD:
+        case PassVerdict.BEHIND_HEAD:
             assert turn.head is not None
             return QueueOrder(turn.head.head.id)
-        case Verdict.DELAYS_HEAD | Verdict.ADMIT if turn.head is not None:
+        case PassVerdict.DELAYS_HEAD | PassVerdict.ADMIT if turn.head is not None:
             # ADMIT: a job became late since the last instant, and that made room.
             reservation = turn.reservation()
             return BehindReservation(turn.head.head.id, reservation.at, reservation.by_limit)

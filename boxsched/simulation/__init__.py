@@ -15,9 +15,9 @@ scenario can be run again with other rules: ``attrs.evolve(scenario, rules=...)`
 """
 
 from boxsched.simulation.fields import BadInput
-from boxsched.simulation.outcome import Outcome, Record, Summary
+from boxsched.simulation.outcome import Outcome, SimulatedTimes, Summary
 from boxsched.simulation.scenario import Scenario
 from boxsched.simulation.scenario_file import parse
 from boxsched.simulation.world import World, run
 
-__all__ = ["BadInput", "Outcome", "Record", "Scenario", "Summary", "World", "parse", "run"]
+__all__ = ["BadInput", "Outcome", "Scenario", "SimulatedTimes", "Summary", "World", "parse", "run"]

@@ -13,7 +13,7 @@ SLOWDOWN_BOUND_SECONDS = 10.0
 
 
 @attrs.define(eq=False)
-class Record:
+class SimulatedTimes:
     """One workload's times in seconds, and its result; None for a phase that it never reached."""
 
     registered_at: float
@@ -40,15 +40,17 @@ class Outcome:
     """``records[i]`` is of the workload ``scenario.names[i]``."""
 
     scenario: Scenario
-    records: Sequence[Record]
+    records: Sequence[SimulatedTimes]
     summary: Summary
 
     @property
-    def workloads(self) -> Mapping[str, Record]:
+    def workloads(self) -> Mapping[str, SimulatedTimes]:
         return dict(zip(self.scenario.names, self.records, strict=True))
 
 
-def summarize(records: Sequence[Record], jobs: int, makespan: float, utilization: float) -> Summary:
+def summarize(
+    records: Sequence[SimulatedTimes], jobs: int, makespan: float, utilization: float
+) -> Summary:
     waits, slowdowns = [], []
     for record in records:
         if record.started_at is not None and record.finished_at is not None:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from boxsched.scheduling.interface import Submit
-from boxsched.simulation.outcome import Outcome, Record, Summary
+from boxsched.simulation.outcome import Outcome, SimulatedTimes, Summary
 
 SHOWN_WORKLOADS = 100
 NAME_CHARACTERS = 20
@@ -44,7 +44,7 @@ def summary_fields(summary: Summary) -> dict[str, float | int]:
     return {**attrs.asdict(summary), "makespan": _number(summary.makespan)}
 
 
-def _record_fields(record: Record) -> dict[str, float | str | None]:
+def _record_fields(record: SimulatedTimes) -> dict[str, float | str | None]:
     return {
         "registered_at": _number(record.registered_at),
         "queued_at": _time(record.queued_at),
@@ -131,12 +131,12 @@ def _span(outcome: Outcome) -> tuple[float, float]:
     return first, max(first + outcome.summary.makespan, outcome.scenario.events[-1][0])
 
 
-def _waited(record: Record, last: float) -> str:
+def _waited(record: SimulatedTimes, last: float) -> str:
     ends = (record.started_at, record.finished_at, last)
     return duration(next(e for e in ends if e is not None) - record.registered_at)
 
 
-def _ran(record: Record) -> str:
+def _ran(record: SimulatedTimes) -> str:
     if record.started_at is None or record.finished_at is None:
         return "-"
     return duration(record.finished_at - record.started_at)
@@ -146,7 +146,7 @@ def _ran(record: Record) -> str:
 class Timeline:
     """A bar in the remaining width of the table: dots while it waits, blocks while it runs."""
 
-    record: Record
+    record: SimulatedTimes
     first: float
     last: float
 

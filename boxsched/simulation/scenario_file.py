@@ -63,7 +63,7 @@ class _JobResult(StrEnum):
 
 
 @attrs.frozen
-class Project:
+class SimulatedProject:
     """A project's settings, with default values, which unlisted projects have."""
 
     priority_branches: Sequence[str] = ()
@@ -126,10 +126,10 @@ def _boxes_of_types(
     return counts
 
 
-def _project(value: object, place: str) -> tuple[str, Project, str]:
+def _project(value: object, place: str) -> tuple[str, SimulatedProject, str]:
     given = Fields(value, place)
     name = given.take("name", fields.name)
-    project = Project(
+    project = SimulatedProject(
         priority_branches=given.take_or("priority_branches", fields.list_of(fields.name), ()),
         max_boxes=given.take_or("max_boxes", _limit, None),
         fail_fast=given.take_or("fail_fast", _fail_fast, False),
@@ -141,7 +141,7 @@ def _project(value: object, place: str) -> tuple[str, Project, str]:
     return name, project, fields.inside(place, "name")
 
 
-def _check_globs(project: Project, place: str) -> None:
+def _check_globs(project: SimulatedProject, place: str) -> None:
     """Check the same limit as the service, so that both accept the same projects."""
     lists = {
         "priority_branches": project.priority_branches,
@@ -156,8 +156,8 @@ def _check_globs(project: Project, place: str) -> None:
         )
 
 
-def _distinct(listed: Sequence[tuple[str, Project, str]]) -> dict[str, Project]:
-    projects: dict[str, Project] = {}
+def _distinct(listed: Sequence[tuple[str, SimulatedProject, str]]) -> dict[str, SimulatedProject]:
+    projects: dict[str, SimulatedProject] = {}
     for name, project, place in listed:
         if name in projects:
             raise BadInput(place, f"{shown(name)} is listed twice")
@@ -208,7 +208,7 @@ def _queues(value: object, place: str) -> dict[str, ServerQueue]:
 class _Script:
     """Reads the events in order, because each may refer to earlier ones."""
 
-    def __init__(self, boxes: Mapping[str, int], projects: Mapping[str, Project]) -> None:
+    def __init__(self, boxes: Mapping[str, int], projects: Mapping[str, SimulatedProject]) -> None:
         self.ids: dict[str, WorkloadId] = {}
         self.course: list[tuple[JobGroup, ...]] = []
         self.events: list[tuple[float, Asked]] = []
@@ -276,7 +276,7 @@ class _Script:
         if name in self.ids:
             raise BadInput(f"{given.place}.id", f"{shown(name)} is used by an earlier workload")
         project_name = given.take("project", fields.name)
-        project = self._projects.get(project_name, Project())
+        project = self._projects.get(project_name, SimulatedProject())
         project_id = self._project_id(project_name)
         branch, tag, server = self._where(given, kind)
         jobs = given.take("jobs", self._jobs if kind is not Kind.BUILD else self._jobs_or_none)

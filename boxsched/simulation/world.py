@@ -31,7 +31,7 @@ from boxsched.scheduling.interface import (
     Submit,
 )
 from boxsched.simulation.meter import Meter
-from boxsched.simulation.outcome import Outcome, Record, summarize
+from boxsched.simulation.outcome import Outcome, SimulatedTimes, summarize
 from boxsched.simulation.scenario import (
     Asked,
     JobGroup,
@@ -68,7 +68,7 @@ class World:
         self._running: set[WorkloadId] = set()
         self._asks: dict[WorkloadId, Sequence[JobAsk]] = {}  # by unfinished workload, then by job
         self._course = list(scenario.course)
-        self._records: list[Record] = []
+        self._records: list[SimulatedTimes] = []
         self._jobs = 0
 
     def run(self, watch: Watch | None = None) -> Outcome:
@@ -127,7 +127,7 @@ class World:
 
     def _apply(self, asked: Asked, now: float) -> None:
         if isinstance(asked, Submit):
-            self._records.append(Record(registered_at=now))
+            self._records.append(SimulatedTimes(registered_at=now))
             self._asks[asked.id] = asked.jobs
             self._jobs += len(asked.jobs)
         elif isinstance(asked, PlanRead):

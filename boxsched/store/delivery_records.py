@@ -89,7 +89,7 @@ class Delivered:
 
 
 @attrs.frozen
-class Delivery:
+class StoredDelivery:
     """A delivery for a list."""
 
     id: int

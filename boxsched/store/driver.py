@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 from boxsched.store.blocks import Call, Row, Steps
 
 if TYPE_CHECKING:
-    from boxsched.store.postgres.servers import Servers
+    from boxsched.store.postgres.servers import PostgresServers
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Procedures(Protocol):
         """Run a procedure of several statements, which all see the same moment."""
 
 
-class Driver(Protocol):
+class StoreDriver(Protocol):
     # to the database, by the procedure's name; empty for a database in this process
     round_trips: Counter[str]
 
@@ -58,7 +58,7 @@ class Driver(Protocol):
         """Whether the last write failed, of any of the three uses."""
 
     @property
-    def servers(self) -> "Servers | None":
+    def servers(self) -> "PostgresServers | None":
         """The database's servers; None for a file."""
 
     @property

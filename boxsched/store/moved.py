@@ -15,7 +15,7 @@ from boxsched.store.errors import FolderUnusable, StoreMoved
 MODE = 0o644  # it contains no secrets, so every user may read where the rows are
 
 
-class Mark(msgspec.Struct, frozen=True):
+class MovedMark(msgspec.Struct, frozen=True):
     """Content of the file. ``target``: a URL without its password. ``date``: such as 2026-11-22."""
 
     target: str
@@ -28,7 +28,7 @@ def mark_file(database: Path) -> Path:
     return database.with_name(database.name + ".moved")
 
 
-def write(database: Path, mark: Mark) -> None:
+def write(database: Path, mark: MovedMark) -> None:
     """Write the mark; durable when this returns. Raises FolderUnusable."""
     file = mark_file(database)
     draft = file.with_name(file.name + ".new")
@@ -58,7 +58,7 @@ def refuse_moved(database: Path, *, again_to: str | None = None) -> None:
     if not os.path.lexists(file):
         return
     try:
-        mark = msgspec.json.decode(file.read_bytes(), type=Mark)
+        mark = msgspec.json.decode(file.read_bytes(), type=MovedMark)
     except (OSError, msgspec.DecodeError):
         raise StoreMoved(
             f"this database was moved, but {file} cannot be read: give --database "

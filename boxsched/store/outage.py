@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from boxsched.errors import StoreAway
 from boxsched.store.blocks import Steps
-from boxsched.store.driver import Driver, Procedures
+from boxsched.store.driver import Procedures, StoreDriver
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class OutageLoggingDriver:
     error.
     """
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: StoreDriver) -> None:
         self._driver = driver
         self._outage = outage = Outage()
         self.round_trips = driver.round_trips

@@ -228,7 +228,7 @@ class ServerState:
 
 
 @attrs.frozen
-class History:
+class DatabaseHistory:
     """A history of the database: it began when a backup was restored, or with a later timeline."""
 
     restored: bool
@@ -246,7 +246,7 @@ class ActivitySnapshot:
     places: Mapping[int, tuple[int, int]]
     unfinished: Sequence[Workload]  # by id; without jobs, like the finished ones
     finished: Sequence[Workload]  # latest first
-    history: History | None = None  # None for the first one
+    history: DatabaseHistory | None = None  # None for the first one
 
 
 @attrs.frozen

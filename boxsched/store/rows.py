@@ -14,7 +14,7 @@ from boxsched.states import JobState, Result, State, StopCause
 from boxsched.store.blocks import load
 from boxsched.store.mapping import mapper
 from boxsched.store.records import (
-    History,
+    DatabaseHistory,
     Job,
     SetAsideCommand,
     SshPlace,
@@ -120,7 +120,7 @@ job = mapper(
     result=RESULTS,
     show_commands=bool,
 )
-history = mapper(History, _READING["latest_history"].returns, restored=bool)
+history = mapper(DatabaseHistory, _READING["latest_history"].returns, restored=bool)
 event = mapper(StoredEvent, _READING["events_after"].returns, data=str.encode)
 set_aside = mapper(
     SetAsideCommand,

@@ -29,13 +29,13 @@ from boxsched.protocol.workers import Connected, NewWorker, Pulse, WorkerConnect
 from boxsched.states import JobState
 from boxsched.store.delivery_records import (
     Delivered,
-    Delivery,
     DeliveryResult,
     NewDelivery,
     RepeatedDelivery,
+    StoredDelivery,
     WebhookSecrets,
 )
-from boxsched.store.driver import Driver
+from boxsched.store.driver import StoreDriver
 from boxsched.store.records import (
     ActivitySnapshot,
     IdempotencyKey,
@@ -82,14 +82,20 @@ from boxsched.store.steps import (
     tokens,
     workers,
 )
-from boxsched.store.steps.notifications import Claimed, Notification, Settled, StoredTarget, Target
-from boxsched.store.steps.project_versions import UNKNOWN_EDIT, Edit, ProjectVersion
+from boxsched.store.steps.notifications import (
+    Claimed,
+    Settled,
+    StoredNotification,
+    StoredTarget,
+    Target,
+)
+from boxsched.store.steps.project_versions import UNKNOWN_EDIT, Edit, StoredVersion
 from boxsched.store.steps.pruning import CutPlace, HistoryStart, Pruned
 from boxsched.store.steps.schedules import ListedSchedule, Place
 from boxsched.store.steps.secrets import Seal, SealedSecret, SealedText, SecretInfo
 
 if TYPE_CHECKING:
-    from boxsched.store.postgres.servers import Servers
+    from boxsched.store.postgres.servers import PostgresServers
 
 PING_SECONDS = 1.0
 
@@ -102,11 +108,11 @@ class Store:
     Each call runs a procedure of ``steps`` on the driver's connections of its use.
     """
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: StoreDriver) -> None:
         self._driver = driver
 
     @property
-    def servers(self) -> "Servers | None":
+    def servers(self) -> "PostgresServers | None":
         """The database's servers; None for SQLite."""
         return self._driver.servers
 
@@ -264,11 +270,11 @@ class Store:
 
     async def project_versions(
         self, project: ProjectId, before: int, limit: int
-    ) -> list[ProjectVersion]:
+    ) -> list[StoredVersion]:
         """Return the versions of its settings that are lower than ``before``, latest first."""
         return await self._driver.reading.read(project_versions.versions, project, before, limit)
 
-    async def project_version(self, project: ProjectId, number: int) -> ProjectVersion | None:
+    async def project_version(self, project: ProjectId, number: int) -> StoredVersion | None:
         return await self._driver.reading.read(project_versions.version, project, number)
 
     async def project_id(self, name: str) -> ProjectId | None:
@@ -429,7 +435,7 @@ class Store:
 
     async def deliveries(
         self, project: ProjectId | None, result: DeliveryResult | None, before: int, limit: int
-    ) -> list[Delivery]:
+    ) -> list[StoredDelivery]:
         """Return deliveries, newest first: with ids below ``before``, of one project or result."""
         return await self._driver.reading.snapshot(
             deliveries.deliveries, project, result, before, limit
@@ -521,7 +527,9 @@ class Store:
         """Return the numbers of these workloads in their projects, without deleted ones."""
         return await self._driver.reading.read(reads.numbers, ids)
 
-    async def notifications(self, state: str | None, before: int, limit: int) -> list[Notification]:
+    async def notifications(
+        self, state: str | None, before: int, limit: int
+    ) -> list[StoredNotification]:
         """Return notifications, newest first: with ids below ``before``, in this state if given."""
         return await self._driver.reading.read(notifications.notifications, state, before, limit)
 

@@ -25,9 +25,9 @@ from boxsched.errors import BoxschedError, Invalid, Malformed, StoreAway
 from boxsched.webhooks.events import (
     BranchDeleted,
     ChangeRequest,
-    Delivery,
     Event,
     Ignored,
+    ParsedDelivery,
     Push,
     TagPush,
 )
@@ -51,7 +51,7 @@ _REFUSALS: Mapping[str, type[BoxschedError]] = {
 }
 
 
-def read_apart(provider: str, headers: Headers, body: bytes) -> Delivery:
+def read_apart(provider: str, headers: Headers, body: bytes) -> ParsedDelivery:
     """Return or raise the same as ``reading.read``. Blocking: call it in a thread.
 
     Raises StoreAway if the process cannot be started or is killed.
@@ -95,13 +95,13 @@ def _write(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def _decoded(said: Any) -> Delivery:
+def _decoded(said: Any) -> ParsedDelivery:
     kind, fields = said
     if kind in _REFUSALS:
         raise _REFUSALS[kind](*fields)
     happened = tuple([_EVENTS[name](**values) for name, values in fields.pop("events")])
     repositories = tuple(fields.pop("repositories"))
-    return Delivery(**fields, repositories=repositories, events=happened)
+    return ParsedDelivery(**fields, repositories=repositories, events=happened)
 
 
 def main() -> None:

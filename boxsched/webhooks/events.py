@@ -80,7 +80,7 @@ Event = Push | TagPush | BranchDeleted | ChangeRequest | Ignored
 
 
 @attrs.frozen(kw_only=True)
-class Delivery:
+class ParsedDelivery:
     """One request of a code host.
 
     ``event``: the host's name for the event, such as "push". ``id``: the host's id of the delivery,

@@ -9,9 +9,9 @@ from boxsched.webhooks import cleaning
 from boxsched.webhooks.events import (
     BranchDeleted,
     ChangeRequest,
-    Delivery,
     Event,
     Ignored,
+    ParsedDelivery,
     Push,
     TagPush,
 )
@@ -157,10 +157,10 @@ def delivery(
     repositories: Sequence[str | None],
     default_branch: str | None,
     events: Sequence[Event],
-) -> Delivery:
+) -> ParsedDelivery:
     """Return a delivery with limited texts and repository names."""
     usable = default_branch is not None and cleaning.branch_problem(default_branch) is None
-    return Delivery(
+    return ParsedDelivery(
         event=cleaning.line(event or "") or "unnamed",
         id=_id(id_),
         repositories=tuple(

@@ -8,7 +8,7 @@ import msgspec
 
 from boxsched.errors import Invalid, Malformed
 from boxsched.json_text import check_form, check_keys, check_top_keys, malformed
-from boxsched.webhooks.events import Delivery, Ignored
+from boxsched.webhooks.events import Ignored, ParsedDelivery
 from boxsched.webhooks.headers import Headers, one
 from boxsched.webhooks.providers import (
     bitbucket,
@@ -27,7 +27,7 @@ MAX_ESCAPES = 1_000_000  # in a form; JSON is better for large deliveries
 MAX_FIELD_CHARACTERS = 200
 FORM = "application/x-www-form-urlencoded"
 
-_READERS: Mapping[str, Callable[[Headers, bytes], Delivery]] = {
+_READERS: Mapping[str, Callable[[Headers, bytes], ParsedDelivery]] = {
     "github": github.read,
     "gitlab": gitlab.read,
     "bitbucket": bitbucket.read,
@@ -44,7 +44,7 @@ _AT = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`\Z")
 _MEMBER = re.compile(r"Object (?P<what>contains unknown|missing required) field `(?P<name>.*)`\Z")
 
 
-def read(provider: str, headers: Headers, body: bytes) -> Delivery:
+def read(provider: str, headers: Headers, body: bytes) -> ParsedDelivery:
     """Read a delivery. Check its signature first, because this parses the body.
 
     Raises Malformed if the body is not a JSON object, has a duplicate key, or has a field with

@@ -7,7 +7,7 @@ import attrs
 
 from boxsched.repository import Repository, repository
 from boxsched.webhooks.cleaning import line
-from boxsched.webhooks.events import Delivery
+from boxsched.webhooks.events import ParsedDelivery
 
 # Hosts' names for SSH on the HTTPS port.
 _OTHER_NAMES = {
@@ -20,7 +20,7 @@ MAX_SHOWN_CHARACTERS = 200
 _PORT = re.compile(":[0-9]+$")
 
 
-def names_repository(delivery: Delivery, repository_url: str) -> bool:
+def names_repository(delivery: ParsedDelivery, repository_url: str) -> bool:
     """Whether the payload names this repository, in any form that git accepts.
 
     Host and path are compared, ignoring case. Protocol, port, user and a final ``.git`` do not
@@ -39,7 +39,7 @@ def names_repository(delivery: Delivery, repository_url: str) -> bool:
     return not given or any(f"/{wanted.path}".endswith(f"/{each.path}") for each in given)
 
 
-def shown_repository(delivery: Delivery) -> str:
+def shown_repository(delivery: ParsedDelivery) -> str:
     """Return the payload's first name of the repository, shortened and cleaned for a reason."""
     return line(delivery.repositories[0], MAX_SHOWN_CHARACTERS) if delivery.repositories else ""
 

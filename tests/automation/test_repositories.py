@@ -12,7 +12,7 @@ import pytest
 
 from boxsched.automation import repositories
 from boxsched.automation.git_errors import Sought, Unreadable, explained
-from boxsched.automation.repositories import MAX_FILE_BYTES, Found, read_file
+from boxsched.automation.repositories import MAX_FILE_BYTES, FoundFile, read_file
 from tests.service.test_plans import Repository
 
 MAIN = "refs/heads/main"
@@ -36,7 +36,7 @@ class Reader:
     def __init__(self, repository: Repository, folder: Path) -> None:
         self.repository, self.folder = repository, folder
 
-    async def read(self, path: str = FILE, **changes: Any) -> Found:
+    async def read(self, path: str = FILE, **changes: Any) -> FoundFile:
         """Read at the head of main by default."""
         asked = {"ref": MAIN, "commit": None, **changes}
         where = asked.pop("repository", str(self.repository.place))
@@ -67,12 +67,14 @@ async def test_a_file_is_read_at_the_head_of_a_branch_or_tag_or_at_a_commit(
     second = repository.commit("two")
     repository.git("checkout", "--quiet", "-b", "aside", first)
     aside = repository.commit("three")
-    assert await reader.read() == Found(b"two", second)
-    assert await reader.read(ref="refs/tags/v1") == Found(b"one", first)
-    assert await reader.read(ref="refs/heads/aside") == Found(b"three", aside)
+    assert await reader.read() == FoundFile(b"two", second)
+    assert await reader.read(ref="refs/tags/v1") == FoundFile(b"one", first)
+    assert await reader.read(ref="refs/heads/aside") == FoundFile(b"three", aside)
     for asked in (first, first[:7], first[:39]):
-        assert await reader.read(commit=asked) == Found(b"one", first)
-    assert await reader.read(commit=aside) == Found(b"three", aside), "a whole hash, of any branch"
+        assert await reader.read(commit=asked) == FoundFile(b"one", first)
+    assert await reader.read(commit=aside) == FoundFile(b"three", aside), (
+        "a whole hash, of any branch"
+    )
     assert await reader.refused(commit=aside[:9]) == (
         f"git found no commit {aside[:9]}, or more than one", True,
     )  # fmt: skip

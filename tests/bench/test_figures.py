@@ -5,7 +5,7 @@ import os
 import pytest
 
 from boxsched.bench.figures import disk, percentile, resident_mib, spread
-from boxsched.bench.load import BenchConnection, Target
+from boxsched.bench.load import BenchConnection, BenchTarget
 from boxsched.errors import Invalid
 
 
@@ -50,4 +50,4 @@ def test_an_answer_is_read_with_any_chunk_borders(cut):
 
 def test_a_load_needs_plain_http():
     with pytest.raises(Invalid, match="without TLS"):
-        Target("https://example.org", "x")
+        BenchTarget("https://example.org", "x")

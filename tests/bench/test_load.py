@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from boxsched.bench.counted import Counted, read_counted, refuse_uncounted
-from boxsched.bench.load import Load, Target
+from boxsched.bench.load import BenchTarget, Load
 from boxsched.bench.service import Plan
 from boxsched.errors import Invalid, StoreAway
 
@@ -40,7 +40,7 @@ async def listening(status="201 Created"):
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    yield Target(f"http://127.0.0.1:{port}", "token"), bodies
+    yield BenchTarget(f"http://127.0.0.1:{port}", "token"), bodies
     server.close()
 
 

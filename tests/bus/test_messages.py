@@ -18,7 +18,7 @@ from boxsched.cluster.redis_messages import (
     STREAM_ENTRIES,
     STREAM_SECONDS,
     KeyNames,
-    News,
+    NewsMessage,
     entry,
     hinting,
     news,
@@ -41,7 +41,7 @@ def test_keys_start_with_the_prefix_of_the_cluster() -> None:
 def test_a_message_about_shards_has_these_bytes() -> None:
     written = news("a", [1, 2], {3: 4})
     assert written == b"\x94\xa4news\xa1a\x92\x01\x02\x81\x03\x04"
-    assert read_news(written) == News("a", [1, 2], {3: 4})
+    assert read_news(written) == NewsMessage("a", [1, 2], {3: 4})
 
 
 def test_a_hint_is_sent_with_these_commands() -> None:
@@ -72,7 +72,7 @@ def test_the_longest_message_about_shards_is_read() -> None:
     assert read_news(news("a", [*shards, 1], {})) is None
     assert read_news(news("a", [], {**dict.fromkeys(shards, 1), 1: 1})) is None
     assert read_news(news("x" * (NODE_LENGTH + 1), [], {})) is None
-    assert read_news(news("a", [0], {0: 0})) == News("a", [0], {0: 0})
+    assert read_news(news("a", [0], {0: 0})) == NewsMessage("a", [0], {0: 0})
     assert read_news(longest.decode("latin-1")) is None, "not bytes"
 
 

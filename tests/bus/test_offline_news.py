@@ -18,15 +18,15 @@ from boxsched.cluster.redis_messages import (
     news,
     read_news,
 )
-from boxsched.cluster.redis_sender import WAITING_WORKERS, Outgoing, Sender
+from boxsched.cluster.redis_sender import WAITING_WORKERS, RedisSender, SendBuffer
 from boxsched.cluster.redis_streams import Entries
 from boxsched.model import WorkerId
 from tests.bus.scripted import FOREIGN, NAMES, CallRecorder, ScriptedConnection, parts
 
 
-def outgoing() -> tuple[Outgoing, Counts]:
+def outgoing() -> tuple[SendBuffer, Counts]:
     counts = Counts()
-    return Outgoing(NAMES, "me", counts), counts
+    return SendBuffer(NAMES, "me", counts), counts
 
 
 def test_repeated_hints_are_sent_once_with_the_newest_batch() -> None:
@@ -114,7 +114,7 @@ def test_hints_are_split_into_entries() -> None:
 async def test_a_foreign_key_is_removed_and_another_error_ends_the_connection() -> None:
     out, counts = outgoing()
     line = ScriptedConnection(["PONG"], ["1-1", FOREIGN, 1], [1], [ResponseError("OOM")])
-    sender = Sender(cast(Any, line), out, counts)
+    sender = RedisSender(cast(Any, line), out, counts)
     await sender.begin()
     out.hint("there", [WorkerId(1)])
     with pytest.raises(ResponseError, match="OOM"):
@@ -125,7 +125,7 @@ async def test_a_foreign_key_is_removed_and_another_error_ends_the_connection() 
     assert (counts.refused, counts.sent) == (1, 1 + 3 + 1)
 
 
-async def _runs_twice(sender: Sender, out: Outgoing) -> None:
+async def _runs_twice(sender: RedisSender, out: SendBuffer) -> None:
     await sender._trip(out.take())
     out.wake(1)
     await sender.run()

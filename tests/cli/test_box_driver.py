@@ -9,7 +9,7 @@ from click import UsageError
 from click.testing import CliRunner
 
 from boxsched.cli import main
-from boxsched.cli.failing import BadInput, Failure
+from boxsched.cli.failing import Failure, InvalidInput
 from boxsched.cli.isolating import choose_boxes
 from boxsched.worker.agent import bubblewrap, limiting
 from boxsched.worker.supervisor.isolation import Isolation
@@ -67,7 +67,7 @@ def test_options_of_isolated_jobs_need_isolated_jobs(
     tmp_path: Path, wish: dict[str, Any], option: str
 ) -> None:
     for driver in (None, "process", "none"):
-        with pytest.raises(BadInput, match=f"{option}: only with --box-driver bubblewrap"):
+        with pytest.raises(InvalidInput, match=f"{option}: only with --box-driver bubblewrap"):
             choose(tmp_path, box_driver=driver, **wish)
 
 
@@ -81,7 +81,7 @@ def test_limits_are_those_of_the_box_type(tmp_path: Path) -> None:
     assert limits_of(tmp_path, **given) == Limits(disk=10)
     assert limits_of(tmp_path, **given, box_type="linux") == Limits(disk=20)
     assert limits_of(tmp_path, disk=(("linux", 20.0),)) == Limits()
-    with pytest.raises(BadInput, match="--disk: give one for each Box type"):
+    with pytest.raises(InvalidInput, match="--disk: give one for each Box type"):
         limits_of(tmp_path, disk=((None, 10.0), (None, 20.0)))
 
 

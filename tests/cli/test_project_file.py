@@ -7,7 +7,7 @@ import pytest
 
 from boxsched.cli import project_file
 from boxsched.cli.documents import Document
-from boxsched.cli.failing import BadInput
+from boxsched.cli.failing import InvalidInput
 from boxsched.cli.project_file import Origin, ProjectFile
 
 JOBS = [{"name": "unit", "commands": ["make test"]}]
@@ -24,7 +24,7 @@ def project(name, settings):
 
 
 def refused(folder, text, suffix=".yaml", name=None):
-    with pytest.raises(BadInput) as error:
+    with pytest.raises(InvalidInput) as error:
         read(folder, text, suffix, name)
     assert error.value.exit_code == 2
     assert "\n" not in error.value.message
@@ -64,7 +64,9 @@ def test_a_project_may_be_in_one_file_only(tmp_path):
     first.write_text("name: a\n---\nname: b\n")
     second.write_text("# c\nname: b\n")
     assert len(project_file.read_all([first])) == 2
-    with pytest.raises(BadInput, match=r"b.yaml: line 2, column 1: project 'b' is in two files"):
+    with pytest.raises(
+        InvalidInput, match=r"b.yaml: line 2, column 1: project 'b' is in two files"
+    ):
         project_file.read_all([first, second])
 
 
@@ -175,7 +177,7 @@ def test_errors_are_reported_with_their_position(tmp_path, text, suffix, said):
 
 
 def test_a_missing_file_is_reported(tmp_path):
-    with pytest.raises(BadInput, match="No such file"):
+    with pytest.raises(InvalidInput, match="No such file"):
         project_file.read(tmp_path / "nothing.yaml")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from boxsched import errors
 from boxsched.client import Event
-from boxsched.client.http import LONGEST_PAUSE_SECONDS, Line
+from boxsched.client.http import LONGEST_PAUSE_SECONDS, ServiceLine
 from boxsched.client.stream import EventReader, EventStream
 
 STREAM = (
@@ -95,7 +95,7 @@ GREETING = b"retry: 2000\n: connected\nid: 1.4.2+3.7.1\n\n"
 
 async def test_a_reader_without_events_resumes_where_the_stream_started(service):
     service.part = [plays(GREETING), plays(GREETING, b'id: 1.4.2+3.8.1\ndata: {"a": 1}\n\n')]
-    async with Line(service.url, "the-token", patience=5) as line:
+    async with ServiceLine(service.url, "the-token", patience=5) as line:
         stream = EventStream(line)
         await stream.open()
         assert stream.after == "1.4.2+3.7.1"
@@ -110,7 +110,7 @@ async def test_a_reader_without_events_resumes_where_the_stream_started(service)
 
 async def test_an_event_that_came_with_the_greeting_and_was_not_read_comes_again(service):
     service.part = [plays(GREETING + b'id: 1.5.1+3.7.1\ndata: {"a": 1}\n\n')]
-    async with Line(service.url, "the-token", patience=5) as line:
+    async with ServiceLine(service.url, "the-token", patience=5) as line:
         stream = EventStream(line)
         await stream.open()
         assert stream.after == "1.4.2+3.7.1"
@@ -127,7 +127,7 @@ async def test_a_stream_that_ends_at_once_is_requested_less_and_less_often(servi
             await asyncio.Event().wait()
 
     service.part = [plays(GREETING)]
-    async with Line(service.url, "the-token", patience=5, pause=pause) as line:
+    async with ServiceLine(service.url, "the-token", patience=5, pause=pause) as line:
         reading = asyncio.ensure_future(anext(aiter(EventStream(line))))
         async with asyncio.timeout(20):
             await enough.wait()

@@ -13,7 +13,7 @@ import psycopg2
 from boxsched.cluster.elected import ElectedLeadership
 from boxsched.cluster.lock_session import SESSION_SECONDS
 from boxsched.cluster.locks import SessionLost
-from boxsched.cluster.shares import View
+from boxsched.cluster.shares import LockView
 from boxsched.protocol.lock_keys import LockKeys, node_number
 
 
@@ -76,7 +76,7 @@ class FakeLocks:
             if self.session.shards.get(shard):  # otherwise PostgreSQL only warns
                 self.session.shards[shard] -= 1
 
-    def ping(self, wanted: Collection[int]) -> View:
+    def ping(self, wanted: Collection[int]) -> LockView:
         self.server.pass_time(self.before)
         self._arrive()
         for shard in wanted:
@@ -88,7 +88,9 @@ class FakeLocks:
             for shard, count in session.shards.items()
             if count
         }
-        view = View(self.session.node, frozenset(one.node for one in self.server.sessions), leaders)
+        view = LockView(
+            self.session.node, frozenset(one.node for one in self.server.sessions), leaders
+        )
         self.server.pass_time(self.after)
         return view
 

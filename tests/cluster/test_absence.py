@@ -13,7 +13,7 @@ from boxsched.cluster.elected import ElectedLeadership
 from boxsched.cluster.lock_session import LockSession, PingResult
 from boxsched.cluster.locks import NameTaken, SessionLost
 from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey
-from boxsched.cluster.shares import View
+from boxsched.cluster.shares import LockView
 from boxsched.protocol.lock_keys import LockKeys
 
 LEADS = "leads, and then loses its session"
@@ -159,7 +159,7 @@ async def test_a_node_shows_what_its_last_ping_found_and_nothing_without_a_sessi
         retry_interval=5.0, engine_of=nothing,
     )  # fmt: skip
     assert leadership.view is None and not leadership.trusted
-    view = View(1, frozenset({1, 2}), {})
+    view = LockView(1, frozenset({1, 2}), {})
     leadership._seen(PingResult(lock_session.clock(), view))
     assert leadership.view is view and leadership.trusted
     leadership._lost("of the test")

@@ -18,7 +18,7 @@ from boxsched.store import Store, open_store
 from boxsched.store.errors import StoreBehind
 from boxsched.store.operating.check import check
 from boxsched.store.postgres.pulse import COMMIT_SECONDS
-from boxsched.store.postgres.servers import Servers
+from boxsched.store.postgres.servers import PostgresServers
 from boxsched.store.postgres.visits import Place, Visit, visited
 from boxsched.store.steps.maintenance import JUMP
 from tests.cluster.conftest import KEYS, RecordingLockSession
@@ -197,7 +197,7 @@ async def test_a_failover_is_reported_once_with_the_missing_time(
 async def test_a_lock_session_alone_finds_the_newer_server(
     two: PrimaryAndStandby, tmp_path: Path
 ) -> None:
-    servers = Servers(two.url)
+    servers = PostgresServers(two.url)
     session = RecordingLockSession("", 1)
     session.session._servers = servers
     session.start(1)

@@ -12,7 +12,7 @@ from boxsched.cluster.elected import ElectedLeadership
 from boxsched.cluster.leadership import LeadershipFailed
 from boxsched.cluster.lock_session import STALL_SECONDS, PingResult, clock
 from boxsched.cluster.locks import NameTaken
-from boxsched.cluster.shares import View
+from boxsched.cluster.shares import LockView
 from boxsched.errors import StoreAway
 from boxsched.protocol.lock_keys import LockKeys
 
@@ -60,7 +60,7 @@ class ScriptedLockSession:
         self.ended = True
 
     def see(self, *mine: int, nodes: tuple[int, ...] = (ME,)) -> None:
-        self.seen(PingResult(clock(), View(ME, frozenset(nodes), dict.fromkeys(mine, ME))))
+        self.seen(PingResult(clock(), LockView(ME, frozenset(nodes), dict.fromkeys(mine, ME))))
 
 
 class Engine:
@@ -114,7 +114,7 @@ async def test_a_view_from_before_a_release_starts_nothing(lead) -> None:
     assert len(one.made) == 1
     one._end(1)  # handed over
     one._left_alone[1] = clock() + 5.0
-    late = PingResult(clock(), View(ME, frozenset({ME, 8}), {1: ME}))  # the ping's answer
+    late = PingResult(clock(), LockView(ME, frozenset({ME, 8}), {1: ME}))  # the ping's answer
     async with asyncio.timeout(2):
         await session.let_go.wait()
     session.seen(late)  # the lock is about to be unlocked, and another node takes it

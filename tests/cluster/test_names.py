@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.cluster.names import FILE, node_name
-from boxsched.cluster.shares import View
+from boxsched.cluster.shares import LockView
 from boxsched.cluster.standing import NodeStanding, standing
 from boxsched.errors import Invalid
 from boxsched.protocol.lock_keys import node_number
@@ -79,7 +79,7 @@ def nodes() -> list[NodeInfo]:
 
 
 def test_the_locks_show_which_nodes_are_alive_and_what_they_lead() -> None:
-    view = View(A, frozenset({A, C}), {3: C, 1: C, 2: A})
+    view = LockView(A, frozenset({A, C}), {3: C, 1: C, 2: A})
     assert standing(nodes(), view, "a") == [
         NodeStanding(1, "a", "http://a", "1.2", "protocol=1", True, (2,), True, 10.0, 20.0),
         NodeStanding(2, "b", "http://b", "1.2", "protocol=1", False, (), False, 20.0, 40.0),

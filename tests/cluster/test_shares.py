@@ -3,11 +3,11 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boxsched.cluster.shares import View, to_hand_over
+from boxsched.cluster.shares import LockView, to_hand_over
 
 
-def view(me: int, leaders: dict[int, int], nodes: set[int]) -> View:
-    return View(me, frozenset(nodes), leaders)
+def view(me: int, leaders: dict[int, int], nodes: set[int]) -> LockView:
+    return LockView(me, frozenset(nodes), leaders)
 
 
 def test_a_node_alone_keeps_all() -> None:

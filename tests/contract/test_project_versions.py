@@ -6,7 +6,7 @@ import asyncio
 import pytest
 
 from boxsched.errors import Outdated
-from boxsched.store.steps.project_versions import ABSENT, KEPT_VERSIONS, Edit, ProjectVersion
+from boxsched.store.steps.project_versions import ABSENT, KEPT_VERSIONS, Edit, StoredVersion
 from boxsched.store.store import Store
 from tests.contract.conftest import DatabaseUnderTest
 
@@ -78,7 +78,7 @@ async def test_values_of_an_earlier_program_are_kept_when_it_changes(db: Databas
     db.plant("UPDATE project SET settings = '{\"a\":2}', version = version + 1")
     store = await db.open()
     await put(store, '{"a":3}', Edit("bob"))
-    assert await store.project_version(made.id, 2) == ProjectVersion(
+    assert await store.project_version(made.id, 2) == StoredVersion(
         2, (), None, None, None, '{"a":2}'
     )
     assert [one.version for one in await store.project_versions(made.id, ALL, 9)] == [3, 2, 1]

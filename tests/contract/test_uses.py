@@ -10,7 +10,7 @@ from boxsched.errors import StoreAway, TooLong
 from boxsched.protocol.shards import SHARD
 from boxsched.store import Store
 from boxsched.store.blocks import Steps, parsed
-from boxsched.store.driver import Driver
+from boxsched.store.driver import StoreDriver
 from boxsched.store.postgres.driver import READING
 from tests.contract.conftest import DatabaseUnderTest
 from tests.contract.store_data import Leader, build
@@ -22,8 +22,8 @@ FOR_EVER = {
 }
 
 
-def driver_of(store: Store) -> Driver:
-    driver: Driver = store._driver  # type: ignore[attr-defined]
+def driver_of(store: Store) -> StoreDriver:
+    driver: StoreDriver = store._driver  # type: ignore[attr-defined]
     return driver
 
 

@@ -160,3 +160,25 @@ def test_an_external_worker_loads_nothing_of_the_store() -> None:
     assert "boxsched.worker.remote.worker" in loaded
     assert not {name for name in loaded if name.startswith("boxsched.store")}
     assert "sqlite3" not in loaded
+
+
+# The same word for one thing in two rooms that do not import each other, or where renaming would
+# change the API's description.
+SAME_WORD = {"Ended", "Found", "GitCredentials", "NotFound", "Notice", "Schedule", "Service"}
+# The client has the same things as the service; the core's events have the names of the commands.
+MIRRORS = ("client/", "scheduling/")
+
+
+def test_a_class_name_stands_once() -> None:
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        place = str(path.relative_to(PACKAGE))
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(place)
+    repeated = {
+        name: found
+        for name, found in places.items()
+        if len([place for place in found if not place.startswith(MIRRORS)]) > 1
+    }
+    assert repeated.keys() <= SAME_WORD, repeated

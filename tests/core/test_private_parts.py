@@ -44,7 +44,7 @@ USES = (
     ),
     Use(
         "boxsched/api/http/serving.py",
-        "Server",
+        "HttpServer",
         web.Server,
         frozenset({"_kwargs", "_loop"}),
         "the connections are ours, with the options that aiohttp gives to its own",
@@ -65,7 +65,7 @@ USES = (
     ),
     Use(
         "boxsched/store/postgres/aiopg_connection.py",
-        "Session",
+        "AiopgSession",
         aiopg.Connection,
         frozenset(
             {

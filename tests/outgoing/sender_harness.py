@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 
 from boxsched.model import WorkloadId
 from boxsched.outgoing.composing import Composer
-from boxsched.outgoing.guard import Guard
+from boxsched.outgoing.guard import AddressGuard
 from boxsched.outgoing.sender import Sender
 from boxsched.outgoing.targets import host_of
 from boxsched.protocol.batches import Notice
 from boxsched.secrets.vault import Vault
 from boxsched.store import Store
 from boxsched.store.records import Workload
-from boxsched.store.steps.notifications import Notification, Target
+from boxsched.store.steps.notifications import StoredNotification, Target
 from tests.contract.store_data import NOW, Leader, build
 from tests.engine.harness import HeldClock
 
@@ -33,13 +33,13 @@ class SenderHarness:
         self.store, self.leader = store, leader
         self.clock = HeldClock(NOW)
         self.chance = 0.5
-        self.guards: list[Guard] = []
+        self.guards: list[AddressGuard] = []
         self.sender = self.node()
 
     def node(self, vault: Vault | None = None, allowed: Sequence[str] = ("127.0.0.1",)) -> Sender:
         """Without a vault it has no keys."""
         vault = vault or Vault(None)
-        guard = Guard(allowed)
+        guard = AddressGuard(allowed)
         self.guards.append(guard)
         composer = Composer("cluster", "https://ci.example", vault, shape)
         return Sender(self.store, self.clock, guard, composer, lambda: self.chance)
@@ -68,9 +68,9 @@ class SenderHarness:
             await sender.run_once()
         return count
 
-    async def rows(self) -> list[Notification]:
+    async def rows(self) -> list[StoredNotification]:
         return (await self.store.notifications(None, ABOVE_ALL, 1_000))[::-1]
 
-    async def row(self) -> Notification:
+    async def row(self) -> StoredNotification:
         (found,) = await self.rows()
         return found

@@ -10,9 +10,9 @@ import attrs
 import pytest
 
 from boxsched.outgoing import delivery, statuses
-from boxsched.outgoing.delivery import MAX_ANSWER_BYTES, MAX_ERROR_CHARACTERS, Answer, send
-from boxsched.outgoing.guard import Guard
-from boxsched.outgoing.requests import Outgoing
+from boxsched.outgoing.delivery import MAX_ANSWER_BYTES, MAX_ERROR_CHARACTERS, SendOutcome, send
+from boxsched.outgoing.guard import AddressGuard
+from boxsched.outgoing.requests import OutgoingRequest
 from boxsched.outgoing.statuses.status import Shown, Status
 from boxsched.repository import repository
 from tests.outgoing.receiver import Receiver
@@ -21,22 +21,22 @@ NOW = 1_000_000.0
 
 
 @pytest.fixture
-async def guard() -> AsyncIterator[Guard]:
-    guard = Guard(("127.0.0.1",))
+async def guard() -> AsyncIterator[AddressGuard]:
+    guard = AddressGuard(("127.0.0.1",))
     yield guard
     await guard.close()
 
 
-async def answered(guard: Guard, url: str) -> Answer:
+async def answered(guard: AddressGuard, url: str) -> SendOutcome:
     async with asyncio.timeout(30):
-        return await send(guard, Outgoing(url, {"X-A": "b"}, b"body"), NOW)
+        return await send(guard, OutgoingRequest(url, {"X-A": "b"}, b"body"), NOW)
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])
-async def test_an_answer_of_success_is_a_delivery(guard: Guard, status: int) -> None:
+async def test_an_answer_of_success_is_a_delivery(guard: AddressGuard, status: int) -> None:
     async with Receiver.open(status) as receiver:
         receiver.headers = {"Retry-After": "60"}
-        assert await answered(guard, f"{receiver.url}/x?y=1") == Answer(status)
+        assert await answered(guard, f"{receiver.url}/x?y=1") == SendOutcome(status)
         (got,) = receiver.got
         assert (got.path, got.body, got.headers["X-A"]) == ("/x", b"body", "b")
 
@@ -51,17 +51,19 @@ async def test_an_answer_of_success_is_a_delivery(guard: Guard, status: int) -> 
         (503, ""),
     ],
 )
-async def test_another_answer_is_a_temporary_failure(guard: Guard, status: int, more: str) -> None:
+async def test_another_answer_is_a_temporary_failure(
+    guard: AddressGuard, status: int, more: str
+) -> None:
     async with Receiver.open(status) as receiver:
         receiver.headers = {"Location": receiver.url}
         said = f"it answered {status}{more}"
-        assert await answered(guard, receiver.url) == Answer(status, said)
+        assert await answered(guard, receiver.url) == SendOutcome(status, said)
         receiver.headers["Retry-After"] = "60"
-        assert await answered(guard, receiver.url) == Answer(status, said, pause=60.0)
+        assert await answered(guard, receiver.url) == SendOutcome(status, said, pause=60.0)
         assert len(receiver.got) == 2
 
 
-async def test_a_state_that_gitlab_has_already_is_delivered(guard: Guard) -> None:
+async def test_a_state_that_gitlab_has_already_is_delivered(guard: AddressGuard) -> None:
     """A status may come twice; else the ones behind it would wait for a day."""
     status = Status(Shown.RUNNING, "a" * 40, "web", 7, "main", None, None)
     async with Receiver.open(400) as receiver:
@@ -70,7 +72,7 @@ async def test_a_state_that_gitlab_has_already_is_delivered(guard: Guard) -> Non
             '{"message":"Cannot transition status via :run from :running (Reason(s): '
             'Status cannot transition via \\"run\\")"}'
         )
-        assert await send(guard, made, NOW) == Answer(400)
+        assert await send(guard, made, NOW) == SendOutcome(400)
         hook = attrs.evolve(made, done_if=None)
         assert (await send(guard, hook, NOW)).error == "it answered 400"
         receiver.text = '{"message":"400 (Bad request) \\"state\\" not given"}'
@@ -79,13 +81,13 @@ async def test_a_state_that_gitlab_has_already_is_delivered(guard: Guard) -> Non
         assert (await send(guard, made, NOW)).error == "it answered 403"
 
 
-async def test_a_refused_address_is_a_permanent_failure(guard: Guard) -> None:
+async def test_a_refused_address_is_a_permanent_failure(guard: AddressGuard) -> None:
     answer = await answered(guard, "http://127.0.0.2:1/")
     assert (answer.status, answer.lasting) == (None, True)
     assert str(answer.error).endswith("start every node with --allow-outgoing 127.0.0.2")
 
 
-async def test_a_missing_receiver_is_a_failure_in_one_line(guard: Guard) -> None:
+async def test_a_missing_receiver_is_a_failure_in_one_line(guard: AddressGuard) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         answer = await answered(guard, f"http://127.0.0.1:{unused.getsockname()[1]}/")
@@ -93,7 +95,7 @@ async def test_a_missing_receiver_is_a_failure_in_one_line(guard: Guard) -> None
     assert "Cannot connect" in str(answer.error)
 
 
-async def test_a_receiver_that_closes_the_connection_is_a_failure(guard: Guard) -> None:
+async def test_a_receiver_that_closes_the_connection_is_a_failure(guard: AddressGuard) -> None:
     async def hang_up(there: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         await there.readuntil(b"\r\n\r\n")
         back.close()
@@ -106,14 +108,14 @@ async def test_a_receiver_that_closes_the_connection_is_a_failure(guard: Guard) 
 async def test_a_silent_receiver_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("guard", "delivery"):
         monkeypatch.setattr(f"boxsched.outgoing.{module}.TOTAL_SECONDS", 0.5)
-    guard = Guard(("127.0.0.1",))
+    guard = AddressGuard(("127.0.0.1",))
     async with Receiver.open() as receiver:
         receiver.gate.clear()
-        assert await answered(guard, receiver.url) == Answer(None, "no answer within 0.5 s")
+        assert await answered(guard, receiver.url) == SendOutcome(None, "no answer within 0.5 s")
     await guard.close()
 
 
-async def test_an_endless_answer_is_read_only_up_to_a_limit(guard: Guard) -> None:
+async def test_an_endless_answer_is_read_only_up_to_a_limit(guard: AddressGuard) -> None:
     hung_up = asyncio.Event()
 
     async def endless(there: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
@@ -126,14 +128,14 @@ async def test_an_endless_answer_is_read_only_up_to_a_limit(guard: Guard) -> Non
         except ConnectionError:
             hung_up.set()
 
-    assert await answered(guard, await listening(endless)) == Answer(200)
+    assert await answered(guard, await listening(endless)) == SendOutcome(200)
     async with asyncio.timeout(20):
         await hung_up.wait()
 
 
 @pytest.mark.parametrize("size", [0, MAX_ANSWER_BYTES - 1])
 async def test_a_connection_is_used_again_after_its_answer_was_read(
-    guard: Guard, size: int
+    guard: AddressGuard, size: int
 ) -> None:
     connections = 0
 
@@ -147,7 +149,7 @@ async def test_a_connection_is_used_again_after_its_answer_was_read(
 
     url = await listening(twice)
     for _ in range(3):
-        assert await answered(guard, url) == Answer(200)
+        assert await answered(guard, url) == SendOutcome(200)
     assert connections == 1
 
 

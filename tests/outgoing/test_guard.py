@@ -14,8 +14,8 @@ from yarl import URL
 from boxsched.outgoing.guard import (
     CONNECTIONS,
     RESOLVING_AT_ONCE,
+    AddressGuard,
     AddressRefused,
-    Guard,
     canonical_host,
     is_public,
 )
@@ -44,7 +44,7 @@ UNUSUAL = (
 
 @pytest.mark.parametrize("url", REFUSED)
 async def test_an_address_of_our_own_network_is_refused(url: str) -> None:
-    guard = Guard(())
+    guard = AddressGuard(())
     try:
         target = URL(url)
         with pytest.raises(AddressRefused if url not in UNUSUAL else (AddressRefused, ClientError)):
@@ -88,7 +88,7 @@ async def test_an_address_with_a_zone_is_judged_without_it() -> None:
         address = ("fe80::1%lo", 80, 0, 1)
         return [(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address)]
 
-    guard = Guard((), local)
+    guard = AddressGuard((), local)
     url = URL("http://zone.example/")
     with pytest.raises(AddressRefused):
         await guard.session(url).post(url)
@@ -105,7 +105,7 @@ async def test_waiting_look_ups_do_not_start_after_the_end() -> None:
         assert go_on.wait(30)
         raise socket.gaierror("no such name")
 
-    guard = Guard((), hanging)
+    guard = AddressGuard((), hanging)
     urls = [URL(f"http://h{n}.example/") for n in range(RESOLVING_AT_ONCE + 1)]
     tasks = [asyncio.ensure_future(guard.session(url).post(url)) for url in urls]
     for _ in range(RESOLVING_AT_ONCE):
@@ -145,7 +145,7 @@ class Receiver:
 async def test_a_host_that_the_operator_allowed_is_reached() -> None:
     receiver = Receiver()
     port = await receiver.start()
-    guard = Guard(("127.0.0.1",))
+    guard = AddressGuard(("127.0.0.1",))
     url = URL(f"http://127.0.0.1:{port}/")
     async with guard.session(url).post(url) as answer:
         assert answer.status == 200
@@ -166,7 +166,7 @@ async def test_a_name_that_changes_its_address_is_judged_by_the_address_connecte
         address = (next(answers), port)
         return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address)]
 
-    guard = Guard((), lookup)
+    guard = AddressGuard((), lookup)
     assert lookup("rebinding.example")[0][4][0] == "93.184.216.34"
     url = URL(f"http://rebinding.example:{port}/")
     with pytest.raises(AddressRefused):
@@ -189,7 +189,7 @@ async def test_a_name_that_hangs_keeps_no_other_name_waiting() -> None:
             over.wait()
         return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port))]
 
-    guard = Guard(("hangs.example", "answers.example"), lookup)
+    guard = AddressGuard(("hangs.example", "answers.example"), lookup)
     slow, quick = (URL(f"http://{name}.example:{port}/") for name in ("hangs", "answers"))
     waiting = [asyncio.create_task(_status(guard, slow)) for _ in range(CONNECTIONS - 1)]
     try:
@@ -206,7 +206,7 @@ async def test_a_name_that_hangs_keeps_no_other_name_waiting() -> None:
         await receiver.stop()
 
 
-async def _status(guard: Guard, url: URL) -> int:
+async def _status(guard: AddressGuard, url: URL) -> int:
     async with guard.session(url).post(url) as answer:
         return answer.status
 
@@ -215,12 +215,12 @@ async def test_a_proxy_from_the_environment_is_not_used(monkeypatch: pytest.Monk
     receiver = Receiver()
     port = await receiver.start()
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
-    guard = Guard(())
+    guard = AddressGuard(())
 
     def nowhere(*_: Any) -> list[tuple[Any, ...]]:
         raise socket.gaierror("no such name")
 
-    guard = Guard((), nowhere)
+    guard = AddressGuard((), nowhere)
     url = URL("http://nowhere.example/")
     with pytest.raises((ClientError, OSError, asyncio.TimeoutError)):
         await guard.session(url).post(url)

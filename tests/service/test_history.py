@@ -5,7 +5,7 @@ import asyncio
 from typing import Any
 
 from boxsched.api.resources.activity import NOTICE_SECONDS, notice_of
-from boxsched.store.records import History
+from boxsched.store.records import DatabaseHistory
 from boxsched.store.steps import maintenance
 from tests.service.running_service import API, RunningService
 
@@ -44,8 +44,8 @@ async def test_the_page_gets_a_notice_about_missing_data(boxless_service: Runnin
 
 
 def test_a_notice_of_a_failover_is_shown_for_a_week() -> None:
-    told = notice_of(History(restored=False, timeline=3, began_at=1_000.0), 1_000.0)
+    told = notice_of(DatabaseHistory(restored=False, timeline=3, began_at=1_000.0), 1_000.0)
     assert told is not None
     assert "failed over at 1970-01-01T00:16:40" in told.text and "timeline 3" in told.text
     after = 1_001.0 + NOTICE_SECONDS
-    assert notice_of(History(restored=False, timeline=3, began_at=1_000.0), after) is None
+    assert notice_of(DatabaseHistory(restored=False, timeline=3, began_at=1_000.0), after) is None

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from boxsched.api.http.streams import Stream
-from boxsched.api.resources.logs import Logs
+from boxsched.api.resources.logs import LogRoutes
 from boxsched.client import Client as BoxschedClient
 from boxsched.model import JobId
 from tests.service.running_service import API, Answer, RunningService, job
@@ -213,7 +213,7 @@ async def test_a_reader_that_is_gone_is_noticed_while_the_job_writes_nothing(
 ) -> None:
     await boxless_service.project("web")
     made = await boxless_service.build()
-    ended, send = asyncio.Event(), Logs._send
+    ended, send = asyncio.Event(), LogRoutes._send
 
     async def sent(*arguments: object) -> None:
         try:
@@ -221,7 +221,7 @@ async def test_a_reader_that_is_gone_is_noticed_while_the_job_writes_nothing(
         finally:
             ended.set()
 
-    monkeypatch.setattr(Logs, "_send", sent)
+    monkeypatch.setattr(LogRoutes, "_send", sent)
     response = await follow(boxless_service, made["id"])
     response.close()
     await asyncio.wait_for(ended.wait(), 20)

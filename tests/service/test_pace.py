@@ -10,7 +10,7 @@ import pytest
 
 from boxsched.api.messages import answers
 from boxsched.api.submitting import new_workloads
-from boxsched.pace import HEAVY_JOBS, Pace
+from boxsched.pace import HEAVY_JOBS, LoopPace
 from tests.service.running_service import RunningService, job
 
 
@@ -33,7 +33,7 @@ async def rounds() -> AsyncIterator[Callable[[], int]]:
 
 
 async def test_ready_requests_each_get_a_round_in_their_order() -> None:
-    pace, done = Pace(), list[tuple[int, int]]()
+    pace, done = LoopPace(), list[tuple[int, int]]()
     async with rounds() as now:
 
         async def heavy(n: int) -> None:
@@ -83,5 +83,5 @@ async def test_a_list_written_in_parts_is_the_same_list(count: int) -> None:
     def shape(one: int) -> int:
         return one * 2
 
-    encoded = await answers.encoded(iter(range(count)), shape, lambda one: 1, Pace())
+    encoded = await answers.encoded(iter(range(count)), shape, lambda one: 1, LoopPace())
     assert json.loads(encoded) == [n * 2 for n in range(count)]

@@ -9,7 +9,7 @@ import pytest
 
 from boxsched.automation import backlog, plans
 from boxsched.automation.git_errors import Unreadable
-from boxsched.automation.repositories import Found
+from boxsched.automation.repositories import FoundFile
 from boxsched.errors import StoreAway
 from tests.contract.store_data import build
 from tests.service.running_service import RunningService
@@ -31,7 +31,7 @@ class FakeGit:
         self.news = asyncio.Condition()
         monkeypatch.setattr(plans, "read_file", self.read)
 
-    async def read(self, repository: str, **asked: Any) -> Found:
+    async def read(self, repository: str, **asked: Any) -> FoundFile:
         self.busy += 1
         self.most = max(self.most, self.busy)
         async with self.news:
@@ -42,7 +42,7 @@ class FakeGit:
             said = self.says.pop(0) if self.says else FILE.encode()
             if isinstance(said, Unreadable):
                 raise said
-            return Found(said, COMMIT)
+            return FoundFile(said, COMMIT)
         finally:
             self.busy -= 1
 
@@ -234,9 +234,9 @@ async def test_repositories_that_hang_leave_turns_to_others(
     tried: set[str] = set()
     hanging = asyncio.Semaphore(0)
 
-    async def read(repository: str, **_: Any) -> Found:
+    async def read(repository: str, **_: Any) -> FoundFile:
         if repository == "https://h/there":
-            return Found(FILE.encode(), COMMIT)
+            return FoundFile(FILE.encode(), COMMIT)
         if repository not in tried:
             tried.add(repository)
             raise AWAY

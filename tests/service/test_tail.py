@@ -3,7 +3,7 @@
 import pytest
 
 from boxsched.api.resources import logs
-from boxsched.api.resources.logs import Tail
+from boxsched.api.resources.logs import LogTail
 from boxsched.model import JobId
 from tests.service.running_service import RunningService
 
@@ -22,7 +22,7 @@ async def test_new_output_is_read_once_in_whole_characters(
 ) -> None:
     await boxless_service.project()
     await boxless_service.build()
-    tail = Tail(boxless_service.node, JOB, 1)
+    tail = LogTail(boxless_service.node, JOB, 1)
     assert await tail.read() == b""
     await write(boxless_service, 1, "aü".encode()[:2])
     assert await tail.read() == b"a"
@@ -39,7 +39,7 @@ async def test_an_incomplete_character_does_not_hide_the_text_after_it(
     await boxless_service.project()
     await boxless_service.build()
     await write(boxless_service, 1, "€x".encode())
-    tail = Tail(boxless_service.node, JOB, 1)
+    tail = LogTail(boxless_service.node, JOB, 1)
     assert [await tail.read() for _ in range(3)] == ["€".encode(), b"x", b""]
 
 
@@ -50,7 +50,7 @@ async def test_an_attempt_continues_and_a_later_one_starts_after_a_line(
     await boxless_service.build()
     await write(boxless_service, 1, b"one\n" + "ü".encode()[:1])
     await write(boxless_service, 2, b"two")
-    tail = Tail(boxless_service.node, JOB, 1)
+    tail = LogTail(boxless_service.node, JOB, 1)
     assert await tail.read() == b"one\n"
     assert tail.turn_to(1) == b""
     assert await tail.read() == b"", "it goes on where it was"
@@ -66,7 +66,7 @@ async def test_before_the_first_attempt_there_is_no_lease_token(
     await boxless_service.project()
     await boxless_service.build()
     await write(boxless_service, 1, b"one")
-    tail = Tail(boxless_service.node, JOB, 0)
+    tail = LogTail(boxless_service.node, JOB, 0)
     assert await tail.read() == b""
     assert tail.turn_to(1) == b""
     assert await tail.read() == b"one"

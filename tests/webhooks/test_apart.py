@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 
 from boxsched.errors import BoxschedError, StoreAway
 from boxsched.webhooks import apart
-from boxsched.webhooks.events import Delivery
+from boxsched.webhooks.events import ParsedDelivery
 from boxsched.webhooks.reading import read
 from tests.service.code_hosts import change, deletion, push
 
@@ -40,7 +40,7 @@ def test_both_ways_read_the_same_delivery(provider: str, event: str, body: bytes
     headers = CIMultiDict({"X-GitHub-Event": event, "X-GitHub-Delivery": "7"})
     here = outcome(read, provider, headers, body)
     assert outcome(apart.read_apart, provider, headers, body) == here
-    assert isinstance(here, (Delivery, tuple))
+    assert isinstance(here, (ParsedDelivery, tuple))
 
 
 def test_a_header_that_is_given_twice_counts_as_missing_in_both() -> None:

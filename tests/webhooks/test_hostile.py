@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 
 from boxsched.errors import Invalid, Malformed
 from boxsched.model import MAX_MESSAGE_CHARACTERS, MAX_NAME_CHARACTERS
-from boxsched.webhooks.events import Delivery, Ignored
+from boxsched.webhooks.events import Ignored, ParsedDelivery
 from boxsched.webhooks.outcomes import MAX_EVENTS
 from boxsched.webhooks.reading import FORM, MAX_COMMAS, MAX_ESCAPES, PROVIDERS, read
 from boxsched.webhooks.repositories import names_repository
@@ -90,7 +90,7 @@ def outcome(provider, headers, body):
 
 
 def check(delivery):
-    assert isinstance(delivery, Delivery)
+    assert isinstance(delivery, ParsedDelivery)
     assert 1 <= len(delivery.events) <= MAX_EVENTS + 1
     for text in (delivery.event, delivery.id, delivery.default_branch):
         assert text is None or printable(text, MAX_NAME_CHARACTERS)
@@ -257,7 +257,9 @@ def test_a_duplicate_key_is_refused_in_every_delivery_with_effects():
         read("github", {"X-GitHub-Event": "push"}, twice)
     assert raised.value.field == "name"
     nothing = push.replace("refs/heads/main", "refs/notes/x").replace("}}", ', "name": "B"}}')
-    assert isinstance(outcome("github", {"X-GitHub-Event": "push"}, nothing.encode()), Delivery)
+    assert isinstance(
+        outcome("github", {"X-GitHub-Event": "push"}, nothing.encode()), ParsedDelivery
+    )
 
 
 def filled(start, piece, end=b"}"):
@@ -307,7 +309,7 @@ def test_25_mib_of_a_form_are_read_in_bounded_time():
     body = b"payload=" + quote_plus(payload).encode()
     headers = {"X-GitHub-Event": "push", "Content-Type": FORM}
     before = time.process_time()
-    assert isinstance(outcome("github", headers, body), Delivery)
+    assert isinstance(outcome("github", headers, body), ParsedDelivery)
     for huge in (b"%41", b"a=b&", b"payload=a+"):
         assert isinstance(outcome("github", headers, huge * (LARGEST // len(huge))), Malformed)
     assert time.process_time() - before < 30  # it takes about 1 s

@@ -2,7 +2,7 @@
 
 import pytest
 
-from boxsched.webhooks.events import Delivery, Ignored
+from boxsched.webhooks.events import Ignored, ParsedDelivery
 from boxsched.webhooks.repositories import names_repository, shown_repository
 
 GITHUB = (
@@ -22,7 +22,7 @@ FOLDER = ("file:///srv/git/web.git",)
 
 
 def of(repositories):
-    return Delivery(
+    return ParsedDelivery(
         event="push",
         id=None,
         repositories=repositories,

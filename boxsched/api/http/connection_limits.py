@@ -29,7 +29,8 @@ class AnonymousConnection(Protocol):
     def keeps_waiting(self, looks: int) -> bool:
         """Whether a request is incomplete or an answer unread, for ``looks`` looks.
 
-        The looks are those of ``deadlines.Watch``. Between two looks all received data is read.
+        The looks are those of ``deadlines.DeadlineWatch``. Between two looks all received data is
+        read.
         """
 
     @property

@@ -27,20 +27,20 @@ class TooSlow(BoxschedError):
     code, status = "too_slow", 408
 
 
-class Watched(Protocol):
+class HasDeadline(Protocol):
     def look(self, now: float) -> bool:
         """End what is overdue. Return whether there is still a deadline."""
 
 
-class Watch:
+class DeadlineWatch:
     """Looks at the connections that have a deadline."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._watched: dict[Watched, None] = {}
+        self._watched: dict[HasDeadline, None] = {}
         self._next: asyncio.TimerHandle | None = None
 
-    def add(self, connection: Watched) -> None:
+    def add(self, connection: HasDeadline) -> None:
         self._watched[connection] = None
         if self._next is None:
             pause = min(HEADER_SECONDS, BODY_SECONDS, WRITE_SECONDS) / LOOKS_A_DEADLINE
@@ -55,7 +55,7 @@ class Watch:
                 self.add(connection)
 
 
-class Taken:
+class ReadProgress:
     """How much of an answer the client has read, and since when it has not read anything."""
 
     def __init__(self) -> None:

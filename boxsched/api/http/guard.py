@@ -55,7 +55,7 @@ class NotAWorker(Forbidden):
     code = "not_a_worker"
 
 
-class Policy(enum.Enum):
+class RoutePolicy(enum.Enum):
     """Who may use a route."""
 
     PUBLIC = "public"  # everyone
@@ -68,7 +68,7 @@ class Policy(enum.Enum):
 class Declared:
     """What the guard needs of a route's entry in the table of routes."""
 
-    policy: Policy
+    policy: RoutePolicy
     name: str  # method and path, for /metrics
     lasting: bool = False  # its answer may never end
     query: frozenset[str] | None = None  # the known parameters; None: all are allowed
@@ -87,8 +87,8 @@ class Guard:
 
     def middleware(self) -> Middleware:
         declared, answered = self.declared, self.answered
-        unknown = Declared(Policy.ADMIN, "other")
-        other_method = Declared(Policy.PUBLIC, "other")
+        unknown = Declared(RoutePolicy.ADMIN, "other")
+        other_method = Declared(RoutePolicy.PUBLIC, "other")
 
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -119,7 +119,7 @@ class Guard:
 
     def _is_public(self, path: str) -> bool:
         return any(
-            its.policy is Policy.PUBLIC and route.resource and _answers(route.resource, path)
+            its.policy is RoutePolicy.PUBLIC and route.resource and _answers(route.resource, path)
             for route, its in self.declared.items()
         )
 
@@ -128,12 +128,12 @@ class Guard:
     ) -> web.StreamResponse:
         """Return the handler's answer, or a refusal if the caller has no permission."""
         try:
-            if route.policy is not Policy.PUBLIC:
+            if route.policy is not RoutePolicy.PUBLIC:
                 await self.admit(request, route.policy)
             if route.query is not None and request.query_string:
                 check_parameters(request.query, route.query, request.rel_url.raw_query_string)
             # no turn: without a token, bodies are small or counted elsewhere
-            if route.policy is Policy.PUBLIC:
+            if route.policy is RoutePolicy.PUBLIC:
                 return await handler(request)
             if not route.lasting:
                 async with self.large.turn(request):
@@ -147,14 +147,14 @@ class Guard:
                 raise
             return replies.refused(error)
 
-    async def admit(self, request: web.Request, policy: Policy) -> None:
+    async def admit(self, request: web.Request, policy: RoutePolicy) -> None:
         """Authenticate the caller and store it in the request. Raises Unauthorized, Forbidden."""
-        if policy is Policy.LOOPBACK and from_this_machine(request):
+        if policy is RoutePolicy.LOOPBACK and from_this_machine(request):
             request[PRINCIPAL] = "local"
             return
         holder = await self.holder(request)
         is_worker = holder.token.role == Role.WORKER
-        if policy is Policy.WORKER:
+        if policy is RoutePolicy.WORKER:
             if not is_worker:
                 raise NotAWorker("this token has the role admin; use a token of role worker here")
             if "Origin" in request.headers and not same_origin(request, if_unsaid=False):

@@ -25,7 +25,7 @@ KEY_TAKEN = "this Idempotency-Key was used with another body before: use a new k
 
 
 @attrs.frozen
-class Answer:
+class RecentAnswer:
     body_sha256: str
     status: int
     body: bytes
@@ -65,7 +65,7 @@ class RecentAnswers:
     """A cache of answers with at most KEPT_BYTES_AT_MOST bytes; the oldest are dropped first."""
 
     def __init__(self, at_most: int = KEPT_BYTES_AT_MOST) -> None:
-        self._kept: OrderedDict[_Known, Answer] = OrderedDict()
+        self._kept: OrderedDict[_Known, RecentAnswer] = OrderedDict()
         self._bytes = 0
         self._at_most = at_most
 
@@ -99,7 +99,7 @@ class RecentAnswers:
     ) -> None:
         if key is None or (key.scope, key.key, project) in self._kept:
             return
-        answer = Answer(key.body_sha256, status, body, location)
+        answer = RecentAnswer(key.body_sha256, status, body, location)
         self._kept[key.scope, key.key, project] = answer
         self._bytes += answer.size
         while self._bytes > self._at_most:

@@ -18,7 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from boxsched.api.http import deadlines, replies
 from boxsched.api.http.connection_limits import NO_LIMIT, ConnectionLimits
-from boxsched.api.http.deadlines import Watch
+from boxsched.api.http.deadlines import DeadlineWatch
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Runner(web.AppRunner):
                     raise
                 return replies.refused(error)
 
-        return Server(
+        return HttpServer(
             self._places,
             cast(Any, handle),
             request_factory=cast(Any, made.request_factory),
@@ -65,11 +65,11 @@ class Runner(web.AppRunner):
         )
 
 
-class Server(web.Server):
+class HttpServer(web.Server):
     def __init__(self, places: ConnectionLimits, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._places = places
-        self._watch = Watch(self._loop)
+        self._watch = DeadlineWatch(self._loop)
 
     def __call__(self) -> "HttpConnection":
         return HttpConnection(self, self._places, self._watch, loop=self._loop, **self._kwargs)
@@ -92,7 +92,7 @@ class HttpConnection(RequestHandler):
     )
 
     def __init__(
-        self, server: Server, places: ConnectionLimits, watch: Watch, **options: Any
+        self, server: HttpServer, places: ConnectionLimits, watch: DeadlineWatch, **options: Any
     ) -> None:
         super().__init__(server, **options)
         self._places = places
@@ -102,7 +102,7 @@ class HttpConnection(RequestHandler):
         self._headers_since: float | None = None  # when the incomplete headers began
         self._body: StreamReader | None = None  # a body that was incomplete at the last look
         self._body_since = 0.0
-        self._answer_taken = deadlines.Taken()
+        self._answer_taken = deadlines.ReadProgress()
         self._looks = 0  # how many looks found the same incomplete state
         self.known = False
 

@@ -9,7 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 from boxsched.api.http.replies import encode
 from boxsched.api.http.times import rfc3339, text_time
 from boxsched.model import JobId, Kind, WorkloadId, job_id, job_text, workload_text
-from boxsched.pace import Pace
+from boxsched.pace import LoopPace
 from boxsched.states import JobState, Result, State
 from boxsched.store.records import Job, NewWorkload, Submitted, Workload
 
@@ -225,14 +225,14 @@ def waiting(id_: JobId, name: str, box_type: str) -> JobAnswer:
 
 
 async def encoded(
-    values: Iterable[T], shape: Callable[[T], object], weight: Callable[[T], int], pace: Pace
+    values: Iterable[T], shape: Callable[[T], object], weight: Callable[[T], int], pace: LoopPace
 ) -> bytes:
     """Encode many values as a JSON list, in slices, so that other requests are not delayed."""
     return b"".join(await encoded_parts(values, shape, weight, pace))
 
 
 async def encoded_parts(
-    values: Iterable[T], shape: Callable[[T], object], weight: Callable[[T], int], pace: Pace
+    values: Iterable[T], shape: Callable[[T], object], weight: Callable[[T], int], pace: LoopPace
 ) -> list[bytes]:
     """Like ``encoded``, but return parts: joining many megabytes also takes long."""
     parts = [b"["]

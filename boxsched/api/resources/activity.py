@@ -27,10 +27,10 @@ from boxsched.engine.why import Sentences
 from boxsched.feed import EventCursor
 from boxsched.model import queue_key
 from boxsched.node.node import Node
-from boxsched.pace import Pace
+from boxsched.pace import LoopPace
 from boxsched.said_times import said_time
 from boxsched.states import State
-from boxsched.store.records import History, Workload
+from boxsched.store.records import DatabaseHistory, Workload
 
 FINISHED_SHOWN = 30
 NOTICE_SECONDS = 7 * 86_400.0
@@ -85,7 +85,7 @@ class Made:
         return await asyncio.shield(self._packing)
 
 
-class Activity:
+class ActivityRoutes:
     def __init__(self, node: Node, clock: Callable[[], float] = time.monotonic) -> None:
         self._node = node
         self._clock = clock
@@ -107,7 +107,7 @@ class Activity:
         response.headers["Cache-Control"] = "private, no-cache"
         return response
 
-    def _notice(self, history: History | None) -> Notice | None:
+    def _notice(self, history: DatabaseHistory | None) -> Notice | None:
         return None if history is None else notice_of(history, self._node.clock.now())
 
     async def _shared(self) -> Made:
@@ -166,7 +166,7 @@ def _made(parts: list[bytes], cursor: str) -> Made:
     return Made(b"".join(parts), digest.hexdigest())
 
 
-def notice_of(history: History, now: float) -> Notice | None:
+def notice_of(history: DatabaseHistory, now: float) -> Notice | None:
     if now - history.began_at > NOTICE_SECONDS:
         return None
     at = said_time(history.began_at)
@@ -203,7 +203,7 @@ def _sorted(rows: list[Workload], key: Callable[[Workload], Any]) -> list[Worklo
     return list(heapq.merge(*parts, key=key))
 
 
-async def _rows(rows: list[Workload], why: Sentences, pace: Pace) -> list[bytes]:
+async def _rows(rows: list[Workload], why: Sentences, pace: LoopPace) -> list[bytes]:
     """Encode the rows, and empty the list."""
 
     def shape(one: Workload) -> answers.WorkloadRow:

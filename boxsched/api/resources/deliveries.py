@@ -11,7 +11,7 @@ from boxsched.api.messages import checks
 from boxsched.errors import Invalid
 from boxsched.model import WorkloadId, workload_text
 from boxsched.node.node import Node
-from boxsched.store.delivery_records import Delivery, DeliveryResult
+from boxsched.store.delivery_records import DeliveryResult, StoredDelivery
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 _LIST = "deliveries"
@@ -40,7 +40,7 @@ class DeliveryList(Struct, frozen=True):
     next_cursor: str | None
 
 
-class Deliveries:
+class DeliveryRoutes:
     def __init__(self, node: Node) -> None:
         self._store = node.store
 
@@ -73,7 +73,7 @@ def _result(text: str | None) -> DeliveryResult | None:
         raise Invalid(f"must be one of {', '.join(DeliveryResult)}", "result") from None
 
 
-def _answer(one: Delivery, numbers: Mapping[WorkloadId, int]) -> StoredDeliveryAnswer:
+def _answer(one: StoredDelivery, numbers: Mapping[WorkloadId, int]) -> StoredDeliveryAnswer:
     return StoredDeliveryAnswer(
         id=str(one.id),
         provider=one.provider,

@@ -29,7 +29,7 @@ _drain = bodies.Form(AskDrain, AskDrain())
 _nothing = bodies.Form(Nothing, Nothing())
 
 
-class Draining:
+class DrainRoutes:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._store = node.store

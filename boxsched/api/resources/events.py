@@ -16,7 +16,7 @@ KEEPALIVE_SECONDS = 15.0
 _KEEPALIVE = b": still here\n\n"
 
 
-class Events:
+class EventRoutes:
     def __init__(self, node: Node) -> None:
         self._node = node
 

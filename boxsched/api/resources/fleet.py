@@ -74,7 +74,7 @@ class WorkerList(Struct, frozen=True):
     workers: tuple[WorkerAnswer, ...]
 
 
-class Fleet:
+class FleetRoutes:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._store = node.store

@@ -59,7 +59,7 @@ class Part:
         )
 
 
-class Logs:
+class LogRoutes:
     def __init__(self, node: Node) -> None:
         self._node = node
 
@@ -75,7 +75,7 @@ class Logs:
             raise StoreAway("this node is stopping")
         if part is not None:
             return await self._part(request, id_, part, state, attempt, follow=follow)
-        tail = Tail(self._node, id_, attempt)
+        tail = LogTail(self._node, id_, attempt)
         first = await tail.read()
         stream = Stream(request, replies.text_stream())
         try:
@@ -149,7 +149,7 @@ class Logs:
         return offset
 
     async def _send(
-        self, stream: Stream, tail: "Tail", text: bytes, state: JobState, follow: bool
+        self, stream: Stream, tail: "LogTail", text: bytes, state: JobState, follow: bool
     ) -> None:
         while True:
             while text:
@@ -184,7 +184,7 @@ def _number(text: str, field: str) -> int:
     return int(text)
 
 
-class Tail:
+class LogTail:
     """Reads the log of a job's latest attempt step by step, as valid UTF-8."""
 
     def __init__(self, node: Node, job: JobId, attempt: int) -> None:

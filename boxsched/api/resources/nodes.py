@@ -40,7 +40,7 @@ class NodeList(Struct, frozen=True):
     nodes: tuple[NodeAnswer, ...]
 
 
-class Nodes:
+class NodeRoutes:
     def __init__(self, node: Node) -> None:
         self._node = node
 

@@ -12,7 +12,7 @@ from boxsched.api.messages.requests import Nothing
 from boxsched.errors import Invalid
 from boxsched.model import workload_text
 from boxsched.node.node import Node
-from boxsched.store.steps.notifications import STATES, STATUSES, WAITING, Notification
+from boxsched.store.steps.notifications import STATES, STATUSES, WAITING, StoredNotification
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 _LIST = "notifications"
@@ -54,7 +54,7 @@ class NotificationList(Struct, frozen=True):
     next_cursor: str | None
 
 
-class Notifications:
+class NotificationRoutes:
     def __init__(self, node: Node) -> None:
         self._store = node.store
         self._clock = node.clock
@@ -83,7 +83,7 @@ class Notifications:
             raise no_such("notification", request.match_info["notification"])
         return replies.json(_answer(await self._find(request)), 202)
 
-    async def _find(self, request: web.Request) -> Notification:
+    async def _find(self, request: web.Request) -> StoredNotification:
         id_ = _id(request)
         found = [] if id_ is None else await self._store.notifications(None, id_ + 1, 1)
         if not found or found[0].id != id_:
@@ -91,7 +91,7 @@ class Notifications:
         return found[0]
 
 
-def _answer(one: Notification) -> NotificationAnswer:
+def _answer(one: StoredNotification) -> NotificationAnswer:
     return NotificationAnswer(
         id=str(one.id),
         workload=workload_text(one.workload),

@@ -49,7 +49,7 @@ class Health(msgspec.Struct, frozen=True):
     status: str
 
 
-class Operations:
+class OperationRoutes:
     def __init__(
         self,
         node: Node,
@@ -62,7 +62,7 @@ class Operations:
         self._description = b"{}"
         self._schema = schema.text()
         self._registry = CollectorRegistry()
-        self._registry.register(Figures(node, answered, delivered))
+        self._registry.register(NodeFigures(node, answered, delivered))
 
     def describe(self, description: bytes) -> None:
         """Set openapi.json, which is made when all routes exist, including these."""
@@ -95,7 +95,7 @@ class Operations:
         return replies.json_bytes(self._description)
 
 
-class Figures(Collector):
+class NodeFigures(Collector):
     """The metrics, read from the node's own counters at each request."""
 
     def __init__(

@@ -40,7 +40,7 @@ class PauseList(Struct, frozen=True):
     pauses: tuple[PauseAnswer, ...]
 
 
-class Pauses:
+class PauseRoutes:
     def __init__(self, node: Node, known: KnownProjects) -> None:
         self._node = node
         self._store = node.store

@@ -24,7 +24,7 @@ FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.4
 _form = bodies.Form(AskPriority)
 
 
-class Priorities:
+class PriorityRoutes:
     def __init__(self, node: Node, seen: recent.RecentAnswers) -> None:
         self._node = node
         self._store = node.store

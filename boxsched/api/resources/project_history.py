@@ -17,7 +17,7 @@ from boxsched.api.submitting.project_changes import ProjectChanges
 from boxsched.errors import Invalid, Outdated
 from boxsched.node.node import Node
 from boxsched.protocol.shards import Project
-from boxsched.store.steps.project_versions import ProjectVersion
+from boxsched.store.steps.project_versions import StoredVersion
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 100
 _LIST = "history"
@@ -52,7 +52,7 @@ class WholeVersion(VersionAnswer, frozen=True):
     settings: dict[str, Any]
 
 
-class ProjectHistory:
+class ProjectHistoryRoutes:
     def __init__(self, node: Node, changes: ProjectChanges) -> None:
         self._store = node.store
         self._changes = changes
@@ -108,5 +108,5 @@ class ProjectHistory:
         return project
 
 
-def _fields(one: ProjectVersion) -> tuple[int, str | None, str | None, tuple[str, ...], int | None]:
+def _fields(one: StoredVersion) -> tuple[int, str | None, str | None, tuple[str, ...], int | None]:
     return one.version, text_time(one.at), one.by, one.changed, one.reverts

@@ -38,7 +38,7 @@ class ProjectCheck(msgspec.Struct, frozen=True):
     after: dict[str, Any]
 
 
-class Projects:
+class ProjectRoutes:
     def __init__(self, node: Node, known: KnownProjects, changes: ProjectChanges) -> None:
         self._store = node.store
         self._node = node

@@ -25,7 +25,7 @@ FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.4
 _form = bodies.Form(AskResolve)
 
 
-class Resolving:
+class ResolveRoutes:
     def __init__(self, node: Node, seen: recent.RecentAnswers) -> None:
         self._node = node
         self._store = node.store

@@ -67,7 +67,7 @@ class ScheduleList(Struct, frozen=True):
     next_cursor: str | None
 
 
-class Schedules:
+class ScheduleRoutes:
     def __init__(self, node: Node, known: KnownProjects) -> None:
         self._store = node.store
         self._known = known

@@ -56,7 +56,7 @@ class RotateAnswer(msgspec.Struct, frozen=True):
     next: str | None
 
 
-class Secrets:
+class SecretRoutes:
     def __init__(self, node: Node) -> None:
         self._store = node.store
         self._vault = node.vault

@@ -41,7 +41,7 @@ class ServerList(Struct, frozen=True):
     servers: tuple[ServerAnswer, ...]
 
 
-class Servers:
+class ServerRoutes:
     def __init__(self, node: Node, known: KnownProjects) -> None:
         self._store = node.store
         self._pace = node.pace

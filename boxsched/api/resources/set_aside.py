@@ -30,7 +30,7 @@ class SetAsideList(Struct, frozen=True):
     commands: tuple[SetAsideAnswer, ...]
 
 
-class SetAsideCommands:
+class SetAsideRoutes:
     def __init__(self, node: Node) -> None:
         self._store = node.store
 

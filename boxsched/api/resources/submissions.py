@@ -35,7 +35,7 @@ _nothing = bodies.Form(Nothing, Nothing())
 Make = Callable[[Known], Awaitable[NewWorkload]]
 
 
-class Submissions:
+class SubmissionRoutes:
     def __init__(self, node: Node, known: KnownProjects, seen: recent.RecentAnswers) -> None:
         self._node = node
         self._known = known

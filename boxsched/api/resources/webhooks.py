@@ -26,7 +26,7 @@ from boxsched.model import ProjectId, workload_text
 from boxsched.node.node import Node
 from boxsched.store.delivery_records import Delivered, DeliveryResult, RepeatedDelivery
 from boxsched.webhooks.apart import read_apart
-from boxsched.webhooks.events import Delivery
+from boxsched.webhooks.events import ParsedDelivery
 from boxsched.webhooks.reading import PROVIDERS, read
 from boxsched.webhooks.signatures import MAX_AGE_SECONDS, signed_time, verified
 
@@ -58,7 +58,7 @@ class DeliveryAnswer(Struct, frozen=True):
     reason: str | UnsetType = UNSET
 
 
-class Webhooks:
+class WebhookRoutes:
     """The handler of webhooks. ``counted``: deliveries by provider and result, for the metrics."""
 
     def __init__(self, node: Node, known: KnownProjects, counted: Counter[tuple[str, str]]) -> None:
@@ -170,7 +170,7 @@ class _SignedRequest:
         time = signed_time(self._headers) if self.provider == "generic" else None
         return time is not None and await self.is_signed_with(secrets, float(time))
 
-    async def delivery(self) -> Delivery:
+    async def delivery(self) -> ParsedDelivery:
         """Parse the body. Raises Malformed and Invalid; StoreAway if it cannot be parsed now."""
         how = read if len(self.body) < APART_BYTES else read_apart
         return await in_thread_if_large(

@@ -19,7 +19,7 @@ class PolledConnection(Struct, frozen=True):
     connection: str
 
 
-class WorkerPolls:
+class WorkerPollRoutes:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._polls = node.gateway.polls

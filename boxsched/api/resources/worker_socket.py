@@ -8,7 +8,7 @@ from boxsched.errors import Malformed
 from boxsched.node.node import Node
 
 
-class Workers:
+class WorkerRoutes:
     def __init__(self, node: Node) -> None:
         self._node = node
 

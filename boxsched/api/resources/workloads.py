@@ -40,7 +40,7 @@ _nothing = bodies.Form(Nothing, Nothing())
 _E = TypeVar("_E", bound=enum.StrEnum)
 
 
-class Workloads:
+class WorkloadRoutes:
     def __init__(self, node: Node, seen: recent.RecentAnswers) -> None:
         self._node = node
         self._store = node.store

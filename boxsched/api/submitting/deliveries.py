@@ -14,9 +14,9 @@ from boxsched.store.records import NewWorkload
 from boxsched.webhooks.events import (
     BranchDeleted,
     ChangeRequest,
-    Delivery,
     Event,
     Ignored,
+    ParsedDelivery,
     Push,
     TagPush,
 )
@@ -44,7 +44,7 @@ class _Change:
     reason: str | None = None
 
 
-def new_delivery(known: Known, received: ReceivedRequest, delivery: Delivery) -> NewDelivery:
+def new_delivery(known: Known, received: ReceivedRequest, delivery: ParsedDelivery) -> NewDelivery:
     """Return what to store for a delivery. If a setting prevents a build, the event is ignored with
     a reason. It is not an error, because the code host could not correct it.
     """
@@ -57,7 +57,7 @@ def new_delivery(known: Known, received: ReceivedRequest, delivery: Delivery) ->
 
 
 def _stored(
-    known: Known, received: ReceivedRequest, delivery: Delivery, changes: list[_Change]
+    known: Known, received: ReceivedRequest, delivery: ParsedDelivery, changes: list[_Change]
 ) -> NewDelivery:
     reasons = dict.fromkeys(one.reason for one in changes if one.reason is not None)
     return NewDelivery(

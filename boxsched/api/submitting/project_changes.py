@@ -39,7 +39,7 @@ _NOTHING = ProjectSettings()
 
 
 @attrs.frozen
-class Change:
+class ProjectChange:
     """A planned change of a project. ``changed``: the names of the fields that differ."""
 
     before: Project | None
@@ -64,7 +64,7 @@ class ProjectChanges:
         self._store = node.store
         self._known = known
 
-    async def plan(self, name: str, asked: ProjectSettings) -> Change:
+    async def plan(self, name: str, asked: ProjectSettings) -> ProjectChange:
         """Check the settings and compare them with the stored ones. Raises Invalid."""
         if not is_project_name(name):
             raise Invalid(
@@ -90,7 +90,7 @@ class ProjectChanges:
         )
         # Do not set the same secret again: the previous one would become invalid too early.
         sealed = _sealed(vault, asked, changed)
-        return Change(before, former, settings, changed, sealed, new_targets, schedules, now)
+        return ProjectChange(before, former, settings, changed, sealed, new_targets, schedules, now)
 
     async def _sealed_git_credentials(self, before: Project | None) -> str | None:
         """Return the project's sealed git credentials."""
@@ -122,7 +122,7 @@ class ProjectChanges:
                 continue
         raise Conflict("the project keeps changing: try again")
 
-    async def _write(self, name: str, change: Change, edit: Edit) -> tuple[Project, bool]:
+    async def _write(self, name: str, change: ProjectChange, edit: Edit) -> tuple[Project, bool]:
         settings = without_defaults(change.settings, plain(change.settings))
         newer = newer_field(settings)
         if newer is not None:

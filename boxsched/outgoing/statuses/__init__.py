@@ -6,7 +6,7 @@ no default) and ``request``.
 
 from collections.abc import Callable, Mapping
 
-from boxsched.outgoing.requests import Outgoing
+from boxsched.outgoing.requests import OutgoingRequest
 from boxsched.outgoing.statuses import (
     bitbucket_cloud,
     bitbucket_server,
@@ -28,7 +28,7 @@ _MODULES = {
     "forgejo": gitea,
 }
 PROVIDERS = tuple(_MODULES)
-_REQUESTS: Mapping[str, Callable[[str, Repository, Status, str], Outgoing]] = {
+_REQUESTS: Mapping[str, Callable[[str, Repository, Status, str], OutgoingRequest]] = {
     name: module.request for name, module in _MODULES.items()
 }
 _DEFAULTS: Mapping[str, Callable[[Repository], str | None]] = {
@@ -43,5 +43,5 @@ def default_api(provider: str, repository: Repository) -> str | None:
 
 def request(
     provider: str, api: str, repository: Repository, status: Status, token: str
-) -> Outgoing:
+) -> OutgoingRequest:
     return _REQUESTS[provider](api.rstrip("/"), repository, status, token)

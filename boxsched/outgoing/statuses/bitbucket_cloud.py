@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from boxsched.outgoing.requests import USER_AGENT, Outgoing
+from boxsched.outgoing.requests import USER_AGENT, OutgoingRequest
 from boxsched.outgoing.statuses.status import Shown, Status, without_none
 from boxsched.repository import Repository
 
@@ -29,7 +29,7 @@ def default_api(repository: Repository) -> str | None:
     return "https://api.bitbucket.org/2.0"
 
 
-def request(api: str, repository: Repository, status: Status, token: str) -> Outgoing:
+def request(api: str, repository: Repository, status: Status, token: str) -> OutgoingRequest:
     path = quote(repository.owner_and_name)
     body = {
         "key": _key(status.context),
@@ -46,7 +46,7 @@ def request(api: str, repository: Repository, status: Status, token: str) -> Out
         "User-Agent": USER_AGENT,
     }
     url = f"{api}/repositories/{path}/commit/{status.commit}/statuses/build"
-    return Outgoing(url, headers, msgspec.json.encode(without_none(body)))
+    return OutgoingRequest(url, headers, msgspec.json.encode(without_none(body)))
 
 
 def _key(context: str) -> str:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from boxsched.outgoing.requests import USER_AGENT, Outgoing
+from boxsched.outgoing.requests import USER_AGENT, OutgoingRequest
 from boxsched.outgoing.statuses.status import Shown, Status, without_none
 from boxsched.repository import Repository
 
@@ -21,7 +21,7 @@ def default_api(repository: Repository) -> str | None:
     return f"https://{repository.host}" if repository.host else None
 
 
-def request(api: str, repository: Repository, status: Status, token: str) -> Outgoing:
+def request(api: str, repository: Repository, status: Status, token: str) -> OutgoingRequest:
     body = {
         "state": STATES[status.shown],
         "key": status.context,
@@ -35,4 +35,4 @@ def request(api: str, repository: Repository, status: Status, token: str) -> Out
         "User-Agent": USER_AGENT,
     }
     url = f"{api}/rest/build-status/1.0/commits/{status.commit}"
-    return Outgoing(url, headers, msgspec.json.encode(without_none(body)))
+    return OutgoingRequest(url, headers, msgspec.json.encode(without_none(body)))

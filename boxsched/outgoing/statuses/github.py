@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from boxsched.outgoing.requests import USER_AGENT, Outgoing
+from boxsched.outgoing.requests import USER_AGENT, OutgoingRequest
 from boxsched.outgoing.statuses.status import Shown, Status, without_none
 from boxsched.repository import Repository
 
@@ -24,7 +24,7 @@ def default_api(repository: Repository) -> str | None:
     return f"https://{repository.host}/api/v3" if repository.host else None
 
 
-def request(api: str, repository: Repository, status: Status, token: str) -> Outgoing:
+def request(api: str, repository: Repository, status: Status, token: str) -> OutgoingRequest:
     body = {
         "state": STATES[status.shown],
         "context": status.context,
@@ -40,4 +40,4 @@ def request(api: str, repository: Repository, status: Status, token: str) -> Out
     }
     path = quote(repository.owner_and_name)
     url = f"{api}/repos/{path}/statuses/{status.commit}"
-    return Outgoing(url, headers, msgspec.json.encode(without_none(body)))
+    return OutgoingRequest(url, headers, msgspec.json.encode(without_none(body)))

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from boxsched.outgoing.requests import USER_AGENT, Outgoing
+from boxsched.outgoing.requests import USER_AGENT, OutgoingRequest
 from boxsched.outgoing.statuses.status import Shown, Status, without_none
 from boxsched.repository import Repository
 
@@ -26,7 +26,7 @@ def default_api(repository: Repository) -> str | None:
     return f"https://{repository.host}/api/v4" if repository.host else None
 
 
-def request(api: str, repository: Repository, status: Status, token: str) -> Outgoing:
+def request(api: str, repository: Repository, status: Status, token: str) -> OutgoingRequest:
     body = {
         "state": STATES[status.shown],
         "name": status.context,
@@ -40,4 +40,4 @@ def request(api: str, repository: Repository, status: Status, token: str) -> Out
         "User-Agent": USER_AGENT,
     }
     url = f"{api}/projects/{quote(repository.path, safe='')}/statuses/{status.commit}"
-    return Outgoing(url, headers, msgspec.json.encode(without_none(body)), NO_TRANSITION)
+    return OutgoingRequest(url, headers, msgspec.json.encode(without_none(body)), NO_TRANSITION)

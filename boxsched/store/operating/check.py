@@ -66,7 +66,7 @@ def _check(url: str, listener: CheckListener) -> list[Violation]:
 def violations(session: Session, listener: CheckListener) -> Iterator[Violation]:
     """Return all violations that the session's transaction sees."""
     blocks = {**SQL}
-    if isinstance(session, sqlite_session.Session):
+    if isinstance(session, sqlite_session.SqliteSession):
         listener.step("the file")
         yield from _integrity(session.raw)
     else:

@@ -12,7 +12,7 @@ from boxsched.store import is_postgres, open_store, sqlite_path
 from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.operating.session import Session, opened, refuse_other_schema, shown
 from boxsched.store.schema import SCHEMA_VERSION
-from boxsched.store.sqlite.session import Session as SqliteSession
+from boxsched.store.sqlite.session import SqliteSession
 from boxsched.store.steps import maintenance
 from boxsched.store.steps.maintenance import JUMP, ShardStanding
 from boxsched.store.tables import TABLES
@@ -32,7 +32,7 @@ class TableSize:
 
 
 @attrs.frozen
-class Standing:
+class DatabaseState:
     """The database's state. ``rights`` and the fields after it are only for PostgreSQL.
 
     ``default_lock_key``: whether the running nodes use it; None if none is running.
@@ -118,13 +118,13 @@ def grant(url: str, asked: Sequence[tuple[str, bool]]) -> list["Rights"]:
         return [postgres_roles.grant(one, role, reads=reads) for role, reads in roles.items()]
 
 
-def standing(url: str) -> Standing:
+def standing(url: str) -> DatabaseState:
     """Return the database's state. Raises StoreAway if it cannot be read, SchemaTooOld."""
     with opened(url) as session:
         refuse_other_schema(session)
         said = session.said()
         unfinished, commands = session.run(maintenance.load_now())
-        found = Standing(
+        found = DatabaseState(
             database=shown(url),
             cluster=said["cluster"],
             schema=int(said["schema"]),
@@ -158,7 +158,7 @@ def restored(url: str) -> list[Row]:
 def _server(session: Session) -> tuple[str, int]:
     """Return the server's system identifier and timeline."""
     from boxsched.store.postgres.marks import SERVER, mark
-    from boxsched.store.postgres.session import Session as PostgresSession
+    from boxsched.store.postgres.session import PostgresSession
 
     assert isinstance(session, PostgresSession)
     (row,) = session.say(SERVER)
@@ -175,22 +175,22 @@ def _jump_ids() -> Steps[None]:
 
 def _jump_sequences(session: Session) -> None:
     from boxsched.store.postgres import roles as postgres_roles
-    from boxsched.store.postgres.session import Session as PostgresSession
+    from boxsched.store.postgres.session import PostgresSession
 
     assert isinstance(session, PostgresSession)
     for sequence in postgres_roles.all_sequences(session):
         session.ask(_ASK["jump_sequence"](sequence=sequence, by=JUMP))
 
 
-def _of_file(found: Standing, path: Path, session: SqliteSession) -> Standing:
+def _of_file(found: DatabaseState, path: Path, session: SqliteSession) -> DatabaseState:
     files = (path, path.with_name(path.name + "-wal"))
     size = sum(file.stat().st_size for file in files if file.exists())
     return attrs.evolve(found, server=f"SQLite {session.version}", bytes=size)
 
 
-def _of_server(found: Standing, session: Session) -> Standing:
+def _of_server(found: DatabaseState, session: Session) -> DatabaseState:
     from boxsched.store.postgres.roles import my_rights
-    from boxsched.store.postgres.session import Session as PostgresSession
+    from boxsched.store.postgres.session import PostgresSession
 
     assert isinstance(session, PostgresSession)
     ((version, size),) = session.ask(_ASK["server"]())
@@ -207,7 +207,7 @@ def _of_server(found: Standing, session: Session) -> Standing:
 
 
 def _has_default_lock_key(cluster: str, session: Session) -> bool | None:
-    from boxsched.store.postgres.session import Session as PostgresSession
+    from boxsched.store.postgres.session import PostgresSession
 
     assert isinstance(session, PostgresSession)
     keys = LockKeys.of(DEFAULT_LOCK_KEY, cluster)

@@ -27,9 +27,9 @@ from boxsched.store.operating.check import SilentListener, violations
 from boxsched.store.operating.session import refuse_other_schema, shown
 from boxsched.store.postgres.errors import ends_session
 from boxsched.store.postgres.roles import WORKLOAD_IDS, columns, sequences
-from boxsched.store.postgres.session import Session
+from boxsched.store.postgres.session import PostgresSession
 from boxsched.store.postgres.session import session as postgres_session
-from boxsched.store.sqlite.session import Session as Source
+from boxsched.store.sqlite.session import SqliteSession
 from boxsched.store.sqlite.session import session as sqlite_session
 from boxsched.store.steps import maintenance
 from boxsched.store.tables import TABLES
@@ -78,7 +78,7 @@ def move(source: str, target: str, on_progress: OnProgress) -> Moved:
         _require_owner(new)
         refuse_other_schema(new)
         _lock(new)
-        said = mark.Mark(shown(target), old.said()["cluster"], date)
+        said = mark.MovedMark(shown(target), old.said()["cluster"], date)
         _refuse_moved_there(new, path, said)
         _refuse_used(new)
         for table in TABLES:
@@ -90,7 +90,7 @@ def move(source: str, target: str, on_progress: OnProgress) -> Moved:
     return moved
 
 
-def _refuse_moved_there(new: Session, path: Path, said: mark.Mark) -> None:
+def _refuse_moved_there(new: PostgresSession, path: Path, said: mark.MovedMark) -> None:
     """Refuse a repeated move. If it was interrupted after its commit, complete it first."""
     if new.said()["cluster"] == said.cluster:
         mark.write(path, msgspec.structs.replace(said, sure=True))
@@ -99,7 +99,7 @@ def _refuse_moved_there(new: Session, path: Path, said: mark.Mark) -> None:
         )
 
 
-def _commit(new: Session, path: Path, said: mark.Mark) -> None:
+def _commit(new: PostgresSession, path: Path, said: mark.MovedMark) -> None:
     """Write the mark before the commit, so that no crash leaves two served databases."""
     mark.write(path, said)
     try:
@@ -115,7 +115,7 @@ def _commit(new: Session, path: Path, said: mark.Mark) -> None:
     mark.write(path, msgspec.structs.replace(said, sure=True))
 
 
-def _require_owner(new: Session) -> None:
+def _require_owner(new: PostgresSession) -> None:
     """Raise RightMissing if the session's role is not the owner of the tables."""
     for _, _, owner, mine in new.ask(_ASK["place"]()):
         if not mine:
@@ -123,13 +123,13 @@ def _require_owner(new: Session) -> None:
             raise RightMissing(f"move as the owner of the tables, {owner!r}, not as {me!r}")
 
 
-def _lock(new: Session) -> None:
+def _lock(new: PostgresSession) -> None:
     """Lock the tables: a service that starts now waits, and we wait for an interrupted move."""
     names = SQL(", ").join(map(Identifier, TABLES))
     new.say(SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(names))
 
 
-def _refuse_used(new: Session) -> None:
+def _refuse_used(new: PostgresSession) -> None:
     for table in TABLES:
         if table not in _PREPARED and _count(new, table):
             raise Conflict(
@@ -140,7 +140,7 @@ def _refuse_used(new: Session) -> None:
         new.say(SQL("DELETE FROM {}").format(Identifier(table)))
 
 
-def _count(new: Session, table: str) -> int:
+def _count(new: PostgresSession, table: str) -> int:
     ((count,),) = new.say(SQL("SELECT count(*) FROM {}").format(Identifier(table)))
     return int(count)
 
@@ -149,7 +149,12 @@ class _Table:
     """A table of the source, as a file object for COPY."""
 
     def __init__(
-        self, old: Source, new: Session, table: str, on_progress: OnProgress, moved: Moved
+        self,
+        old: SqliteSession,
+        new: PostgresSession,
+        table: str,
+        on_progress: OnProgress,
+        moved: Moved,
     ) -> None:
         self.name = table
         self.columns = columns(new, table)
@@ -164,7 +169,7 @@ class _Table:
     def readline(self, size: int = 0, /) -> bytes:
         return self.read()
 
-    def _written(self, old: Source) -> Iterator[bytes]:
+    def _written(self, old: SqliteSession) -> Iterator[bytes]:
         """Yield rows in COPY's text format, some at a time."""
         names = ", ".join(f'"{name}"' for name in self.columns)
         kinds: Mapping[str, Callable[[Any], str]] = {
@@ -206,7 +211,7 @@ def _lines(piece: Sequence[str]) -> bytes:
     return "".join([line + "\n" for line in piece]).encode()
 
 
-def _copy(table: _Table, new: Session) -> int:
+def _copy(table: _Table, new: PostgresSession) -> int:
     names = SQL(", ").join(map(Identifier, table.columns))
     into = SQL("COPY {} ({}) FROM STDIN").format(Identifier(table.name), names)
     with new.raw.cursor() as cursor:
@@ -218,7 +223,7 @@ def _copy(table: _Table, new: Session) -> int:
     return written
 
 
-def _continue_ids(old: Source, new: Session) -> None:
+def _continue_ids(old: SqliteSession, new: PostgresSession) -> None:
     """Set the sequences so that new rows get higher ids than all that were ever issued."""
     given: Mapping[str, int] = dict(
         old.raw.execute("SELECT name, max(seq) FROM sqlite_sequence GROUP BY name")
@@ -231,12 +236,12 @@ def _continue_ids(old: Source, new: Session) -> None:
     _set(new, WORKLOAD_IDS, max(last, given.get("workload", 0)))
 
 
-def _set(new: Session, sequence: str, last: int) -> list[Row]:
+def _set(new: PostgresSession, sequence: str, last: int) -> list[Row]:
     asked = SQL("SELECT setval({}, {}, {})")
     return new.say(asked.format(*map(Literal, (sequence, max(1, last), last > 0))))
 
 
-def _refuse_broken(new: Session) -> None:
+def _refuse_broken(new: PostgresSession) -> None:
     found = list(violations(new, SilentListener()))
     if found:
         broken = "; ".join(f"{one.invariant}: {one.what} ({len(one.rows)} rows)" for one in found)

@@ -75,7 +75,7 @@ class _EventData(msgspec.Struct):
 _event_data = msgspec.json.Decoder(_EventData)
 
 
-class Entry(NamedTuple):
+class ReplayEntry(NamedTuple):
     """A row of ``history``."""
 
     shard: int
@@ -109,7 +109,7 @@ _shard = mapper(
     columns_of={"since": "epoch_batch", "plan": "max_boxes"},
 )
 _shard_id = SQL["shards"].column("id")
-_entry = mapper(Entry, SQL["history"].returns)
+_entry = mapper(ReplayEntry, SQL["history"].returns)
 _NO_SHARD = Shard(0, 0, None)
 
 
@@ -163,7 +163,7 @@ class Replay:
         yield from self._project_limits()
         yield from self._ends()
 
-    def _entry(self, entry: Entry) -> Iterator[str]:
+    def _entry(self, entry: ReplayEntry) -> Iterator[str]:
         last, self._last = self._last, entry[:3]
         if entry.n != 1 and last != (entry.shard, entry.batch, entry.n - 1):
             yield "I7: an event is missing before this one in its batch"
@@ -178,13 +178,13 @@ class Replay:
         elif entry.type.startswith("worker."):
             self._worker(entry)
 
-    def _worker(self, entry: Entry) -> None:
+    def _worker(self, entry: ReplayEntry) -> None:
         worker = _event_data.decode(entry.data).worker
         if entry.type in WITHHELD_UNTIL:
             self._withheld.add((worker, WITHHELD_UNTIL[entry.type]))
         self._withheld.discard((worker, entry.type))
 
-    def _job(self, entry: Entry, job: int) -> Iterator[str]:
+    def _job(self, entry: ReplayEntry, job: int) -> Iterator[str]:
         before = self._jobs.get(job)
         if not _begins(entry, before) and entry.type not in JOB_FOLLOWS[before]:
             yield "V3, V4, V5: a job's event must not follow the previous one"
@@ -195,14 +195,14 @@ class Replay:
             asked = before in ANOTHER_ATTEMPT or _begins(entry, before)
             yield from self._given_again(entry, job, asked=asked)
 
-    def _freed(self, entry: Entry, job: int) -> None:
+    def _freed(self, entry: ReplayEntry, job: int) -> None:
         box = self._held.pop(job, None)
         if box is not None and self._boxes.get(box) == job:
             del self._boxes[box]
             self._in_use[entry.shard] -= 1
             self._used[self._project_of[job_workload(JobId(job))]] -= 1
 
-    def _given_again(self, entry: Entry, job: int, *, asked: bool) -> Iterator[str]:
+    def _given_again(self, entry: ReplayEntry, job: int, *, asked: bool) -> Iterator[str]:
         """Check a repeated assignment. For deploys and sessions it must have been ``asked`` for."""
         started = _event_data.decode(entry.data)
         if entry.kind != "build" and not asked:
@@ -214,7 +214,7 @@ class Replay:
         self._freed(entry, job)
         yield from self._taken(entry, job, started.box or "")
 
-    def _taken(self, entry: Entry, job: int, box: str) -> Iterator[str]:
+    def _taken(self, entry: ReplayEntry, job: int, box: str) -> Iterator[str]:
         if box in self._boxes:
             yield "I1, V10: a Box that runs another job was assigned"
         else:
@@ -227,7 +227,7 @@ class Replay:
         self._project_of[job_workload(JobId(job))] = entry.project or 0
         self._used[entry.project or 0] += 1
 
-    def _workload(self, entry: Entry, workload: int) -> Iterator[str]:
+    def _workload(self, entry: ReplayEntry, workload: int) -> Iterator[str]:
         before = self._workloads.get(workload)
         if _begins(entry, before):
             before = _before(entry.type)
@@ -252,7 +252,7 @@ class Replay:
             if any(job in self._held for job in _jobs_of(entry, workload)):
                 yield "V10, V16: a workload ended that still has a Box"
 
-    def _queued(self, entry: Entry, workload: int) -> Iterator[str]:
+    def _queued(self, entry: ReplayEntry, workload: int) -> Iterator[str]:
         lane, number = entry.lane, entry.number or 0
         if lane is None:
             return
@@ -263,7 +263,7 @@ class Replay:
         self._lanes[lane] = (workload, number)
         self._last_number[lane] = number
 
-    def _started(self, entry: Entry, workload: int) -> Iterator[str]:
+    def _started(self, entry: ReplayEntry, workload: int) -> Iterator[str]:
         admitted = _event_data.decode(entry.data)
         project = entry.project or 0
         self._project_of[workload] = project
@@ -297,7 +297,7 @@ class Replay:
                 )
 
 
-def _begins(entry: Entry, before: str | None) -> bool:
+def _begins(entry: ReplayEntry, before: str | None) -> bool:
     """Whether it is the first event of a workload whose earlier events were deleted."""
     return before is None and bool(entry.cut)
 
@@ -311,9 +311,9 @@ def _before(type_: str) -> str | None:
     return next((one for one, next_ in WORKLOAD_FOLLOWS.items() if type_ in next_), None)
 
 
-def _jobs_of(entry: Entry, workload: int) -> list[JobId]:
+def _jobs_of(entry: ReplayEntry, workload: int) -> list[JobId]:
     return [job_id(WorkloadId(workload), index) for index in range(entry.boxes or 0)]
 
 
-def _place(entry: Entry) -> str:
+def _place(entry: ReplayEntry) -> str:
     return f"{entry.shard}.{entry.batch}.{entry.n}"

@@ -21,7 +21,7 @@ WELL_SECONDS = 0.25  # between two checks whether the server answers other sessi
 Cursor = aiopg.Cursor
 
 
-class Session(aiopg.Connection):
+class AiopgSession(aiopg.Connection):
     """aiopg's connection with two changes: a statement that the server canceled raises an ordinary
     error, and a descriptor that libpq has closed is removed from the event loop at once.
 
@@ -84,9 +84,9 @@ class Session(aiopg.Connection):
             self._waiter = None
 
 
-async def session(place: Mapping[str, Any], timeout: float) -> Session:
+async def session(place: Mapping[str, Any], timeout: float) -> AiopgSession:
     """Return a new session at this address."""
-    made = Session(
+    made = AiopgSession(
         None, timeout, enable_json=False, enable_hstore=False, enable_uuid=False, **place
     )
     try:

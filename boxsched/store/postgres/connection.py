@@ -12,10 +12,10 @@ from boxsched.errors import Invalid, OutcomeUnknown, StoreAway
 from boxsched.store.blocks import Call, Row, Steps
 from boxsched.store.driver import advanced
 from boxsched.store.errors import StoreRefuses
-from boxsched.store.postgres.aiopg_connection import Cursor, Session, session
+from boxsched.store.postgres.aiopg_connection import AiopgSession, Cursor, session
 from boxsched.store.postgres.errors import ends_session, refuses_entry, takes_no_writes, translated
 from boxsched.store.postgres.places import places
-from boxsched.store.postgres.pulse import STATEMENT_LOCKS, Pulse
+from boxsched.store.postgres.pulse import STATEMENT_LOCKS, ServerPulse
 from boxsched.store.postgres.text import Text
 from boxsched.store.postgres.url import parsed, places_shown
 
@@ -67,7 +67,7 @@ SET LOCAL idle_in_transaction_session_timeout = '{LONG_SECONDS}s'"""
 class PostgresConnection:
     """A session, used by one task at a time. After an error the task closes it."""
 
-    def __init__(self, raw: Session, cursor: Cursor) -> None:
+    def __init__(self, raw: AiopgSession, cursor: Cursor) -> None:
         self._raw = raw
         self._cursor = cursor
         self.round_trips = 0
@@ -76,7 +76,7 @@ class PostgresConnection:
         self.until: float | None = None
         # the server that it is on (postgres_marks)
         self.server: tuple[str, int, str, str] | None = None
-        self.pulse: Pulse | None = None  # the pulse of that server
+        self.pulse: ServerPulse | None = None  # the pulse of that server
         self.greeting: list[Row] = []
 
     @property

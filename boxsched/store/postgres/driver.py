@@ -27,7 +27,7 @@ from boxsched.store.postgres.connection import (
 from boxsched.store.postgres.errors import LostRace, RowHeld
 from boxsched.store.postgres.pool import ConnectionPool
 from boxsched.store.postgres.schema import refuse_if_unfit, refuse_transaction_pooling, upgrade
-from boxsched.store.postgres.servers import Servers
+from boxsched.store.postgres.servers import PostgresServers
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,7 +39,7 @@ FIRST_PAUSE_SECONDS = 0.005  # upper limit of the first pause; doubled with each
 
 
 class PostgresDriver:
-    """``driver.Driver`` for PostgreSQL. ``folder_lock`` keeps other processes out of the data
+    """``driver.StoreDriver`` for PostgreSQL. ``folder_lock`` keeps other processes out of the data
     folder.
     """
 
@@ -49,7 +49,7 @@ class PostgresDriver:
         self.is_near = False
         self.round_trips: Counter[str] = Counter()
         self.writes_fail = False  # set by the driver that logs outages
-        self.servers = Servers(url, folder_lock.parent)
+        self.servers = PostgresServers(url, folder_lock.parent)
         self.deciding = PostgresProcedures(self.servers, DECIDING, self.round_trips)
         self.serving = PostgresProcedures(self.servers, SERVING, self.round_trips)
         self.reading = PostgresProcedures(self.servers, READING, self.round_trips)
@@ -96,7 +96,7 @@ class PostgresDriver:
 class PostgresProcedures:
     """``driver.Procedures`` with a separate pool."""
 
-    def __init__(self, servers: Servers, size: int, round_trips: Counter[str]) -> None:
+    def __init__(self, servers: PostgresServers, size: int, round_trips: Counter[str]) -> None:
         self._servers = servers
         self._size = size
         self._round_trips = round_trips

@@ -19,7 +19,7 @@ LONGEST_SECONDS = 20.0
 STATEMENT_LOCKS = 4  # lock waits that one statement may have
 
 
-class Pulse:
+class ServerPulse:
     """The signs of life of one server; times are monotonic seconds."""
 
     def __init__(self) -> None:

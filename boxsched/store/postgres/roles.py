@@ -14,7 +14,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 from boxsched.errors import Invalid
 from boxsched.store.blocks import load
 from boxsched.store.errors import RightMissing
-from boxsched.store.postgres.session import Session
+from boxsched.store.postgres.session import PostgresSession
 from boxsched.store.tables import TABLES, VIEWS
 
 _ASK = load("operating_postgres.sql")
@@ -54,28 +54,28 @@ class Rights:
     surplus: tuple[str, ...]
 
 
-def sequences(session: Session, table: str) -> list[str]:
+def sequences(session: PostgresSession, table: str) -> list[str]:
     """Return the names of the sequences that number the table's rows."""
     return [name for (name,) in session.ask(_ASK["sequences"](table=table))]
 
 
-def all_sequences(session: Session) -> list[str]:
+def all_sequences(session: PostgresSession) -> list[str]:
     """Return the sequences of all tables, and the one for workloads."""
     return [*(name for table in TABLES for name in sequences(session, table)), WORKLOAD_IDS]
 
 
-def columns(session: Session, table: str) -> dict[str, str]:
+def columns(session: PostgresSession, table: str) -> dict[str, str]:
     """Return the table's columns with their types."""
     return dict(session.ask(_ASK["columns"](table=table)))
 
 
-def granted(session: Session) -> list[tuple[str, bool]]:
+def granted(session: PostgresSession) -> list[tuple[str, bool]]:
     """Return the roles with earlier grants, and whether each only reads."""
     roles = [role for (role,) in session.ask(_ASK["grantees"]())]
     return [(role, _only_reads(session, role)) for role in roles]
 
 
-def grants(session: Session, role: str, *, reads: bool) -> list[Composable]:
+def grants(session: PostgresSession, role: str, *, reads: bool) -> list[Composable]:
     """Return the statements that grant a role what it needs and revoke everything else.
 
     Raises Invalid if the role does not exist, or if rights do not limit it.
@@ -102,7 +102,7 @@ def grants(session: Session, role: str, *, reads: bool) -> list[Composable]:
     return statements
 
 
-def grant(session: Session, role: str, *, reads: bool) -> Rights:
+def grant(session: PostgresSession, role: str, *, reads: bool) -> Rights:
     """Grant, then check: PostgreSQL only warns when the granting role may not grant."""
     for statement in grants(session, role, reads=reads):
         session.say(statement)
@@ -115,7 +115,7 @@ def grant(session: Session, role: str, *, reads: bool) -> Rights:
     return found
 
 
-def rights(session: Session, role: str, *, reads: bool = False) -> Rights:
+def rights(session: PostgresSession, role: str, *, reads: bool = False) -> Rights:
     """Return which rights a role lacks for its purpose, and which are superfluous."""
     wanted = {(place, "SELECT") for place in TABLES} if reads else set(_service_rights())
     asked = [(place, privilege) for place in TABLES for privilege in _PRIVILEGES]
@@ -139,7 +139,7 @@ def rights(session: Session, role: str, *, reads: bool = False) -> Rights:
     )
 
 
-def my_rights(session: Session) -> Rights:
+def my_rights(session: PostgresSession) -> Rights:
     "Return the rights of the session's role; a role that can add to the history is a service's."
     ((me,),) = session.ask(_ASK["me"]())
     _, _, _, is_owner = _place(session)
@@ -148,7 +148,7 @@ def my_rights(session: Session) -> Rights:
     return rights(session, me, reads=_only_reads(session, me))
 
 
-def _rights(session: Session, place: str, *, reads: bool) -> Iterable[Composable]:
+def _rights(session: PostgresSession, place: str, *, reads: bool) -> Iterable[Composable]:
     if not reads:
         return [SQL(right) for right in _SERVICE.get(place, _WRITES)]
     if place not in SECRETS:
@@ -163,21 +163,23 @@ def _service_rights() -> Iterator[tuple[str, str]]:
             yield table, right
 
 
-def _only_reads(session: Session, role: str) -> bool:
+def _only_reads(session: PostgresSession, role: str) -> bool:
     return not _held(session, role, [("event", "INSERT")])
 
 
-def _held(session: Session, role: str, asked: list[tuple[str, str]]) -> set[tuple[str, str]]:
+def _held(
+    session: PostgresSession, role: str, asked: list[tuple[str, str]]
+) -> set[tuple[str, str]]:
     return {(place, right) for place, right in session.ask(_ASK["held"].rows(asked, role=role))}
 
 
-def _place(session: Session) -> tuple[str, str, str, bool]:
+def _place(session: PostgresSession) -> tuple[str, str, str, bool]:
     """(database, schema, owner, whether the session may do what the owner may)."""
     ((database, schema, owner, mine),) = session.ask(_ASK["place"]())
     return database, schema, owner, mine
 
 
-def _refuse_unfit(session: Session, role: str) -> None:
+def _refuse_unfit(session: PostgresSession, role: str) -> None:
     found = session.ask(_ASK["role"](role=role))
     if not found:
         name = Identifier(role).as_string(session.raw)

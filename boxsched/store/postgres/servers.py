@@ -38,7 +38,7 @@ from boxsched.store.postgres.connection import (
 from boxsched.store.postgres.errors import refuses_entry
 from boxsched.store.postgres.marks import SERVER, missing, why_behind
 from boxsched.store.postgres.places import places
-from boxsched.store.postgres.pulse import Pulse
+from boxsched.store.postgres.pulse import ServerPulse
 from boxsched.store.postgres.settling import Settling
 from boxsched.store.postgres.url import places_shown
 from boxsched.store.postgres.visits import Place, Visit, mark_of, raw_mark, shown, visited
@@ -62,7 +62,7 @@ class Used:
     key: Key
 
 
-class Servers:
+class PostgresServers:
     """The server that a node uses, for the sessions of the event loop and the lock session's
     thread.
 
@@ -80,7 +80,7 @@ class Servers:
         self._loop: asyncio.AbstractEventLoop | None = None  # the loop of the node's sessions
         self._settling = Settling()
         self._logged: dict[str, float] = {}  # when the refusal of a server was logged
-        self.pulse = Pulse()  # the pulse of the current server
+        self.pulse = ServerPulse()  # the pulse of the current server
 
     def load(self) -> None:
         """Read what was seen before; a file that cannot be read is ignored."""
@@ -269,7 +269,7 @@ class Servers:
         key = connection.server = now.key
         if not self.is_used(key):
             self.pulse = (
-                Pulse()
+                ServerPulse()
             )  # do not wait for commits of the former server while this one is alive
         connection.pulse = self.pulse
         if now.lineage:

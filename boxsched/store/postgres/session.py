@@ -33,7 +33,7 @@ SET jit = off
 """
 
 
-class Session:
+class PostgresSession:
     """A connection with a single transaction."""
 
     dialect = "postgres"
@@ -77,7 +77,7 @@ class Session:
 
 
 @contextlib.contextmanager
-def session(url: str, *, writing: bool, program: str = "boxsched") -> Iterator[Session]:
+def session(url: str, *, writing: bool, program: str = "boxsched") -> Iterator[PostgresSession]:
     """Open one transaction, which is rolled back if the body raises.
 
     Reads see one moment. Raises StoreAway if the database does not answer, RightMissing if the role
@@ -93,7 +93,7 @@ def session(url: str, *, writing: bool, program: str = "boxsched") -> Iterator[S
             raw.autocommit = False
             level = "READ COMMITTED" if writing else "REPEATABLE READ"
             raw.set_session(level, readonly=not writing)
-            yield Session(raw)
+            yield PostgresSession(raw)
             raw.commit()
     except psycopg2.Error as error:
         meant = translated(error)

@@ -54,7 +54,7 @@ WRITER_PRAGMAS = (
 
 
 class SqliteDriver:
-    """``driver.Driver`` for one file. ``open`` takes the lock, ``close`` releases it.
+    """``driver.StoreDriver`` for one file. ``open`` takes the lock, ``close`` releases it.
 
     ``remembers``: store the file's last epochs and batches in the data folder, and refuse an older
     copy of the file (``sqlite.marks``).

@@ -15,7 +15,7 @@ from boxsched.store.sqlite.errors import translated
 T = TypeVar("T")
 
 
-class Session:
+class SqliteSession:
     dialect = "sqlite"
 
     def __init__(self, connection: SqliteConnection) -> None:
@@ -41,7 +41,7 @@ class Session:
 
 
 @contextlib.contextmanager
-def session(path: Path, *, writing: bool) -> Iterator[Session]:
+def session(path: Path, *, writing: bool) -> Iterator[SqliteSession]:
     """Open one transaction, committed if the body does not raise. Writing needs the file's lock."""
     if not path.is_file():
         raise StoreAway(f"there is no database {path}{_absolute(path)}")
@@ -55,7 +55,7 @@ def session(path: Path, *, writing: bool) -> Iterator[Session]:
                     raw.execute("PRAGMA synchronous = FULL")
                     raw.execute("PRAGMA foreign_keys = ON")
                 raw.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
-                yield Session(connection)
+                yield SqliteSession(connection)
                 raw.execute("COMMIT")
     except sqlite3.Error as error:
         meant = translated(error, str(path))

@@ -13,10 +13,10 @@ from boxsched.protocol import inbox
 from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.delivery_records import (
     Delivered,
-    Delivery,
     DeliveryResult,
     NewDelivery,
     RepeatedDelivery,
+    StoredDelivery,
     WebhookSecrets,
 )
 from boxsched.store.mapping import mapper
@@ -38,7 +38,7 @@ def _workloads(text: str) -> tuple[WorkloadId, ...]:
 
 
 _delivery = mapper(
-    Delivery,
+    StoredDelivery,
     _SQL["deliveries"].returns,
     _SQL["deliveries_with_result"].returns,
     _SQL["deliveries_of_project"].returns,
@@ -122,7 +122,7 @@ def webhook_secrets(names: Sequence[str]) -> Steps[Mapping[str, WebhookSecrets]]
 
 def deliveries(
     project: ProjectId | None, result: DeliveryResult | None, before: int, limit: int
-) -> Steps[list[Delivery]]:
+) -> Steps[list[StoredDelivery]]:
     """Return deliveries, newest first. The index is by project and result; for a project alone,
     each result is read and the newest are taken.
     """
@@ -134,7 +134,7 @@ def deliveries(
                 result=result.value, before=before, limit=limit
             )
         return [_delivery(row) for row in rows]
-    found: list[Delivery] = []
+    found: list[StoredDelivery] = []
     for one in DeliveryResult if result is None else (result,):
         rows = yield _SQL["deliveries_of_project"](
             project=project, result=one.value, before=before, limit=limit

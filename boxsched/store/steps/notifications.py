@@ -80,7 +80,7 @@ class Settled:
 
 
 @attrs.frozen
-class Notification:
+class StoredNotification:
     """A notification for a list."""
 
     id: int
@@ -104,7 +104,7 @@ class Notification:
 
 _claimed = mapper(Claimed, _SQL["claimed"].returns)
 _listed = mapper(
-    Notification,
+    StoredNotification,
     _SQL["notifications"].returns,
     _SQL["notifications_of_state"].returns,
     signed=bool,
@@ -210,7 +210,7 @@ def workloads_of(
     return (yield from reads.listed(ids, _ALL_JOBS if jobs_at_most is None else jobs_at_most))
 
 
-def notifications(state: str | None, before: int, limit: int) -> Steps[list[Notification]]:
+def notifications(state: str | None, before: int, limit: int) -> Steps[list[StoredNotification]]:
     if state is None:
         found = yield _SQL["notifications"](before=before, limit=limit)
     else:

@@ -34,7 +34,7 @@ UNKNOWN_EDIT = Edit()
 
 
 @attrs.frozen
-class ProjectVersion:
+class StoredVersion:
     """A version of a project. ``by`` and ``at`` (seconds since 1970) may be unknown."""
 
     version: int
@@ -47,8 +47,8 @@ class ProjectVersion:
 
 _fields = msgspec.json.Decoder(tuple[str, ...]).decode
 _columns = {"by": "changed_by", "at": "changed_at"}
-_listed = mapper(ProjectVersion, _SQL["versions"].returns, columns_of=_columns, changed=_fields)
-_whole = mapper(ProjectVersion, _SQL["version"].returns, columns_of=_columns, changed=_fields)
+_listed = mapper(StoredVersion, _SQL["versions"].returns, columns_of=_columns, changed=_fields)
+_whole = mapper(StoredVersion, _SQL["version"].returns, columns_of=_columns, changed=_fields)
 
 
 def keep_former(project: ProjectId) -> Call:
@@ -70,11 +70,11 @@ def drop_versions(project: ProjectId) -> Call:
     return _SQL["drop_versions"](project=project)
 
 
-def versions(project: ProjectId, before: int, limit: int) -> Steps[list[ProjectVersion]]:
+def versions(project: ProjectId, before: int, limit: int) -> Steps[list[StoredVersion]]:
     found = yield _SQL["versions"](project=project, before=before, limit=limit)
     return [_listed(row) for row in found]
 
 
-def version(project: ProjectId, number: int) -> Steps[ProjectVersion | None]:
+def version(project: ProjectId, number: int) -> Steps[StoredVersion | None]:
     found = yield _SQL["version"](project=project, version=number)
     return _whole(found[0]) if found else None

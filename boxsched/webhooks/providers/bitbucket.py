@@ -12,7 +12,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from boxsched.webhooks.events import Delivery, Event, Ignored
+from boxsched.webhooks.events import Event, Ignored, ParsedDelivery
 from boxsched.webhooks.headers import Headers, one
 from boxsched.webhooks.outcomes import (
     Head,
@@ -37,17 +37,17 @@ CLOSED_STATES = ("MERGED", "DECLINED", "SUPERSEDED")
 TAG_TYPES = ("tag", "annotated_tag")
 
 
-class Link(Struct):
+class BitbucketLink(Struct):
     href: str | None = None
 
 
-class Links(Struct):
-    html: Link | None = None
+class BitbucketLinks(Struct):
+    html: BitbucketLink | None = None
 
 
-class Repository(Struct):
+class BitbucketRepository(Struct):
     full_name: str | None = None
-    links: Links | None = None
+    links: BitbucketLinks | None = None
 
 
 class Account(Struct):
@@ -62,35 +62,35 @@ class Author(Struct):
     display_name: str | None = None
 
 
-class Target(Struct):
+class BitbucketTarget(Struct):
     hash: str | None = None
     message: str | None = None
     author: Author | None = None
-    links: Links | None = None
+    links: BitbucketLinks | None = None
 
 
 class Ref(Struct):
     type: str
     name: str
-    target: Target | None = None
+    target: BitbucketTarget | None = None
 
 
-class Change(Struct):
+class BitbucketChange(Struct):
     """``old`` is null for a new ref, ``new`` for a deleted one."""
 
     new: Ref | None = None
     old: Ref | None = None
     forced: bool | None = False
-    links: Links | None = None
+    links: BitbucketLinks | None = None
 
 
 class Changes(Struct):
-    changes: list[Change]
+    changes: list[BitbucketChange]
 
 
-class Push(Struct):
+class BitbucketPush(Struct):
     push: Changes
-    repository: Repository | None = None
+    repository: BitbucketRepository | None = None
 
 
 class Branch(Struct):
@@ -101,42 +101,42 @@ class Hash(Struct):
     hash: str | None = None
 
 
-class End(Struct):
+class BitbucketEnd(Struct):
     """The source or the destination. ``repository`` is null for a deleted fork."""
 
     branch: Branch | None = None
     commit: Hash | None = None
-    repository: Repository | None = None
+    repository: BitbucketRepository | None = None
 
 
-class PullRequest(Struct):
+class BitbucketPullRequest(Struct):
     id: Number
-    source: End
-    destination: End
+    source: BitbucketEnd
+    destination: BitbucketEnd
     title: str | None = None
     state: str | None = None
     draft: bool | None = None
     author: Account | None = None
     updated_on: str | None = None
-    links: Links | None = None
+    links: BitbucketLinks | None = None
 
 
-class PullRequestEvent(Struct):
-    pullrequest: PullRequest
-    repository: Repository | None = None
+class BitbucketPullRequestEvent(Struct):
+    pullrequest: BitbucketPullRequest
+    repository: BitbucketRepository | None = None
 
 
-class Envelope(Struct):
-    repository: Repository | None = None
+class BitbucketEnvelope(Struct):
+    repository: BitbucketRepository | None = None
 
 
-_PUSH, _REQUEST = Decoder(Push), Decoder(PullRequestEvent)
-_ENVELOPE = Decoder(Envelope)
+_PUSH, _REQUEST = Decoder(BitbucketPush), Decoder(BitbucketPullRequestEvent)
+_ENVELOPE = Decoder(BitbucketEnvelope)
 
 
-def read(headers: Headers, body: bytes) -> Delivery:
+def read(headers: Headers, body: bytes) -> ParsedDelivery:
     event = one(headers, EVENT)
-    payload: Push | PullRequestEvent | Envelope
+    payload: BitbucketPush | BitbucketPullRequestEvent | BitbucketEnvelope
     happened: Sequence[Event]
     if event == "repo:push":
         payload = _PUSH.decode(body)
@@ -150,13 +150,13 @@ def read(headers: Headers, body: bytes) -> Delivery:
     return delivery(event, one(headers, DELIVERY), _names(payload.repository), None, happened)
 
 
-def _names(repository: Repository | None) -> Sequence[str | None]:
+def _names(repository: BitbucketRepository | None) -> Sequence[str | None]:
     if repository is None or repository.full_name is None:
         return ()
     return (HOST + repository.full_name, repository.full_name)
 
 
-def _changed(change: Change) -> Event:
+def _changed(change: BitbucketChange) -> Event:
     ref = change.new or change.old
     if ref is None:
         return Ignored("the change names no ref")
@@ -173,8 +173,8 @@ def _changed(change: Change) -> Event:
     return Ignored(f"neither a branch nor a tag: {shown(ref.type)}")
 
 
-def _head(change: Change, target: Target | None) -> Head:
-    target = target or Target()
+def _head(change: BitbucketChange, target: BitbucketTarget | None) -> Head:
+    target = target or BitbucketTarget()
     author = target.author or Author()
     user = author.user or Account()
     return Head(
@@ -186,7 +186,7 @@ def _head(change: Change, target: Target | None) -> Head:
     )
 
 
-def _requested(event: str, request: PullRequest) -> Event:
+def _requested(event: str, request: BitbucketPullRequest) -> Event:
     closed = event in CLOSE or request.state in CLOSED_STATES
     action: Literal["build", "close"] = "close" if closed else "build"
     source, destination = request.source, request.destination
@@ -207,11 +207,11 @@ def _requested(event: str, request: PullRequest) -> Event:
     )
 
 
-def _is_fork(source: Repository | None, destination: Repository | None) -> bool:
+def _is_fork(source: BitbucketRepository | None, destination: BitbucketRepository | None) -> bool:
     if source is None or destination is None or source.full_name is None:
         return True
     return source.full_name != destination.full_name
 
 
-def _html(links: Links | None) -> str | None:
-    return ((links or Links()).html or Link()).href
+def _html(links: BitbucketLinks | None) -> str | None:
+    return ((links or BitbucketLinks()).html or BitbucketLink()).href

@@ -13,7 +13,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from boxsched.webhooks.events import Delivery, Event, Ignored
+from boxsched.webhooks.events import Event, Ignored, ParsedDelivery
 from boxsched.webhooks.headers import Headers, one
 from boxsched.webhooks.outcomes import (
     Head,
@@ -33,27 +33,27 @@ CLOSE = ("pr:merged", "pr:declined", "pr:deleted")
 REQUESTS = "pr:"
 
 
-class Link(Struct):
+class ServerLink(Struct):
     href: str | None = None
 
 
-class Links(Struct):
-    clone: list[Link] | None = None
-    self: list[Link] | None = None
+class ServerLinks(Struct):
+    clone: list[ServerLink] | None = None
+    self: list[ServerLink] | None = None
 
 
-class Project(Struct):
+class ServerProject(Struct):
     key: str | None = None
 
 
-class Repository(Struct):
+class ServerRepository(Struct):
     id: int | None = None
     slug: str | None = None
-    project: Project | None = None
-    links: Links | None = None
+    project: ServerProject | None = None
+    links: ServerLinks | None = None
 
 
-class Person(Struct):
+class ServerPerson(Struct):
     """``name``: an account's name; for a commit's author perhaps the name in git."""
 
     displayName: str | None = None
@@ -65,59 +65,59 @@ class ToCommit(Struct):
 
     id: str | None = None
     message: str | None = None
-    author: Person | None = None
+    author: ServerPerson | None = None
 
 
-class Change(Struct):
+class ServerChange(Struct):
     refId: str
     toHash: str
 
 
 class RefsChanged(Struct):
-    changes: list[Change]
-    actor: Person | None = None
-    repository: Repository | None = None
+    changes: list[ServerChange]
+    actor: ServerPerson | None = None
+    repository: ServerRepository | None = None
     toCommit: ToCommit | None = None
     date: str | None = None
 
 
-class End(Struct):
+class ServerEnd(Struct):
     displayId: str | None = None
     latestCommit: str | None = None
-    repository: Repository | None = None
+    repository: ServerRepository | None = None
 
 
 class Participant(Struct):
-    user: Person | None = None
+    user: ServerPerson | None = None
 
 
-class PullRequest(Struct):
+class ServerPullRequest(Struct):
     id: Number
-    fromRef: End
-    toRef: End
+    fromRef: ServerEnd
+    toRef: ServerEnd
     title: str | None = None
     draft: bool | None = None
     author: Participant | None = None
-    links: Links | None = None
+    links: ServerLinks | None = None
 
 
-class PullRequestEvent(Struct):
-    pullRequest: PullRequest
+class ServerPullRequestEvent(Struct):
+    pullRequest: ServerPullRequest
     date: str | None = None
 
 
-class Envelope(Struct):
+class ServerEnvelope(Struct):
     """A payload of any kind. A ping has none of these fields."""
 
     eventKey: str | None = None
-    repository: Repository | None = None
+    repository: ServerRepository | None = None
 
 
-_CHANGED, _REQUEST = Decoder(RefsChanged), Decoder(PullRequestEvent)
-_ENVELOPE = Decoder(Envelope)
+_CHANGED, _REQUEST = Decoder(RefsChanged), Decoder(ServerPullRequestEvent)
+_ENVELOPE = Decoder(ServerEnvelope)
 
 
-def read(headers: Headers, body: bytes) -> Delivery:
+def read(headers: Headers, body: bytes) -> ParsedDelivery:
     envelope = _ENVELOPE.decode(body)
     event = one(headers, EVENT) or envelope.eventKey
     repository = envelope.repository
@@ -134,7 +134,7 @@ def read(headers: Headers, body: bytes) -> Delivery:
     return delivery(event, one(headers, DELIVERY), list(_names(repository)), None, happened)
 
 
-def _names(repository: Repository | None) -> Iterator[str | None]:
+def _names(repository: ServerRepository | None) -> Iterator[str | None]:
     if repository is None:
         return
     if repository.links is not None:
@@ -143,11 +143,11 @@ def _names(repository: Repository | None) -> Iterator[str | None]:
         yield f"{repository.project.key}/{repository.slug}"
 
 
-def _changed(payload: RefsChanged, change: Change) -> Event:
+def _changed(payload: RefsChanged, change: ServerChange) -> Event:
     commit = payload.toCommit or ToCommit()
     if commit.id != change.toHash:  # the commit is the head of another ref of this push
         commit = ToCommit()
-    author, actor = commit.author or Person(), payload.actor or Person()
+    author, actor = commit.author or ServerPerson(), payload.actor or ServerPerson()
     head = Head(
         commit=change.toHash,
         message=commit.message,
@@ -157,14 +157,14 @@ def _changed(payload: RefsChanged, change: Change) -> Event:
     return pushed(change.refId, head)
 
 
-def _requested(event: str, payload: PullRequestEvent) -> Event:
+def _requested(event: str, payload: ServerPullRequestEvent) -> Event:
     action: Literal["build", "close"] = "close" if event in CLOSE else "build"
     request = payload.pullRequest
-    author = (request.author or Participant()).user or Person()
+    author = (request.author or Participant()).user or ServerPerson()
     head = Head(
         commit=request.fromRef.latestCommit,
         authors=(author.displayName,),
-        links=[link.href for link in (request.links or Links()).self or ()],
+        links=[link.href for link in (request.links or ServerLinks()).self or ()],
         at=payload.date,
     )
     return requested(
@@ -178,7 +178,7 @@ def _requested(event: str, payload: PullRequestEvent) -> Event:
     )
 
 
-def _is_fork(source: Repository | None, target: Repository | None) -> bool:
+def _is_fork(source: ServerRepository | None, target: ServerRepository | None) -> bool:
     return source is None or target is None or source.id is None or source.id != target.id
 
 

@@ -9,7 +9,7 @@ from boxsched.commits import is_given
 from boxsched.errors import Invalid
 from boxsched.model import MAX_NAME_CHARACTERS
 from boxsched.webhooks import cleaning
-from boxsched.webhooks.events import Delivery, Event
+from boxsched.webhooks.events import Event, ParsedDelivery
 from boxsched.webhooks.headers import Headers
 from boxsched.webhooks.outcomes import (
     Head,
@@ -21,7 +21,7 @@ from boxsched.webhooks.outcomes import (
 )
 
 
-class Body(Struct, forbid_unknown_fields=True):
+class GenericBody(Struct, forbid_unknown_fields=True):
     """A branch or a tag was pushed or deleted. ``delivery``: the same when it is sent again."""
 
     branch: str | None = None
@@ -33,10 +33,10 @@ class Body(Struct, forbid_unknown_fields=True):
     delivery: Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS)] | None = None
 
 
-_BODY = Decoder(Body)
+_BODY = Decoder(GenericBody)
 
 
-def read(_headers: Headers, body: bytes) -> Delivery:
+def read(_headers: Headers, body: bytes) -> ParsedDelivery:
     """Read a body. Raises Invalid for names and commits that cannot be built, so that the sender
     can correct them.
     """
@@ -44,7 +44,7 @@ def read(_headers: Headers, body: bytes) -> Delivery:
     return delivery("delete" if said.deleted else "push", said.delivery, (), None, [_event(said)])
 
 
-def _event(said: Body) -> Event:
+def _event(said: GenericBody) -> Event:
     if (said.branch is None) == (said.tag is None):
         raise Invalid("give exactly one of branch and tag", "branch")
     if said.commit is not None and not is_given(said.commit):

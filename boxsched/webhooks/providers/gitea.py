@@ -12,7 +12,7 @@ The documents: https://docs.gitea.com/usage/webhooks
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from boxsched.webhooks.events import Delivery, Event, Ignored
+from boxsched.webhooks.events import Event, Ignored, ParsedDelivery
 from boxsched.webhooks.headers import Headers, one
 from boxsched.webhooks.outcomes import (
     Head,
@@ -25,7 +25,7 @@ from boxsched.webhooks.outcomes import (
     unused,
 )
 from boxsched.webhooks.providers import shapes
-from boxsched.webhooks.providers.shapes import Commit, Envelope, Number, Person, Repository
+from boxsched.webhooks.providers.shapes import Commit, Envelope, Number, PayloadRepository, Person
 
 EVENT, DELIVERY = "X-Gitea-Event", "X-Gitea-Delivery"
 REQUESTS = ("pull_request", "pull_request_sync")
@@ -33,33 +33,33 @@ BUILD = ("opened", "reopened", "synchronized")
 PULLS = "refs/pull/"
 
 
-class Push(Struct):
+class GiteaPush(Struct):
     ref: str
     after: str
     compare_url: str | None = None
     head_commit: Commit | None = None
     commits: list[Commit] | None = None
     pusher: Person | None = None
-    repository: Repository | None = None
+    repository: PayloadRepository | None = None
 
 
 class Deletion(Struct):
     ref: str
     ref_type: str
-    repository: Repository | None = None
+    repository: PayloadRepository | None = None
 
 
-class End(Struct):
+class GiteaEnd(Struct):
     label: str | None = None
     ref: str | None = None
     sha: str | None = None
     repo_id: int | None = None
-    repo: Repository | None = None
+    repo: PayloadRepository | None = None
 
 
-class PullRequest(Struct):
-    head: End
-    base: End
+class GiteaPullRequest(Struct):
+    head: GiteaEnd
+    base: GiteaEnd
     title: str | None = None
     draft: bool | None = None
     html_url: str | None = None
@@ -67,24 +67,24 @@ class PullRequest(Struct):
     updated_at: str | None = None
 
 
-class PullRequestEvent(Struct):
+class GiteaPullRequestEvent(Struct):
     action: str
     number: Number
-    pull_request: PullRequest
-    repository: Repository | None = None
+    pull_request: GiteaPullRequest
+    repository: PayloadRepository | None = None
 
 
-_PUSH, _DELETION, _REQUEST = Decoder(Push), Decoder(Deletion), Decoder(PullRequestEvent)
+_PUSH, _DELETION, _REQUEST = Decoder(GiteaPush), Decoder(Deletion), Decoder(GiteaPullRequestEvent)
 _ENVELOPE = Decoder(Envelope)
 
 
-def read(headers: Headers, body: bytes) -> Delivery:
+def read(headers: Headers, body: bytes) -> ParsedDelivery:
     return read_event(one(headers, EVENT), one(headers, DELIVERY), body)
 
 
-def read_event(event: str | None, id_: str | None, body: bytes) -> Delivery:
+def read_event(event: str | None, id_: str | None, body: bytes) -> ParsedDelivery:
     """Read a payload. ``event`` and ``id_``: from the headers of Gitea or Forgejo."""
-    payload: Push | Deletion | PullRequestEvent | Envelope
+    payload: GiteaPush | Deletion | GiteaPullRequestEvent | Envelope
     if event == "push":
         payload = _PUSH.decode(body)
         happened = pushed_head(payload)
@@ -100,7 +100,7 @@ def read_event(event: str | None, id_: str | None, body: bytes) -> Delivery:
     return shapes.delivery(event, id_, payload.repository, happened)
 
 
-def pushed_head(push: Push) -> Event:
+def pushed_head(push: GiteaPush) -> Event:
     """Return the head of a push. Gogs sends no ``head_commit``, so ``commits`` is searched."""
     commits = push.commits or ()
     head = next((each for each in commits if each.id == push.after), Commit())
@@ -119,7 +119,7 @@ def deleted(payload: Deletion) -> Event:
     return deleted_tag(payload.ref.removeprefix("refs/tags/"))
 
 
-def _requested(event: PullRequestEvent) -> Event:
+def _requested(event: GiteaPullRequestEvent) -> Event:
     action = shapes.build_or_close(event.action, BUILD)
     if action is None:
         return unchanged("pull request", event.action)
@@ -142,7 +142,7 @@ def _requested(event: PullRequestEvent) -> Event:
     )
 
 
-def _is_fork(head: End, base: End) -> bool:
+def _is_fork(head: GiteaEnd, base: GiteaEnd) -> bool:
     if head.label == "" or (head.ref or "").startswith(PULLS):
         return True
     if head.repo_id is not None and base.repo_id is not None:

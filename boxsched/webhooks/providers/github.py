@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 from boxsched.webhooks.cleaning import NULL, is_null
-from boxsched.webhooks.events import Delivery, Event, Ignored
+from boxsched.webhooks.events import Event, Ignored, ParsedDelivery
 from boxsched.webhooks.headers import Headers, one
 from boxsched.webhooks.outcomes import (
     TAGS,
@@ -23,14 +23,14 @@ from boxsched.webhooks.outcomes import (
     unused,
 )
 from boxsched.webhooks.providers import shapes
-from boxsched.webhooks.providers.shapes import Commit, Envelope, Number, Person, Repository
+from boxsched.webhooks.providers.shapes import Commit, Envelope, Number, PayloadRepository, Person
 
 EVENT, DELIVERY = "X-GitHub-Event", "X-GitHub-Delivery"
 BUILD = ("opened", "reopened", "synchronize")
 CREATED_OR_DELETED = ("create", "delete")
 
 
-class Push(Struct):
+class GithubPush(Struct):
     ref: str
     after: str
     deleted: bool = False
@@ -38,20 +38,20 @@ class Push(Struct):
     compare: str | None = None
     head_commit: Commit | None = None
     pusher: Person | None = None
-    repository: Repository | None = None
+    repository: PayloadRepository | None = None
 
 
-class End(Struct):
+class GithubEnd(Struct):
     """The head or the base of a pull request. ``repo`` is null for a deleted fork."""
 
     ref: str | None = None
     sha: str | None = None
-    repo: Repository | None = None
+    repo: PayloadRepository | None = None
 
 
-class PullRequest(Struct):
-    head: End
-    base: End
+class GithubPullRequest(Struct):
+    head: GithubEnd
+    base: GithubEnd
     title: str | None = None
     draft: bool | None = False
     html_url: str | None = None
@@ -59,20 +59,20 @@ class PullRequest(Struct):
     updated_at: str | None = None
 
 
-class PullRequestEvent(Struct):
+class GithubPullRequestEvent(Struct):
     action: str
     number: Number
-    pull_request: PullRequest
-    repository: Repository | None = None
+    pull_request: GithubPullRequest
+    repository: PayloadRepository | None = None
 
 
-_PUSH, _REQUEST = Decoder(Push), Decoder(PullRequestEvent)
+_PUSH, _REQUEST = Decoder(GithubPush), Decoder(GithubPullRequestEvent)
 _ENVELOPE = Decoder(Envelope)
 
 
-def read(headers: Headers, body: bytes) -> Delivery:
+def read(headers: Headers, body: bytes) -> ParsedDelivery:
     event = one(headers, EVENT)
-    payload: Push | PullRequestEvent | Envelope
+    payload: GithubPush | GithubPullRequestEvent | Envelope
     if event == "push":
         payload = _PUSH.decode(body)
         happened = _pushed(payload)
@@ -85,7 +85,7 @@ def read(headers: Headers, body: bytes) -> Delivery:
     return shapes.delivery(event, one(headers, DELIVERY), payload.repository, happened)
 
 
-def _pushed(push: Push) -> Event:
+def _pushed(push: GithubPush) -> Event:
     commit = push.head_commit or Commit()
     author, pusher = commit.author or Person(), push.pusher or Person()
     head = Head(
@@ -93,13 +93,13 @@ def _pushed(push: Push) -> Event:
         message=commit.message,
         authors=(author.name, author.username, pusher.name),
         links=(push.compare, commit.url),
-        at=(push.repository or Repository()).pushed_at,
+        at=(push.repository or PayloadRepository()).pushed_at,
         forced=push.forced,
     )
     return pushed(push.ref, head)
 
 
-def _hash(push: Push) -> str:
+def _hash(push: GithubPush) -> str:
     if push.deleted:
         return NULL
     # For an annotated tag, ``after`` is the tag object, not the commit.
@@ -108,7 +108,7 @@ def _hash(push: Push) -> str:
     return push.after
 
 
-def _requested(event: PullRequestEvent) -> Event:
+def _requested(event: GithubPullRequestEvent) -> Event:
     action = shapes.build_or_close(event.action, BUILD)
     if action is None:
         return unchanged("pull request", event.action)

@@ -13,7 +13,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from boxsched.webhooks.events import Delivery, Event, Ignored
+from boxsched.webhooks.events import Event, Ignored, ParsedDelivery
 from boxsched.webhooks.headers import Headers, one
 from boxsched.webhooks.outcomes import Head, delivery, pushed, requested, unchanged, unused
 from boxsched.webhooks.providers.shapes import Commit, Number, Person
@@ -24,7 +24,7 @@ PUSHES = ("push", "tag_push")
 BUILD, CLOSE = ("open", "reopen"), ("close", "merge")
 
 
-class Project(Struct):
+class GitlabProject(Struct):
     path_with_namespace: str | None = None
     web_url: str | None = None
     git_http_url: str | None = None
@@ -32,15 +32,15 @@ class Project(Struct):
     default_branch: str | None = None
 
 
-class Envelope(Struct):
+class GitlabEnvelope(Struct):
     """A payload of any kind: ``object_kind`` from a hook, ``event_name`` from a system hook."""
 
     object_kind: str | None = None
     event_name: str | None = None
-    project: Project | None = None
+    project: GitlabProject | None = None
 
 
-class Push(Struct):
+class GitlabPush(Struct):
     """``checkout_sha``: the commit that an annotated tag names; null when the ref was deleted."""
 
     ref: str
@@ -70,11 +70,11 @@ class MergeRequest(Struct):
     user: Person | None = None
 
 
-_ENVELOPE = Decoder(Envelope)
-_PUSH, _REQUEST = Decoder(Push), Decoder(MergeRequest)
+_ENVELOPE = Decoder(GitlabEnvelope)
+_PUSH, _REQUEST = Decoder(GitlabPush), Decoder(MergeRequest)
 
 
-def read(headers: Headers, body: bytes) -> Delivery:
+def read(headers: Headers, body: bytes) -> ParsedDelivery:
     envelope = _ENVELOPE.decode(body)
     kind = envelope.object_kind or envelope.event_name
     if kind in PUSHES:
@@ -85,12 +85,12 @@ def read(headers: Headers, body: bytes) -> Delivery:
         happened = Ignored("the payload has no object_kind")
     else:
         happened = unused(kind)
-    project = envelope.project or Project()
+    project = envelope.project or GitlabProject()
     id_ = one(headers, DELIVERY[0]) or one(headers, DELIVERY[1])
     return delivery(kind, id_, _names(project), project.default_branch, [happened])
 
 
-def _names(project: Project) -> Sequence[str | None]:
+def _names(project: GitlabProject) -> Sequence[str | None]:
     return (
         project.git_http_url,
         project.git_ssh_url,
@@ -99,7 +99,7 @@ def _names(project: Project) -> Sequence[str | None]:
     )
 
 
-def _pushed(push: Push) -> Event:
+def _pushed(push: GitlabPush) -> Event:
     hash_ = push.checkout_sha or push.after
     commit = next((each for each in push.commits or () if each.id == hash_), Commit())
     head = Head(

@@ -9,7 +9,7 @@ The documents: https://github.com/gogs/docs-api, "Webhooks"
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from boxsched.webhooks.events import Delivery, Event, Ignored
+from boxsched.webhooks.events import Event, Ignored, ParsedDelivery
 from boxsched.webhooks.headers import Headers, one
 from boxsched.webhooks.outcomes import (
     Head,
@@ -20,8 +20,8 @@ from boxsched.webhooks.outcomes import (
     unused,
 )
 from boxsched.webhooks.providers import shapes
-from boxsched.webhooks.providers.gitea import BUILD, Deletion, Push, deleted, pushed_head
-from boxsched.webhooks.providers.shapes import Envelope, Number, Person, Repository
+from boxsched.webhooks.providers.gitea import BUILD, Deletion, GiteaPush, deleted, pushed_head
+from boxsched.webhooks.providers.shapes import Envelope, Number, PayloadRepository, Person
 
 EVENT, DELIVERY = "X-Gogs-Event", "X-Gogs-Delivery"
 
@@ -33,32 +33,32 @@ class Creation(Struct):
     ref_type: str
     sha: str | None = None
     sender: Person | None = None
-    repository: Repository | None = None
+    repository: PayloadRepository | None = None
 
 
-class PullRequest(Struct):
+class GogsPullRequest(Struct):
     title: str | None = None
     user: Person | None = None
-    head_repo: Repository | None = None
-    base_repo: Repository | None = None
+    head_repo: PayloadRepository | None = None
+    base_repo: PayloadRepository | None = None
     base_branch: str | None = None
     html_url: str | None = None
 
 
-class PullRequestEvent(Struct):
+class GogsPullRequestEvent(Struct):
     action: str
     number: Number
-    pull_request: PullRequest
-    repository: Repository | None = None
+    pull_request: GogsPullRequest
+    repository: PayloadRepository | None = None
 
 
-_PUSH, _DELETION, _CREATION = Decoder(Push), Decoder(Deletion), Decoder(Creation)
-_REQUEST, _ENVELOPE = Decoder(PullRequestEvent), Decoder(Envelope)
+_PUSH, _DELETION, _CREATION = Decoder(GiteaPush), Decoder(Deletion), Decoder(Creation)
+_REQUEST, _ENVELOPE = Decoder(GogsPullRequestEvent), Decoder(Envelope)
 
 
-def read(headers: Headers, body: bytes) -> Delivery:
+def read(headers: Headers, body: bytes) -> ParsedDelivery:
     event = one(headers, EVENT)
-    payload: Push | Deletion | Creation | PullRequestEvent | Envelope
+    payload: GiteaPush | Deletion | Creation | GogsPullRequestEvent | Envelope
     happened: Event
     if event == "push":
         payload = _PUSH.decode(body)
@@ -88,7 +88,7 @@ def _created(payload: Creation) -> Event:
     )
 
 
-def _requested(event: PullRequestEvent) -> Event:
+def _requested(event: GogsPullRequestEvent) -> Event:
     action = shapes.build_or_close(event.action, BUILD)
     if action is None:
         return unchanged("pull request", event.action)

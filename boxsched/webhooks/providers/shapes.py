@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from boxsched.webhooks import outcomes
-from boxsched.webhooks.events import Delivery, Event
+from boxsched.webhooks.events import Event, ParsedDelivery
 
 MAX_NUMBER = 1_000_000_000_000  # limit of a pull or merge request's number
 
 Number = Annotated[int, Meta(ge=1, le=MAX_NUMBER)]
 
 
-class Repository(Struct):
+class PayloadRepository(Struct):
     """``pushed_at``: GitHub's time of a push, in seconds since the epoch."""
 
     full_name: str | None = None
@@ -43,14 +43,14 @@ class Commit(Struct):
 class Envelope(Struct):
     """Fields of every kind of event."""
 
-    repository: Repository | None = None
+    repository: PayloadRepository | None = None
 
 
 def delivery(
-    event: str | None, id_: str | None, repository: Repository | None, happened: Event
-) -> Delivery:
+    event: str | None, id_: str | None, repository: PayloadRepository | None, happened: Event
+) -> ParsedDelivery:
     """Return a delivery with one event."""
-    known = repository or Repository()
+    known = repository or PayloadRepository()
     names = (known.clone_url, known.ssh_url, known.html_url, known.full_name)
     return outcomes.delivery(event, id_, names, known.default_branch, [happened])
 
@@ -64,7 +64,7 @@ def build_or_close(action: str, builds: Collection[str]) -> Literal["build", "cl
     return "close" if action == "closed" else None
 
 
-def same(one: Repository | None, other: Repository | None) -> bool:
+def same(one: PayloadRepository | None, other: PayloadRepository | None) -> bool:
     """Whether both are known and are the same repository."""
     if one is None or other is None or one.full_name is None:
         return False
