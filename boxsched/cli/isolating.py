@@ -29,7 +29,7 @@ def choose_boxes(
 ) -> BoxSettings:
     """Take the options about Boxes out of ``options``. Return how jobs run.
 
-    ``hidden``: what isolated jobs must not see; the first is the data folder. Raises BadInput;
+    ``hidden``: what isolated jobs must not see; the first is the data folder. Raises InvalidInput;
     Failure where jobs cannot be isolated or limited here.
     """
     asked = {name: options.pop(name) for name in LIMITS}
@@ -54,7 +54,7 @@ def _choose_driver(
 
 
 def _isolation(wishes: dict[str, Any], hidden: Sequence[Path]) -> "Isolation":
-    """Return how jobs are isolated. Raises BadInput; Failure where that does not work here."""
+    """Return how jobs are isolated. Raises InvalidInput; Failure where that does not work here."""
     from boxsched.worker.agent import bubblewrap
 
     with contextlib.suppress(OSError):  # its use says what is wrong
@@ -77,7 +77,7 @@ def _isolation(wishes: dict[str, Any], hidden: Sequence[Path]) -> "Isolation":
 
 
 def _limits(asked: dict[str, Any], box_type: str, driver: str) -> "Limits":
-    """Return the limits of a job. Raises BadInput; Failure where they cannot be enforced."""
+    """Return the limits of a job. Raises InvalidInput; Failure where they cannot be enforced."""
     from boxsched.worker.agent import limiting
     from boxsched.worker.supervisor.limits import Limits
 
@@ -95,7 +95,7 @@ def _limits(asked: dict[str, Any], box_type: str, driver: str) -> "Limits":
 
 
 def _for_type(name: str, given: Sequence[tuple[str | None, float]], box_type: str) -> float | None:
-    """Return the limit of this Box type, or else that of all types. Raises BadInput."""
+    """Return the limit of this Box type, or else that of all types. Raises InvalidInput."""
     if len({of_type for of_type, _ in given}) < len(given):
         raise InvalidInput(f"--{name}: give one for each Box type, and one for all others")
     limits = dict(given)

@@ -60,7 +60,7 @@ class ProjectFile:
 
 def read_all(paths: Sequence[Path], name: str | None = None) -> list[ProjectFile]:
     """Return the projects of all files. ``name``: for a single project without a name. Raises
-    BadInput.
+    InvalidInput.
     """
     if name is not None and len(paths) > 1:
         raise InvalidInput("--name: give only one file with it")
@@ -82,7 +82,7 @@ def read_all(paths: Sequence[Path], name: str | None = None) -> list[ProjectFile
 
 
 def read(path: Path, name: str | None = None) -> list[ProjectFile]:
-    """Return the projects of a file, or of standard input with ``-``. Raises BadInput."""
+    """Return the projects of a file, or of standard input with ``-``. Raises InvalidInput."""
     file = "standard input" if path == STANDARD_INPUT else str(path)
     try:
         if path == STANDARD_INPUT:
