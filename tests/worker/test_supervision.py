@@ -14,6 +14,7 @@ from boxsched.worker.supervisor import containment, isolation, safe_files
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Step
 from boxsched.worker.supervisor.isolation import STAGE, Isolation
+from boxsched.worker.supervisor.limits import NO_LIMITS
 from boxsched.worker.supervisor.masking import Masks
 from boxsched.worker.supervisor.output import Output
 from boxsched.worker.supervisor.supervision import Supervision
@@ -113,7 +114,7 @@ def supervision(**values: Any) -> Any:
     made: Any = Supervision.__new__(Supervision)
     started = {
         "cause": None, "began_at": None, "began": 0.0, "commit": None, "monitor": None,
-        "killed": False, "cgroup": None, "walls": None,
+        "killed": False, "cgroup": None, "walls": None, "disk": None, "limits": NO_LIMITS,
         "record": SimpleNamespace(timeout_seconds=60.0),
         "deadline": SimpleNamespace(lost_after=None),
     }  # fmt: skip

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from boxsched.worker.supervisor import containment, supervision
+from boxsched.worker.supervisor.limits import NO_LIMITS
 from boxsched.worker.supervisor.supervision import KILL_AGAIN_SECONDS, STOP_LOOK_SECONDS
-from boxsched.worker.supervisor.verdict import DISK_FULL, LOST, STOPPED, TIMED_OUT
+from boxsched.worker.supervisor.verdict import DISK_FULL, LOST, OVER_DISK, STOPPED, TIMED_OUT
 from tests.worker.test_supervision import supervision as made
 
 INF = float("inf")
-PIPE, ALARM, INNER = 3, 4, 5
+PIPE, ALARM, INNER, MEASURED = 3, 4, 5, 6
 
 
 class Turns:
@@ -235,6 +236,56 @@ def test_processes_that_are_left_have_the_grace_of_a_stop(
     turns.lease_over = True
     killed = turns.turn(at=101.0)
     assert (killed == ["SIGKILL"]) is in_grace, "the lease still counts in the grace"
+
+
+class Disk:
+    """A measurement of the Box that is due at ``next_at``."""
+
+    def __init__(self, turns: Turns, next_at: float, *, exceeded: bool = False) -> None:
+        self.turns, self.next_at, self.exceeded, self.pipe = turns, next_at, exceeded, -1
+        self.error: OSError | None = None
+
+    def begin(self, now: float) -> None:
+        if self.error is not None:
+            raise self.error
+        self.turns.done.append(f"measure at {now:g}")
+        self.next_at, self.pipe = INF, MEASURED
+
+    def is_exceeded(self, now: float) -> bool:
+        self.pipe = -1
+        return self.exceeded
+
+
+def test_a_box_is_measured_when_it_is_time(turns: Turns) -> None:
+    turns.one.disk = disk = Disk(turns, 100.5)
+    assert turns.turn(at=100.4) == []
+    assert turns.waited[-1] == pytest.approx(0.101), "until then"
+    disk.error = OSError(24, "no descriptor")
+    assert turns.turn(at=100.5) == []
+    disk.error = None
+    assert turns.turn(at=100.5) == ["measure at 100.5", f"register {MEASURED}"]
+    assert turns.turn(at=100.6) == []
+    assert turns.turn(MEASURED) == [f"unregister {MEASURED}"]
+    assert turns.one.cause is None
+
+
+@pytest.mark.parametrize("cause", [None, STOPPED])
+def test_a_box_that_takes_too_much_disk_ends_its_job_at_once(
+    turns: Turns, cause: str | None
+) -> None:
+    """But a job that is being ended is not measured."""
+    turns.one.disk = disk = Disk(turns, INF, exceeded=True)
+    turns.one.limits = NO_LIMITS._replace(disk=1 << 30)
+    disk.pipe = MEASURED
+    turns.one.cause = cause
+    done = turns.turn(MEASURED)
+    if cause is None:
+        unregistered, said, number = done
+        assert unregistered == f"unregister {MEASURED}"
+        assert said.endswith("exceeded, so the job is ended")
+        assert (number, turns.one.cause) == ("SIGKILL", OVER_DISK)
+    else:
+        assert (done, turns.one.cause) == ([], cause)
 
 
 class Monitor:
