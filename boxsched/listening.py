@@ -8,6 +8,10 @@ from collections.abc import Iterator
 import attrs
 from aiohttp import web
 
+# Connections that may wait until they are accepted. The kernel drops what comes beyond them, and
+# clients try again after a second.
+WAITING = 1_024
+
 
 @attrs.frozen
 class Bound:
@@ -21,6 +25,8 @@ class Bound:
     async def serve(self, runner: web.BaseRunner) -> None:
         for each in self._sockets:
             await web.SockSite(runner, each.dup()).start()  # closed with its runner
+            # It listens again, with a number that also limits how many it accepts at a time.
+            each.listen(WAITING)
 
 
 @contextlib.contextmanager
@@ -36,7 +42,7 @@ def bound(host: str, port: int) -> Iterator[Bound]:
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             made.bind(address)
             # otherwise another service could bind it too; clients that connect now wait
-            made.listen()
+            made.listen(WAITING)
             made.setblocking(False)
             sockets.append(made)
         yield Bound(_url(sockets[0]), tuple(sockets))

@@ -2,19 +2,24 @@
 up."""
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
+import socket
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from activity_monitor import SECURITY_HEADERS
 from boxsched.api.http import deadlines
 from boxsched.api.http.serving import HttpConnection
+from boxsched.listening import bound
 from boxsched.store.records import NewWorkload, SubmitOutcome
 from tests.service.running_service import API, RunningService
 
 BUILDS = f"{API}/projects/web/builds"
+SOMAXCONN = Path("/proc/sys/net/core/somaxconn")  # the kernel's limit of waiting connections
 BODY = b'{"branch":"main"}'
 
 
@@ -210,3 +215,26 @@ async def test_no_address_has_more_than_its_share_except_our_own_proxies(
         async with asyncio.timeout(20):
             while (await healthz(service))[1] != OK:  # the server has to see the end first
                 pass
+
+
+@pytest.mark.skipif(not SOMAXCONN.exists(), reason="how many may wait is not known here")
+async def test_a_burst_of_connections_waits_until_the_loop_accepts_it() -> None:
+    """The kernel drops what exceeds the queue, and the client tries again only after a second."""
+    count = min(600, int(SOMAXCONN.read_text()))
+    wire = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    runner = web.AppRunner(web.Application())
+    await runner.setup()
+    loop = asyncio.get_running_loop()
+    with bound("127.0.0.1", 0) as sockets, contextlib.ExitStack() as opened:
+        await sockets.serve(runner)
+        port = int(sockets.url.rpartition(":")[2])
+        burst = []
+        for _ in range(count):  # without a pause, so the service accepts none of them meanwhile
+            one = opened.enter_context(socket.create_connection(("127.0.0.1", port), 0.5))
+            one.sendall(wire)
+            one.setblocking(False)
+            burst.append(one)
+        async with asyncio.timeout(60):
+            answers = [await loop.sock_recv(one, 4096) for one in burst]
+    await runner.cleanup()
+    assert all(answer.startswith(b"HTTP/1.1 404") for answer in answers)
