@@ -4,7 +4,9 @@ A service writes ``admin-token`` (mode 0600) and, while it listens, ``service.js
 the Python client use them to find the local service.
 """
 
+import contextlib
 import os
+import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -83,6 +85,31 @@ class DataFolder:
         except (OSError, msgspec.DecodeError):
             return None
         return found if is_alive(found.pid) else None
+
+
+def create_private(path: Path, text: str) -> None:
+    """Create a file of mode 0600 with this text, durably; a file that exists stays unchanged.
+
+    It is written under another name and then linked, so that no process reads an incomplete file,
+    and processes that create it at the same time use the same one.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(file, "w", encoding="ascii") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        draft.unlink()
 
 
 def is_alive(pid: int) -> bool:

@@ -114,10 +114,6 @@ JOB_TRANSITIONS: Mapping[tuple[JobState, JobMove], JobState] = {
     (JobState.UNKNOWN, JobMove.ENDED): JobState.FINISHED,
 }
 
-# States in which a workload's jobs may hold Boxes; the workload has left phase 1.
-HOLDS_BOXES: frozenset[State] = frozenset({State.RUNNING, State.STOPPING})
-PAST_ORDERING: frozenset[State] = frozenset({State.QUEUED, State.RUNNING, State.STOPPING})
-
 
 class IllegalMove(AssertionError):
     """A move that the table does not have for this state."""

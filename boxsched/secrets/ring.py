@@ -11,6 +11,8 @@ from pathlib import Path
 
 import attrs
 
+from boxsched.folders import create_private
+
 KEY_BYTES = 32
 MAX_KEYS = 100
 MAX_FILE_BYTES = 65_536
@@ -86,32 +88,9 @@ def find_ring(
         return KeyRing.of(text, VARIABLE)
     own = data / KEY_FILE
     if makes and not own.exists():
-        _make(own)
+        # Durable, also its entry in the folder: without the key, sealed secrets would be lost.
+        create_private(own, new_key() + "\n")
     return KeyRing.of(_read(own), str(own)) if own.exists() else None
-
-
-def _make(path: Path) -> None:
-    """Write a new key under another name, then link it: no process reads an incomplete key."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(file, "w", encoding="ascii") as out:
-            out.write(new_key() + "\n")
-            out.flush()
-            os.fsync(out.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass  # another process created one
-        # The folder's entry must be durable too: without the key, sealed secrets would be lost.
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        draft.unlink()
 
 
 def _read(path: Path) -> str:

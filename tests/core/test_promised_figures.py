@@ -5,6 +5,7 @@ A changed constant fails here, and so does a changed sentence. Change both, or n
 
 from pathlib import Path
 
+import click
 import pytest
 
 from boxsched import model, service
@@ -13,6 +14,7 @@ from boxsched.api.http import bodies, connection_limits, deadlines, payloads, se
 from boxsched.api.messages import requests
 from boxsched.api.resources import activity, events, logs
 from boxsched.automation import backlog, plans, repositories
+from boxsched.cli.serve import serve
 from boxsched.cluster import lock_session
 from boxsched.engine import endings, limits, watch
 from boxsched.feed import feed
@@ -136,6 +138,13 @@ def test_another_node_leads_within_half_a_second_or_three_and_a_half() -> None:
 
 def test_an_event_whose_hint_is_lost_is_a_second_late() -> None:
     assert (feed.HINTED_POLL_SECONDS, feed.LEAST_SECONDS) == (1.0, 0.05)
+
+
+def test_the_history_is_kept_for_at_least_as_long_as_the_database_refuses_to_delete_it() -> None:
+    [option] = (each for each in serve.params if each.name == "keep_history")
+    assert option.type.convert(pruning.LEAST_DAYS, option, None) == pruning.LEAST_DAYS
+    with pytest.raises(click.BadParameter):
+        option.type.convert(pruning.LEAST_DAYS - 1, option, None)
 
 
 def test_how_often_a_job_is_started() -> None:

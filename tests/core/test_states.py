@@ -5,9 +5,7 @@ import itertools
 import pytest
 
 from boxsched.states import (
-    HOLDS_BOXES,
     JOB_TRANSITIONS,
-    PAST_ORDERING,
     TRANSITIONS,
     IllegalMove,
     JobMove,
@@ -81,11 +79,6 @@ def test_every_state_is_reached_and_all_but_the_last_are_left(table, states):
     first, *_, last = states
     assert set(table.values()) | {first} == set(states)
     assert {state for state, _ in table} == set(states) - {last}
-
-
-def test_which_states_hold_boxes_and_which_are_past_ordering():
-    assert {State.RUNNING, State.STOPPING} == HOLDS_BOXES
-    assert {State.QUEUED, *HOLDS_BOXES} == PAST_ORDERING
 
 
 def test_a_pair_of_another_table_is_not_a_move():

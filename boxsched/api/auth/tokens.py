@@ -15,7 +15,7 @@ import stat
 import zlib
 from pathlib import Path
 
-from boxsched.folders import ADMIN_TOKEN
+from boxsched.folders import ADMIN_TOKEN, create_private
 from boxsched.store.records import Token
 
 PREFIX = "bxs_"
@@ -87,22 +87,7 @@ def admin_token(data: Path) -> str:
         return _read(path)
     except FileNotFoundError:
         pass
-    # Write it under another name, then link it: no process reads an incomplete token, and two
-    # processes that start at the same time use the same token.
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = data / f".{ADMIN_TOKEN}.{os.getpid()}.{secrets.token_hex(4)}"
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(file, "w", encoding="ascii") as out:
-            out.write(new_token() + "\n")
-            out.flush()
-            os.fsync(out.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-    finally:
-        draft.unlink()
+    create_private(path, new_token() + "\n")
     return _read(path)
 
 
