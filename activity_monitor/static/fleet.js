@@ -5,6 +5,7 @@
 import { Away, Refused, SignedOut, get } from "./api.js";
 import { Asking } from "./asking.js";
 import { DrainDialog, endDrain } from "./drain.js";
+import { getGhosts, ghostRow } from "./ghosts.js";
 import { icon } from "./icons.js";
 import { Refresher } from "./refresh.js";
 import { amount, count, make, put } from "./text.js";
@@ -14,7 +15,7 @@ const AGAIN_MS = 5000;
 const PROBLEM_CHARACTERS = 60;
 const NOTE_CHARACTERS = 80;
 const ROWS_AT_MOST = 500;
-const CHANGED_BY = /^(worker\.|workload\.(started|finished)$|job\.unknown$)/;
+const CHANGED_BY = /^(worker\.|ghost\.|workload\.(started|finished)$|job\.(unknown|restored)$)/;
 const MARKS = {
   alive: "passed", away: "canceled",
   connected: "passed", draining: "stopping", incompatible: "blocked", disconnected: "canceled",
@@ -30,6 +31,7 @@ export class FleetView {
   #problem = byId("fleet-problem");
   #nodes = new Table(byId("fleet-nodes"), ["Node", "State", "Leads", "Address", "Version", "Started"]);
   #workers = new Table(byId("fleet-workers"), ["Worker", "State", "Boxes", "Runs", "Actions", "Address"]);
+  #ghosts = new Table(byId("fleet-ghosts"), ["Attempt", "Worker", "State", "Found", "Actions"]);
   #refresher = new Refresher(() => this.#load());
   #timer = 0;
   #onSignedOut;
@@ -68,9 +70,10 @@ export class FleetView {
 
   async #load() {
     try {
-      const [nodes, workers] = await Promise.all([get("/nodes"), get("/workers")]);
+      const [nodes, workers, ghosts] = await Promise.all([get("/nodes"), get("/workers"), getGhosts()]);
       put(this.#problem, "");
       this.#show(nodes.body.nodes, workers.body.workers);
+      this.#showGhosts(ghosts);
     } catch (error) {
       if (error instanceof SignedOut) {
         this.#signedOut();
@@ -106,6 +109,13 @@ export class FleetView {
     const order = (worker) => (STANDING.indexOf(worker.state) + STANDING.length + 1) % (STANDING.length + 1);
     this.#workers.show(workers.toSorted((a, b) => order(a) - order(b) || byName(a, b))
       .map((worker) => workerRow(worker, this.#actionsOn(worker))));
+  }
+
+  #showGhosts(ghosts) {
+    byId("fleet-ghosts-part").hidden = !ghosts.length;
+    put(byId("fleet-ghosts-count"), `${amount(ghosts.length)}: workers hold them, and the scheduler does not know them as theirs`);
+    const onProblem = (text) => put(this.#problem, text);
+    this.#ghosts.show(ghosts.map((ghost) => ghostRow(ghost, this.#asking, onProblem)));
   }
 }
 

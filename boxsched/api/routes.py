@@ -35,6 +35,7 @@ from boxsched.api.resources.deliveries import DeliveryList, DeliveryRoutes
 from boxsched.api.resources.draining import DrainRoutes
 from boxsched.api.resources.events import EventRoutes
 from boxsched.api.resources.fleet import BoxList, FleetRoutes, WorkerAnswer, WorkerList
+from boxsched.api.resources.ghosts import GhostAnswer, GhostList, GhostRoutes
 from boxsched.api.resources.logs import MAX_NUMBER_DIGITS, LogRoutes
 from boxsched.api.resources.nodes import NodeList, NodeRoutes
 from boxsched.api.resources.notifications import (
@@ -271,6 +272,19 @@ def fleet_routes(fleet: FleetRoutes, draining: DrainRoutes, nodes: NodeRoutes) -
     )
 
 
+def ghost_routes(ghosts: GhostRoutes) -> Sequence[Route]:
+    path = f"{PREFIX}/ghosts"
+    one = f"{path}/{{ghost:[^/]+}}"
+    listed = "Attempts that workers hold, and that are not theirs for the scheduler"
+    restore = Described("Give a ghost's job back to its worker", Nothing, GhostAnswer, 202)
+    kill = Described("End a ghost", Nothing, GhostAnswer, 202)
+    return (
+        reading(path, ghosts.list, listed, GhostList),
+        Route("POST", f"{one}/restore", ghosts.restore, restore),
+        Route("POST", f"{one}/kill", ghosts.kill, kill),
+    )
+
+
 def set_aside_routes(commands: SetAsideRoutes) -> Sequence[Route]:
     path = f"{PREFIX}/set-aside"
     command = f"{path}/{{command:[^/]+}}"
@@ -378,6 +392,7 @@ def table(
         *pause_routes(PauseRoutes(node, known)),
         *schedule_routes(ScheduleRoutes(node, known)),
         *fleet_routes(FleetRoutes(node), DrainRoutes(node), NodeRoutes(node)),
+        *ghost_routes(GhostRoutes(node)),
         *worker_routes(WorkerRoutes(node), WorkerPollRoutes(node)),
         *set_aside_routes(SetAsideRoutes(node)),
         *notification_routes(NotificationRoutes(node)),

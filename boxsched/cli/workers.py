@@ -9,6 +9,7 @@ from boxsched.cli.clean import plain
 from boxsched.cli.confirming import confirm, yes_option
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.failing import Failure
+from boxsched.cli.ghosts import ghosts, kill_ghosts, restore_ghosts
 from boxsched.cli.output import ago, as_json_option, local_time, now, print_json, print_table
 from boxsched.cli.times import given_duration
 from boxsched.cli.waiting import leaving, wait_for_restarts
@@ -25,12 +26,17 @@ _COLUMNS = (
 
 @click.group()
 def workers() -> None:
-    """List the workers, drain and remove them.
+    """List the workers, drain and remove them; decide about ghosts.
 
     \b
     Example:  boxsched workers list
               boxsched workers drain builder-2 --note "new disk" --wait
+              boxsched workers ghosts
     """
+
+
+for _command in (ghosts, restore_ghosts, kill_ghosts):
+    workers.add_command(_command)
 
 
 @workers.command(name="list")
@@ -39,9 +45,9 @@ def workers() -> None:
 def list_workers(as_json: bool, service: Service) -> None:
     """List the workers with their Boxes.
 
-    The columns also show how many builds, deploys and SSH sessions are running, and whether the
-    worker isolates and limits its jobs. The note says why a worker is being drained, or why it
-    cannot begin jobs now; it gets none until the problem is solved.
+    The columns also show how many builds, deploys and SSH sessions are running, and whether jobs
+    are isolated and limited there. The note says why
+    a worker is being drained, or why it can begin no jobs now: it gets none until that is solved.
 
     \b
     Example:  boxsched workers list

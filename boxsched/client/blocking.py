@@ -119,6 +119,9 @@ class BlockingClient:
     drain_worker = _call(Client.drain_worker)
     resume_worker = _call(Client.resume_worker)
     remove_worker = _call(Client.remove_worker)
+    ghosts = _call(Client.ghosts)
+    restore_ghost = _call(Client.restore_ghost)
+    kill_ghost = _call(Client.kill_ghost)
     forget_node = _call(Client.forget_node)
 
     reprioritize = _call(Client.reprioritize)

@@ -9,6 +9,7 @@ from boxsched import errors
 from boxsched.client.http import ServiceLine, path
 from boxsched.client.records import (
     Box,
+    Ghost,
     NewToken,
     Node,
     Pause,
@@ -62,6 +63,22 @@ class Operating:
         """Remove a worker by id or name; a connected one ends first. Raises Conflict while it has
         jobs."""
         await self._line.call("DELETE", path("workers", worker))
+
+    # --- Ghosts ------------------------------------------------------------------------------
+
+    async def ghosts(self) -> list[Ghost]:
+        """Return the attempts that workers hold and that are not theirs for the scheduler."""
+        return (await self._get(dict[str, list[Ghost]], path("ghosts")))["ghosts"]
+
+    async def restore_ghost(self, ghost: str) -> Ghost:
+        """Give a ghost's job back to its worker. Raises Conflict if it may not continue there."""
+        _, answer = await self._line.call("POST", path("ghosts", ghost, "restore"))
+        return read(Ghost, answer)
+
+    async def kill_ghost(self, ghost: str) -> Ghost:
+        """End a ghost: its worker does so at its next heartbeat."""
+        _, answer = await self._line.call("POST", path("ghosts", ghost, "kill"))
+        return read(Ghost, answer)
 
     async def forget_node(self, name: str) -> None:
         """Remove a node that was shut down. Raises Conflict while it is alive."""

@@ -258,6 +258,33 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     numbers: tuple[int | None, ...] = ()  # the workloads' numbers in their project; None: deleted
 
 
+class Ghost(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt that a worker holds, and that is not its attempt for the scheduler.
+
+    ``state``: running or ended. ``refusal``: why its job cannot be given back to the worker; None:
+    it can. ``killed_by``: who decided to end it.
+    """
+
+    id: str
+    worker: str
+    worker_name: str
+    connected: bool
+    job: str
+    attempt: int
+    lease_token: int
+    state: str
+    since: datetime
+    workload: str | None
+    project: str | None
+    number: int | None
+    kind: str | None
+    job_name: str | None
+    job_state: str | None
+    job_result: str | None
+    killed_by: str | None
+    refusal: str | None
+
+
 class Token(msgspec.Struct, frozen=True, kw_only=True):
     """An API token, without its text. ``of_file``: it is a node's admin token."""
 
@@ -371,7 +398,6 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
     ``live``: the live deploy. ``last``: the deploy that began last. ``waiting``: deploys that have
     not begun. ``pauses``: all pauses that cover the server; ``paused``: the first of them.
-    ``problem``: why no automatic deploy can be made.
     """
 
     name: str
@@ -382,4 +408,3 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     build_number: int | None = None  # the number of the live build
     paused: Pause | None
     pauses: tuple[Pause, ...] = ()
-    problem: str | None = None

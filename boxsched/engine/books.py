@@ -20,6 +20,7 @@ from boxsched.model import (
 from boxsched.protocol.fingerprint import Parts
 from boxsched.protocol.followed import Followed
 from boxsched.protocol.inbox import SubmitJob
+from boxsched.protocol.retries import Retries
 from boxsched.protocol.shards import Organization, Pause
 from boxsched.protocol.workers import Drain, Pulse
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
@@ -43,6 +44,8 @@ class LiveJob:
     exit_status: int | None = None
     reason: str | None = None
     given_at: float | None = None  # when its present attempt was assigned; None: its first attempt
+    restored_from: int | None = None  # the lease token that its attempt had before it was restored
+    retried: Retries | None = None  # the retries in place that it has used
 
 
 @attrs.define(eq=False)

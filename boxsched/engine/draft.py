@@ -129,6 +129,7 @@ class Draft:
             JobChange(
                 j.id, j.state, j.result, j.box, j.attempt, j.lease_token,
                 j.started_at, j.finished_at, j.exit_status, j.reason, j.given_at,
+                j.restored_from, j.retried,
             )
             for j in self._jobs.values()
         )  # fmt: skip

@@ -7,7 +7,7 @@ from boxsched.engine.books import LiveJob, LiveWorkload
 from boxsched.engine.outcomes import Outcomes, is_out_of_time
 from boxsched.model import JobId, Kind, WorkerId, job_index
 from boxsched.protocol.inbox import JobFinished, JobStarted
-from boxsched.protocol.reasons import ENDED_LOST, not_begun, waits_again
+from boxsched.protocol.reasons import ENDED_LOST, NOT_REPORTED, not_begun, waits_again
 from boxsched.scheduling import interface as core
 from boxsched.states import JOB_TRANSITIONS, JobMove, JobState, Result, State, moved
 
@@ -136,11 +136,10 @@ def give_up(out: Outcomes, job: LiveJob) -> None:
     assert job.box is not None
     worker = out.books.boxes[job.box].worker
     out.hang_up(worker)
-    silent = "its worker did not report its end"
     if job.reason is None:
-        out.end(live, job, Result.STOPPED, f"stopped; {silent}")
+        out.end(live, job, Result.STOPPED, f"stopped; {NOT_REPORTED}")
     else:
-        job.reason = f"{job.reason}; {silent}"
+        job.reason = f"{job.reason}; {NOT_REPORTED}"
         out.end(live, job, Result.FAILED, job.reason)
 
 

@@ -205,5 +205,6 @@ def _stand_in(books: Books, job: LiveJob, box_type: str) -> None:
 def _live_job(workload: WorkloadId, index: int, job: LoadedJob) -> LiveJob:
     return LiveJob(
         job_id(workload, index), job.state, job.box, job.attempt, job.lease_token,
-        job.result, job.started_at, None, None, job.reason, job.given_at,
+        job.result, job.started_at, None, None, job.reason, job.given_at, job.restored_from,
+        job.retried,
     )  # fmt: skip

@@ -7,9 +7,9 @@ import msgspec
 
 from boxsched.engine.books import Books, LiveJob, LiveWorkload
 from boxsched.engine.capacity import capacity
-from boxsched.model import job_index, job_text, workload_text
+from boxsched.model import JobId, job_index, job_text, workload_text
 from boxsched.protocol.batches import SUBMISSION_SET_ASIDE, Event, InboxEntry, Notice
-from boxsched.protocol.inbox import Resolve, Submit
+from boxsched.protocol.inbox import GhostKilled, Resolve, Submit
 from boxsched.protocol.shards import Pause
 
 _encode = msgspec.json.Encoder().encode
@@ -128,6 +128,32 @@ class News:
             result=command.result,
             by=command.by,
             note=command.note,
+        )
+
+    def restored(self, live: LiveWorkload, job: LiveJob, by: str) -> None:
+        """Record that a person gave the job back to the worker that holds an attempt at it."""
+        self._workload(
+            live,
+            "job.restored",
+            job_id=job,
+            job=job_text(job.id),
+            name=live.jobs[job_index(job.id)].name,
+            state=job.state,
+            box=None if job.box is None else str(job.box),
+            attempt=job.attempt,
+            by=by,
+        )
+
+    def ghost_killed(self, command: GhostKilled) -> None:
+        """Record that a person decided to end a ghost."""
+        self._add(
+            "ghost.killed",
+            worker=str(command.worker),
+            name=command.name,
+            job=job_text(JobId(command.job)),
+            attempt=command.attempt,
+            lease_token=command.lease_token,
+            by=command.by,
         )
 
     def planned(self, live: LiveWorkload) -> None:

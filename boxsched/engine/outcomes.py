@@ -149,7 +149,7 @@ class Outcomes:
         job = live.running[decision.job]
         job.state = moved(JOB_TRANSITIONS, job.state, JobMove.GIVEN_AGAIN)
         job.box, job.attempt, job.lease_token = decision.box, job.attempt + 1, self.token
-        job.started_at = job.reason = None
+        job.started_at = job.reason = job.restored_from = None
         job.given_at = self.now
         self.books.lost.pop(job.id, None)
         self.timed.append(job)

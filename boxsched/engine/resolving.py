@@ -1,8 +1,9 @@
 """Apply an operator's decision about a job on an absent worker: passed, failed, or run it again.
 
 The decision contains the lease token that the operator saw. If the job has ended or has another
-attempt since then, the decision changes nothing. Afterwards the old token has no effect: when the
-worker is back, it must stop the old attempt, and its late result is refused.
+attempt since then, the decision changes nothing. Afterwards the old token has no effect, and a late
+result is refused. If the worker comes back with the old attempt, it ends a build's; a deploy's is a
+ghost, about which a person decides.
 
 ``again`` frees the job's Box as soon as another one of its type is free (or its worker is back).
 Until then the job waits as ``unknown`` with the reason AGAIN, which tells the next leader.
@@ -12,7 +13,7 @@ from boxsched.engine.books import LiveJob, LiveWorkload
 from boxsched.engine.outcomes import Outcomes
 from boxsched.model import JobId, job_index
 from boxsched.protocol.inbox import JobFinished, Resolution, Resolve
-from boxsched.protocol.reasons import AGAIN
+from boxsched.protocol.reasons import AGAIN, RESOLVED
 from boxsched.scheduling import interface as core
 from boxsched.states import JOB_TRANSITIONS, JobMove, JobState, Result, State, moved
 
@@ -34,7 +35,7 @@ def apply(out: Outcomes, command: Resolve) -> None:
 
 def _end(out: Outcomes, live: LiveWorkload, job: LiveJob, command: Resolve) -> None:
     out.notify(job)
-    job.reason = f"resolved as {command.result} by {command.by}"
+    job.reason = f"{RESOLVED}{command.result} by {command.by}"
     if command.note:
         job.reason += f": {command.note}"
     result = Result(command.result.value)

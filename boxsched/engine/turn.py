@@ -1,9 +1,9 @@
 """Run a turn: apply everything that arrived since the last one as one instant of the shard.
 
 Each kind of step has its module: requests (``submissions``, ``planning``, ``resolving``,
-``pauses``, ``draining``), attempts that begin and end (``endings``), workers that connect, leave
-and fall silent (``absence``). ``outcomes.Outcomes`` collects the changes for the batch that commits
-them.
+``pauses``, ``draining``, ``ghosts``), attempts that begin and end (``endings``), workers that
+connect, leave and fall silent (``absence``). ``outcomes.Outcomes`` collects the changes for the
+batch that commits them.
 """
 
 from collections.abc import Iterable
@@ -13,6 +13,7 @@ from boxsched.engine import (
     compatibility,
     draining,
     endings,
+    ghosts,
     pauses,
     planning,
     resolving,
@@ -28,6 +29,7 @@ from boxsched.protocol.inbox import (
     CommitFixed,
     DrainEnded,
     DrainSet,
+    GhostKilled,
     PauseEnded,
     PauseSet,
     Planned,
@@ -35,6 +37,7 @@ from boxsched.protocol.inbox import (
     Reports,
     Reprioritize,
     Resolve,
+    Restore,
     Stop,
     Submit,
     WorkerForgotten,
@@ -91,6 +94,10 @@ def run(
                 draining.begin(out, command)
             case DrainEnded():
                 draining.end(out, command)
+            case GhostKilled():
+                ghosts.killed(out, command)
+            case Restore():
+                ghosts.restore(out, command)
     compatibility.apply(out)
     draining.stop_overdue(out)
     pauses.end_those_over(out)

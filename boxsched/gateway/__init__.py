@@ -40,6 +40,11 @@ connect the worker may use the former node's ``lost_after`` or this node's, so t
 greater. A worker sends heartbeats only after the Welcome, so with the first one this node's value
 applies.
 
+Ghosts: a heartbeat names the attempts that the worker holds although its level does not contain
+them. What is not in the last look-up either is stored (``Beats``), replacing what was stored for
+the worker; the first heartbeat of a connection names all of them, or none. The ``Ack`` names those
+to end: a person has decided it, or the end was reported before and only the answer was lost.
+
 When something fails:
 
 * The database is away: nothing is acknowledged, and each write is repeated until the database is

@@ -15,7 +15,7 @@ from boxsched.gateway.received import ProtocolViolation, Report, read
 from boxsched.gateway.worker_line import Slow, WorkerLine
 from boxsched.gateway.worker_sender import WorkerSender
 from boxsched.model import JobId, WorkerId
-from boxsched.protocol import inbox, wire
+from boxsched.protocol import ghosts, inbox, wire
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.workers import Connected
 from boxsched.secrets.assignment_secrets import refuse_on_older_worker
@@ -70,6 +70,10 @@ class WorkerLink:
         self._node = node
         self._loop = asyncio.get_running_loop()
         self._held: dict[JobId, Held] = {}  # the jobs that the last look-up found
+        self._looked = False  # whether there was a look-up
+        # What it holds that is not its own; None: it has not said so yet. ``noted``: in the store.
+        self.ghosts: tuple[ghosts.HeldAttempt, ...] | None = None
+        self.noted: tuple[ghosts.HeldAttempt, ...] | None = None
         self._level_sent_at = self._loop.time()
         self._listens_since: float | None = None
         self._sending = WorkerSender(line)
@@ -86,6 +90,7 @@ class WorkerLink:
         held = {a.job: Held(a.lease_token, a.attempt, a.stop) for a in assignments}
         news = held != self._held
         self._held = held
+        self._looked = True
         if news or anyway:
             self._level_sent_at = self._loop.time()
             fit = assignments if self.hello.takes_secrets else refuse_on_older_worker(assignments)
@@ -98,8 +103,9 @@ class WorkerLink:
         number: int,
         stale: tuple[tuple[int, int], ...] = (),
         commit: str | None = None,
+        end: tuple[ghosts.Lease, ...] = (),
     ) -> None:
-        self._sending.ack(wire.Ack(number, stale, commit))
+        self._sending.ack(wire.Ack(number, stale, commit, end))
 
     def say(self, message: wire.Welcome | wire.Leave | wire.Drained) -> None:
         self._sending.text(wire.encode(message))
@@ -190,6 +196,7 @@ class WorkerLink:
             match said:
                 case wire.Beat():
                     self.problem = said.problem
+                    self._note_ghosts(said.ghosts)
                     self._node.beaten(self, said.number)
                 case wire.Said():
                     await self._reports.put(said, len(text))
@@ -197,6 +204,15 @@ class WorkerLink:
                     await self._output.put(said, len(text))
                 case wire.Found():
                     await self._found.put(said, len(text))
+
+    def _note_ghosts(self, named: tuple[ghosts.HeldAttempt, ...] | None) -> None:
+        """Remember what the worker holds and what is not in its level. Its level may be older than
+        the last look-up.
+        """
+        if named is None or not self._looked:
+            return
+        own = {(job, held.lease_token) for job, held in self._held.items()}
+        self.ghosts = tuple(one for one in named if one.lease not in own)
 
     def _holds(self, report: Report | wire.Found) -> bool:
         held = self._held.get(JobId(report.job))

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from aiohttp import WSCloseCode
@@ -11,10 +12,13 @@ from aiohttp import WSCloseCode
 from boxsched.errors import StoreAway
 from boxsched.gateway.figures import Times
 from boxsched.model import WorkerId
+from boxsched.protocol.ghosts import Haunted, HeldAttempt, Lease
 from boxsched.protocol.workers import WorkerConnection
 from boxsched.store.store import Store
 
 MAX_UNANSWERED_BEATS = 64
+
+log = logging.getLogger(__name__)
 
 
 class Beating(Protocol):
@@ -22,8 +26,10 @@ class Beating(Protocol):
 
     connection: WorkerConnection
     problem: str | None  # why it cannot begin jobs, from its last heartbeat
+    ghosts: tuple[HeldAttempt, ...] | None  # from its last heartbeat; None: not known
+    noted: tuple[HeldAttempt, ...] | None  # those that the store knows, from this connection
 
-    def ack(self, number: int) -> None: ...
+    def ack(self, number: int, *, end: tuple[Lease, ...] = ()) -> None: ...
 
     def drained(self) -> None: ...
 
@@ -70,6 +76,7 @@ class Beats:
             connections = [link.connection for link in beaten]
             problems = {each.connection.worker: each.problem for each in beaten if each.problem}
             alive = await self._store.beat(connections, self._lost_after, problems)
+            ends = await self._note_ghosts([one for one in beaten if _worker(one) in alive])
         except StoreAway:
             for link, numbers in beaten.items():
                 numbers.extend(self._unwritten.get(link, ()))
@@ -77,12 +84,36 @@ class Beats:
             raise
         for link, numbers in beaten.items():
             if link.connection.worker in alive:
+                end = ends.get(_worker(link), ())
                 for number in numbers:
-                    link.ack(number)
+                    link.ack(number, end=end)
                 if alive[link.connection.worker]:
                     link.drained()
             else:
                 link.end(WSCloseCode.TRY_AGAIN_LATER, "not_its_connection")
+
+    async def _note_ghosts(self, links: Sequence[Beating]) -> Mapping[WorkerId, tuple[Lease, ...]]:
+        """Store the ghosts of workers that have some, or had some when they connected; return those
+        that each must end.
+        """
+        told = {
+            link: link.ghosts
+            for link in links
+            if link.ghosts is not None and (link.ghosts or link.noted != ())
+        }
+        if not told:
+            return {}
+        haunted = [Haunted(link.connection, held) for link, held in told.items()]
+        ends = await self._store.note_ghosts(haunted)
+        for link, held in told.items():
+            if held and not link.noted:
+                log.warning("worker %s holds %d ghosts", _worker(link), len(held))
+            link.noted = held
+        return ends
+
+
+def _worker(link: Beating) -> WorkerId:
+    return link.connection.worker
 
 
 class Ends:

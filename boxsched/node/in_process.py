@@ -11,9 +11,10 @@ import attrs
 from boxsched.clock import Clock
 from boxsched.engine.stages import Stages
 from boxsched.errors import StoreAway
-from boxsched.model import WorkerId
+from boxsched.model import JobId, WorkerId
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.ghosts import Haunted, HeldAttempt
 from boxsched.protocol.timing import heartbeat_seconds
 from boxsched.protocol.workers import Connected, NewWorker, WorkerConnection
 from boxsched.secrets.assignment_secrets import AssignmentSecrets
@@ -75,6 +76,7 @@ class LocalWorker:
         self._notified_at: float | None = None  # the first notification that is not processed
         self._connected: Connected | None = None
         self._answered_at = 0.0
+        self._noted: tuple[HeldAttempt, ...] | None = None  # the ghosts that the store knows
         self.agent = Agent(
             folder=folder,
             driver=driver,
@@ -177,6 +179,7 @@ class LocalWorker:
         connection = self._connected.connection
         if connection.worker in await self._write_beat(connection, self.agent.problem):
             self._heartbeat_answered(sent)
+            await self._note_ghosts(connection)
         else:
             await self.connect()  # it counted as lost: register its Boxes again
             self._heartbeat_answered(self._answered_at)
@@ -187,6 +190,16 @@ class LocalWorker:
     ) -> Collection[WorkerId]:
         problems = {} if problem is None else {connection.worker: problem}
         return await self._store.beat([connection], self._new.lost_after, problems)
+
+    async def _note_ghosts(self, connection: WorkerConnection) -> None:
+        """Store what runs here and is not this worker's any more; end what a person decided."""
+        held = self.agent.ghosts
+        if held is None or not (held or self._noted is None or self._noted):
+            return
+        ends = await self._store.note_ghosts([Haunted(connection, held)])
+        self._noted = held
+        decided = ends.get(connection.worker, ())
+        self.agent.end_ghosts([(JobId(job), token) for job, token in decided])
 
     async def _report_problem(self, problem: str | None) -> None:
         assert self._connected is not None

@@ -84,3 +84,6 @@ class Assignment:
     # Of an SSH session: whose key may enter, and whether ports and agents may be forwarded.
     public_key: str | None = None
     ssh_forwarding: bool = False
+    # The lease token under which the worker began this attempt: a person gave it back to the worker
+    # with a new one.
+    restores: int | None = None

@@ -9,6 +9,7 @@ import attrs
 
 from boxsched.model import BoxId, JobId, ProjectId, WorkerId, WorkloadId
 from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.retries import Retries
 from boxsched.protocol.workers import Drain
 from boxsched.states import JobState, Result, State, StopCause
 
@@ -76,6 +77,8 @@ class JobChange:
     exit_status: int | None
     reason: str | None
     given_at: float | None = None  # when this attempt was given; None: when the workload started
+    restored_from: int | None = None  # ``Assignment.restores``
+    retried: Retries | None = None  # the retries in place that it has used
 
 
 @attrs.frozen

@@ -8,6 +8,7 @@ import enum
 
 import msgspec
 
+from boxsched.protocol.retries import Retries
 from boxsched.states import Result
 
 
@@ -18,6 +19,7 @@ class SubmitJob(msgspec.Struct, array_like=True, frozen=True):
     box_type: str
     timeout_seconds: float
     expected_seconds: float
+    retry: Retries | None = None
 
 
 class Submit(msgspec.Struct, array_like=True, frozen=True):
@@ -175,6 +177,32 @@ class DrainEnded(msgspec.Struct, array_like=True, frozen=True):
     by: str
 
 
+class GhostKilled(msgspec.Struct, array_like=True, frozen=True):
+    """A person decided to end a ghost (``protocol.ghosts``); kind ``ghost_killed``. The store knows
+    it already.
+    """
+
+    worker: int
+    name: str  # the worker's
+    job: int
+    attempt: int
+    lease_token: int
+    by: str
+
+
+class Restore(msgspec.Struct, array_like=True, frozen=True):
+    """A person gives a job back to the worker that holds an attempt at it; kind ``restore``.
+
+    It changes nothing if the job may not continue there any more.
+    """
+
+    worker: int
+    job: int
+    attempt: int
+    lease_token: int  # under which the worker began the attempt
+    by: str
+
+
 class JobStarted(msgspec.Struct, array_like=True, frozen=True, tag="started"):
     """The first step of a job has begun.
 
@@ -239,6 +267,8 @@ Command = (
     | WorkerForgotten
     | DrainSet
     | DrainEnded
+    | GhostKilled
+    | Restore
     | Reports
     | CommitFixed
     | Reload
@@ -258,6 +288,8 @@ KINDS: dict[str, type[Command]] = {
     "worker_forgotten": WorkerForgotten,
     "drain": DrainSet,
     "drain_ended": DrainEnded,
+    "ghost_killed": GhostKilled,
+    "restore": Restore,
     "reports": Reports,
     "commit": CommitFixed,
     "reload": Reload,

@@ -15,6 +15,17 @@ AGAIN = "resolved: to be run again; waits for a Box"
 LOST = "lost: its worker was not heard from"
 
 
+# The beginnings of reasons of jobs that ended without a report of their workers.
+RESOLVED = "resolved as "
+NOT_REPORTED = "its worker did not report its end"
+
+
+def ended_unreported(reason: str | None) -> bool:
+    """Whether a job with this reason ended without a report of its worker."""
+    said = reason or ""
+    return said == LOST or said.startswith(RESOLVED) or said.endswith(NOT_REPORTED)
+
+
 def not_begun(worker: str, problem: str) -> str:
     """Return the reason of a job that a worker could not begin because of ``problem``."""
     return f"worker {worker} could not begin it: {problem}{WAITS_AGAIN}"

@@ -15,6 +15,7 @@ from boxsched.model import (
     WorkerId,
     WorkloadId,
 )
+from boxsched.protocol.retries import Retries
 from boxsched.protocol.workers import Drain, Pulse
 from boxsched.states import JobState, Result, State, StopCause
 
@@ -98,6 +99,7 @@ class LoadedJob(NamedTuple):
     box_type: str
     timeout_seconds: float
     expected_seconds: float
+    retry: Retries | None
     state: JobState
     result: Result | None
     box: BoxId | None
@@ -106,6 +108,8 @@ class LoadedJob(NamedTuple):
     started_at: float | None
     reason: str | None
     given_at: float | None = None
+    restored_from: int | None = None
+    retried: Retries | None = None
 
 
 class LoadedWorkload(NamedTuple):

@@ -22,6 +22,7 @@ import msgspec
 from boxsched.model import MAX_STOP_GRACE_SECONDS, Kind
 from boxsched.protocol.assignments import CloneOptions, GitCredentials, JobSecret
 from boxsched.protocol.fingerprint import MAX_CHARACTERS
+from boxsched.protocol.ghosts import MAX_GHOSTS, HeldAttempt, Lease
 from boxsched.protocol.inbox import JobFinished, JobStarted
 
 PATH = "/api/v1/worker"
@@ -63,7 +64,8 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     ``problem`` says why it cannot begin jobs at present; None: it can. ``stop_grace`` is the number
     of seconds that it leaves a job between SIGTERM and SIGKILL; None: an older worker.
     ``takes_secrets``: whether it gives jobs the secrets of a ``Task``, and masks them.
-    ``ends_when_drained``: whether it understands ``Drained``.
+    ``ends_when_drained``: whether it understands ``Drained``. ``keeps_ghosts``: whether it keeps
+    deploys and sessions that its level does not contain, and names them in its heartbeats.
     """
 
     version: int
@@ -77,6 +79,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     stop_grace: StopGrace | None = None
     takes_secrets: bool = False
     ends_when_drained: bool = False
+    keeps_ghosts: bool = False
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
@@ -128,6 +131,7 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
     credentials: GitCredentials | None = None
     public_key: str | None = None
     ssh_forwarding: bool = False
+    restores: int | None = None
 
 
 class Level(msgspec.Struct, frozen=True, tag="level"):
@@ -140,11 +144,13 @@ class Beat(msgspec.Struct, frozen=True, tag="beat"):
     """A heartbeat. The ``Ack`` comes when the store has it.
 
     ``problem`` says why the worker cannot begin jobs at present. Its Boxes get no jobs until a beat
-    without a problem.
+    without a problem. ``ghosts`` are attempts that it holds although its level does not contain
+    them; None: it has no level yet, or keeps none.
     """
 
     number: int
     problem: Problem | None = None
+    ghosts: Annotated[tuple[HeldAttempt, ...], msgspec.Meta(max_length=MAX_GHOSTS)] | None = None
 
 
 class Said(msgspec.Struct, frozen=True, tag="said"):
@@ -187,12 +193,15 @@ class Ack(msgspec.Struct, frozen=True, tag="ack"):
     """The message with this number is durable.
 
     ``stale`` are the (job, lease token) of attempts that no longer belong to the worker. Its
-    messages about them changed nothing. It kills their remaining processes and keeps the output.
+    messages about them changed nothing. It kills the remaining processes of a build and keeps the
+    output; other attempts are ghosts from then on. ``end`` are the ghosts that it ends: a person
+    has decided it, or nothing is left to decide.
     """
 
     number: int
     stale: tuple[tuple[int, int], ...] = ()
     commit: str | None = None  # the answer to ``Found``
+    end: tuple[Lease, ...] = ()
 
 
 class Leave(msgspec.Struct, frozen=True, tag="leave"):

@@ -18,6 +18,7 @@ from boxsched.model import (
     WorkerId,
     WorkloadId,
 )
+from boxsched.protocol.retries import Retries
 from boxsched.protocol.schedules import Firing
 from boxsched.states import JobState, Result, State
 
@@ -32,6 +33,7 @@ class JobSpec:
     commands: tuple[str, ...]
     environment: Mapping[str, str]
     show_commands: bool = True  # each command in the log, before its output
+    retry: Retries | None = None  # which ends give it another attempt in its Box
 
 
 @attrs.frozen
@@ -148,6 +150,19 @@ class Job:
     exit_status: int | None
     reason: str | None  # why it ended with this result, for a person: "time limit of 60 s", ...
     show_commands: bool
+    # The lease token of its attempt before a person gave it back to its worker.
+    restored_from: int | None = None
+    retry: Retries | None = None  # as in ``JobSpec``
+    retried: Retries | None = None  # the retries that it has used
+
+    @property
+    def retries(self) -> int:
+        return 0 if self.retried is None else self.retried.total
+
+    @property
+    def is_flaky(self) -> bool:
+        """Whether it passed only when it was tried again."""
+        return self.result is Result.PASSED and self.retries > 0
 
 
 @attrs.frozen

@@ -8,6 +8,7 @@ import msgspec
 from boxsched.model import Cancellation, Kind, Policy
 from boxsched.protocol.assignments import Assignment, CloneOptions
 from boxsched.protocol.batches import StoredEvent
+from boxsched.protocol.retries import Retries
 from boxsched.protocol.shards import Box, LoadedJob, LoadedWorkload, Organization, Pause, Project
 from boxsched.protocol.workers import BoxRow, Drain, Pulse
 from boxsched.states import JobState, Result, State, StopCause
@@ -37,6 +38,7 @@ _encode = msgspec.json.Encoder().encode
 _commands = msgspec.json.Decoder(tuple[str, ...])
 _environment = msgspec.json.Decoder(dict[str, str])
 _clone = msgspec.json.Decoder(CloneOptions)
+_retries = msgspec.json.Decoder(Retries)
 _durations = msgspec.json.Decoder(tuple[float, ...])
 
 # Builds of one project repeat the same scripts, so this many are cached, 8 MiB of text at most.
@@ -51,6 +53,7 @@ def json_text(value: object) -> str:
 
 _kept_commands = functools.lru_cache(_SCRIPTS_KEPT)(_commands.decode)
 _kept_environment = functools.lru_cache(_SCRIPTS_KEPT)(_environment.decode)
+_kept_retries = functools.lru_cache(_SCRIPTS_KEPT)(_retries.decode)
 _kept_clone = functools.lru_cache(_SCRIPTS_KEPT)(_clone.decode)
 
 
@@ -66,6 +69,14 @@ def environment(text: str) -> Mapping[str, str]:
 
 def clone(text: str | None) -> CloneOptions | None:
     return None if text is None else _kept_clone(text)
+
+
+def retries(text: str | None) -> Retries | None:
+    return None if text is None else _kept_retries(text)
+
+
+def retries_text(value: Retries | None) -> str | None:
+    return None if value is None else json_text(value)
 
 
 def texts(text: str | None) -> tuple[str, ...]:
@@ -119,6 +130,8 @@ job = mapper(
     state=JOB_STATES,
     result=RESULTS,
     show_commands=bool,
+    retry=retries,
+    retried=retries,
 )
 history = mapper(DatabaseHistory, _READING["latest_history"].returns, restored=bool)
 event = mapper(StoredEvent, _READING["events_after"].returns, data=str.encode)
@@ -161,7 +174,13 @@ _SSH_SESSIONS = load("ssh_sessions.sql")
 ssh_place = mapper(SshPlace, _SSH_SESSIONS["ssh_sessions"].returns, unused=("workload",))
 ssh_worker = mapper(SshWorker, _SSH_SESSIONS["ssh_worker"].returns, is_connected=bool)
 loaded_job = mapper(
-    LoadedJob, _LEADING["load_jobs"].returns, unused=("id",), state=JOB_STATES, result=RESULTS
+    LoadedJob,
+    _LEADING["load_jobs"].returns,
+    unused=("id",),
+    state=JOB_STATES,
+    result=RESULTS,
+    retry=retries,
+    retried=retries,
 )
 loaded_workload = mapper(
     LoadedWorkload,

@@ -22,6 +22,7 @@ from boxsched.errors import StoreAway
 from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import Batch, Committed, DeployDue, InboxEntry, StoredEvent
+from boxsched.protocol.ghosts import Ghost, Haunted, Lease
 from boxsched.protocol.inbox import Reprioritize, Resolve, Stop
 from boxsched.protocol.schedules import DueSchedule, Firing, NewSchedule
 from boxsched.protocol.shards import Box, Organization, Pause, Project, ShardLoading
@@ -62,6 +63,7 @@ from boxsched.store.steps import (
     cluster,
     commits,
     deliveries,
+    ghosts,
     leading,
     loading,
     logs,
@@ -744,6 +746,18 @@ class Store:
         since, or still has Boxes.
         """
         return await self._driver.serving.write(workers.forget_worker, connection)
+
+    async def note_ghosts(self, haunted: Sequence[Haunted]) -> dict[WorkerId, tuple[Lease, ...]]:
+        """Store which ghosts these workers have; return those that each must end now."""
+        return await self._driver.serving.write(ghosts.note_ghosts, haunted)
+
+    async def ghosts(self) -> list[Ghost]:
+        """Return all ghosts, with their workers and jobs as they are now."""
+        return await self._driver.reading.snapshot(ghosts.ghosts)
+
+    async def kill_ghost(self, id: int, by: str) -> bool:
+        """Decide to end a ghost. Return False if it is gone, or if somebody has decided that."""
+        return await self._driver.serving.write(ghosts.kill_ghost, id, by)
 
     async def pulses(self, shard: int) -> list[Pulse]:
         """Return every worker's beat: a number that increases while it sends heartbeats."""

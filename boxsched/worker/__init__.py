@@ -77,6 +77,10 @@ disk, no git, no memory. This is not the build's failure. The report says ``not_
 goes to another worker. The agent first tells the nodes, which assign no more jobs to this worker
 until it finds that jobs can begin again (``agent/readiness.py``).
 
+**Ghosts.** An attempt that the worker's level does not contain is not its attempt any more. One of
+a build is ended. One of a deploy or a session is parked: it continues, nothing of it is sent, and
+its result stays here until a person decides (``agent/ghosts.py``, ``protocol/ghosts.py``).
+
 **Lost.** A build's job ends with its worker's lease, so that another worker may run a new attempt.
 The supervisor reads when the last answered heartbeat was sent, from the file ``heard`` in the
 agent's folder (``supervisor/last_heartbeat.py``). This works even if the agent is dead, stopped or

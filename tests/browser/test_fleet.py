@@ -148,3 +148,37 @@ def test_the_drain_dialog_says_what_is_wrong(page: Page) -> None:
     dialog.get_by_role("button", name="Drain", exact=True).click()
     expect(dialog.get_by_role("alert")).to_have_text("there is no worker")
     page.keyboard.press("Escape")
+
+
+def test_ghosts_are_listed_and_decided_about(page: Page) -> None:
+    ghost = {
+        "id": "7", "worker": "3", "worker_name": "builder-2", "connected": True, "job": "w41-1",
+        "attempt": 1, "lease_token": 5, "state": "running", "since": "2026-01-02T03:04:05.000006Z",
+        "workload": "w41", "project": HOSTILE["image"], "number": 9, "kind": "deploy",
+        "job_name": "d", "job_state": "unknown", "job_result": None, "killed_by": None,
+        "refusal": None,
+    }  # fmt: skip
+    finished = {**ghost, "id": "8", "job": "w42-1", "refusal": "its job has finished: failed"}
+    listed = [ghost, finished]
+    asked: list[str] = []
+
+    def answer(route: Route) -> None:
+        if route.request.method == "POST":
+            asked.append(route.request.url.rpartition("/api/v1")[2])
+            listed.pop(0)
+            route.fulfill(status=202, body=json.dumps(ghost), content_type="application/json")
+        else:
+            route.fulfill(body=json.dumps({"ghosts": listed}), content_type="application/json")
+
+    page.route("**/api/v1/ghosts**", answer)
+    page.keyboard.press("n")
+    rows = page.locator("#fleet-ghosts tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(0)).to_contain_text(f"deploy {HOSTILE['image']} #9: d")
+    expect(rows.nth(1)).to_contain_text("its job has finished: failed")
+    expect(rows.nth(1).get_by_role("button", name="Restore")).to_have_count(0)
+    page.get_by_role("button", name="Restore w41-1 on builder-2").click()
+    expect(rows).to_have_count(1)
+    page.get_by_role("button", name="End w42-1 on builder-2").click()
+    expect(page.locator("#fleet-ghosts-part")).to_be_hidden()
+    assert asked == ["/ghosts/7/restore", "/ghosts/8/kill"]

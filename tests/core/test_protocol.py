@@ -22,6 +22,7 @@ from boxsched.protocol.assignments import Assignment, CloneOptions, GitCredentia
 from boxsched.protocol.batches import WorkloadChange
 from boxsched.protocol.followed import followed
 from boxsched.protocol.lock_keys import DEFAULT_LOCK_KEY, LockKeys, node_number
+from boxsched.protocol.retries import Retries
 from boxsched.protocol.shards import SHARD, LoadedWorkload, Organization, Project
 from boxsched.protocol.timing import heartbeat_seconds
 from boxsched.protocol.workers import Drain, NewWorker
@@ -122,7 +123,8 @@ DEFAULTS: dict[type, dict[str, object]] = {
     inbox.ProjectSet: {"deleted": False, "notifies": False},
     inbox.BoxesSet: {"connection": 0},
     inbox.JobFinished: {"lost": False, "not_begun": False},
-    wire.Hello: {"takes_secrets": False, "ends_when_drained": False},
+    wire.Hello: {"takes_secrets": False, "ends_when_drained": False, "keeps_ghosts": False},
+    Retries: {"lost": 0, "any": 0},
     Drain: {"done": False, "automatic": False},
     wire.Welcome: {"fixes_commits": False},
     wire.Task: {"show_commands": True, "ssh_forwarding": False},

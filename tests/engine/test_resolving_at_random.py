@@ -31,6 +31,7 @@ class TwoWorkers:
         self.told: dict[str, list[Assignment]] = {name: [] for name in NAMES}
         self.ids: dict[str, Connected] = {}
         self.workloads: list[WorkloadId] = []
+        self.restored = 0
 
     async def connect(self, name: str) -> None:
         new = NewWorker(name, name, "there", "test", ("default",) * 2)
@@ -82,9 +83,52 @@ class TwoWorkers:
                 result = self.chance.choice(list(Resolution))
                 await self.harness.ask(inbox.Resolve(job.id, token, result, "ada", "at random"))
 
+    async def haunt(self) -> None:
+        """Both workers are silent, a person says "again" of a deploy, and one is back with it."""
+        harness = self.harness
+        await harness.settle()
+        await self.look()
+        self.there.clear()
+        await harness.later(SILENT_SECONDS)
+        one = await self.lost()
+        if one is None:
+            return
+        said = inbox.Resolve(one.job, one.lease_token, Resolution.AGAIN, "ada", "")
+        await harness.ask(said)
+        await harness.settle()
+        name = self.chance.choice([n for n in NAMES if one in self.told[n]])
+        if self.chance.random() < 0.8:
+            await self.connect(name)
+        await harness.settle()
+        await self.restore(one, name)
+
+    async def lost(self) -> Assignment | None:
+        """Return an attempt at a deploy whose state is unknown."""
+        told = [one for each in self.told.values() for one in each if one.server]
+        for one in self.chance.sample(told, len(told)):
+            job = await self.job(one)
+            if job.state is JobState.UNKNOWN and job.lease_token == one.lease_token:
+                return one
+        return None
+
+    async def restore(self, one: Assignment, name: str) -> None:
+        before = await self.job(one)
+        worker = self.ids[name].connection.worker
+        said = inbox.Restore(worker, one.job, one.attempt, one.lease_token, "ada")
+        await self.harness.ask(said)
+        await self.harness.settle()
+        now = await self.job(one)
+        if now.restored_from == one.lease_token:
+            self.restored += 1
+            assert now.state is JobState.RUNNING and now.attempt == one.attempt
+            assert now.lease_token is not None and before.lease_token is not None
+            assert now.lease_token > before.lease_token, "a new token, which only grows"
+        else:
+            assert now == before
+
     async def step(self) -> None:
         harness, chance = self.harness, self.chance
-        match chance.randrange(10):
+        match chance.randrange(11):
             case 0 | 1:
                 where = {"server": chance.choice("ab")} if chance.random() < 0.7 else {"jobs": 2}
                 new = harness.new(timeout=36_000.0, **where)  # type: ignore[arg-type]
@@ -103,6 +147,8 @@ class TwoWorkers:
                 await harness.ask(inbox.Stop(chance.choice(self.workloads), "bob"))
             case 9:
                 await harness.restart()
+            case 10:
+                await self.haunt()
         if chance.random() < 0.7:  # otherwise several commands in one turn
             await harness.settle()
             await self.look()
@@ -113,6 +159,8 @@ async def test_every_invariant_holds_after_random_resolutions(tmp_path: Path, se
     harness = await EngineHarness.open(tmp_path, boxes=0)
     await harness.project("web")
     workers = TwoWorkers(harness, random.Random(seed))
+    for name in NAMES:
+        await workers.connect(name)
     for _ in range(STEPS):
         await workers.step()
         assert harness.engine.books is not None

@@ -4,6 +4,8 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -94,6 +96,94 @@ async def test_a_build_of_a_worker_that_is_cut_off_for_too_long_moves_and_a_depl
     assert target.refused == []
     assert here.runs and away.runs
     await cluster.is_whole()
+
+
+async def test_a_ghost_of_a_deploy_is_listed_and_one_of_a_build_is_ended(
+    cluster: Cluster,
+) -> None:
+    """F16: a person resolves what a worker that is cut off was running. Its agent is killed and
+    started anew, so it knows only from its folder what it holds."""
+    job_record = cluster.job_record
+    never = cluster.folder / "never"
+    await cluster.add_nodes(2, "--lost-after", "60")
+    await cluster.put_project(
+        job_record.job("j", 0.0, gate=never),
+        servers={"s": {"jobs": [job_record.job("d", 0.0, gate=never)]}},
+    )
+    away = await cluster.add_worker(2)
+    deploy = await asked(cluster, "deploy", DEPLOYS, server="s")
+    build = await asked(cluster, "build", BUILDS, branch="b")
+    for workload in (deploy, build):
+        await cluster.until_begun(workload)
+    await away.cut()
+    for workload in (deploy, build):
+        job = await cluster.until_job(workload, "unknown")
+        reply = await cluster.clients.ask("POST", f"jobs/{job['id']}/resolve", {"result": "failed"})
+        assert reply.status == 202, reply
+    await away.kill()
+    await away.heal()
+    await away.spawn()
+    (pid,) = {mark.pid for mark in job_record.marks("start") if mark.workload == build}
+    await until_true(lambda: not Path(f"/proc/{pid}").exists(), "the build is ended")
+    ghost = await until(lambda: of_kind(cluster, "deploy"), "the deploy is listed")
+    assert (ghost["workload"], ghost["state"], ghost["attempt"]) == (deploy, "running", 1)
+    assert ghost["refusal"] == "its job has finished: failed"
+    reply = await cluster.clients.ask("POST", f"ghosts/{ghost['id']}/restore", {})
+    assert reply.status == 409, reply
+    await cluster.until_ticks(deploy, CUT_SECONDS)  # it runs on, as nobody has decided
+    (pid,) = {mark.pid for mark in job_record.marks("start") if mark.workload == deploy}
+    reply = await cluster.clients.ask("POST", f"ghosts/{ghost['id']}/kill", {})
+    assert reply.status == 202, reply
+    await until_true(lambda: not Path(f"/proc/{pid}").exists(), "the deploy is ended")
+
+    async def none() -> bool:
+        return not (await cluster.clients.get("ghosts"))["ghosts"]
+
+    await until(none, "no ghost is listed")
+    assert await cluster.sql("SELECT count(*) FROM event WHERE type = 'ghost.killed'") == [(1,)]
+    await cluster.is_whole()
+
+
+async def test_a_ghost_that_a_person_restores_passes_with_its_whole_log(
+    cluster: Cluster, target: DeployTarget
+) -> None:
+    """F16, V22: "again" was said of a deploy whose worker is back: nothing begins twice there."""
+    job_record, gate = cluster.job_record, cluster.folder / "gate"
+    await cluster.add_nodes(2, "--lost-after", str(LOST_AFTER_SECONDS))
+    await cluster.put_project(
+        servers={"s": {"jobs": [job_record.job("d", 0.0, gate=gate, then=target.command)]}}
+    )
+    away = await cluster.add_worker(1)
+    deploy = await asked(cluster, "deploy", DEPLOYS, server="s")
+    await cluster.until_begun(deploy)
+    await away.cut()
+    job = await cluster.until_job(deploy, "unknown")
+    await cluster.clients.ask("POST", f"jobs/{job['id']}/resolve", {"result": "again"})
+    await away.kill()
+    await away.heal()
+    await away.spawn()
+    ghost = await until(lambda: of_kind(cluster, "deploy"), "a ghost is listed")
+    given = await cluster.until_job(deploy, "assigned")
+    assert given["attempt"] == 2 and ghost["refusal"] is None
+    reply = await cluster.clients.ask("POST", f"ghosts/{ghost['id']}/restore", {})
+    assert reply.status == 202, reply
+    assert (await cluster.until_job(deploy, "running"))["attempt"] == 1
+    gate.touch()
+    done = await cluster.until_job(deploy, "finished")
+    assert (done["result"], done["attempt"]) == ("passed", 1)
+    assert len(target.effects) == 1
+    assert await cluster.clients.get(f"jobs/{job['id']}/log") == job_record.log_of(deploy)
+    ((by,),) = await cluster.sql(
+        "SELECT CAST(data AS json) ->> 'by' FROM event WHERE type = 'job.restored'"
+    )
+    assert by
+    await cluster.is_whole()
+
+
+async def of_kind(cluster: Cluster, kind: str) -> Any:
+    """Return the ghost of such a workload, if there is one."""
+    found = (await cluster.clients.get("ghosts"))["ghosts"]
+    return next((one for one in found if one["kind"] == kind), None)
 
 
 async def test_a_job_that_was_stopped_while_its_worker_was_away_does_not_continue(

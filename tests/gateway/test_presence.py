@@ -19,6 +19,7 @@ from tests.gateway.harness import PATIENCE_SECONDS
 
 class BeatingLink:
     problem: str | None = None
+    ghosts = noted = None
 
     def __init__(self, worker: int = 1, problem: str | None = None) -> None:
         self.connection = WorkerConnection(WorkerId(worker), 1)
@@ -27,7 +28,7 @@ class BeatingLink:
         self.told_to_end = 0
         self.ended: list[tuple[int, str]] = []
 
-    def ack(self, number: int) -> None:
+    def ack(self, number: int, *, end: object = ()) -> None:
         self.acked.append(number)
 
     def drained(self) -> None:

@@ -38,12 +38,12 @@ async def test_a_message_larger_than_the_limit_does_not_wait_for_ever() -> None:
 
 class BeatingLink:
     connection = WorkerConnection(WorkerId(1), 1)
-    problem = None
+    problem = ghosts = noted = None
 
     def __init__(self) -> None:
         self.acked: list[int] = []
 
-    def ack(self, number: int) -> None:
+    def ack(self, number: int, *, end: object = ()) -> None:
         self.acked.append(number)
 
 

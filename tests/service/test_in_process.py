@@ -59,6 +59,9 @@ class SlowStore:
         self.asked.set()
         return {ME: self.levels.pop(0) if self.levels else ()}
 
+    async def note_ghosts(self, haunted: object) -> Mapping[WorkerId, Any]:
+        return {}
+
     async def append_log(self, chunks: object) -> None: ...
     async def disconnect_workers(self, connections: object) -> None: ...
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from boxsched.model import JobId
+from boxsched.protocol.ghosts import HeldAttempt
 from boxsched.worker.agent import bubblewrap, limiting
 from boxsched.worker.agent.bubblewrap import BoxOptions
 from boxsched.worker.agent.limiting import CannotLimit
@@ -80,8 +82,13 @@ async def end(harness: AgentHarness) -> None:
         harness.store.away = None
         harness.agent._driver.__dict__["_stop_grace"] = 0.0
         await harness.agent.reconcile([])
+        harness.agent.end_ghosts([(JobId(one.job), one.lease_token) for one in named(harness)])
         await eventually(lambda: not list(harness.folder.glob("w*-*-*")))
         await harness.agent.close()
+
+
+def named(harness: AgentHarness) -> tuple[HeldAttempt, ...]:
+    return harness.agent.ghosts or ()
 
 
 @pytest.fixture(params=["cgroup", "descent"])

@@ -10,6 +10,7 @@ from aiohttp import WSMsgType, web
 from boxsched.model import JobId
 from boxsched.protocol import wire
 from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.ghosts import HeldAttempt
 from tests.worker.harness import LIMIT_SECONDS, StoreDouble
 
 TOKEN = "a-worker's-token"
@@ -62,6 +63,7 @@ class FakeNode:
     connections: list[FakeNodeConnection] = attrs.field(factory=list)  # open connections
     hellos: list[wire.Hello] = attrs.field(factory=list)
     heard: list[wire.FromWorker] = attrs.field(factory=list)
+    ends: set[tuple[int, int]] = attrs.field(factory=set)  # ghosts that a person ends
     asked: int = 0  # attempted connections
     port: int = 0
     _runner: web.AppRunner | None = None
@@ -187,7 +189,12 @@ class FakeNode:
                 answered = self.acks_output
                 await self.store.log([(c.job, c.attempt, c.offset, c.data) for c in said.chunks])
         if answered:
-            await connection.say(wire.Ack(said.number, tuple(stale), commit))
+            end = tuple(self.ends) if isinstance(said, wire.Beat) else ()
+            await connection.say(wire.Ack(said.number, tuple(stale), commit, end))
+
+    def named(self) -> list[tuple[HeldAttempt, ...]]:
+        """Return the ghosts of each heartbeat that named any."""
+        return [one.ghosts for one in self.heard if isinstance(one, wire.Beat) and one.ghosts]
 
     async def _tell(self) -> None:
         async with self._news:

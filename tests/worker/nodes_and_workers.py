@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+from boxsched.model import JobId
 from boxsched.worker.agent.agent import Agent
 from boxsched.worker.remote.discovery import (
     Discovery,
@@ -108,5 +109,6 @@ async def end_jobs(data: Path) -> None:
     )
     await agent.start()
     await agent.reconcile([])
+    agent.end_ghosts([(JobId(one.job), one.lease_token) for one in agent.ghosts or ()])
     await eventually(lambda: not list(folder.glob("w*-*-*")))
     await agent.close()

@@ -192,7 +192,7 @@ async def test_the_ends_of_jobs_show_problems_of_the_machine(
     attempts: list[Any] = [
         SimpleNamespace(
             key=(JobId(n), 1), ended=one, phase=Phase.ENDED, running=None, start_reported=False,
-            spool=SimpleNamespace(all_stored=True), reported_at=0.0,
+            spool=SimpleNamespace(all_stored=True), reported_at=0.0, parked=False,
         )
         for n, one in enumerate(ended)
     ]  # fmt: skip

@@ -11,6 +11,7 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType
 
 from boxsched.errors import StoreAway
 from boxsched.protocol import wire
+from boxsched.protocol.ghosts import HeldAttempt
 from boxsched.protocol.timing import heartbeat_seconds
 from boxsched.worker.remote.link import MAX_UNANSWERED_BEATS, Link, Lost, RefusedByNode
 from boxsched.worker.remote.pace import Pace
@@ -64,9 +65,14 @@ class Socket:
 
 class Listener:
     problem: str | None = None
+    ghosts: tuple[HeldAttempt, ...] | None = None
 
     def __init__(self) -> None:
         self.heard: list[Any] = []
+        self.new_ghosts = asyncio.Event()
+
+    def end_ghosts(self, decided: Sequence[tuple[int, int]]) -> None:
+        self.heard.append({"end": list(decided)})
 
     def receive_level(self, level: wire.Level) -> None:
         self.heard.append(level)

@@ -33,13 +33,19 @@ JOB_FOLLOWS: Mapping[str | None, frozenset[str]] = {
             "job.unknown",
             "job.not_begun",
             "job.resolved",
+            "job.restored",
             "job.finished",
         }
     ),
-    "job.not_begun": frozenset({"job.given_again", "job.unknown", "job.resolved", "job.finished"}),
+    "job.not_begun": frozenset(
+        {"job.given_again", "job.unknown", "job.resolved", "job.restored", "job.finished"}
+    ),
     "job.seen_again": frozenset({"job.started", "job.unknown", "job.resolved", "job.finished"}),
-    "job.resolved": frozenset({"job.given_again", "job.resolved", "job.finished"}),
-    "job.given_again": frozenset({"job.started", "job.unknown", "job.resolved", "job.finished"}),
+    "job.resolved": frozenset({"job.given_again", "job.resolved", "job.restored", "job.finished"}),
+    "job.given_again": frozenset(
+        {"job.started", "job.unknown", "job.resolved", "job.restored", "job.finished"}
+    ),
+    "job.restored": frozenset({"job.unknown", "job.resolved", "job.finished"}),
     "job.finished": frozenset(),
 }
 # The events that allow another attempt of a deploy or a session, directly before it.
@@ -70,6 +76,7 @@ class _EventData(msgspec.Struct):
     box: str | None = None
     attempt: int = 0
     worker: str = ""
+    by: str | None = None
 
 
 _event_data = msgspec.json.Decoder(_EventData)
@@ -191,6 +198,8 @@ class Replay:
         self._jobs[job] = entry.type
         if entry.type == "job.finished":
             self._freed(entry, job)
+        elif entry.type == "job.restored":
+            yield from self._restored(entry, job)
         elif entry.type == "job.given_again":
             asked = before in ANOTHER_ATTEMPT or _begins(entry, before)
             yield from self._given_again(entry, job, asked=asked)
@@ -213,6 +222,16 @@ class Replay:
         self._attempts[job] = started.attempt
         self._freed(entry, job)
         yield from self._taken(entry, job, started.box or "")
+
+    def _restored(self, entry: ReplayEntry, job: int) -> Iterator[str]:
+        """Check that an earlier or the last attempt continues, on the same worker (V22)."""
+        restored = _event_data.decode(entry.data)
+        last = self._attempts.get(job, restored.attempt if entry.cut else 1)
+        if not 0 < restored.attempt <= last:
+            yield "V22: an attempt was restored that was never given"
+        self._attempts[job] = restored.attempt
+        if not restored.by:
+            yield "V22: a ghost was restored without a person's word"
 
     def _taken(self, entry: ReplayEntry, job: int, box: str) -> Iterator[str]:
         if box in self._boxes:

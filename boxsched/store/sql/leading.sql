@@ -82,10 +82,11 @@ SELECT workload.id, workload.project, workload.number, workload.kind, workload.b
 -- name: load_jobs
 -- These jobs, in any order.
 -- returns: id, name, box_type, timeout_seconds, expected_seconds, state, result, box, attempt,
--- lease_token, started_at, reason, given_at
+-- lease_token, started_at, reason, given_at, restored_from, retry, retried
 WITH v(id) AS (VALUES (:id))
 SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, job.state,
-       job.result, job.box, job.attempt, job.lease_token, job.started_at, job.reason, job.given_at
+       job.result, job.box, job.attempt, job.lease_token, job.started_at, job.reason, job.given_at,
+       job.restored_from, job.retry, job.retried
   FROM v JOIN job ON job.id = v.id;
 
 -- name: load_durations
@@ -195,10 +196,10 @@ UPDATE workload
 -- returns: nothing
 WITH v(
     id, state, result, box, attempt, lease_token, started_at, finished_at, exit_status, reason,
-    given_at
+    given_at, restored_from, retried
 ) AS (VALUES (
     :id, :state, :result, :box, :attempt, :lease_token, :started_at, :finished_at, :exit_status,
-    :reason, :given_at
+    :reason, :given_at, :restored_from, :retried
 ))
 UPDATE job
    SET state = v.state, result = CAST(v.result AS text), box = CAST(v.box AS bigint),
@@ -206,7 +207,8 @@ UPDATE job
        started_at = CAST(v.started_at AS double precision),
        finished_at = CAST(v.finished_at AS double precision),
        exit_status = CAST(v.exit_status AS bigint), reason = CAST(v.reason AS text),
-       given_at = CAST(v.given_at AS double precision)
+       given_at = CAST(v.given_at AS double precision),
+       restored_from = CAST(v.restored_from AS bigint), retried = CAST(v.retried AS text)
   FROM v WHERE job.id = v.id;
 
 -- name: free_boxes

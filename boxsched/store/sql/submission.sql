@@ -101,17 +101,18 @@ SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS
 -- Insert the waiting jobs of new workloads.
 -- returns: nothing
 WITH v(
-    id, name, box_type, timeout_seconds, expected_seconds, commands, environment, show_commands
+    id, name, box_type, timeout_seconds, expected_seconds, commands, environment, show_commands,
+    retry
 ) AS (VALUES (
     :id, :name, :box_type, :timeout_seconds, :expected_seconds, :commands, :environment,
-    :show_commands
+    :show_commands, :retry
 ))
 INSERT INTO job (
     id, name, box_type, timeout_seconds, expected_seconds, commands, environment, state, attempt,
-    show_commands
+    show_commands, retry
 )
 SELECT v.id, v.name, v.box_type, v.timeout_seconds, v.expected_seconds, v.commands,
-       v.environment, 'waiting', 0, v.show_commands
+       v.environment, 'waiting', 0, v.show_commands, CAST(v.retry AS text)
   FROM v WHERE v.id IS NOT NULL;
 
 -- name: insert_commands

@@ -8,7 +8,7 @@ from boxsched.model import ProjectId, WorkloadId, job_id
 from boxsched.protocol import inbox
 from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.records import JobSpec
-from boxsched.store.rows import json_text
+from boxsched.store.rows import json_text, retries_text
 
 _SQL = load("submission.sql")
 
@@ -39,6 +39,7 @@ def rows(
             json_text(job.commands),
             json_text(job.environment),
             job.show_commands,
+            retries_text(job.retry),
         )
         for index, job in enumerate(jobs)
     ]
@@ -51,7 +52,11 @@ def asked(
     return tuple(
         [
             inbox.SubmitJob(
-                job.name, job.box_type, job.timeout_seconds, _seconds(project, job, durations)
+                job.name,
+                job.box_type,
+                job.timeout_seconds,
+                _seconds(project, job, durations),
+                job.retry,
             )
             for job in jobs
         ]

@@ -170,6 +170,8 @@ def _job_rows(changes: Sequence[JobChange]) -> list[Row]:
             c.exit_status,
             c.reason,
             c.given_at,
+            c.restored_from,
+            rows.retries_text(c.retried),
         )
         for c in changes
     ]

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from boxsched.model import JobId
 from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.ghosts import HeldAttempt
 from boxsched.worker.agent.none import NoneDriver
 from boxsched.worker.agent.outbox import Finding, LogChunk, Outbox, Report
 from boxsched.worker.agent.process import ProcessDriver
@@ -39,7 +40,15 @@ class Driver(Protocol):
     @property
     def problem(self) -> str | None: ...
 
+    @property
+    def ghosts(self) -> tuple[HeldAttempt, ...] | None: ...
+
+    @property
+    def ended_ghosts(self) -> int: ...
+
     def drop(self, stale: Collection[Key]) -> None: ...
+
+    def end_ghosts(self, decided: Collection[Key]) -> None: ...
 
 
 class Agent:
@@ -114,7 +123,7 @@ class Agent:
         await self._driver.start()
 
     async def reconcile(self, desired: Sequence[Assignment]) -> None:
-        """Start the attempts of ``desired`` that do not run, and end all others.
+        """Start the attempts of ``desired`` that do not run, and end all others that are of builds.
 
         Calls must not overlap. A finished attempt is remembered while ``desired`` contains it.
         """
@@ -135,8 +144,24 @@ class Agent:
         return self._driver.problem
 
     def drop(self, stale: Collection[Key]) -> None:
-        """End these attempts at once: their leases have ended. Their output is kept here."""
+        """The leases of these attempts have ended. Those of builds end at once, and their output is
+        kept here; the others are ghosts.
+        """
         self._driver.drop(stale)
+
+    @property
+    def ghosts(self) -> tuple[HeldAttempt, ...] | None:
+        """Return what is here and not desired; None before the first ``reconcile``."""
+        return self._driver.ghosts
+
+    @property
+    def ended_ghosts(self) -> int:
+        """Return how many of ``holds`` are ghosts that have ended."""
+        return self._driver.ended_ghosts
+
+    def end_ghosts(self, decided: Collection[Key]) -> None:
+        """End these ghosts; forget those that have ended."""
+        self._driver.end_ghosts(decided)
 
     async def close(self) -> None:
         """Stop watching. Jobs continue under their supervisors; the next agent adopts them."""

@@ -64,6 +64,7 @@ class Attempt:
     start_reported: bool = False
     reported_at: float = 0.0  # monotonic time of the report of its end
     stale: bool = False  # this worker no longer holds its lease
+    parked: bool = False  # a ghost (``ghosts``): its output and its end are kept here
     spool: Spool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -121,6 +122,11 @@ class Attempt:
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def is_build(self) -> bool:
+        """Only a build's job ends without its worker's lease."""
+        return self.record.lost_after is not None
 
     # --- Reading ----------------------------------------------------------------------------
 

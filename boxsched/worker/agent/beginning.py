@@ -37,7 +37,8 @@ class Beginning:
         """Return the assignments to prepare now, in the order of their lease tokens.
 
         Answers those that cannot run any more. An attempt begins only after two kinds of attempts
-        have ended here: earlier ones of its job, and those on its Box that are no longer desired.
+        have ended here: earlier ones of its job, also ghosts, and those on its Box that are no
+        longer desired and are no ghosts.
         """
         missing = [
             wanted
@@ -55,8 +56,9 @@ class Beginning:
     ) -> Iterator[Assignment]:
         taken = {attempt.name for attempt in attempts.values()}
         unended = [key for key, attempt in attempts.items() if attempt.phase in UNENDED]
-        running = {job for job, _ in unended}
-        ending = [key for key in unended if key not in desired]
+        parked = [key for key, attempt in attempts.items() if attempt.parked]
+        running = {job for job, _ in (*unended, *parked)}
+        ending = [key for key in unended if key not in desired and key not in parked]
         for wanted in missing:
             name = attempt_name(wanted)
             if wanted.stop and not wanted.started:

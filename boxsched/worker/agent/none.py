@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from boxsched.model import JobId, Kind
 from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.ghosts import HeldAttempt
 from boxsched.protocol.inbox import JobFinished, JobStarted
 from boxsched.states import Result
 from boxsched.worker.agent.outbox import Outbox, Report
@@ -60,6 +61,17 @@ class NoneDriver:
     @property
     def problem(self) -> str | None:
         return None
+
+    @property
+    def ghosts(self) -> tuple[HeldAttempt, ...]:
+        return ()
+
+    @property
+    def ended_ghosts(self) -> int:
+        return 0
+
+    def end_ghosts(self, decided: Collection[tuple[JobId, int]]) -> None:
+        """Do nothing: there are none."""
 
     def drop(self, stale: Collection[tuple[JobId, int]]) -> None:
         """Do nothing: no job runs."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from boxsched.model import JobId
 from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.ghosts import HeldAttempt
+from boxsched.worker.agent import ghosts
 from boxsched.worker.agent.answers import Answers
 from boxsched.worker.agent.attempt import Attempt, Phase
 from boxsched.worker.agent.attempt_watcher import AttemptWatcher
@@ -27,6 +29,7 @@ from boxsched.worker.supervisor.verdict import STOPPED
 
 TAIL_SECONDS = 0.2
 NOT_HERE = "ended: the job no longer belongs to this worker"
+DECIDED = "ended: the job no longer belongs to this worker, as a person has decided"
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +67,7 @@ class ProcessDriver:
 
         self._attempts: dict[Key, Attempt] = {}
         self._desired: dict[Key, Assignment] | None = None  # None: not known yet
+        self._fresh = False  # ``_desired`` is new
         self._readiness = Readiness(path, outbox.problem, isolation)
         self._answers = Answers(clock)
         self._reporting = Reporting(outbox, self._readiness, self._answers)
@@ -160,19 +164,40 @@ class ProcessDriver:
     def problem(self) -> str | None:
         return self._readiness.problem
 
+    @property
+    def ghosts(self) -> tuple[HeldAttempt, ...] | None:
+        return None if self._desired is None else ghosts.named(self._desired, self._attempts)
+
+    @property
+    def ended_ghosts(self) -> int:
+        return ghosts.ended(self._attempts.values())
+
     def drop(self, stale: Collection[Key]) -> None:
         for key in stale:
             attempt = self._attempts.get(key)
             if attempt is None or attempt.stale:
                 continue
-            attempt.stale = True
-            _log.warning(
-                "%s no longer belongs to this worker; it is stopped, its output is kept",
-                attempt.name,
-            )
-            with self._watcher.faults_of(attempt):
-                if attempt.phase in (Phase.ASKED, Phase.RUNNING):
-                    attempt.stop(0.0, NOT_HERE)
+            if attempt.is_build:
+                self._end(attempt, 0.0, NOT_HERE)
+            else:
+                attempt.parked = True
+
+    def end_ghosts(self, decided: Collection[Key]) -> None:
+        for key in decided:
+            attempt = self._attempts.get(key)
+            if attempt is not None and not attempt.stale and key not in (self._desired or ()):
+                attempt.parked = False
+                self._end(attempt, self._stop_grace, DECIDED)
+        self._woken.set()
+
+    def _end(self, attempt: Attempt, grace: float, why: str) -> None:
+        attempt.stale = True
+        _log.warning(
+            "%s no longer belongs to this worker; it is stopped, its output is kept", attempt.name
+        )
+        with self._watcher.faults_of(attempt):
+            if attempt.phase in (Phase.ASKED, Phase.RUNNING):
+                attempt.stop(grace, why)
 
     # --- The desired assignments ------------------------------------------------------------
 
@@ -180,6 +205,7 @@ class ProcessDriver:
         if self._watch is not None and self._watch.done():
             self._watch.result()  # raises the error that ended the task
         self._desired = {(wanted.job, wanted.lease_token): wanted for wanted in desired}
+        self._fresh = True
         await self._settle()
         self._woken.set()
 
@@ -187,10 +213,16 @@ class ProcessDriver:
         """Start missing attempts, stop those that are not desired, forget the reported ones."""
         async with self._settling:
             desired = self._desired or {}
+            ghosts.restore(desired, self._attempts, self._watcher.faults_of)
+            if self._fresh:  # otherwise a ghost that a node has just refused would be none again
+                ghosts.park(desired, self._attempts)
+                self._fresh = False
             self._beginning.note(desired, self._attempts)
             self._reporting.repeat(desired, self._attempts)
             for key, attempt in list(self._attempts.items()):
                 with self._watcher.faults_of(attempt):
+                    if attempt.parked:
+                        continue
                     if key not in desired:
                         await self._stop(attempt, NOT_HERE)
                     elif desired[key].stop:
@@ -267,6 +299,7 @@ class ProcessDriver:
         attempts = list(self._attempts.values())
         for attempt in attempts:
             await self._watcher.look(attempt)
+        attempts = [one for one in attempts if self._is_told_of(one)]
         await asyncio.gather(*(self._fix(one) for one in attempts if one.asks_for_commit))
 
         chunks = []
@@ -288,6 +321,10 @@ class ProcessDriver:
             for attempt, chunk in chunks
         )
         return ended or more
+
+    def _is_told_of(self, attempt: Attempt) -> bool:
+        """Whether nodes are told what it does: not a ghost, which is known with the first level."""
+        return attempt.is_build or not (attempt.parked or self._desired is None)
 
     async def _fix(self, attempt: Attempt) -> None:
         """Ask the store for the workload's commit and pass it to the waiting supervisor."""

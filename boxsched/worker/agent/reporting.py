@@ -41,7 +41,8 @@ class Reporting:
         for attempt in began:
             attempt.start_reported = True
         for attempt in ended:
-            attempt.phase, attempt.reported_at = Phase.REPORTED, time.monotonic()
+            if not attempt.parked:  # a node has just refused the report
+                attempt.phase, attempt.reported_at = Phase.REPORTED, time.monotonic()
         return bool(ended)
 
     def repeat(self, desired: Container[Key], attempts: Mapping[Key, Attempt]) -> None:

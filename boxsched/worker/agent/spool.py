@@ -63,6 +63,10 @@ class Spool:
             return None
         return self._sent, data
 
+    def rewind(self) -> None:
+        """Send everything again: the store keeps what it does not have."""
+        self._sent = self._sending = 0
+
     def stored(self) -> None:
         self._sent = self._sending
 

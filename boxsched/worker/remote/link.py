@@ -1,6 +1,7 @@
 """One connection of a worker to a node, from the Hello to the end."""
 
 import asyncio
+import contextlib
 import itertools
 import random
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import msgspec
 
 from boxsched.errors import StoreAway
 from boxsched.protocol import wire
+from boxsched.protocol.ghosts import HeldAttempt
 from boxsched.worker.remote.messages import NumberedMessage, printable
 from boxsched.worker.remote.pace import Pace
 from boxsched.worker.supervisor.last_heartbeat import boottime
@@ -57,7 +59,18 @@ class NodeListener(Protocol):
         """End: an operator drained the worker, and it has no jobs."""
 
     def drop(self, stale: Sequence[tuple[int, int]]) -> None:
-        """End the attempts with these (job, lease token): the worker no longer holds them."""
+        """The worker no longer holds the attempts with these (job, lease token)."""
+
+    @property
+    def ghosts(self) -> tuple[HeldAttempt, ...] | None:
+        """The attempts here that the level does not contain; sent with each heartbeat."""
+
+    @property
+    def new_ghosts(self) -> asyncio.Event:
+        """Set when ``ghosts`` has changed: then a heartbeat is sent at once."""
+
+    def end_ghosts(self, decided: Sequence[tuple[int, int]]) -> None:
+        """End the ghosts with these (job, lease token)."""
 
 
 class Link:
@@ -132,17 +145,18 @@ class Link:
 
     async def _beat(self, listener: NodeListener) -> None:
         """Send heartbeats until the connection ends."""
-        await asyncio.sleep(self._pace.beat * self._chance.random())  # spread over many workers
+        spread = self._pace.beat * self._chance.random()  # over many workers
+        await _until_ghosts(listener, spread)
         while True:
             number = next(self._numbers)
             self._beats[number] = boottime()  # before it is sent: the lease starts here
             if len(self._beats) > MAX_UNANSWERED_BEATS:
                 del self._beats[next(iter(self._beats))]
             try:
-                await self._send(wire.Beat(number, listener.problem))
+                await self._send(wire.Beat(number, listener.problem, listener.ghosts))
             except ConnectionError:
                 return
-            await asyncio.sleep(self._pace.beat)
+            await _until_ghosts(listener, self._pace.beat)
 
     # --- Receiving --------------------------------------------------------------------------
 
@@ -166,6 +180,8 @@ class Link:
                     listener.heartbeat_answered(sent)
                 if message.stale:  # before the caller of ``send`` continues
                     listener.drop(message.stale)
+                if message.end:
+                    listener.end_ghosts(message.end)
                 answered = self._unanswered.get(message.number)
                 if answered is not None and not answered.done():
                     answered.set_result(message)
@@ -188,6 +204,14 @@ class Link:
         if message.type is aiohttp.WSMsgType.ERROR:
             raise Lost(f"the connection broke: {message.data}")
         raise Lost(_why_closed(self._socket.close_code, str(message.extra or "")))
+
+
+async def _until_ghosts(listener: NodeListener, seconds: float) -> None:
+    """Wait for so long, or until the worker's ghosts have changed."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await listener.new_ghosts.wait()
+    listener.new_ghosts.clear()
 
 
 def _why_closed(code: int | None, reason: str) -> str:

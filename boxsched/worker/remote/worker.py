@@ -35,6 +35,7 @@ from boxsched.model import JobId
 from boxsched.protocol import wire
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.fingerprint import of_worker
+from boxsched.protocol.ghosts import HeldAttempt
 from boxsched.protocol.timing import LOST_AFTER_SECONDS
 from boxsched.worker.agent import limiting
 from boxsched.worker.agent.agent import Agent
@@ -100,6 +101,7 @@ class RemoteWorker:
         self._lost_after = LOST_AFTER_SECONDS
         self._level: wire.Level | None = None  # the newest, unless the agent has it already
         self._news = asyncio.Event()
+        self.new_ghosts = asyncio.Event()  # ``ghosts`` has changed
         self._stopping = asyncio.Event()
         self._drained = asyncio.Event()
 
@@ -109,8 +111,10 @@ class RemoteWorker:
 
     @property
     def jobs(self) -> int:
-        """The number of jobs that run here or have yet to be reported."""
-        return 0 if self._agent is None else len(self._agent.holds)
+        """The number of jobs that run here or have yet to be reported; without ended ghosts."""
+        if self._agent is None:
+            return 0
+        return len(self._agent.holds) - self._agent.ended_ghosts
 
     async def run(self) -> None:
         """Run until ``stop``.
@@ -164,7 +168,10 @@ class RemoteWorker:
             level, self._level = self._level, None
             if level is not None:
                 agent = await self._started_agent()
+                before = agent.ghosts
                 await agent.reconcile([assignment_of(task) for task in level.tasks])
+                if agent.ghosts != before:
+                    self.new_ghosts.set()
 
     async def _started_agent(self) -> Agent:
         """Return the agent; start it if necessary, which adopts the jobs in its folder."""
@@ -240,6 +247,7 @@ class RemoteWorker:
             stop_grace=options.stop_grace,
             takes_secrets=True,
             ends_when_drained=True,
+            keeps_ghosts=True,
         )
 
     async def welcome(self, node: NodeAddress, said: wire.Welcome, sent: float) -> None:
@@ -286,6 +294,14 @@ class RemoteWorker:
     def drop(self, stale: Sequence[tuple[int, int]]) -> None:
         if self._agent is not None:
             self._agent.drop([(JobId(job), token) for job, token in stale])
+
+    @property
+    def ghosts(self) -> tuple[HeldAttempt, ...] | None:
+        return None if self._agent is None else self._agent.ghosts
+
+    def end_ghosts(self, decided: Sequence[tuple[int, int]]) -> None:
+        if self._agent is not None:
+            self._agent.end_ghosts([(JobId(job), token) for job, token in decided])
 
     def disconnected(self) -> None:
         self._level = None
