@@ -47,6 +47,15 @@ async def ended(service: RunningService) -> None:
             await asyncio.sleep(0.01)
 
 
+def test_a_request_never_outlives_its_deadline() -> None:
+    """Whenever the looks are, one ends it before the deadline or at it."""
+    for seconds in (deadlines.HEADER_SECONDS, deadlines.BODY_SECONDS):
+        for began in (0.0, 0.25, 0.999):
+            looks = [n * deadlines.look_seconds() for n in range(1, 60)]
+            end = next(now for now in looks if deadlines.is_due(began, seconds, now))
+            assert seconds - 2 * deadlines.look_seconds() < end - began <= seconds
+
+
 async def test_a_sign_in_whose_body_never_arrives_is_given_up(
     service: RunningService, short: None
 ) -> None:

@@ -18,7 +18,7 @@ from boxsched.errors import BoxschedError
 HEADER_SECONDS = 10.0
 BODY_SECONDS = 30.0
 WRITE_SECONDS = 10.0
-LOOKS_A_DEADLINE = 10  # looks during one deadline: so a deadline is exceeded by at most a tenth
+LOOKS_A_DEADLINE = 10  # looks during one deadline
 
 
 class TooSlow(BoxschedError):
@@ -32,6 +32,16 @@ class HasDeadline(Protocol):
         """End what is overdue. Return whether there is still a deadline."""
 
 
+def look_seconds() -> float:
+    """Return the pause between two looks."""
+    return min(HEADER_SECONDS, BODY_SECONDS, WRITE_SECONDS) / LOOKS_A_DEADLINE
+
+
+def is_due(since: float, seconds: float, now: float) -> bool:
+    """Whether the deadline will have passed at the next look: then it is too late to end it."""
+    return now - since >= seconds - look_seconds()
+
+
 class DeadlineWatch:
     """Looks at the connections that have a deadline."""
 
@@ -43,8 +53,7 @@ class DeadlineWatch:
     def add(self, connection: HasDeadline) -> None:
         self._watched[connection] = None
         if self._next is None:
-            pause = min(HEADER_SECONDS, BODY_SECONDS, WRITE_SECONDS) / LOOKS_A_DEADLINE
-            self._next = self._loop.call_later(pause, self._look)
+            self._next = self._loop.call_later(look_seconds(), self._look)
 
     def _look(self) -> None:
         self._next = None

@@ -181,7 +181,7 @@ class HttpConnection(RequestHandler):
         if self._headers_since is None or self._force_close:
             return False
         served = self._current_request is not None or bool(self._messages)
-        if not served and now - self._headers_since >= deadlines.HEADER_SECONDS:
+        if not served and deadlines.is_due(self._headers_since, deadlines.HEADER_SECONDS, now):
             self.force_close()
             return False
         return True
@@ -190,7 +190,7 @@ class HttpConnection(RequestHandler):
         if self._body is None or self._body.is_eof():
             self._body = None
             return False
-        if now - self._body_since < deadlines.BODY_SECONDS:
+        if not deadlines.is_due(self._body_since, deadlines.BODY_SECONDS, now):
             return True
         seconds = deadlines.BODY_SECONDS
         self._body.set_exception(deadlines.TooSlow(f"the body took more than {seconds:g} s"))
