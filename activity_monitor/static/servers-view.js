@@ -86,6 +86,7 @@ export class ServersView {
     const pauses = server.pauses ?? [server.paused].filter(Boolean); // an older node names one
     if (last && last.id !== server.live?.id) main.append(latest(last));
     if (waiting.length) main.append(waits(waiting));
+    if (server.problem) main.append(make("p", "thing-note", make("strong", "", "No automatic deploys"), `: ${server.problem}`));
     main.append(...pauses.map((pause) => pausedBy(pause, this.#resume)));
     const deploy = button("Deploy …", "deploy", () => this.#dialog.ask(project, server));
     deploy.setAttribute("aria-label", plain(`Deploy to ${server.name} of ${project}`));

@@ -2,6 +2,7 @@
 
 import click
 
+from boxsched.cli.clean import plain
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.output import ago, as_json_option, now, print_json, print_table, standing
 from boxsched.cli.pause import covers
@@ -25,14 +26,19 @@ def servers(project: str, as_json: bool, service: Service) -> None:
         print_json(service.call(lambda client: client.json("projects", project, "servers")))
         return
 
-    async def work(client: Client) -> list[tuple[str, ...]]:
-        return [await _row(client, one) for one in await client.servers(project)]
+    async def work(client: Client) -> tuple[list[Server], list[tuple[str, ...]]]:
+        found = await client.servers(project)
+        return found, [await _row(client, one) for one in found]
 
-    rows = service.call(work)
+    found, rows = service.call(work)
     names = (
         "server", "live", "since", "deployed by", "author", "last deploy", "waiting", "paused by",
     )  # fmt: skip
     print_table(names, rows, "the project has no servers")
+    for one in found:
+        if one.problem:
+            said = f"boxsched: {plain(one.name)}: no automatic deploys: {plain(one.problem)}"
+            click.echo(said, err=True)
 
 
 async def _row(client: Client, one: Server) -> tuple[str, ...]:

@@ -45,9 +45,9 @@ for _command in (ghosts, restore_ghosts, kill_ghosts):
 def list_workers(as_json: bool, service: Service) -> None:
     """List the workers with their Boxes.
 
-    The columns also show how many builds, deploys and SSH sessions are running, and whether jobs
-    are isolated and limited there. The note says why
-    a worker is being drained, or why it can begin no jobs now: it gets none until that is solved.
+    The columns also show how many builds, deploys and SSH sessions are running, and whether the
+    worker isolates and limits its jobs. The note says why a worker is being drained, or why it
+    cannot begin jobs now; it gets none until the problem is solved.
 
     \b
     Example:  boxsched workers list

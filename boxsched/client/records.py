@@ -398,6 +398,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
     ``live``: the live deploy. ``last``: the deploy that began last. ``waiting``: deploys that have
     not begun. ``pauses``: all pauses that cover the server; ``paused``: the first of them.
+    ``problem``: why no automatic deploy can be made.
     """
 
     name: str
@@ -408,3 +409,4 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     build_number: int | None = None  # the number of the live build
     paused: Pause | None
     pauses: tuple[Pause, ...] = ()
+    problem: str | None = None

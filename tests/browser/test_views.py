@@ -134,6 +134,17 @@ def test_live_deploys_appear_by_themselves(service: Service, page: Page) -> None
     expect(page).to_have_url(f"{service.url}/#{deploy}")
 
 
+def test_a_server_without_automatic_deploys_names_the_reason(service: Service, page: Page) -> None:
+    narrow = {"jobs": [job("a", "true"), job("b", "true")], "strategy": "automatic"}
+    service.project("narrow", servers={"production": narrow}, max_boxes=1)
+    view = go(page, service, "servers")
+    expect(view).to_contain_text("No automatic deploys: it needs 2 Boxes; its project may use 1")
+    service.project("narrow", servers={"production": narrow}, max_boxes=2)
+    page.reload()
+    expect(thing(page, "production")).to_contain_text("nothing is live yet")
+    expect(view).not_to_contain_text("No automatic deploys")
+
+
 def test_the_panel_of_a_deploy_links_to_its_build_and_names_a_rollback(
     service: Service, page: Page
 ) -> None:

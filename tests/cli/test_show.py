@@ -1,4 +1,4 @@
-"""What ``boxsched show`` says of a workload beside its jobs."""
+"""What ``boxsched show`` and ``servers`` say of deploys."""
 
 import json
 import re
@@ -30,3 +30,15 @@ def test_a_deploy_names_its_build_and_a_rollback(shell, tmp_path):
     assert (back["build"], back["rollback"]) == (older, "yes: to an older build than was live")
     again = finished(shell, "rebuild", older)
     assert fields(shell, again)["rebuild of"] == older
+
+
+def test_a_server_without_automatic_deploys_names_the_reason(shell, tmp_path):
+    file = tmp_path / "narrow.json"
+    server = {"jobs": [{**JOBS[0], "parallelism": 3}], "strategy": "automatic"}
+    settings = {"name": "narrow", "jobs": JOBS, "max_boxes": 2, "servers": {"production": server}}
+    file.write_text(json.dumps(settings))
+    shell("project", "apply", str(file))
+    problem = "it needs 3 Boxes; its project may use 2"
+    done = shell("servers", "narrow")
+    assert done.stderr == f"boxsched: production: no automatic deploys: {problem}\n"
+    assert shell.json("servers", "narrow")["servers"][0]["problem"] == problem

@@ -12,6 +12,7 @@ from boxsched.protocol.shards import SHARD
 from boxsched.store.blocks import Call, load
 from boxsched.store.sqlite.connection import worded
 from tests.contract.conftest import DatabaseUnderTest
+from tests.contract.store_data import Leader, build
 
 BLOCKS = load("leading.sql")
 ENTRIES = 20_000  # most of them of shards without a leader just now
@@ -67,3 +68,25 @@ async def test_entries_are_deleted_by_their_ids(db: DatabaseUnderTest) -> None:
     found = plan(db, BLOCKS["empty_inbox"].rows([(1, 100), (200, 200)]))
     assert "Seq Scan on inbox" not in found and "SCAN inbox" not in found, found
     assert "inbox_pkey" in found or "INTEGER PRIMARY KEY" in found, found
+
+
+async def test_a_commit_reads_the_oldest_commands_that_are_left(db: DatabaseUnderTest) -> None:
+    """Where that costs no round trip, so not over PostgreSQL."""
+    store = await db.open()
+    leader = await Leader(store).lead()
+    project = await leader.project()
+    for _ in range(4):
+        await leader.submit(build(project))
+    entries = await store.inbox(SHARD, 1_000)
+    ids = [entry.id for entry in entries]
+    assert len(ids) >= 5
+    committed = await store.commit(leader.next_batch(inbox=ids[:1]), 2)
+    leader.batch += 1
+    assert list(committed.inbox) == (entries[1:3] if store.is_near else [])
+    assert committed.level is None
+    committed = await store.commit(leader.next_batch(inbox=ids[1:2]), 0, leader.worker)
+    leader.batch += 1
+    assert list(committed.inbox) == []
+    assert committed.level == ([] if store.is_near else None)
+    committed = await store.commit(leader.next_batch(inbox=ids[2:]), 1_000)
+    assert list(committed.inbox) == []

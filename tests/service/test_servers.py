@@ -68,6 +68,18 @@ async def test_a_passed_build_of_the_followed_branch_is_deployed(service: Runnin
     assert (shown["strategy"], shown["waiting"], shown["paused"]) == ("automatic", [], None)
 
 
+async def test_a_server_says_why_no_automatic_deploy_can_be_made(service: RunningService) -> None:
+    wide = [job("go", parallelism=2), job("check")]
+    for strategy, limit, problem in (
+        ("automatic", 3, None),
+        ("automatic", 2, "it needs 3 Boxes; its project may use 2"),
+        ("manual", 2, None),
+    ):
+        servers = {"production": server(jobs=wide, strategy=strategy)}
+        await project(service, servers=servers, max_boxes=limit)
+        assert (await the_server(service))["problem"] == problem
+
+
 async def test_a_failed_build_is_not_deployed(boxless_service: RunningService) -> None:
     await project(boxless_service)
     made = await boxless_service.build()

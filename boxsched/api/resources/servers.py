@@ -9,8 +9,10 @@ from msgspec import Raw, Struct, structs
 from boxsched.api.http import replies
 from boxsched.api.messages import answers
 from boxsched.api.messages.answers import JOBS_A_SLICE, WorkloadAnswer
+from boxsched.api.messages.requests import ServerSettings
 from boxsched.api.resources.pauses import PauseAnswer, shown
-from boxsched.api.submitting.known_projects import KnownProjects
+from boxsched.api.submitting.known_projects import Known, KnownProjects
+from boxsched.api.submitting.new_workloads import too_many
 from boxsched.model import ServerQueue, WorkloadId
 from boxsched.node.node import Node
 from boxsched.protocol.shards import Pause
@@ -21,7 +23,8 @@ class ServerAnswer(Struct, frozen=True):
     """A server. ``live``: the last deploy that passed. ``build_number``: its build's.
 
     ``last``: the last deploy that began. ``waiting``: those that have not begun. ``pauses``: all
-    that cover the server, by name; ``paused``: the first of them, or null.
+    that cover the server, by name; ``paused``: the first of them, or null. ``problem``: why no
+    automatic deploy can be made with the present settings, or null.
     """
 
     name: str
@@ -35,6 +38,7 @@ class ServerAnswer(Struct, frozen=True):
     waiting: tuple[WorkloadAnswer, ...]
     paused: PauseAnswer | None
     pauses: tuple[PauseAnswer, ...]
+    problem: str | None
 
 
 class ServerList(Struct, frozen=True):
@@ -73,6 +77,7 @@ class ServerRoutes:
                 waiting=(),
                 paused=covering[0] if covering else None,
                 pauses=tuple(covering),
+                problem=_problem(known, settings),
             )  # fmt: skip
             encoded = {
                 "live": None if live is None else live.answer,
@@ -109,6 +114,16 @@ class _Deploy(NamedTuple):
 
 def _ids(state: ServerState) -> Iterable[WorkloadId]:
     return [id_ for id_ in (state.live, state.last, *state.waiting) if id_ is not None]
+
+
+def _problem(known: Known, server: ServerSettings) -> str | None:
+    """Return why no automatic deploy to the server can be made."""
+    if server.strategy != "automatic":
+        return None
+    if not server.jobs:  # settings of an earlier version
+        return "the server has no jobs in the project's settings"
+    boxes = sum(job.parallelism or 1 for job in server.jobs)
+    return too_many(boxes, known.project.max_boxes, known.plan)
 
 
 def _covers(pause: Pause, server: str) -> bool:

@@ -288,11 +288,18 @@ def rebuild(known: Known, original: Workload, source: Workload | None, now: floa
 
 def within_limits(new: NewWorkload, project: int | None, plan: int | None) -> None:
     """Raise Invalid if it needs more Boxes than it can ever get: it would wait for ever."""
-    count = len(new.jobs)
-    if plan is not None and count > plan:
-        raise Invalid(f"it needs {count} Boxes; the plan has {plan}", "jobs")
-    if project is not None and count > project:
-        raise Invalid(f"it needs {count} Boxes; its project may use {project}", "jobs")
+    problem = too_many(len(new.jobs), project, plan)
+    if problem is not None:
+        raise Invalid(problem, "jobs")
+
+
+def too_many(boxes: int, project: int | None, plan: int | None) -> str | None:
+    """Return why a workload can never get so many Boxes, or None if it can."""
+    if plan is not None and boxes > plan:
+        return f"it needs {boxes} Boxes; the plan has {plan}"
+    if project is not None and boxes > project:
+        return f"it needs {boxes} Boxes; its project may use {project}"
+    return None
 
 
 def _jobs(
