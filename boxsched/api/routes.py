@@ -60,6 +60,7 @@ from boxsched.api.resources.schedules import ProjectSchedules, ScheduleList, Sch
 from boxsched.api.resources.secrets import PutSecretAnswer, RotateAnswer, SecretList, SecretRoutes
 from boxsched.api.resources.servers import ServerList, ServerRoutes
 from boxsched.api.resources.set_aside import SetAsideAnswer, SetAsideList, SetAsideRoutes
+from boxsched.api.resources.ssh_tunnels import SshTunnelRoutes
 from boxsched.api.resources.submissions import SubmissionRoutes
 from boxsched.api.resources.tokens import NewTokenAnswer, TokenList, TokenRoutes
 from boxsched.api.resources.webhooks import DeliveryAnswer, WebhookRoutes
@@ -176,6 +177,11 @@ def history_routes(history: ProjectHistoryRoutes) -> Sequence[Route]:
     )
 
 
+def session_routes(tunnels: SshTunnelRoutes) -> Sequence[Route]:
+    enter = Described("A way into an SSH session: a WebSocket with the bytes of SSH", status=101)
+    return (Route("GET", f"{_WORKLOAD}/ssh", tunnels.enter, enter, lasting=True),)
+
+
 def workload_routes(
     workloads: WorkloadRoutes,
     asks: SubmissionRoutes,
@@ -247,9 +253,12 @@ def worker_routes(workers: WorkerRoutes, polls: WorkerPollRoutes) -> Sequence[Ro
         refuses=_POLL_REFUSALS,
     )
     close = Described("End a worker's long polling", status=204, refuses=(421,))
+    dialled = Described("A worker's tunnel to an SSH session: a WebSocket", status=101)
+    tunnel = f"{wire.TUNNELS}/{{tunnel:[^/]+}}"
     one = f"{wire.POLLS}/{{connection:[^/]+}}"
     return (
         Route("GET", wire.PATH, workers.connect, speak, RoutePolicy.WORKER, lasting=True),
+        Route("GET", tunnel, workers.tunnel, dialled, RoutePolicy.WORKER, lasting=True),
         Route("POST", wire.POLLS, polls.open, open_, RoutePolicy.WORKER),
         Route("POST", one, polls.send, send, RoutePolicy.WORKER),
         Route("GET", one, polls.receive, receive, RoutePolicy.WORKER, lasting=True),
@@ -389,6 +398,7 @@ def table(
         *project_routes(ProjectRoutes(node, known, changes), ServerRoutes(node, known), asks),
         *history_routes(ProjectHistoryRoutes(node, changes)),
         *workload_routes(workloads, asks, priorities, ResolveRoutes(node, seen), LogRoutes(node)),
+        *session_routes(SshTunnelRoutes(node)),
         *pause_routes(PauseRoutes(node, known)),
         *schedule_routes(ScheduleRoutes(node, known)),
         *fleet_routes(FleetRoutes(node), DrainRoutes(node), NodeRoutes(node)),

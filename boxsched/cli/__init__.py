@@ -32,6 +32,7 @@ _COMMANDS = {
     "build": _Lazy("submit", "build", "Submit a build of a branch or a tag."),
     "lint": _Lazy("lint", "lint", "Check a file of jobs, without a service."),
     "deploy": _Lazy("submit", "deploy", "Submit a deploy to a server."),
+    "ssh": _Lazy("ssh", "ssh", "Open an SSH session, or run a command in one."),
     "stop": _Lazy("stop", "stop", "Cancel or stop workloads."),
     "resolve": _Lazy("resolve", "resolve", "Set the result of a job whose worker is away."),
     "rebuild": _Lazy("submit", "rebuild", "Submit workloads again."),

@@ -51,7 +51,7 @@ def demo(
 
     free = port if port is not None else _port(host)
     data = data or default_data() / "demo"
-    how = in_process_boxes(data, {"boxes": boxes, **box_options})
+    how = in_process_boxes(data, box_options)
     options = Options(
         data=data,
         host=host,
@@ -60,6 +60,7 @@ def demo(
         box_driver=how.driver,
         isolation=how.isolation,
         limits=how.limits,
+        **box_options,
     )
     run_loop(lambda: _serve_busy(options, quiet), options)
     click.echo("\nThe demo has ended.")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from boxsched.cli.failing import Failure, InvalidInput
+from boxsched.cli.options import ssh_address
 from boxsched.model import DEFAULT_BOX_TYPE
 
 if TYPE_CHECKING:
@@ -27,11 +28,13 @@ class BoxSettings(NamedTuple):
 def choose_boxes(
     options: dict[str, Any], *, hidden: Sequence[Path], box_type: str = DEFAULT_BOX_TYPE
 ) -> BoxSettings:
-    """Take the options about Boxes out of ``options``. Return how jobs run.
+    """Take the options about Boxes out of ``options``. Return how jobs run. ``ssh_address`` stays,
+    checked.
 
     ``hidden``: what isolated jobs must not see; the first is the data folder. Raises InvalidInput;
     Failure where jobs cannot be isolated or limited here.
     """
+    options["ssh_address"] = ssh_address(options["ssh_address"])
     asked = {name: options.pop(name) for name in LIMITS}
     driver, isolation = _choose_driver(options, hidden)
     return BoxSettings(driver, isolation, _limits(asked, box_type, driver))

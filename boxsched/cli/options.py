@@ -1,13 +1,16 @@
 """Options that are also environment variables, and the options of commands that have Boxes."""
 
+import ipaddress
 import math
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from boxsched.cli.failing import InvalidInput
 from boxsched.model import MAX_STOP_GRACE_SECONDS
 
 _C = TypeVar("_C", bound=Callable[..., Any])
@@ -94,6 +97,25 @@ def log_limit_option(at_most: int | None = None) -> Callable[[_C], _C]:
     )
 
 
+def ssh_address(text: str) -> str | None:
+    """Return the value of --ssh-address; None: sessions do not listen. Raises InvalidInput."""
+    if text == "none":
+        return None
+    try:
+        address = ipaddress.ip_address(text)
+        family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+        if address.is_unspecified:
+            raise InvalidInput("--ssh-address: name one address: clients connect to it")
+        socket.create_server((text, 0), family=family).close()
+    except ValueError:
+        raise InvalidInput(
+            "--ssh-address: must be an IP address of this machine, or none"
+        ) from None
+    except OSError as error:
+        raise InvalidInput(f"--ssh-address: cannot listen at {text}: {error.strerror}") from None
+    return text
+
+
 def box_options(default: str) -> Callable[[_C], _C]:
     """Add the options about how jobs are isolated. ``default``: what is said of --box-driver."""
     options = (
@@ -147,6 +169,13 @@ def box_options(default: str) -> Callable[[_C], _C]:
             type=Limit("[TYPE=]SIZE", MIB, 1 << 50, is_size=True),
             help="Limit of the disk that a job's files take; measured about every second; can be "
             "repeated.",
+        ),
+        env_option(
+            "--ssh-address",
+            default="127.0.0.1",
+            metavar="ADDRESS",
+            help="Address of this machine at which SSH sessions listen for direct connections; "
+            "`none`: they are reached only through a node.",
         ),
     )
 

@@ -63,7 +63,7 @@ async def wait_for_end(
     client: Client, workload: Workload, *, follow: bool, as_json: bool
 ) -> Workload:
     wait_for_restarts(client)
-    beside = [asyncio.create_task(_say_why(client, workload))]
+    beside = [asyncio.create_task(say_why(client, workload))]
     following: asyncio.Task[None] | None = None
     if follow:
         out = sys.stderr if as_json else sys.stdout  # standard output contains only JSON
@@ -99,7 +99,7 @@ class Trouble:
             click.echo(f"boxsched: {plain(error.message)}; trying again", err=True)
 
 
-async def _say_why(client: Client, workload: Workload) -> None:
+async def say_why(client: Client, workload: Workload) -> None:
     """Print each new reason on standard error; nothing for a workload that starts at once."""
     printed = ""
     backoff = Backoff(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)

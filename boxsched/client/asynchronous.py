@@ -17,6 +17,7 @@ from boxsched.client.operating import Operating, read
 from boxsched.client.projects import Projects
 from boxsched.client.records import Activity, Explanation, Page, Workload
 from boxsched.client.secrets import Secrets
+from boxsched.client.sessions import Sessions
 from boxsched.client.stream import WORKLOAD_LOOK_SECONDS, EventStream, signal_changes
 
 DEFAULT_PATIENCE_SECONDS = 30.0
@@ -24,7 +25,7 @@ DEFAULT_PATIENCE_SECONDS = 30.0
 _T = TypeVar("_T")
 
 
-class Client(Projects, Operating, Deliveries, Notifications, Secrets):
+class Client(Projects, Operating, Deliveries, Notifications, Secrets, Sessions):
     """A client of a service. Times are aware datetimes, ids are texts (``w41``, ``w41-2``).
 
     ``url``: the service's address, or the addresses of several nodes; when a node does not answer,

@@ -100,6 +100,7 @@ class BlockingClient:
     build = _call(Client.build)
     deploy = _call(Client.deploy)
     rebuild = _call(Client.rebuild)
+    session = _call(Client.session)
     stop = _call(Client.stop)
     resolve = _call(Client.resolve)
 

@@ -155,6 +155,16 @@ class ServiceLine:
             self._learn_clock,
         )
 
+    async def web_socket(self, where: str, max_message: int) -> aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket; one attempt. Raises aiohttp's errors."""
+        if self._session is None:
+            raise RuntimeError("the client is not open: use it as `async with Client(...)`")
+        return await self._session.ws_connect(
+            URL(str(self.url) + where, encoded=True),
+            max_msg_size=max_message,
+            timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+        )
+
     def _learn_clock(self, headers: Mapping[str, str]) -> None:
         """Update ``skew``. A Date header has whole seconds, so small differences are ignored."""
         with contextlib.suppress(KeyError, ValueError):

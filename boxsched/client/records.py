@@ -41,10 +41,10 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SshEndpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """The address of a running SSH session."""
+    """How an open SSH session is reached. ``host`` and ``port``: None: only through the service."""
 
-    host: str
-    port: int
+    host: str | None
+    port: int | None
     user: str
     host_key: str
 

@@ -90,6 +90,7 @@ class Gateway:
             report=report,
             append_log=lambda chunks: asyncio.shield(self._output.add(chunks)),
             fix_commit=store.fix_commit,
+            open_session=store.open_ssh_session,
             looked=self._look_ups.looked,
             settle=store.settle,
             beaten=self._beats.add,
@@ -103,6 +104,10 @@ class Gateway:
     @property
     def connected(self) -> Collection[WorkerId]:
         return self._links.keys()
+
+    def link(self, worker: WorkerId) -> WorkerLink | None:
+        """Return the connection of a worker to this node, if there is one."""
+        return self._links.get(worker)
 
     def look(self, workers: Collection[WorkerId]) -> None:
         """Look up soon what these workers should run, if they are connected here."""
@@ -189,7 +194,7 @@ class Gateway:
             connected = await self._entry.connect(line, hello, token)
             try:
                 await self._entry.announce(line, connected, hello)
-                link = WorkerLink(line, connected, self._side, hello)
+                link = WorkerLink(line, connected, self._side, hello, token.id)
                 await self._attend(link)
             finally:
                 self._entry.forget(connected.connection)
@@ -218,7 +223,12 @@ class Gateway:
         differs = differences(parts(link.hello.fingerprint), self._required)
         link.say(
             wire.Welcome(
-                link.worker, self._cluster, self._lost_after, fixes_commits=True, differs=differs
+                link.worker,
+                self._cluster,
+                self._lost_after,
+                fixes_commits=True,
+                differs=differs,
+                opens_sessions=True,
             )
         )
         self._links[link.worker] = link

@@ -19,6 +19,7 @@ from boxsched.protocol import ghosts, inbox, wire
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.workers import Connected
 from boxsched.secrets.assignment_secrets import refuse_on_older_worker
+from boxsched.store.records import SshPlace
 
 LogChunk = tuple[JobId, int, int, bytes]  # job, attempt, offset, bytes
 
@@ -32,6 +33,7 @@ class NodeSide:
     report: Callable[[int, inbox.Reports], Awaitable[None]]
     append_log: Callable[[Sequence[LogChunk]], Awaitable[None]]
     fix_commit: Callable[[JobId, int, str], Awaitable[str | None]]
+    open_session: Callable[[JobId, int, SshPlace], Awaitable[bool]]
     looked: Callable[[Collection[WorkerId]], Awaitable[bool]]
     settle: Callable[[], Awaitable[None]]  # waits until the looked-up state is durable
     beaten: Callable[["WorkerLink", int], None]
@@ -60,9 +62,11 @@ class WorkerLink:
         connected: Connected,
         node: NodeSide,
         hello: wire.Hello,
+        token: str = "",
     ) -> None:
         self.connection = connected.connection
         self.hello = hello
+        self.token = token  # the id of its token
         self.problem = hello.problem  # why it cannot begin jobs, from its last heartbeat
         self.worker = connected.connection.worker
         self._shard = connected.shard
@@ -80,6 +84,7 @@ class WorkerLink:
         self._reports: MessageQueue[wire.Said] = MessageQueue(self._store_reports, node.times)
         self._output: MessageQueue[wire.Logged] = MessageQueue(self._store_output, node.times)
         self._found: MessageQueue[wire.Found] = MessageQueue(self._store_found, node.times)
+        self._opened: MessageQueue[wire.Opened] = MessageQueue(self._store_opened, node.times)
         self._over: asyncio.Future[tuple[WSCloseCode, str]] = self._loop.create_future()
 
     # --- Levels -----------------------------------------------------------------------------
@@ -107,7 +112,7 @@ class WorkerLink:
     ) -> None:
         self._sending.ack(wire.Ack(number, stale, commit, end))
 
-    def say(self, message: wire.Welcome | wire.Leave | wire.Drained) -> None:
+    def say(self, message: wire.Welcome | wire.Leave | wire.Drained | wire.Dial) -> None:
         self._sending.text(wire.encode(message))
 
     def drained(self) -> None:
@@ -141,6 +146,7 @@ class WorkerLink:
             "reports": self._reports.run(),
             "output": self._output.run(),
             "found": self._found.run(),
+            "opened": self._opened.run(),
         }
         tasks: list[asyncio.Future[Any]] = [
             asyncio.create_task(work, name=f"worker {self.worker}: {name}")
@@ -204,6 +210,8 @@ class WorkerLink:
                     await self._output.put(said, len(text))
                 case wire.Found():
                     await self._found.put(said, len(text))
+                case wire.Opened():
+                    await self._opened.put(said, len(text))
 
     def _note_ghosts(self, named: tuple[ghosts.HeldAttempt, ...] | None) -> None:
         """Remember what the worker holds and what is not in its level. Its level may be older than
@@ -214,7 +222,7 @@ class WorkerLink:
         own = {(job, held.lease_token) for job, held in self._held.items()}
         self.ghosts = tuple(one for one in named if one.lease not in own)
 
-    def _holds(self, report: Report | wire.Found) -> bool:
+    def _holds(self, report: Report | wire.Found | wire.Opened) -> bool:
         held = self._held.get(JobId(report.job))
         return held is not None and held.lease_token == report.lease_token
 
@@ -254,6 +262,19 @@ class WorkerLink:
                 await self._node.settle()
             stale = ((found.job, found.lease_token),) if commit is None else ()
             self.ack(found.number, stale, commit)
+
+    async def _store_opened(self, group: list[wire.Opened]) -> None:
+        """Store how sessions are reached; answer as stale where the lease has ended."""
+        if not all(self._holds(opened) for opened in group):
+            await self._node.looked((self.worker,))
+        for one in group:
+            place = SshPlace(one.host, one.port, one.host_key)
+            holds = self._holds(one)
+            if not holds:
+                await self._node.settle()
+            elif not await self._node.open_session(JobId(one.job), one.lease_token, place):
+                holds = False
+            self.ack(one.number, () if holds else ((one.job, one.lease_token),))
 
     def _is_current(self, chunk: wire.Chunk) -> bool:
         held = self._held.get(JobId(chunk.job))

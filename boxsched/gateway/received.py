@@ -40,7 +40,7 @@ _greeting = msgspec.json.Decoder(_HelloOfAnyVersion)
 _hello = msgspec.json.Decoder(wire.Hello)
 
 
-def read(text: str) -> wire.Beat | wire.Said | wire.Logged | wire.Found:
+def read(text: str) -> wire.Beat | wire.Said | wire.Logged | wire.Found | wire.Opened:
     """Decode one message after the Hello. Raises ProtocolViolation."""
     try:
         said: wire.FromWorker = wire.from_worker.decode(text)
@@ -57,6 +57,8 @@ def read(text: str) -> wire.Beat | wire.Said | wire.Logged | wire.Found:
             _check_chunk(chunk)
     if isinstance(said, wire.Found):
         _check_found(said)
+    if isinstance(said, wire.Opened):
+        _check_opened(said)
     return said
 
 
@@ -120,6 +122,13 @@ def _check_found(found: wire.Found) -> None:
         raise ProtocolViolation("values", "a commit's job or lease token is out of range")
     if not commits.is_whole(found.commit):
         raise ProtocolViolation("values", "a commit is not a whole hash")
+
+
+def _check_opened(opened: wire.Opened) -> None:
+    if opened.job not in _NUMBERS or opened.lease_token not in _NUMBERS:
+        raise ProtocolViolation("values", "a session's job or lease token is out of range")
+    if (opened.host is None) != (opened.port is None):
+        raise ProtocolViolation("values", "a session has both host and port, or none")
 
 
 def _check_chunk(chunk: wire.Chunk) -> None:

@@ -18,9 +18,10 @@ from boxsched.protocol.ghosts import Haunted, HeldAttempt
 from boxsched.protocol.timing import heartbeat_seconds
 from boxsched.protocol.workers import Connected, NewWorker, WorkerConnection
 from boxsched.secrets.assignment_secrets import AssignmentSecrets
+from boxsched.store.records import SshPlace
 from boxsched.store.store import Store
 from boxsched.worker.agent.agent import Agent
-from boxsched.worker.agent.outbox import Finding
+from boxsched.worker.agent.outbox import Finding, Opening
 from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.last_heartbeat import boottime
 from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
@@ -60,6 +61,7 @@ class LocalWorker:
         deadline: bool,
         stages: Stages,
         is_notified: Callable[[], bool],
+        ssh_address: str | None = None,
     ) -> None:
         self._new = new
         self._store = store
@@ -86,6 +88,8 @@ class LocalWorker:
             log=store.append_log,
             report_problem=self._report_problem,
             fix=self._fix,
+            open_session=self._open_session,
+            ssh_address=ssh_address,
             clock=clock.now,
             log_limit=log_limit,
             stop_grace=stop_grace,
@@ -221,6 +225,10 @@ class LocalWorker:
 
     async def _fix(self, found: Finding) -> str | None:
         return await self._store.fix_commit(*found)
+
+    async def _open_session(self, opening: Opening) -> bool:
+        job, token, host, port, host_key = opening
+        return await self._store.open_ssh_session(job, token, SshPlace(host, port, host_key))
 
     async def _report(self, reports: Sequence[inbox.JobStarted | inbox.JobFinished]) -> None:
         assert self._connected is not None

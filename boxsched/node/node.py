@@ -28,6 +28,7 @@ from boxsched.errors import BoxschedError, NodeFailed
 from boxsched.feed import EventFeed
 from boxsched.gateway import Gateway
 from boxsched.model import DEFAULT_BOX_TYPE, WorkerId, WorkloadId
+from boxsched.node.entering import Entering
 from boxsched.node.forecasts import Forecasts
 from boxsched.node.group_commit import GroupCommit
 from boxsched.node.hints import Hints
@@ -70,6 +71,7 @@ class Node:
     """A running node, for the API. Call ``start`` first and ``stop`` last; ``store`` is open."""
 
     bus: Bus
+    entering: Entering
     gateway: Gateway
     leadership: Leadership
     sender: Sender
@@ -231,6 +233,7 @@ class Node:
             objects=mixing.objects,
         )
         self.worker = self._worker(cluster)
+        self.entering = Entering(self.store, self.gateway, self.worker, (self.info.id, self.name))
         await self.worker.connect()
         await self.leadership.start()
         if options.redis is not None:
@@ -273,6 +276,7 @@ class Node:
         self.stopping = self.hanging_up = True
         self.feed.close()
         if self._tasks:
+            self.entering.close()
             await self.gateway.close()
 
     async def stop(self) -> None:
@@ -374,6 +378,7 @@ class Node:
             deadline=self.elected,
             stages=self.stages,
             is_notified=self._hints_reach,
+            ssh_address=options.ssh_address,
         )
 
     async def _open_bus(self, url: str, cluster: str) -> None:

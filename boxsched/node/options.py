@@ -34,6 +34,7 @@ class Options:
     box_driver: str = "process"
     isolation: Isolation | None = None  # for the driver bubblewrap
     limits: Limits = NO_LIMITS
+    ssh_address: str | None = "127.0.0.1"  # where SSH sessions listen for direct connections
     allow_mixed: bool = False
     policy: Policy = Policy.BACKFILL
     max_boxes: int | None = None

@@ -7,12 +7,12 @@ The worker connects to ``PATH`` with its token and sends ``Hello``. The node ans
 sends a level at the connect, whenever something changed, and every LEVEL_SECONDS; a level is always
 complete, never a difference to an earlier one.
 
-The worker sends ``Beat`` every HEARTBEAT_SECONDS, ``Said`` (reports), ``Logged`` (output) and
-``Found`` (a commit). Each has a number, and the ``Ack`` with that number says that it is durable.
-Without an ``Ack`` the worker sends it again, on this connection or on another one. Lease tokens,
-offsets and the rule of the first commit make the repetition harmless. The sender numbers its
-messages; they may be acknowledged in any order. ``Hello`` is a heartbeat too, and ``Welcome``
-acknowledges it.
+The worker sends ``Beat`` every HEARTBEAT_SECONDS, ``Said`` (reports), ``Logged`` (output),
+``Found`` (a commit) and ``Opened`` (how an SSH session is reached). Each has a number, and the
+``Ack`` with that number says that it is durable. Without an ``Ack`` the worker sends it again, on
+this connection or on another one. Lease tokens, offsets and the rule of the first commit make the
+repetition harmless. The sender numbers its messages; they may be acknowledged in any order.
+``Hello`` is a heartbeat too, and ``Welcome`` acknowledges it.
 """
 
 from typing import Annotated
@@ -27,6 +27,8 @@ from boxsched.protocol.inbox import JobFinished, JobStarted
 
 PATH = "/api/v1/worker"
 POLLS = f"{PATH}/polls"  # long polling, where a proxy refuses WebSockets (gateway.long_polls)
+TUNNELS = f"{PATH}/tunnels"
+OPEN = b"open"  # the first message of a tunnel
 VERSION = 1
 
 MAX_MESSAGE_BYTES = 8 << 20  # limit of a node's message: a level of 10,000 jobs
@@ -90,6 +92,7 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
     lost_after: float  # seconds after the last answered heartbeat when a build's job is ended
     fixes_commits: bool = False  # whether the node answers ``Found``
     differs: tuple[str, ...] = ()  # how the worker differs from what this node requires
+    opens_sessions: bool = False  # whether the node takes ``Opened``, and asks with ``Dial``
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -189,6 +192,27 @@ class Found(msgspec.Struct, frozen=True, tag="found"):
     commit: str  # the whole hash
 
 
+# The public key of a session's server.
+HostKey = Annotated[
+    str, msgspec.Meta(pattern=r"^ssh-ed25519 [A-Za-z0-9+/]{40,100}={0,2}(?![\s\S])")
+]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+
+
+class Opened(msgspec.Struct, frozen=True, tag="opened"):
+    """An SSH session can be entered: at this host and port, or through a node.
+
+    Workers send this only to a node that opens sessions.
+    """
+
+    number: int
+    job: int
+    lease_token: int
+    host: Name | None
+    port: Port | None
+    host_key: HostKey
+
+
 class Ack(msgspec.Struct, frozen=True, tag="ack"):
     """The message with this number is durable.
 
@@ -215,8 +239,21 @@ class Drained(msgspec.Struct, frozen=True, tag="drained"):
     """
 
 
-FromWorker = Hello | Beat | Said | Logged | Found
-FromNode = Welcome | Refused | Level | Ack | Leave | Drained
+class Dial(msgspec.Struct, frozen=True, tag="dial"):
+    """Somebody enters a session through the node: open a tunnel for it.
+
+    The worker opens another WebSocket, to ``TUNNELS`` with the name of the tunnel, and joins it to
+    the server of the session. Its first message is OPEN, or why the session cannot be entered. All
+    further ones are the bytes of the connection. All are binary.
+    """
+
+    tunnel: str
+    job: int
+    lease_token: int
+
+
+FromWorker = Hello | Beat | Said | Logged | Found | Opened
+FromNode = Welcome | Refused | Level | Ack | Leave | Drained | Dial
 
 encode = msgspec.json.Encoder().encode
 from_worker = msgspec.json.Decoder(FromWorker)

@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 COMMON = {
     "boxsched", "backoff", "clock", "commits", "cron", "errors", "folders", "git_access", "globs",
     "listening", "json_text", "loglines", "model", "nearest", "origins", "reaching", "refs",
-    "repository", "said_times", "states", "texts", "collecting", "discarding",
+    "repository", "said_times", "states", "texts", "collecting", "discarding", "tunnelling",
 }  # fmt: skip
 ALLOWED: dict[str, set[str]] = {
     "scheduling": set(),
@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "simulation": {"scheduling"},
     "webhooks": set(),
     "worker.supervisor": set(),
+    "worker.session": {"worker.supervisor"},
     "worker.agent": {"protocol", "worker.supervisor"},
     "worker.remote": {"protocol", "worker.agent", "worker.supervisor"},
     "store": {"protocol"},

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from boxsched.protocol.inbox import JobStarted
 from boxsched.worker.agent.agent import Agent
-from boxsched.worker.agent.outbox import Finding, LogChunk, Report
+from boxsched.worker.agent.outbox import Finding, LogChunk, Opening, Report
 from tests.worker.harness import assigned
 
 
@@ -37,7 +37,16 @@ async def run_agent(folder: Path, spool: Path, script: str) -> None:
         async def fix(found: Finding) -> str | None:
             return found[2]
 
-        told = {"report": report, "log": log, "report_problem": report_problem, "fix": fix}
+        async def open_session(opening: Opening) -> bool:
+            return True
+
+        told = {
+            "report": report,
+            "log": log,
+            "report_problem": report_problem,
+            "fix": fix,
+            "open_session": open_session,
+        }
         agent = Agent(folder=folder, driver="process", **told)
         await agent.start()
         await agent.reconcile([assigned(1, script)])

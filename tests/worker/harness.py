@@ -14,7 +14,7 @@ from boxsched.worker.agent import bubblewrap
 from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.attempt_folder import AttemptFolder
 from boxsched.worker.agent.bubblewrap import BoxOptions
-from boxsched.worker.agent.outbox import Finding, LogChunk, Report
+from boxsched.worker.agent.outbox import Finding, LogChunk, Opening, Report
 from boxsched.worker.agent.plan import Worksite, attempt_name, plan
 from boxsched.worker.agent.preparing import make_attempt
 from boxsched.worker.supervisor import safe_files
@@ -70,6 +70,7 @@ class StoreDouble:
         self.log_when_finished: dict[JobId, bytes] = {}
         self.found: list[Finding] = []
         self.commits: dict[WorkloadId, str] = {}
+        self.openings: list[Opening] = []
         self.stale: set[tuple[JobId, int]] = set()
         self.away: Exception | None = None
         self.problems: list[str | None] = []  # the reported problems
@@ -113,6 +114,15 @@ class StoreDouble:
         fixed = self.commits.setdefault(job_workload(job), commit)
         await self._tell()
         return fixed
+
+    async def open_session(self, opening: Opening) -> bool:
+        self._answer()
+        job, token = opening[:2]
+        if (job, token) in self.stale:
+            return False
+        self.openings.append(opening)
+        await self._tell()
+        return True
 
     async def _tell(self) -> None:
         async with self._news:
@@ -165,6 +175,7 @@ class AgentHarness:
             "log": store.log,
             "report_problem": store.problem,
             "fix": store.fix,
+            "open_session": store.open_session,
         }
         return Agent(folder=self.folder, **told, **self.options)
 

@@ -104,6 +104,7 @@ async def end_jobs(data: Path) -> None:
         log=taken,
         report_problem=taken,
         fix=taken,
+        open_session=taken,
         stop_grace=0.0,
         cluster=cluster,
     )

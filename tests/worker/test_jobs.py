@@ -165,7 +165,7 @@ async def test_fifty_jobs_run_at_once(harness: AgentHarness) -> None:
 @pytest.mark.parametrize(
     ("other", "reason"),
     [
-        ({"kind": Kind.SSH}, "SSH sessions"),
+        ({"kind": Kind.SSH}, "the node is of an earlier version"),
         ({"environment": {"A=B": "x"}}, "environment"),
         ({"environment": {"A": "\0"}}, "environment"),
         ({"commands": ("\ud800",)}, "commands"),

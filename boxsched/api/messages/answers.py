@@ -15,6 +15,8 @@ from boxsched.store.records import Job, NewWorkload, Submitted, Workload
 
 JOBS_A_SLICE = 300  # encoded without a pause; this takes about 2 ms
 
+SSH_USER = "box"
+
 T = TypeVar("T")
 
 
@@ -38,10 +40,12 @@ class JobAnswer(Struct, frozen=True, gc=False):
 
 
 class SshAddress(Struct, frozen=True):
-    """The address of an SSH session."""
+    """How an SSH session is reached. ``host``, ``port``: of its worker; null: only through the
+    service. ``host_key``: the public key of its server; accept no other.
+    """
 
-    host: str
-    port: int
+    host: str | None
+    port: int | None
     user: str
     host_key: str
 
@@ -162,8 +166,17 @@ def workload(stored: Workload, why: str | UnsetType = UNSET) -> WorkloadAnswer:
     return WorkloadAnswer(
         **msgspec.structs.asdict(row(stored, why)),
         jobs=tuple([job(one) for one in stored.jobs]),
-        ssh=None if stored.kind is Kind.SSH else UNSET,
+        ssh=_ssh(stored),
     )
+
+
+def _ssh(stored: Workload) -> SshAddress | UnsetType | None:
+    if stored.kind is not Kind.SSH:
+        return UNSET
+    place = stored.ssh
+    if place is None:
+        return None
+    return SshAddress(place.host, place.port, SSH_USER, place.host_key)
 
 
 def registered(new: NewWorkload, project: str, done: Submitted) -> WorkloadAnswer:

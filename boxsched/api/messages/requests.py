@@ -178,9 +178,10 @@ class Hook(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 
 class ProjectSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A project's settings. ``name``: the same as in the path. No answer contains
-    ``webhook_secret`` and ``git_credentials``; without them the old ones are kept, and null removes
-    them.
+    """A project's settings. ``name``: the same as in the path. ``ssh_forwarding``: whether SSH
+    sessions may forward ports and agents. ``ssh_timeout_seconds``: their time limit. No answer
+    contains ``webhook_secret`` and ``git_credentials``; without them the old ones are kept, and
+    null removes them.
     """
 
     name: Annotated[str, Meta(pattern=forms.PROJECT_NAME)] | UnsetType = UNSET
@@ -198,6 +199,8 @@ class ProjectSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     build_branches: Globs | None = None
     pull_requests: Literal["none", "own", "forks"] = "own"
     schedules: Annotated[tuple[Schedule, ...], Meta(max_length=MAX_LIST_ENTRIES)] = ()
+    ssh_forwarding: bool = False
+    ssh_timeout_seconds: Timeout | None = None
     webhook_secret: Secret | UnsetType | None = UNSET
     statuses: StatusSettings | None = None
     hooks: Annotated[tuple[Hook, ...], Meta(max_length=MAX_HOOKS)] = ()

@@ -30,6 +30,7 @@ from boxsched.store.records import JobSpec, NewWorkload, Workload
 from boxsched.store.store import Store
 
 SESSION_SECONDS = 3_600.0
+OUR_VARIABLES = "BOXSCHED_"
 FAIL_FAST, FAIL_SLOW = "[fast failing]", "[fast failing skip]"  # in a commit's message
 
 
@@ -233,12 +234,29 @@ def session(known: Known, ask: AskSession, source: Workload | None, now: float) 
         priority=default_priority(Kind.SSH, None, ()) if ask.priority is None else ask.priority,
         cancellation=Cancellation.NONE,
         fail_fast=False,
-        jobs=(JobSpec("ssh", ask.box_type or DEFAULT_BOX_TYPE, SESSION_SECONDS, (), {}),),
+        jobs=(_session_job(known, ask, source),),
         created_at=now,
         build=code.build,
         from_fork=code.from_fork,
         public_key=without_comment(ask.public_key),
+        ssh_forwarding=known.settings.ssh_forwarding,
     )
+
+
+def _session_job(known: Known, ask: AskSession, source: Workload | None) -> JobSpec:
+    """Return the job of a session. Its variables are those of the jobs of the build or deploy that
+    it enters, or of the project's; without the ones that have several values there.
+    """
+    found: dict[str, set[str]] = {}
+    size = 0
+    for job in known.jobs if source is None else source.jobs:
+        for name, value in job.environment.items():
+            size += len(name) + len(value.encode())
+            if not name.startswith(OUR_VARIABLES) and size <= checks.MAX_ENVIRONMENT_BYTES:
+                found.setdefault(name, set()).add(value)
+    environment = {name: values.pop() for name, values in found.items() if len(values) == 1}
+    seconds = known.settings.ssh_timeout_seconds or SESSION_SECONDS
+    return JobSpec("ssh", ask.box_type or DEFAULT_BOX_TYPE, float(seconds), (), environment)
 
 
 def rebuild(known: Known, original: Workload, source: Workload | None, now: float) -> NewWorkload:

@@ -1,6 +1,7 @@
 """The agent: it runs the assignments of its worker and reports their progress."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from boxsched.model import JobId
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.ghosts import HeldAttempt
 from boxsched.worker.agent.none import NoneDriver
-from boxsched.worker.agent.outbox import Finding, LogChunk, Outbox, Report
+from boxsched.worker.agent.outbox import Finding, LogChunk, Opening, Outbox, Report
 from boxsched.worker.agent.process import ProcessDriver
 from boxsched.worker.agent.site import refuse_jobs_left_behind
 from boxsched.worker.supervisor.isolation import Isolation
@@ -29,6 +30,8 @@ class Driver(Protocol):
     async def start(self) -> None: ...
 
     async def reconcile(self, desired: Sequence[Assignment]) -> None: ...
+
+    async def enter_session(self, key: Key) -> socket.socket: ...
 
     async def close(self) -> None: ...
 
@@ -54,20 +57,22 @@ class Driver(Protocol):
 class Agent:
     """A worker without its connection. The caller passes assignments in and takes reports.
 
-    ``report``, ``log``, ``fix`` and ``report_problem`` return when their argument is durable. When
-    they raise ``StoreAway``, the agent calls them again.
+    ``report``, ``log``, ``fix``, ``open_session`` and ``report_problem`` return when their argument
+    is durable. When they raise ``StoreAway``, the agent calls them again.
 
     ``log``: chunks are (job, attempt, offset, bytes), at most 64 KiB each, in order. All chunks of
     an attempt come before its ``JobFinished``. A chunk may come twice, with the same bounds.
     ``fix``: takes the commit that a job's supervisor found, and returns the commit that all jobs of
     the workload run, the first that was found; None when this worker's lease has ended.
+    ``open_session``: takes how an SSH session is reached; False when the lease has ended.
     ``report_problem``: takes the reason why no job can begin here now, or None. The agent calls it
     before it reports the jobs that could not begin.
     ``cluster``: names the installation; attempts of another installation are set aside.
     ``log_limit``: bytes. ``stop_grace``: seconds between SIGTERM and SIGKILL.
     ``lost_after``: seconds after the last ``heartbeat_answered`` at which a build's supervisor ends
     its job; None: never. ``expects_jobs``: keep a process ready to start jobs. ``isolation``: how
-    jobs are isolated, for the driver ``bubblewrap``. ``limits``: of each job.
+    jobs are isolated, for the driver ``bubblewrap``. ``limits``: of each job. ``ssh_address``:
+    where SSH sessions listen for direct connections; None: nowhere.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class Agent:
         log: Callable[[Sequence[LogChunk]], Awaitable[None]],
         report_problem: Callable[[str | None], Awaitable[None]],
         fix: Callable[[Finding], Awaitable[str | None]],
+        open_session: Callable[[Opening], Awaitable[bool]],
         clock: Callable[[], float] = time.time,
         log_limit: int = LOG_LIMIT_BYTES,
         stop_grace: float = STOP_GRACE_SECONDS,
@@ -87,8 +93,9 @@ class Agent:
         expects_jobs: bool = True,
         isolation: Isolation | None = None,
         limits: Limits = NO_LIMITS,
+        ssh_address: str | None = None,
     ) -> None:
-        outbox = Outbox(report, log, report_problem, fix)
+        outbox = Outbox(report, log, report_problem, fix, open_session)
         if driver not in DRIVERS:
             raise ValueError(f"no such Box driver: {driver}")
         if (driver == "bubblewrap") != (isolation is not None):
@@ -110,6 +117,7 @@ class Agent:
                 expects_jobs=expects_jobs,
                 isolation=isolation,
                 limits=limits,
+                ssh_address=ssh_address,
             )
 
     async def start(self) -> None:
@@ -162,6 +170,10 @@ class Agent:
     def end_ghosts(self, decided: Collection[Key]) -> None:
         """End these ghosts; forget those that have ended."""
         self._driver.end_ghosts(decided)
+
+    async def enter_session(self, job: JobId, lease_token: int) -> socket.socket:
+        """Return a connection to the server of an SSH session. Raises NoSession."""
+        return await self._driver.enter_session((job, lease_token))
 
     async def close(self) -> None:
         """Stop watching. Jobs continue under their supervisors; the next agent adopts them."""

@@ -4,6 +4,7 @@ import contextlib
 import enum
 import os
 import signal
+import stat
 import sys
 
 import attrs
@@ -17,9 +18,10 @@ from boxsched.worker.agent.plan import Worksite, cgroup_of, limit_groups
 from boxsched.worker.agent.spool import Spool
 from boxsched.worker.supervisor import containment, job_secrets, safe_files
 from boxsched.worker.supervisor import folder as files
-from boxsched.worker.supervisor.folder import Ended, Found, Record, Running, Started
+from boxsched.worker.supervisor.folder import Ended, Found, Opened, Record, Running, Started
 from boxsched.worker.supervisor.limits import NO_LIMITS
 from boxsched.worker.supervisor.safe_files import Damaged
+from boxsched.worker.supervisor.session import SOCKET
 from boxsched.worker.supervisor.spawner import NOT_ITS_TURN
 
 GONE = "its record is gone"
@@ -60,6 +62,8 @@ class Attempt:
     running: Running | None = None
     found: Found | None = None  # the commit that its supervisor found
     fixed: bool = False  # its supervisor knows which commit to run
+    opened: Opened | None = None  # how an SSH session is reached
+    open_reported: bool = False
     ended: Ended | None = None
     start_reported: bool = False
     reported_at: float = 0.0  # monotonic time of the report of its end
@@ -146,6 +150,8 @@ class Attempt:
             self.running = note(self.folder.at, files.RUNNING, Running)
         if self.found is None:
             self.found = note(self.folder.at, files.FOUND, Found)
+        if self.opened is None and self.record.session is not None:
+            self.opened = note(self.folder.at, files.OPENED, Opened)
         if not self.gone:
             self._must_have(files.STARTED)
         elif self.status == 0:  # otherwise ``end_as_lost`` first kills what is left of the job
@@ -237,6 +243,24 @@ class Attempt:
         """Whether its supervisor waits for the commit to run."""
         waits = self.found is not None and not self.fixed and not self.stopping
         return waits and self.phase is Phase.RUNNING
+
+    @property
+    def opens(self) -> bool:
+        """Whether how the session is reached has to be reported."""
+        is_new = self.opened is not None and not self.open_reported
+        return is_new and not self.stopping and self.phase is Phase.RUNNING
+
+    def session_socket(self) -> int:
+        """Return a descriptor of the session's socket. Raises Damaged, OSError.
+
+        A job that is not isolated could put a link in its place; so no link is followed.
+        """
+        flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+        place = os.open(SOCKET, flags, dir_fd=self.folder.at)
+        if not stat.S_ISSOCK(os.fstat(place).st_mode):
+            os.close(place)
+            raise Damaged(f"{SOCKET} is not a socket")
+        return place
 
     def fix(self, commit: str) -> None:
         """Write which commit its supervisor runs."""

@@ -16,6 +16,7 @@ import attrs
 
 import boxsched
 from boxsched.git_access import CERTIFICATES
+from boxsched.worker.agent import session_program
 from boxsched.worker.agent.repository import JOB_PATH, program
 from boxsched.worker.supervisor import trouble
 from boxsched.worker.supervisor.isolation import Isolation
@@ -78,7 +79,8 @@ def isolation(options: BoxOptions) -> Isolation:
         *(word for path in readable for word in ("--ro-bind-try", path, path)),
         *_covers(hidden, [*SYSTEM, *map(os.path.realpath, readable)]),
     ]
-    return Isolation(arguments, late, uid, gid)
+    server = session_program.needed((*SYSTEM, *readable))
+    return Isolation(arguments, late, uid, gid, server, list(_covers(hidden, server)))
 
 
 def _user(name: str | None) -> tuple[int | None, int | None]:

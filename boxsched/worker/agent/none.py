@@ -1,5 +1,6 @@
 """The driver that runs nothing: every job passes as soon as it is assigned (for ``bench``)."""
 
+import socket
 import time
 from collections.abc import Callable, Collection, Sequence
 
@@ -9,8 +10,10 @@ from boxsched.protocol.ghosts import HeldAttempt
 from boxsched.protocol.inbox import JobFinished, JobStarted
 from boxsched.states import Result
 from boxsched.worker.agent.outbox import Outbox, Report
-from boxsched.worker.agent.plan import SSH_NOT_YET
 from boxsched.worker.agent.reporting import REPEAT_SECONDS
+from boxsched.worker.agent.sessions import NoSession
+
+NO_SESSIONS = "this worker runs nothing (--box-driver none), so it cannot open SSH sessions"
 
 
 class NoneDriver:
@@ -39,7 +42,7 @@ class NoneDriver:
             if wanted.stop:
                 reports.append(JobFinished(job, token, now, Result.STOPPED, None, "stopped"))
             elif wanted.kind is Kind.SSH:
-                reports.append(JobFinished(job, token, now, Result.FAILED, None, SSH_NOT_YET))
+                reports.append(JobFinished(job, token, now, Result.FAILED, None, NO_SESSIONS))
             else:
                 reports.append(JobStarted(job, token, now))
                 passed = JobFinished(job, token, now, Result.PASSED, 0, None, seconds=0.0)
@@ -50,6 +53,9 @@ class NoneDriver:
 
     async def close(self) -> None:
         """Do nothing."""
+
+    async def enter_session(self, key: tuple[JobId, int]) -> socket.socket:
+        raise NoSession(NO_SESSIONS)
 
     def heartbeat_answered(self, at: float, lost_after: float) -> None:
         """Do nothing: no job runs."""

@@ -5,13 +5,13 @@ from typing import TypeVar
 import msgspec
 
 from boxsched import commits
-from boxsched.worker.supervisor.folder import Ended, Found, Running, Started
+from boxsched.worker.supervisor.folder import Ended, Found, Opened, Running, Started
 from boxsched.worker.supervisor.safe_files import Damaged, read_file
 
 _LARGEST_PID = (1 << 31) - 1
 _LATEST = 1e11  # in the year 5138
 _EXIT_STATUSES = range(256)
-_Note = TypeVar("_Note", Started, Running, Found, Ended)
+_Note = TypeVar("_Note", Started, Running, Found, Opened, Ended)
 
 
 def note(at: int, name: str, kind: type[_Note]) -> _Note | None:

@@ -13,6 +13,8 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 5.0
 Report = JobStarted | JobFinished
 LogChunk = tuple[JobId, int, int, bytes]  # job, attempt, offset, bytes
 Finding = tuple[JobId, int, str]  # job, lease token, the commit that was found
+# job, lease token, host and port (None: only through a node), public key of the server
+Opening = tuple[JobId, int, str | None, int | None, str]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -27,11 +29,13 @@ class Outbox:
         log: Callable[[Sequence[LogChunk]], Awaitable[None]],
         problem: Callable[[str | None], Awaitable[None]],
         fix: Callable[[Finding], Awaitable[str | None]],
+        open_session: Callable[[Opening], Awaitable[bool]],
     ) -> None:
         self._report = report
         self._log = log
         self._problem = problem
         self._fix = fix
+        self._open_session = open_session
 
     async def report(self, reports: Sequence[Report]) -> None:
         await _until_durable(self._report, reports)
@@ -46,6 +50,10 @@ class Outbox:
     async def fix(self, found: Finding) -> str | None:
         """Return the commit that the job runs; None if this worker no longer holds the lease."""
         return await _until_durable(self._fix, found)
+
+    async def open_session(self, opening: Opening) -> bool:
+        """Report how a session is reached; False if this worker no longer holds the lease."""
+        return await _until_durable(self._open_session, opening)
 
 
 async def _until_durable(deliver: Callable[[_T], Awaitable[_R]], what: _T) -> _R:

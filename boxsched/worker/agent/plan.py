@@ -8,7 +8,7 @@ import attrs
 from boxsched.git_access import CERTIFICATES, GitAccess
 from boxsched.model import Kind, job_text, workload_text
 from boxsched.protocol.assignments import Assignment
-from boxsched.worker.agent import limiting
+from boxsched.worker.agent import limiting, session_program
 from boxsched.worker.agent.repository import JOB_PATH, Unrunnable, checkout_steps, program
 from boxsched.worker.agent.script import script as script_of
 from boxsched.worker.supervisor import isolation as inside
@@ -16,9 +16,10 @@ from boxsched.worker.supervisor.folder import HOME, SCRIPT, TMP, Record, Step
 from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.job_secrets import NO_SECRETS, JobSecrets
 from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
+from boxsched.worker.supervisor.session import SessionPlan
 
 JOB_LANG = "C.UTF-8"
-SSH_NOT_YET = "SSH sessions are scheduled, but cannot be opened yet"
+NO_KEY = "the node is of an earlier version, which cannot open SSH sessions"
 
 
 @attrs.frozen
@@ -35,6 +36,7 @@ class Worksite:
     isolation: Isolation | None = None  # None: jobs run as this worker does
     limits: Limits = NO_LIMITS
     limit_bases: tuple[str, ...] = ()  # cgroups below which this or an earlier agent made others
+    ssh_address: str | None = None  # where SSH sessions listen; None: only for this agent
 
     def places(self, name: str) -> "Places":
         """Return the paths that the job of the attempt ``name`` sees."""
@@ -65,12 +67,14 @@ def plan(
     """
     if assignment.refusal is not None:
         raise Unrunnable(assignment.refusal)
-    if assignment.kind is Kind.SSH:
-        raise Unrunnable(SSH_NOT_YET)
     name = attempt_name(assignment)
     places = site.places(name)
+    session = _session(assignment, site)
     # Nothing parses the commands before bash: they are in a file, whose name is an argument.
-    script = Step("the script", [program("bash"), "-e", places.script], {}, False, True)
+    argv = [program("bash"), "-e", places.script]
+    if session is not None:
+        argv = session_program.arguments()
+    script = Step("the script", argv, {}, False, True)
     secret = secrets_of(assignment)
     git = git_environment(assignment, places) if secret.access is not None else None
     record = Record(
@@ -89,12 +93,23 @@ def plan(
         has_secrets=secret != NO_SECRETS,
         isolation=site.isolation,
         limits=site.limits.below(cgroup_name(site, name)),
+        session=session,
     )
     _check_texts(record)
     try:
         return record, script_of(assignment.commands, show=assignment.show_commands), secret
     except UnicodeEncodeError:
         raise Unrunnable("its commands are not valid text") from None
+
+
+def _session(assignment: Assignment, site: Worksite) -> SessionPlan | None:
+    """Return what the server of an SSH session needs; None for other jobs. Raises Unrunnable."""
+    if assignment.kind is not Kind.SSH:
+        return None
+    if assignment.public_key is None:
+        raise Unrunnable(NO_KEY)
+    keys = [assignment.public_key]
+    return SessionPlan(keys, assignment.ssh_forwarding, program("bash"), site.ssh_address)
 
 
 def secrets_of(assignment: Assignment) -> JobSecrets:

@@ -77,7 +77,8 @@ def _fill(at: int, record: Record, script: bytes, secret: JobSecrets) -> None:
         safe_files.write_file(at, name, b"")
     for name in (files.TICKET, files.SENT):
         files.reserve(at, name)
-    for name in _RESERVED:
+    sessions_own = () if record.session is None else (files.OPENED,)
+    for name in (*_RESERVED, *sessions_own):
         files.reserve(at, name + files.RESERVED)
     files.write_record(at, record)
 

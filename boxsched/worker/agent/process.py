@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from boxsched.worker.agent.forking import Spawner
 from boxsched.worker.agent.outbox import Outbox
 from boxsched.worker.agent.readiness import Readiness
 from boxsched.worker.agent.reporting import Reporting
+from boxsched.worker.agent.sessions import NoSession, connect_session
 from boxsched.worker.agent.site import OpenFolder, adopt_all, open_folder
 from boxsched.worker.agent.spool import CHUNK_BYTES
 from boxsched.worker.supervisor.descriptors import raise_limit
 from boxsched.worker.supervisor.folder import Ended
 from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
+from boxsched.worker.supervisor.safe_files import Damaged
 from boxsched.worker.supervisor.verdict import STOPPED
 
 TAIL_SECONDS = 0.2
@@ -52,6 +55,7 @@ class ProcessDriver:
         expects_jobs: bool = True,
         isolation: Isolation | None = None,
         limits: Limits = NO_LIMITS,
+        ssh_address: str | None = None,
     ) -> None:
         self._path = path
         self._outbox = outbox
@@ -63,6 +67,7 @@ class ProcessDriver:
         self._expects_jobs = expects_jobs
         self._isolation = isolation
         self._limits = limits
+        self._ssh_address = ssh_address
         self._answered_at = 0.0
 
         self._attempts: dict[Key, Attempt] = {}
@@ -98,6 +103,7 @@ class ProcessDriver:
             stop_grace=self._stop_grace,
             isolation=self._isolation,
             limits=self._limits,
+            ssh_address=self._ssh_address,
         )
         site = self._open.site
         self._watcher = AttemptWatcher(site.boot, self._clock, ask=self._ask, wake=self._woken.set)
@@ -300,7 +306,10 @@ class ProcessDriver:
         for attempt in attempts:
             await self._watcher.look(attempt)
         attempts = [one for one in attempts if self._is_told_of(one)]
-        await asyncio.gather(*(self._fix(one) for one in attempts if one.asks_for_commit))
+        await asyncio.gather(
+            *(self._fix(one) for one in attempts if one.asks_for_commit),
+            *(self._open_session(one) for one in attempts if one.opens),
+        )
 
         chunks = []
         for attempt in attempts:
@@ -335,6 +344,29 @@ class ProcessDriver:
             return
         with self._watcher.faults_of(attempt):
             attempt.fix(commit)
+
+    # --- SSH sessions -----------------------------------------------------------------------
+
+    async def _open_session(self, attempt: Attempt) -> None:
+        """Report how the session is reached."""
+        opened = attempt.opened
+        assert opened is not None
+        host = None if opened.port is None else self._folder.site.ssh_address
+        port = None if host is None else opened.port
+        if await self._outbox.open_session((*attempt.key, host, port, opened.host_key)):
+            attempt.open_reported = True
+        else:
+            self.drop([attempt.key])
+
+    async def enter_session(self, key: Key) -> socket.socket:
+        """Return a connection to the server of the session. Raises NoSession."""
+        attempt = self._attempts.get(key)
+        if attempt is None or attempt.opened is None or attempt.phase is not Phase.RUNNING:
+            raise NoSession("this session is not open here")
+        try:
+            return await connect_session(attempt)
+        except (OSError, Damaged) as error:
+            raise NoSession(f"this session cannot be entered: {error}") from None
 
 
 def _log_failure(watch: asyncio.Task[None]) -> None:

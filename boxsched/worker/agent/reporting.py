@@ -74,7 +74,12 @@ class Reporting:
 
 
 def start_report(attempt: Attempt) -> JobStarted | None:
-    """Return the report that the job began; None before it began and once it was reported."""
+    """Return the report that the job began; None before it began and once it was reported.
+
+    A session begins for its readers when the store knows how it is reached.
+    """
+    if attempt.ended is None and attempt.record.session is not None and not attempt.open_reported:
+        return None
     began_at = attempt.running.at if attempt.running is not None else None
     if began_at is None and attempt.ended is not None:
         began_at = attempt.ended.began_at

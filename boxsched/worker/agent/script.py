@@ -29,7 +29,7 @@ _TRACES = re.compile(r"\bset\s+(-\w+\s+)*-(\w*[xv]|o\s+(xtrace|verbose))")
 
 def script(commands: Sequence[str], *, show: bool) -> bytes:
     """Return the whole script. Raises UnicodeEncodeError."""
-    if not show:
+    if not show or not commands:
         return "".join(f"{command}\n" for command in commands).encode()
     return _shown(tuple(commands))
 

@@ -84,6 +84,7 @@ def open_folder(
     stop_grace: float,
     isolation: Isolation | None = None,
     limits: Limits = NO_LIMITS,
+    ssh_address: str | None = None,
 ) -> OpenFolder:
     """Open the agent's folder and lock it. Raises FolderInUse. Blocking."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -107,6 +108,7 @@ def open_folder(
             isolation,
             limits,
             tuple(limiting.bases()),
+            ssh_address,
         )
         heartbeat_file = open_last_heartbeat(at)
         taken.callback(os.close, heartbeat_file)

@@ -10,10 +10,10 @@ from typing import Protocol
 
 from boxsched.backoff import Backoff
 from boxsched.protocol import wire
-from boxsched.worker.agent.outbox import Finding
+from boxsched.worker.agent.outbox import Finding, Opening
 from boxsched.worker.remote.discovery import Choice, Discovery, NodeAddress
 from boxsched.worker.remote.link import Link, Lost, NodeListener, RefusedByNode
-from boxsched.worker.remote.messages import NumberedMessage, found_message
+from boxsched.worker.remote.messages import NumberedMessage, found_message, opened_message
 from boxsched.worker.remote.opening import connection
 from boxsched.worker.remote.pace import Pace
 from boxsched.worker.supervisor.last_heartbeat import boottime
@@ -90,12 +90,18 @@ class ConnectionLoop:
         self._accepted = False  # a node has accepted the worker since the start
         self._token: str | None = None  # the last token; None: there was none
         self._link: Link | None = None
+        self.node: NodeAddress | None = None  # the node of the connection
         self._up = asyncio.Event()
         self._sending = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._problems = ProblemLog()
         self._hanging: set[NodeAddress] = set()  # whose last connection got no answer
+
+    @property
+    def token(self) -> str:
+        """The token of the connection."""
+        return self._token or ""
 
     async def send(self, message: NumberedMessage) -> None:
         """Wait for a node and send it the message; return when it is durable.
@@ -114,6 +120,17 @@ class ConnectionLoop:
             if not link.fixes_commits:
                 return found[2]
             return (await link.send(found_message(found))).commit
+
+    async def open_session(self, opening: Opening) -> bool:
+        """Report how a session is reached; False if the lease has ended; otherwise like ``send``.
+
+        A node of an earlier version gives no sessions, but one may run when it takes over.
+        """
+        async with self._linked() as link:
+            if not link.opens_sessions:
+                return True
+            job, token = opening[:2]
+            return (job, token) not in (await link.send(opened_message(opening))).stale
 
     @contextlib.asynccontextmanager
     async def _linked(self) -> AsyncIterator[Link]:
@@ -196,7 +213,7 @@ class ConnectionLoop:
             self._choice.settled()
             self._problems.end()
             try:
-                await self._serve(link)
+                await self._serve(link, node)
             except Lost as lost:
                 self._problems.add(f"lost the connection to {node}: {lost}; {self._next()}")
                 return self._tries_again_in()
@@ -220,15 +237,15 @@ class ConnectionLoop:
         sent = boottime()
         return link, await link.greet(self._worker.hello()), sent
 
-    async def _serve(self, link: Link) -> None:
+    async def _serve(self, link: Link, node: NodeAddress) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        self._link = link
+        self._link, self.node = link, node
         self._up.set()
         try:
             await link.serve(self._worker)
         finally:
-            self._link = None
+            self._link = self.node = None
             self._up.clear()
             self._worker.disconnected()
             if loop.time() - began >= self._pace.steady:

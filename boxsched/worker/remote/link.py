@@ -58,6 +58,9 @@ class NodeListener(Protocol):
     def receive_drained(self) -> None:
         """End: an operator drained the worker, and it has no jobs."""
 
+    def dial(self, asked: wire.Dial) -> None:
+        """Open a tunnel to the node, for somebody who enters a session."""
+
     def drop(self, stale: Sequence[tuple[int, int]]) -> None:
         """The worker no longer holds the attempts with these (job, lease token)."""
 
@@ -84,7 +87,7 @@ class Link:
         self._unanswered: dict[int, asyncio.Future[wire.Ack | None]] = {}
         self._beats: dict[int, float] = {}  # when unanswered heartbeats were sent, by number
         self._over = False
-        self.fixes_commits = False  # from the node's Welcome
+        self.fixes_commits = self.opens_sessions = False  # from the node's Welcome
 
     async def greet(self, hello: wire.Hello) -> wire.Welcome:
         """Send the Hello and return the Welcome. Raises Lost, RefusedByNode."""
@@ -99,7 +102,7 @@ class Link:
         if not isinstance(answer, wire.Welcome):
             raise Lost("the node did not answer the Hello")
         self._pace = self._pace.of(answer.lost_after)
-        self.fixes_commits = answer.fixes_commits
+        self.fixes_commits, self.opens_sessions = answer.fixes_commits, answer.opens_sessions
         return answer
 
     async def serve(self, listener: NodeListener) -> None:
@@ -187,6 +190,8 @@ class Link:
                     answered.set_result(message)
             case wire.Drained():
                 listener.receive_drained()
+            case wire.Dial():
+                listener.dial(message)
             case wire.Refused():
                 raise Lost(printable(message.message))
             case _:

@@ -6,8 +6,16 @@ from typing import TypeVar
 import msgspec
 
 from boxsched.protocol.inbox import JobFinished
-from boxsched.protocol.wire import MAX_WORKER_MESSAGE_BYTES, Beat, Chunk, Found, Logged, Said
-from boxsched.worker.agent.outbox import Finding, LogChunk, Report
+from boxsched.protocol.wire import (
+    MAX_WORKER_MESSAGE_BYTES,
+    Beat,
+    Chunk,
+    Found,
+    Logged,
+    Opened,
+    Said,
+)
+from boxsched.worker.agent.outbox import Finding, LogChunk, Opening, Report
 
 MAX_REASON_CHARACTERS = 500
 MAX_PROBLEM_CHARACTERS = 200
@@ -16,7 +24,7 @@ _MAX_CHUNKS = 64  # as in wire.Logged
 _MAX_REPORTS = 20_000  # as in wire.Said
 
 # Makes the message with its number, which is known only when it is sent.
-NumberedMessage = Callable[[int], Said | Logged | Beat | Found]
+NumberedMessage = Callable[[int], Said | Logged | Beat | Found | Opened]
 _Part = TypeVar("_Part")
 
 
@@ -39,6 +47,10 @@ def short_problem(problem: str | None) -> str | None:
 
 def found_message(found: Finding) -> NumberedMessage:
     return lambda number: Found(number, *found)
+
+
+def opened_message(opening: Opening) -> NumberedMessage:
+    return lambda number: Opened(number, *opening)
 
 
 def _clean(report: Report) -> Report:

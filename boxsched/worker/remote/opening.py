@@ -11,6 +11,7 @@ from typing import Any, cast
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from boxsched import tunnelling
 from boxsched.protocol import wire
 from boxsched.protocol.timing import UNKNOWN_AFTER_SECONDS
 from boxsched.protocol.wire import MAX_MESSAGE_BYTES
@@ -43,6 +44,37 @@ async def connection(
     It is a WebSocket, or long polling where a proxy refuses WebSockets. ``polls_first``: try long
     polling first, since a WebSocket got no answer. ``tls``: None: as this machine trusts.
     """
+    async with _session(node, token, tls) as session:
+        socket = await _opened(session, node, polls_first=polls_first)
+        try:
+            yield socket
+        finally:
+            await _briefly(socket.close())
+
+
+@contextlib.asynccontextmanager
+async def tunnel_connection(
+    node: NodeAddress, token: str, name: str, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """Open the tunnel that the node asked for, and close it in any case. Raises Lost."""
+    url = node.url.with_path(f"{node.url.path.rstrip('/')}{wire.TUNNELS}/{name}")
+    async with _session(node, token, tls) as session:
+        try:
+            tunnel = await session.ws_connect(url, max_msg_size=tunnelling.MAX_MESSAGE_BYTES)
+        except (aiohttp.ClientError, OSError) as error:
+            raise Lost(why_not(error, node.url)) from None
+        try:
+            tunnelling.bound_silence(tunnel.get_extra_info("socket"))
+            yield tunnel
+        finally:
+            await _briefly(tunnel.close())
+
+
+@contextlib.asynccontextmanager
+async def _session(
+    node: NodeAddress, token: str, tls: ssl.SSLContext | None
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """Make a session for one connection; close its socket in any case."""
     raw: list[sockets.socket] = []
 
     def make(address: tuple[Any, ...]) -> sockets.socket:
@@ -56,11 +88,7 @@ async def connection(
     bearer = {"Authorization": f"Bearer {token}"}
     session = aiohttp.ClientSession(connector=connector, headers=bearer)
     try:
-        socket = await _opened(session, node, polls_first=polls_first)
-        try:
-            yield socket
-        finally:
-            await _briefly(socket.close())
+        yield session
     finally:
         for each in raw:  # unsent data would keep a dead connection open
             with contextlib.suppress(OSError):

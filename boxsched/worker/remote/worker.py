@@ -52,6 +52,7 @@ from boxsched.worker.remote.messages import (
 )
 from boxsched.worker.remote.pace import Pace
 from boxsched.worker.remote.tls import BadTlsFile, TlsFiles
+from boxsched.worker.remote.tunnels import Tunnels
 from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
 
@@ -75,6 +76,7 @@ class WorkerOptions:
     isolation: Isolation | None = None  # for the driver bubblewrap
     tls: TlsFiles = attrs.field(factory=TlsFiles)
     limits: Limits = NO_LIMITS
+    ssh_address: str | None = None  # where SSH sessions listen for direct connections
 
 
 class RemoteWorker:
@@ -96,6 +98,7 @@ class RemoteWorker:
         self._identity = ""
         self._cluster: str | None = None  # the installation that it belongs to
         self._agent: Agent | None = None
+        self._tunnels = Tunnels()
         # when the last answered heartbeat was sent; None: no answer since the start
         self._answered_at: float | None = None
         self._lost_after = LOST_AFTER_SECONDS
@@ -129,6 +132,7 @@ class RemoteWorker:
                     await self._started_agent()
                 await self._work()
             finally:
+                await self._tunnels.close()
                 await self._close_agent()
 
     async def _work(self) -> None:
@@ -185,12 +189,14 @@ class RemoteWorker:
                 log=self._output,
                 report_problem=self._report_problem,
                 fix=self._connection.fix,
+                open_session=self._connection.open_session,
                 log_limit=options.log_limit,
                 stop_grace=options.stop_grace,
                 cluster=self._cluster,
                 lost_after=self._lost_after,
                 isolation=options.isolation,
                 limits=options.limits,
+                ssh_address=options.ssh_address,
             )
             await agent.start()
             if self._answered_at is not None:
@@ -302,6 +308,11 @@ class RemoteWorker:
     def end_ghosts(self, decided: Sequence[tuple[int, int]]) -> None:
         if self._agent is not None:
             self._agent.end_ghosts([(JobId(job), token) for job, token in decided])
+
+    def dial(self, asked: wire.Dial) -> None:
+        node = self._connection.node
+        if self._agent is not None and node is not None:
+            self._tunnels.open(node, self._connection.token, self.tls(), asked, self._agent)
 
     def disconnected(self) -> None:
         self._level = None

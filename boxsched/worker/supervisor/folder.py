@@ -19,12 +19,14 @@ from boxsched.worker.supervisor.safe_files import (
     rename,
     write_file,
 )
+from boxsched.worker.supervisor.session import SessionPlan
 
 RECORD, SCRIPT, LOCK, LOG, STOP, SENT = "record", "script", "lock", "log", "stop", "sent"
 WHY = "why"  # the reason for ``stop``
 TICKET, STARTED, VOID = "ticket", "started", "void"
 RUNNING, RESULT = "running", "result"
 FOUND, FIXED = "found", "fixed"  # the commit that the supervisor found, and that the store fixed
+OPENED = "opened"  # how an SSH session is reached
 BOX = "box"  # the job's own files
 WORKSPACE, HOME, TMP = (f"{BOX}/{name}" for name in ("workspace", "home", "tmp"))
 COMMIT = "commit"
@@ -70,6 +72,7 @@ class Record(NamedTuple):
     has_secrets: bool = False  # there is a file with its secrets (see job_secrets)
     isolation: Isolation | None = None  # None: it runs as the worker does
     limits: Limits = NO_LIMITS
+    session: SessionPlan | None = None  # of an SSH session: its script is the server
 
 
 class Started(NamedTuple):
@@ -87,6 +90,13 @@ Outcome = Literal["passed", "failed", "stopped"]
 
 class Found(NamedTuple):
     commit: str
+
+
+class Opened(NamedTuple):
+    """``port``: where the session's server listens directly; None: only through the agent."""
+
+    host_key: str
+    port: int | None
 
 
 class Ended(NamedTuple):
@@ -109,7 +119,7 @@ class Ended(NamedTuple):
     not_begun: bool = False  # the commands never began because of the worker; see ``reason``
 
 
-Note = Started | Running | Found | Ended
+Note = Started | Running | Found | Opened | Ended
 
 
 # --- The record -----------------------------------------------------------------------------
@@ -136,7 +146,8 @@ def read_record(at: int) -> Record:
         walls = record.isolation and Isolation(*record.isolation)
         steps = [Step(*step) for step in record.steps]
         limited = limits.read(list(record.limits))
-        return record._replace(steps=steps, isolation=walls, limits=limited)
+        session = record.session and SessionPlan(*record.session)
+        return record._replace(steps=steps, isolation=walls, limits=limited, session=session)
     except (ValueError, TypeError, RecursionError) as error:
         raise Damaged(f"the record has an unknown format: {error}") from None
 

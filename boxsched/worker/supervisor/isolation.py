@@ -18,7 +18,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from boxsched.worker.supervisor import safe_files
@@ -45,13 +45,16 @@ class Isolation(NamedTuple):
 
     ``late``: options that must follow those of the Box, because they may be about paths in /tmp.
     ``uid``, ``gid``: the user of jobs, if the supervisor is root; otherwise jobs run as the
-    supervisor's user.
+    supervisor's user. ``server``: what the server of an SSH session needs to see in addition, and
+    ``server_late``: options that hide parts of that.
     """
 
     arguments: list[str]
     late: list[str]
     uid: int | None = None
     gid: int | None = None
+    server: Sequence[str] = ()
+    server_late: Sequence[str] = ()
 
     def give(self, descriptor: int) -> None:
         """Make the user of jobs the owner of a file, folder or pipe."""
@@ -60,24 +63,33 @@ class Isolation(NamedTuple):
 
 
 def options(
-    walls: Isolation, box: str, status: int, secrets: str, environment: Mapping[str, str]
+    walls: Isolation,
+    box: str,
+    status: int,
+    secrets: str,
+    environment: Mapping[str, str],
+    paths: Sequence[str] = (),
+    covers: Sequence[str] = (),
 ) -> int:
     """Write bubblewrap's options into a file in memory; return its descriptor. Raises OSError.
 
     ``box``: the path of the Box. ``status``: the descriptor for bubblewrap's messages. ``secrets``:
     the name of the folder with secrets. ``environment``: the program's. It is no environment of
     bubblewrap itself, where LD_PRELOAD would run the job's code outside; and no argument, which
-    everyone on the machine can read.
+    everyone on the machine can read. ``paths``: further files and folders that the program sees,
+    and ``covers``: options that hide parts of them.
     """
-    at = box if walls.uid is None else STAGE
+    at, *sources = _staged(walls, box, paths)
     words = [
         *walls.arguments[1:],
+        *(word for pair in zip(sources, paths, strict=True) for word in ("--ro-bind", *pair)),
         *("--bind", f"{at}{TMP}", TMP),
         *("--bind", f"{at}/workspace", WORKSPACE),
         *("--bind", f"{at}/home", HOME),
         *("--ro-bind", f"{at}/script", SCRIPT),
         *("--ro-bind-try", f"{at}/{secrets}", f"{BOX}/{secrets}"),
         *walls.late,
+        *covers,
         *("--remount-ro", "/"),
         *("--unsetenv", MARK),
         *(word for item in environment.items() for word in ("--setenv", *item)),
@@ -97,6 +109,13 @@ def options(
         os.close(file)
         raise
     return file
+
+
+def _staged(walls: Isolation, box: str, paths: Sequence[str]) -> list[str]:
+    """Return where bubblewrap finds the Box and the paths; see ``change_user``."""
+    if walls.uid is None:
+        return [box, *paths]
+    return [f"{STAGE}/{n}" for n in range(len(paths) + 1)] if paths else [STAGE]
 
 
 def command(walls: Isolation, file: int, argv: list[str]) -> list[str]:
@@ -120,19 +139,33 @@ def furnish(walls: Isolation, at: int, box: int) -> None:
     walls.give(box)
 
 
-def change_user(walls: Isolation, box: str) -> None:
+def change_user(walls: Isolation, box: str, paths: Sequence[str] = ()) -> None:
     """Mount the Box on STAGE and give up root's rights, in the child. Raises OSError.
 
-    ``box``: its path. A descriptor from another mount namespace cannot be mounted.
+    ``box``: its path. A descriptor from another mount namespace cannot be mounted. ``paths``:
+    further files and folders that the user may not reach; then all are mounted below STAGE.
     """
     if walls.uid is None or walls.gid is None or _libc is None:
         return
     _check(_libc.unshare(_CLONE_NEWNS), "unshare")
     _check(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "mount /")
-    _check(_libc.mount(os.fsencode(box), STAGE.encode(), None, _MS_BIND, None), f"mount {STAGE}")
+    if paths:
+        _check(_libc.mount(b"none", STAGE.encode(), b"tmpfs", 0, b"mode=755"), f"mount {STAGE}")
+    for source, place in zip((box, *paths), _staged(walls, box, paths), strict=True):
+        if paths:
+            _make_place(source, place)
+        mounted = _libc.mount(os.fsencode(source), place.encode(), None, _MS_BIND, None)
+        _check(mounted, f"mount {place}")
     os.setgroups([])
     os.setresgid(walls.gid, walls.gid, walls.gid)
     os.setresuid(walls.uid, walls.uid, walls.uid)
+
+
+def _make_place(source: str, place: str) -> None:
+    if os.path.isdir(source):
+        os.mkdir(place)
+    else:
+        os.close(os.open(place, os.O_CREAT | os.O_WRONLY))
 
 
 def _check(returned: int, what: str) -> None:

@@ -23,13 +23,14 @@ def launch(
     walls: isolation.Isolation | None = None,
     box: str = "",
     limits: Limits = NO_LIMITS,
+    paths: Sequence[str] = (),
 ) -> tuple[int, bool]:
     """Start the program; return its pid and whether it is in its cgroup.
 
     Returns after exec has succeeded; raises its OSError otherwise. Standard input is the
     supervisor's: /dev/null. ``workspace``: a folder's descriptor.
     ``inherited``: descriptors that the program gets too, under the same numbers. ``walls``,
-    ``box``: the program is bubblewrap, for the Box with this path.
+    ``box``: the program is bubblewrap, for the Box with this path. ``paths``: what else it mounts.
     """
     complaint, complaint_in = os.pipe()
     child = os.fork()
@@ -41,7 +42,7 @@ def launch(
                 os.set_inheritable(descriptor, True)
             os.fchdir(workspace)
             if walls is not None:
-                isolation.change_user(walls, box)
+                isolation.change_user(walls, box, paths)
                 containment.die_with_parent()  # to change the user undoes it
             _become(argv, environment, output, errors)
         except OSError as error:

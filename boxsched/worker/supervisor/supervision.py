@@ -9,7 +9,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from boxsched.git_access import lent
 from boxsched.worker.supervisor import (
@@ -23,13 +23,14 @@ from boxsched.worker.supervisor import (
 )
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.disk_watch import DiskWatch
-from boxsched.worker.supervisor.folder import Ended, Found, Record, Running, Step
+from boxsched.worker.supervisor.folder import Ended, Found, Opened, Record, Running, Step
 from boxsched.worker.supervisor.isolation import Monitor, NotIsolated
 from boxsched.worker.supervisor.job_secrets import JobSecrets
 from boxsched.worker.supervisor.last_heartbeat import Deadline
 from boxsched.worker.supervisor.last_heartbeat import boottime as _clock
 from boxsched.worker.supervisor.launch import launch
 from boxsched.worker.supervisor.output import Output
+from boxsched.worker.supervisor.session import Door, servers_own
 from boxsched.worker.supervisor.verdict import (
     DISK_FULL,
     LOST,
@@ -74,6 +75,7 @@ class Supervision:
         # the current step's status, when it has ended; negative: a signal
         self.status: int | None = None
         self.childless = True
+        self.door: Door | None = None  # of a session whose server runs
         self.killed = False
         self.script_began = False
 
@@ -218,14 +220,25 @@ class Supervision:
             environment |= self.secrets.variables
             seen = isolation.BOX if self.walls is not None else box
             environment |= job_secrets.write_files(self.box, seen, self.secrets, walls.give)
+        opening = self._open_door() if step.is_script else None
         access = self.secrets.access if self.secrets is not None and step.is_lent else None
         with lent(access, walls.give) as (descriptor, configured), contextlib.ExitStack() as opened:
             inherited = [] if descriptor is None else [descriptor]
+            paths: Sequence[str] = ()
+            covers: Sequence[str] = ()
+            if opening is not None:
+                opened.callback(opening.close)
+                seconds = self.end_by - _clock()
+                limit = self.record.timeout_seconds
+                inherited += opening.inherited(environment, limit, seconds)
+                argv, environment = [*argv, str(inherited[0])], servers_own(environment)
+                paths, covers = walls.server, walls.server_late
             if self.walls is not None:
                 self.monitor = Monitor()
                 opened.callback(self.monitor.close_status)
                 status, folder = self.monitor.status, job_secrets.FILES_FOLDER
-                file = isolation.options(walls, box, status, folder, {**environment, **configured})
+                environment |= configured
+                file = isolation.options(walls, box, status, folder, environment, paths, covers)
                 opened.callback(os.close, file)
                 inherited += [status, file]
                 argv = isolation.command(walls, file, argv)
@@ -241,11 +254,15 @@ class Supervision:
                 walls=self.walls,
                 box=box,
                 limits=self.limits,
+                paths=paths,
             )
         if self.monitor is not None:
             self.monitor.pid = self.child
         if step.is_script:
             self.script_began = True
+            self.door = opening
+            if opening is not None:
+                self.poll.register(opening.announced, select.POLLIN)
             if self.monitor is None:
                 self.output.keep_tail(0)
         if self.began_at is None:
@@ -257,6 +274,20 @@ class Supervision:
         while self.status is None or self._in_grace():
             self._turn()
         return self.status if self.monitor is None else self._inner_status(self.monitor, step)
+
+    def _open_door(self) -> Door | None:
+        """Make the sockets of a session. Raises OSError."""
+        plan = self.record.session
+        return None if plan is None else Door(self.at, plan)
+
+    def _note_opened(self, door: Door) -> None:
+        """The server of the session says its host key: write how the session is reached."""
+        self.poll.unregister(door.announced)
+        self.door = None
+        if (key := door.host_key()) is not None:
+            opened = Opened(key, door.port)
+            files.put(self.at, files.OPENED + files.RESERVED, files.OPENED, opened)
+            files.ring(self.site)
 
     def _marks(self) -> dict[str, str]:
         """Return the environment by which bubblewrap's processes are found."""
@@ -296,6 +327,8 @@ class Supervision:
         ready = {descriptor for descriptor, _ in self.poll.poll(wait * 1_000 + 1)}
         if self.output.pipe in ready:
             self.output.read()
+        if self.door is not None and self.door.announced in ready:
+            self._note_opened(self.door)
         if self.monitor is not None and self.monitor.inner in ready and self.status is None:
             self.poll.unregister(self.monitor.inner)
             self.monitor.let_go()
@@ -406,7 +439,8 @@ class Supervision:
 
     def _verdict(self, status: int | None) -> Ended:
         limit, lost_after = self.record.timeout_seconds, self.deadline.lost_after
-        said = verdict.judge(self.cause, status, limit, lost_after)
+        session = self.script_began and self.record.session is not None
+        said = verdict.judge(self.cause, status, limit, lost_after, session=session)
         reached = limits.reached(self.limits, status)
         if self.cause == OVER_DISK:
             reached = [limits.disk_text(self.limits)]

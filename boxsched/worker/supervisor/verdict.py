@@ -34,13 +34,23 @@ class Verdict(NamedTuple):
     not_begun: bool = False  # the commands never began because of the worker
 
 
-def judge(cause: str | None, status: int | None, limit: float, lost_after: float | None) -> Verdict:
+def judge(
+    cause: str | None,
+    status: int | None,
+    limit: float,
+    lost_after: float | None,
+    *,
+    session: bool = False,
+) -> Verdict:
     """Return the result of a job with this exit status that was ended for ``cause``, if any.
 
     ``status`` None: no script ran; negative: a signal. ``limit`` and ``lost_after``: seconds.
+    ``session``: it is the open session of a user, which may use its whole time.
     """
     exit_status = status if status is not None and status >= 0 else None
     killed_by = -status if status is not None and status < 0 else None
+    if cause == TIMED_OUT and session:
+        return Verdict("passed", f"time limit of {limit:g} s", 0)
     if cause == TIMED_OUT:
         return Verdict("failed", f"time limit of {limit:g} s", None, killed_by, True)
     if cause == LOST:

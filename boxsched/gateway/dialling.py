@@ -1,0 +1,90 @@
+"""Tunnels from workers: asked for over a worker's connection, opened by the worker itself."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+
+import attrs
+from aiohttp import web
+
+from boxsched import tunnelling
+from boxsched.errors import BoxschedError, NotFound
+from boxsched.gateway.link import WorkerLink
+from boxsched.model import JobId
+from boxsched.protocol import wire
+
+DIAL_SECONDS = 10.0
+MAX_REASON_CHARACTERS = 200
+
+
+class CannotEnter(BoxschedError):
+    """The session cannot be entered now; the message says why."""
+
+    code, status = "cannot_enter", 503
+
+
+@attrs.frozen(eq=False)
+class _Dialled:
+    """A tunnel that a worker was asked for. ``arrived``: its WebSocket. ``over``: it is unused."""
+
+    token: str  # the id of the worker's token
+    arrived: "asyncio.Future[web.WebSocketResponse]"
+    over: asyncio.Event = attrs.field(factory=asyncio.Event)
+
+
+class Dialling:
+    """``node``: this node's number, with which the names of its tunnels begin."""
+
+    def __init__(self, node: int) -> None:
+        self._node = node
+        self._tunnels: dict[str, _Dialled] = {}
+
+    @contextlib.asynccontextmanager
+    async def dialled(
+        self, link: WorkerLink, job: JobId, lease_token: int
+    ) -> AsyncIterator[tunnelling.TunnelSocket]:
+        """Ask the worker for a tunnel to a session, and wait for it. Raises CannotEnter."""
+        name = f"{self._node}.{secrets.token_urlsafe(24)}"
+        arrived = asyncio.get_running_loop().create_future()
+        dialled = self._tunnels[name] = _Dialled(link.token, arrived)
+        try:
+            link.say(wire.Dial(name, job, lease_token))
+            async with asyncio.timeout(DIAL_SECONDS):
+                tunnel = await dialled.arrived
+                await _agreed(tunnel)
+            yield tunnel
+        except TimeoutError:
+            raise CannotEnter("the worker opened no tunnel") from None
+        finally:
+            del self._tunnels[name]
+            dialled.over.set()
+
+    def is_ours(self, name: str) -> bool:
+        return name.partition(".")[0] == str(self._node)
+
+    async def arrive(self, request: web.Request, name: str, token: str) -> web.StreamResponse:
+        """Serve the tunnel that a worker opened, until it ends. Raises NotFound."""
+        dialled = self._tunnels.get(name)
+        if dialled is None or dialled.arrived.done() or dialled.token != token:
+            raise NotFound("there is no such tunnel, or it was given up")
+        response = web.WebSocketResponse(
+            compress=False, max_msg_size=tunnelling.MAX_MESSAGE_BYTES, timeout=1.0
+        )
+        await response.prepare(request)
+        tunnelling.bound_silence(request.get_extra_info("socket"))
+        if not dialled.arrived.done():
+            dialled.arrived.set_result(response)
+            await dialled.over.wait()
+        await tunnelling.close(response)
+        return response
+
+
+async def _agreed(tunnel: web.WebSocketResponse) -> None:
+    """Read the worker's first message: OPEN, or why the session cannot be entered there."""
+    first = await tunnelling.received(tunnel)
+    if first is None:
+        raise CannotEnter("the worker closed the tunnel")
+    if first != wire.OPEN:
+        reason = first[:MAX_REASON_CHARACTERS].decode(errors="replace")
+        raise CannotEnter("".join(char if char.isprintable() else "?" for char in reason))

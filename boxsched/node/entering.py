@@ -1,0 +1,153 @@
+"""Enter an SSH session through this node, wherever its worker is.
+
+A request may come to any node. The session's worker is in this node's process, or connected to this
+node, or it belongs to another node: then this node relays the request to that one, with the token
+of whoever asks. So nodes need no rights of their own. A worker opens its tunnel at the address of
+its node. Behind a load balancer that may be another node, which relays the tunnel in the same way.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from boxsched import tunnelling
+from boxsched.errors import Conflict, NotFound
+from boxsched.gateway import Gateway
+from boxsched.gateway.dialling import CannotEnter, Dialling
+from boxsched.model import WorkloadId, workload_text
+from boxsched.node.in_process import LocalWorker
+from boxsched.reaching import why_not
+from boxsched.store.records import SshWorker
+from boxsched.store.store import Store
+from boxsched.worker.agent.sessions import NoSession
+
+RELAYED = "X-Boxsched-Relayed"  # a request with this header is not relayed again
+LOOKS, LOOK_SECONDS = 10, 0.5  # a worker may just be connecting to another node
+CONNECT_SECONDS = 15.0  # with the time that the other node takes to reach the worker
+MAX_TUNNELS = 200
+
+
+class Entering:
+    """``node``: this node's number and name."""
+
+    def __init__(
+        self, store: Store, gateway: Gateway, worker: LocalWorker, node: tuple[int, str]
+    ) -> None:
+        self._store = store
+        self._gateway = gateway
+        self._worker = worker
+        self._name = node[1]
+        self._dialling = Dialling(node[0])
+        self._open: set[asyncio.Task[object]] = set()
+
+    def close(self) -> None:
+        """End all tunnels: the node stops."""
+        for task in self._open:
+            task.cancel()
+
+    # --- For whoever enters -----------------------------------------------------------------
+
+    async def enter(self, request: web.Request, session: WorkloadId) -> web.StreamResponse:
+        """Serve a tunnel to the session until it ends. Raises Conflict, CannotEnter."""
+        may_relay = RELAYED not in request.headers
+        with self._counted():
+            for _ in range(LOOKS):
+                found = await self._store.ssh_worker(session)
+                if found is None:
+                    raise Conflict(f"the session {workload_text(session)} is not open")
+                if found.worker == self._worker.id:
+                    return await self._in_process(request, found)
+                link = self._gateway.link(found.worker)
+                if link is not None:
+                    async with self._dialling.dialled(link, found.job, found.lease_token) as tunnel:
+                        return await _joined(request, tunnel)
+                if may_relay and found.is_connected and found.node != self._name and found.url:
+                    return await self._relayed(request, found.url)
+                await asyncio.sleep(LOOK_SECONDS)
+            raise CannotEnter("the worker of this session is not connected")
+
+    async def _in_process(self, request: web.Request, found: SshWorker) -> web.StreamResponse:
+        try:
+            plain = await self._worker.agent.enter_session(found.job, found.lease_token)
+        except NoSession as error:
+            raise CannotEnter(str(error)) from None
+        try:
+            response = await _prepared(request)
+            await tunnelling.join_socket(response, plain)
+        finally:
+            plain.close()
+        return response
+
+    async def _relayed(self, request: web.Request, node: str) -> web.StreamResponse:
+        """Pass the request on to the node at this URL. Raises CannotEnter."""
+        headers = {RELAYED: self._name, "Authorization": request.headers.get("Authorization", "")}
+        async with _connected(node, request.path, headers) as tunnel:
+            return await _joined(request, tunnel)
+
+    # --- For workers ------------------------------------------------------------------------
+
+    async def arrive(self, request: web.Request, name: str, token: str) -> web.StreamResponse:
+        """Serve the tunnel ``name`` that a worker opened, until it ends. Raises NotFound."""
+        with self._counted():
+            if self._dialling.is_ours(name):
+                return await self._dialling.arrive(request, name, token)
+            number = name.partition(".")[0]
+            urls = {str(node.id): node.url for node in await self._store.nodes()}
+            if RELAYED in request.headers or number not in urls:
+                raise NotFound("there is no such tunnel")
+            return await self._relayed(request, urls[number])
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count this tunnel, and end it with the node. Raises CannotEnter."""
+        if len(self._open) >= MAX_TUNNELS:
+            raise CannotEnter(f"this node has its maximum number of {MAX_TUNNELS} tunnels")
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
+            yield
+        finally:
+            self._open.discard(task)
+
+
+async def _prepared(request: web.Request) -> web.WebSocketResponse:
+    response = web.WebSocketResponse(
+        compress=False, max_msg_size=tunnelling.MAX_MESSAGE_BYTES, timeout=1.0
+    )
+    await response.prepare(request)
+    tunnelling.bound_silence(request.get_extra_info("socket"))
+    return response
+
+
+async def _joined(request: web.Request, tunnel: tunnelling.TunnelSocket) -> web.WebSocketResponse:
+    response = await _prepared(request)
+    await tunnelling.join_tunnels(response, tunnel)
+    return response
+
+
+@contextlib.asynccontextmanager
+async def _connected(
+    node: str, path: str, headers: Mapping[str, str]
+) -> AsyncIterator[tunnelling.TunnelSocket]:
+    """Open a tunnel to another node. Raises CannotEnter."""
+    url = URL(node)
+    url = url.with_path(url.path.rstrip("/") + path)
+    async with aiohttp.ClientSession(headers=headers) as session:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                tunnel = await session.ws_connect(
+                    url, max_msg_size=tunnelling.MAX_MESSAGE_BYTES, compress=0
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            raise CannotEnter(f"the node of this session answers {error.status}") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise CannotEnter(
+                f"cannot reach the node of this session: {why_not(error, url)}"
+            ) from None
+        tunnelling.bound_silence(tunnel.get_extra_info("socket"))
+        yield tunnel
