@@ -24,6 +24,7 @@ export class Panel {
   #chosen = false;
   #whyCame = false;
   #jobsCame = false;
+  #ssh = null;
   #loadJobs = new Refresher(() => this.#fetchJobs(), JOBS_LEAST_MS);
   #loadWhy = new Refresher(() => this.#fetchWhy());
 
@@ -101,6 +102,7 @@ export class Panel {
       ["Target branch", row.target_branch, "the branch of its change request"],
       ["From a fork", row.from_fork && "yes: its jobs get no secrets", ""],
       ["Rollback", row.rollback && "yes: to an older build than was live", ""],
+      ...entering(row.id, this.#ssh),
       ["Spared", row.spared && "newer builds do not cancel or stop it", "spare_after"],
     ];
     for (const [name, field] of FACTS) facts.push([name, row[field] && moment(row[field]), exactly(row[field])]);
@@ -117,6 +119,10 @@ export class Panel {
     if (!body) return;
     this.#on.onWorkload(body);
     put(this.problem, "");
+    if (this.#ssh?.host_key !== body.ssh?.host_key) {
+      this.#ssh = body.ssh;
+      this.#showFacts(this.#row);
+    }
     const jobs = body.jobs ?? [];
     this.jobs.show(jobs, isAway(this.#row), body.reason);
     const only = jobs.length === 1 && jobs[0].started_at ? jobs[0] : null;
@@ -153,6 +159,16 @@ export class Panel {
     this.logPlace.replaceChildren(...(this.#log ? [this.#log.element] : []));
     this.jobs.showsLog(job?.id ?? null);
   }
+}
+
+/** How to enter an open SSH session: facts with command lines. */
+function entering(id, ssh) {
+  if (!ssh) return [];
+  return [
+    ["Enter", `ssh -o ProxyCommand='boxsched ssh --proxy ${id}' ${ssh.user}@${id}`, "through this service"],
+    ["Directly", ssh.host && `ssh -p ${ssh.port} ${ssh.user}@${ssh.host}`, "where its worker can be reached"],
+    ["Host key", ssh.host_key, "accept no other"],
+  ];
 }
 
 /** A link to the code host's page of the changes. Its address is from outside: only http and https are links. */

@@ -178,7 +178,9 @@ def history_routes(history: ProjectHistoryRoutes) -> Sequence[Route]:
 
 
 def session_routes(tunnels: SshTunnelRoutes) -> Sequence[Route]:
-    enter = Described("A way into an SSH session: a WebSocket with the bytes of SSH", status=101)
+    enter = Described(
+        "A way into an SSH session: a WebSocket with the bytes of SSH", status=101, refuses=(409,)
+    )
     return (Route("GET", f"{_WORKLOAD}/ssh", tunnels.enter, enter, lasting=True),)
 
 

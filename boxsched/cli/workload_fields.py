@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from boxsched.cli.output import ago, in_local_time, local_time, ran, waited
+from boxsched.cli.ssh import how_to_enter
 from boxsched.client import Workload
 from boxsched.said_times import SCHEDULED
 
@@ -28,6 +29,7 @@ def fields(found: Workload, at: datetime) -> list[tuple[str, str]]:
         ("priority", _priority(found)),
         ("spared", "newer builds do not cancel or stop it" if found.spared else ""),
         ("reason", found.reason or ""),
+        *(("enter", line) for line in how_to_enter(found)),
         ("created", f"{local_time(found.created_at)} ({ago(found.created_at, at)})"),
         ("queued", local_time(found.queued_at)),
         ("started", local_time(found.started_at)),

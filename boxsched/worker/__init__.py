@@ -1,7 +1,8 @@
 """How a worker runs jobs, and how a job survives the end of the worker's process.
 
-The package has three parts: ``supervisor`` (standard library only), ``agent``, and ``remote`` (the
-connection of a worker that runs on a separate machine).
+The package has four parts: ``supervisor`` (standard library only), ``agent``, ``remote`` (the
+connection of a worker that runs on a separate machine), and ``session`` (the server of an SSH
+session).
 
 Three kinds of processes work together. Each may die at any moment::
 
@@ -30,6 +31,8 @@ void     agent            the renamed ``ticket``: the attempt never starts
 running  supervisor       the first step of the job has begun, and when
 found    supervisor       the commit that the supervisor looked up
 fixed    agent            the commit to run: the first that a job of the workload found
+opened   supervisor       how an SSH session is reached
+ssh      supervisor       the socket of an SSH session's server, for the agent
 stop     agent            end the job; holds the grace in seconds
 why      agent            who stops the job and why, for its log
 log      supervisor       the output, limited in size
@@ -115,6 +118,13 @@ the folder only when the report is durable and the attempt is not desired any mo
 the supervisor is a child subreaper: it finds and kills all descendants, detached ones too, at the
 end, at a stop and at the time limit. With the driver ``process`` a job runs as the user of the
 service. This keeps jobs apart from each other; it does not protect the service from a hostile job.
+
+**SSH sessions.** The last step of a session is its server (``session``) in place of a script. The
+supervisor makes its sockets and passes them on (``supervisor/session.py``). The server says its
+host key; the supervisor writes it into ``opened``; the agent reports it, and only then that the job
+began (``Store.open_ssh_session``; ``wire.Opened``). Whoever enters through a node is joined to
+the socket ``ssh`` by the agent, over a WebSocket that the worker opens for that (``wire.Dial``,
+``remote/tunnels.py``). So heartbeats and reports do not wait for a session's bytes.
 
 **Isolation.** With the driver ``bubblewrap`` each step of a job runs inside bubblewrap
 (``supervisor/isolation.py``, ``agent/bubblewrap.py``). It sees of the attempt's folder only parts

@@ -126,7 +126,7 @@ DEFAULTS: dict[type, dict[str, object]] = {
     wire.Hello: {"takes_secrets": False, "ends_when_drained": False, "keeps_ghosts": False},
     Retries: {"lost": 0, "any": 0},
     Drain: {"done": False, "automatic": False},
-    wire.Welcome: {"fixes_commits": False},
+    wire.Welcome: {"fixes_commits": False, "opens_sessions": False},
     wire.Task: {"show_commands": True, "ssh_forwarding": False},
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from boxsched.worker.supervisor.session import ONCE, USERS, Settings
 MAX_CHANNELS = 10  # of a connection, at a time
 
 
-class Session:
+class OpenSession:
     """What the connections of a session share. ``ended``: why it ends, when it does."""
 
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
@@ -41,7 +41,7 @@ class Session:
 class Connection(asyncssh.SSHServer):
     """One connection. ``place``: where it comes from, for the log."""
 
-    def __init__(self, session: Session, place: str) -> None:
+    def __init__(self, session: OpenSession, place: str) -> None:
         self._session = session
         self._place = place
         self._connection: asyncssh.SSHServerConnection
@@ -128,7 +128,7 @@ class Connection(asyncssh.SSHServer):
 class Shell(asyncssh.SSHServerProcess[bytes]):
     """A channel with a command, a shell or files."""
 
-    def __init__(self, session: Session, connection: Connection) -> None:
+    def __init__(self, session: OpenSession, connection: Connection) -> None:
         super().__init__(self._run, _files, 3, True)
         self._session = session
         self._owner = connection

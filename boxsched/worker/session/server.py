@@ -10,7 +10,7 @@ import time
 
 import asyncssh
 
-from boxsched.worker.session.connections import Connection, Session
+from boxsched.worker.session.connections import Connection, OpenSession
 from boxsched.worker.supervisor.containment import hide_memory
 from boxsched.worker.supervisor.session import Settings, read_settings
 
@@ -35,7 +35,7 @@ def main(settings: int) -> None:
 
 async def serve(settings: Settings) -> int:
     """Serve the session to its end; return the exit status."""
-    session = Session(settings, _say)
+    session = OpenSession(settings, _say)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, session.end, "it is stopped")
@@ -87,7 +87,7 @@ async def _options(key: asyncssh.SSHKey, settings: Settings) -> asyncssh.SSHServ
     return options
 
 
-async def _ended(session: Session) -> str:
+async def _ended(session: OpenSession) -> str:
     """Wait until the session ends by itself or is ended; return why."""
     settings = session.settings
     while session.ended is None:
@@ -103,7 +103,7 @@ async def _ended(session: Session) -> str:
     return session.ended
 
 
-async def _warn(session: Session) -> None:
+async def _warn(session: OpenSession) -> None:
     """Warn in the terminals before the time limit."""
     loop = asyncio.get_running_loop()
     settings = session.settings
@@ -116,7 +116,7 @@ async def _warn(session: Session) -> None:
         session.warn(f"this session ends in {left}: its time limit is {settings.limit:g} s")
 
 
-async def _close(session: Session) -> None:
+async def _close(session: OpenSession) -> None:
     """End the programs, then the connections. A client that is disconnected loses output that it
     has not shown yet, so it gets a moment to leave by itself.
     """
@@ -136,7 +136,7 @@ async def _close(session: Session) -> None:
 
 
 async def _accept(
-    listener: socket.socket, session: Session, options: asyncssh.SSHServerConnectionOptions
+    listener: socket.socket, session: OpenSession, options: asyncssh.SSHServerConnectionOptions
 ) -> None:
     loop = asyncio.get_running_loop()
     strangers: set[asyncio.Task[None]] = set()
