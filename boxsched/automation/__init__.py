@@ -1,2 +1,4 @@
-"""Automatic work: deploys to servers that follow a branch, and reading jobs from a file in the
-repository."""
+"""Automatic work: deploys to servers that follow a branch, scheduled builds, and reading jobs from
+a file in the repository."""
+
+LOOK_SECONDS = 5.0  # longest pause between two queries, because a wake-up can be lost

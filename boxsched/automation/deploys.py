@@ -13,6 +13,7 @@ import attrs
 from boxsched.api.messages.requests import AskDeploy
 from boxsched.api.submitting import new_workloads
 from boxsched.api.submitting.known_projects import Known, KnownProjects
+from boxsched.automation import LOOK_SECONDS
 from boxsched.errors import BoxschedError, Invalid, NotFound
 from boxsched.model import DEFAULT_BRANCH, workload_text
 from boxsched.node.node import Node
@@ -22,7 +23,6 @@ from boxsched.store.records import IdempotencyKey, NewWorkload, ProjectChanged, 
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0  # interval of the queries, because a wake-up can be lost
 AT_ONCE = 100
 TRIES = 10  # for one deploy, while the project's settings keep changing
 BY = "automatic"

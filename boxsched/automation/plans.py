@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from boxsched.api.submitting.deliveries import BY as WEBHOOK
 from boxsched.api.submitting.known_projects import KnownProjects
+from boxsched.automation import LOOK_SECONDS
 from boxsched.automation.backlog import NONE, Backlog, Reading
 from boxsched.automation.git_errors import Unreadable
 from boxsched.automation.repositories import read_file, sweep
@@ -26,7 +27,6 @@ from boxsched.store.records import Workload
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0  # interval of the queries, because a wake-up can be lost
 PAGE = 100  # projects in one query
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 1.0, 16.0  # between the attempts to reach a repository
 GIVE_UP_SECONDS = 120.0  # then no further attempt begins; a repository that hangs gets two

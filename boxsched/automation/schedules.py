@@ -22,6 +22,7 @@ from boxsched.api.messages.requests import AskBuild
 from boxsched.api.submitting import new_workloads
 from boxsched.api.submitting.known_projects import Known, KnownProjects, settings_of
 from boxsched.api.submitting.project_schedules import first_times, named
+from boxsched.automation import LOOK_SECONDS
 from boxsched.automation.firings import after_clock_change, firing, skip_due_times
 from boxsched.cron import local_time
 from boxsched.errors import BoxschedError, Invalid, NotFound
@@ -33,7 +34,6 @@ from boxsched.store.records import IdempotencyKey, NewWorkload, Submitted
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0  # longest pause between two queries: another node may change settings
 LEAST_SECONDS = 0.05  # shortest pause between two queries
 AT_ONCE = 100  # schedules in one query
 SUBMITTED_AT_ONCE = 20

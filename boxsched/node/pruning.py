@@ -26,7 +26,7 @@ LEAST_DAYS = 8
 EVENTS_A_SLICE, LEAST_EVENTS = 500, 50
 WORKLOADS_A_SLICE = 100  # workloads that could not be deleted earlier
 CHUNKS_A_SLICE = 100  # chunks of logs: 6 MiB
-LOOK_SECONDS = 5.0  # pause while another node leads
+FOLLOWER_SECONDS = 5.0  # pause while another node leads
 REST_SECONDS = 60.0  # pause when nothing is left to do
 CUT_SECONDS = 3_600.0  # between two scans of the workloads that could not be deleted earlier
 LANES_A_SLICE = 200  # counts of superseded builds, which are looked at
@@ -81,7 +81,7 @@ class Pruning:
 
     def _pause(self, took: float, more: bool) -> float:
         if not self._leads():
-            return LOOK_SECONDS
+            return FOLLOWER_SECONDS
         return pause_after(took) if more else REST_SECONDS
 
     async def run_once(self) -> bool:

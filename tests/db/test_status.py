@@ -82,7 +82,7 @@ async def test_the_check_command_reports_its_findings(roles: Roles, tmp_path: Pa
     assert [one["invariant"] for one in found["violations"]] == ["I5, V24"]
     assert found["notes"] == []
     text = (await asyncio.to_thread(run, *asked, status=1)).stdout
-    assert "I5, V24: a project's numbers were given without a gap" in text
+    assert "I5, V24: a project's numbers have no gaps" in text
 
 
 WRONG = [

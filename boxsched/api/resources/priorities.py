@@ -1,16 +1,14 @@
 """Change the priority of a waiting workload: ``POST /workloads/{id}/priority``."""
 
-import asyncio
-
 from aiohttp import web
 
 from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import bodies, recent, replies
 from boxsched.api.messages import answers
 from boxsched.api.messages.requests import AskPriority
+from boxsched.api.resources.settling import settled
 from boxsched.api.submitting import commands, new_workloads
 from boxsched.api.submitting.older_nodes import refuse_beside_older
-from boxsched.backoff import doubling
 from boxsched.errors import Conflict
 from boxsched.model import workload_text
 from boxsched.node.node import Node
@@ -19,7 +17,6 @@ from boxsched.states import State
 from boxsched.store.records import Workload
 
 # Looks while an answer waits until the engine has processed the command, which is durable already.
-FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.4
 
 _form = bodies.Form(AskPriority)
 
@@ -53,12 +50,11 @@ class PriorityRoutes:
 
     async def _changed(self, stored: Workload, priority: int) -> Workload:
         """Return the workload after the change took effect, or after a short wait."""
-        for pause in doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS):
-            if stored.priority == priority or stored.started_at is not None:
-                break
-            await asyncio.sleep(pause)
-            stored = await new_workloads.subject(self._store, workload_text(stored.id))
-        return stored
+        return await settled(
+            stored,
+            lambda: new_workloads.subject(self._store, workload_text(stored.id)),
+            lambda now: now.priority == priority or now.started_at is not None,
+        )
 
 
 def _refuse(stored: Workload) -> None:

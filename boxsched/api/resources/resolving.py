@@ -1,7 +1,5 @@
 """Set the result of a job whose worker is away: ``POST /jobs/{id}/resolve``."""
 
-import asyncio
-
 from aiohttp import web
 
 from boxsched.api.auth.actor import ACTOR
@@ -9,8 +7,8 @@ from boxsched.api.http import bodies, recent, replies
 from boxsched.api.http.not_found import no_such
 from boxsched.api.messages import answers
 from boxsched.api.messages.requests import AskResolve
+from boxsched.api.resources.settling import settled
 from boxsched.api.submitting import commands
-from boxsched.backoff import doubling
 from boxsched.errors import Conflict
 from boxsched.model import JobId, job_text, job_workload, parse_job
 from boxsched.node.node import Node
@@ -20,7 +18,6 @@ from boxsched.states import JobState, Result, State
 from boxsched.store.records import Job, Workload
 
 # Looks while an answer waits until the engine has processed the command, which is durable already.
-FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.4
 
 _form = bodies.Form(AskResolve)
 
@@ -93,12 +90,11 @@ class ResolveRoutes:
 
     async def _resolved(self, job: Job) -> Workload:
         """Return the workload after the scheduler processed the result, or after a short wait."""
-        pauses = doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)
-        while True:
-            stored, now = await self._find(job_text(job.id))
-            if now.state is JobState.FINISHED or now.lease_token != job.lease_token:
-                return stored
-            pause = next(pauses, None)
-            if pause is None:
-                return stored
-            await asyncio.sleep(pause)
+
+        def holds(found: tuple[Workload, Job]) -> bool:
+            _, now = found
+            return now.state is JobState.FINISHED or now.lease_token != job.lease_token
+
+        id_ = job_text(job.id)
+        stored, _ = await settled(await self._find(id_), lambda: self._find(id_), holds)
+        return stored

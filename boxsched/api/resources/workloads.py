@@ -19,8 +19,8 @@ from boxsched.api.messages.answers import WorkloadAnswer
 from boxsched.api.messages.explanation import Explanation, finished, reported, unseen
 from boxsched.api.messages.requests import Nothing
 from boxsched.api.resources.set_aside import note
+from boxsched.api.resources.settling import pauses, settled
 from boxsched.api.submitting import commands, new_workloads
-from boxsched.backoff import doubling
 from boxsched.errors import Conflict, Invalid, StoreAway
 from boxsched.model import Kind, WorkloadId, parse_workload, workload_text
 from boxsched.node.node import Node
@@ -34,7 +34,6 @@ MAX_NUMBER_DIGITS = 15
 WAITING = (State.REGISTERED, State.QUEUED)
 SET_ASIDE_AT_MOST = 10  # commands that an explanation counts
 # Looks while an answer waits until the engine has processed the command, which is durable already.
-FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.4
 
 _nothing = bodies.Form(Nothing, Nothing())
 _E = TypeVar("_E", bound=enum.StrEnum)
@@ -114,7 +113,7 @@ class WorkloadRoutes:
 
     async def _explain(self, text: str) -> Explanation:
         """Explain the workload as the engine sees it, which may not know a new workload yet."""
-        pauses = doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)
+        looks = pauses()
         while True:
             stored = await new_workloads.find(self._store, text)
             if stored.state is State.FINISHED:
@@ -127,7 +126,7 @@ class WorkloadRoutes:
                     overtaken = await self._store.overtaken(stored.id, stored.queued_at)
                 now = self._node.clock.now()
                 return reported(report, stored, now, note(aside), overtaken)
-            pause = next(pauses, None)
+            pause = next(looks, None)
             if pause is None:
                 if stored.state is State.REGISTERED:
                     return unseen(stored)
@@ -159,12 +158,11 @@ class WorkloadRoutes:
 
     async def _moved(self, stored: Workload) -> Workload:
         """Return the workload after the stop took effect, or after a short wait."""
-        for pause in doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS):
-            if stored.state in (State.STOPPING, State.FINISHED):
-                break
-            await asyncio.sleep(pause)
-            stored = await new_workloads.subject(self._store, workload_text(stored.id))
-        return stored
+        return await settled(
+            stored,
+            lambda: new_workloads.subject(self._store, workload_text(stored.id)),
+            lambda now: now.state in (State.STOPPING, State.FINISHED),
+        )
 
 
 def _list(rows: bytes, cursor: str | None) -> bytes:
