@@ -125,7 +125,7 @@ def test_workers_are_listed(shell):
     head, row = shell("workers", "list").stdout.splitlines()
     assert head.split() == [
         "ID", "NAME", "ADDRESS", "STATE", "SEEN", "BOXES", "BUILDS", "DEPLOYS", "SESSIONS",
-        "NOTE",
+        "JOBS", "NOTE",
     ]  # fmt: skip
     assert row.split() == [
         worker["id"],
@@ -136,6 +136,7 @@ def test_workers_are_listed(shell):
         "0",
         "0",
         "0",
+        *worker["enforced"].split(),
     ]
 
 
