@@ -39,6 +39,7 @@ class FakeAgent:
         self.calls: list[Any] = []
         self.holds: tuple[Any, ...] = ()
         self.problem: str | None = None
+        self.ended_ghosts = 0
         self.made.append(self)
 
     async def start(self) -> None:
@@ -104,6 +105,8 @@ async def test_a_worker_says_what_it_is_and_can_do(make: Make, agents: list[Fake
     agent.holds, agent.problem = ((1, 2),), "no git\nhere"
     said = worker.hello()
     assert (said.holds, said.problem, worker.jobs) == (((1, 2),), "no git?here", 1)
+    agent.ended_ghosts = 1
+    assert worker.jobs == 0, "a person looks at it; the worker does not wait for that"
     assert worker.token() == "secret"
 
 
