@@ -109,17 +109,24 @@ def output(tmp_path: Path) -> Iterator[Output]:
         os.close(descriptor)
 
 
+class Idle(Supervision):
+    """A supervision that has run nothing, without descriptors and signals. What is not set is
+    None: it is not there."""
+
+    def __init__(self, **values: Any) -> None:
+        vars(self).update(values)
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
 def supervision(**values: Any) -> Any:
-    """A supervision that has run nothing."""
-    made: Any = Supervision.__new__(Supervision)
     started = {
-        "cause": None, "began_at": None, "began": 0.0, "commit": None, "monitor": None,
-        "killed": False, "cgroup": None, "walls": None, "disk": None, "limits": NO_LIMITS,
+        "began": 0.0, "killed": False, "limits": NO_LIMITS,
         "record": SimpleNamespace(timeout_seconds=60.0),
         "deadline": SimpleNamespace(lost_after=None),
     }  # fmt: skip
-    vars(made).update(started | values)
-    return made
+    return Idle(**started | values)
 
 
 @pytest.mark.parametrize(
