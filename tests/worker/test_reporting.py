@@ -12,10 +12,10 @@ from boxsched.protocol.inbox import JobFinished, JobStarted
 from boxsched.states import Result
 from boxsched.worker.agent import reporting
 from boxsched.worker.agent.answers import Answers
-from boxsched.worker.agent.attempt import Phase
+from boxsched.worker.agent.attempt import Attempt, Phase
 from boxsched.worker.agent.outbox import Report
 from boxsched.worker.agent.reporting import Reporting, end_report, start_report
-from boxsched.worker.supervisor.folder import Ended, Running
+from boxsched.worker.supervisor.folder import Ended, Record, Running
 from tests.worker.harness import assigned, job
 
 PASSED = Ended("passed", 0, None, False, None, 5.0, 9.0, "a" * 40, False, 4.0)
@@ -23,11 +23,13 @@ PASSED = Ended("passed", 0, None, False, None, 5.0, 9.0, "a" * 40, False, 4.0)
 
 def attempt(number: int, **values: Any) -> Any:
     """A running attempt, as far as reports need one."""
-    started = {
-        "key": (JobId(number), 7), "phase": Phase.RUNNING, "running": None, "ended": None,
-        "start_reported": False, "reported_at": 0.0, "spool": SimpleNamespace(all_stored=True),
-    }  # fmt: skip
-    return SimpleNamespace(**started | values)
+    folder: Any = SimpleNamespace(name=f"w{number}-1-1")
+    record = Record("c", number, 1, 7, "boot", 60.0, 1 << 20, None, {}, [])
+    made: Any = Attempt(folder, record, Phase.RUNNING)
+    made.spool = SimpleNamespace(all_stored=True)
+    for name, value in values.items():
+        setattr(made, name, value)
+    return made
 
 
 class Outbox:
@@ -161,3 +163,14 @@ FAILED = PASSED._replace(result="failed", exit_status=3, reason="exit status 3",
 def test_an_end_says_all_that_its_supervisor_noted(ended: Ended, said: tuple[Any, ...]) -> None:
     report = end_report(attempt(1, ended=ended, phase=Phase.ENDED))
     assert report == JobFinished(JobId(1), 7, *said)
+
+
+def test_a_session_begins_when_the_store_knows_how_to_reach_it_or_when_it_has_ended() -> None:
+    one = attempt(1, running=Running(5.0, True))
+    plan: Any = SimpleNamespace()
+    one.record = one.record._replace(session=plan)
+    assert start_report(one) is None
+    one.open_reported = True
+    assert start_report(one) == JobStarted(JobId(1), 7, 5.0)
+    one.open_reported, one.ended = False, PASSED
+    assert start_report(one) == JobStarted(JobId(1), 7, 5.0)
