@@ -84,6 +84,10 @@ def unit(name: str) -> configparser.RawConfigParser:
     return parser
 
 
+# systemd before 254 says that it does not know this key, and goes on without it
+NEWER = "'DelegateSubgroup'"
+
+
 @pytest.mark.parametrize("name", UNITS)
 def test_systemd_accepts_each_unit(name: str, tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
@@ -94,7 +98,8 @@ def test_systemd_accepts_each_unit(name: str, tmp_path: Path) -> None:
     copy = tmp_path / f"{name}.service"
     copy.write_text(text.replace(begins, sys.executable))
     done = subprocess.run([analyze, "verify", str(copy)], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    complaints = [line for line in done.stderr.splitlines() if NEWER not in line]
+    assert (done.returncode, complaints) == (0, [])
 
 
 @pytest.mark.parametrize(("name", "verb"), UNITS.items())
