@@ -270,7 +270,7 @@ def worker_routes(workers: WorkerRoutes, polls: WorkerPollRoutes) -> Sequence[Ro
 
 def fleet_routes(fleet: FleetRoutes, draining: DrainRoutes, nodes: NodeRoutes) -> Sequence[Route]:
     drain = Described("Give a worker no new jobs, and end it", AskDrain, WorkerAnswer, 202)
-    resume = Described("Take a worker's drain back", Nothing, WorkerAnswer, 202)
+    resume = Described("Cancel a worker's drain", Nothing, WorkerAnswer, 202)
     remove = Described("Remove a worker without jobs", status=204)
     return (
         reading(f"{PREFIX}/boxes", fleet.boxes, "Every Box, and what runs on it", BoxList),

@@ -337,7 +337,7 @@ def loop_factory() -> LoopFactory | None:
     type=FiniteRange(min=0.1),
     default=5.0,
     metavar="S",
-    help="Limit of seconds between two tries to lead or to start while the database is away.",
+    help="Longest time between two attempts to lead or to start while the database is down.",
 )
 def serve(
     data: Path | None, policy: str, trusted_proxy: tuple[IPNetwork, ...], **options: Any

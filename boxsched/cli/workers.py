@@ -158,7 +158,7 @@ async def _ended(client: Client, worker: Worker) -> Worker:
 @as_json_option
 @with_service
 def resume(name: str, as_json: bool, service: Service) -> None:
-    """Take a worker's drain back: it gets jobs again.
+    """Cancel a worker's drain: it gets jobs again.
 
     A worker that has ended gets jobs again when it is started. NAME may be the worker's ID.
 

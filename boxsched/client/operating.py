@@ -55,7 +55,7 @@ class Operating:
         return read(Worker, answer)
 
     async def resume_worker(self, worker: str) -> Worker:
-        """Take a worker's drain back. Raises Conflict if it is not being drained."""
+        """Cancel a worker's drain. Raises Conflict if it is not being drained."""
         _, answer = await self._line.call("POST", path("workers", worker, "resume"))
         return read(Worker, answer)
 

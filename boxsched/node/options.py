@@ -40,8 +40,8 @@ class Options:
     max_boxes: int | None = None
     priority_aging: float | None = None
     log_limit: int = 16 * 1024 * 1024
-    keep_history: float = 90.0  # days; 0 = for ever
-    keep_logs: float = 30.0  # days; 0 = for ever
+    keep_history: float = 90.0  # days; 0 = forever
+    keep_logs: float = 30.0  # days; 0 = forever
     stop_grace: float = 10.0
     shutdown_grace: float = 8.0
     name: str | None = None  # the node's name; None = generated once, kept in the data folder

@@ -36,7 +36,7 @@ CLOCKS_DIFFER_SECONDS = DAY_SECONDS
 
 
 class Pruning:
-    """The task that deletes old data. ``keep_history``, ``keep_logs``: days; 0 = for ever.
+    """The task that deletes old data. ``keep_history``, ``keep_logs``: days; 0 = forever.
     ``idle``: is told which lanes had no build for so long that their counts can be forgotten.
     """
 

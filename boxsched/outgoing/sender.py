@@ -158,7 +158,7 @@ class Sender:
             return SendOutcome(None, str(error), lasting=True)
         except SecretsUnusable as error:
             return SendOutcome(None, error.message)
-        except Exception as error:  # else this notification would be tried for ever
+        except Exception as error:  # else this notification would be tried forever
             log.error("notification %s could not be composed", one.id, exc_info=error)
             return SendOutcome(None, f"it could not be composed: {type(error).__name__}")
         try:

@@ -164,7 +164,7 @@ async def test_only_a_file_is_read(reader: Reader, repository: Repository) -> No
 async def test_a_file_has_a_limit_of_bytes(
     reader: Reader, repository: Repository, size: int
 ) -> None:
-    """Also far more than a pipe holds: git does not wait for ever for a reader."""
+    """Also far more than a pipe holds: git does not wait forever for a reader."""
     repository.commit("x" * size)
     if size == MAX_FILE_BYTES:
         assert len((await reader.read()).data) == size

@@ -247,7 +247,7 @@ async def test_a_failure_leaves_the_rest_to_the_next_round_but_waits_for_its_gro
     assert (len(service.submitted), service.at_once) == (SUBMITTED_AT_ONCE, 0)
 
 
-async def test_schedules_ahead_of_a_clock_that_was_set_back_begin_anew(
+async def test_schedules_begin_again_when_the_clock_was_set_back(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     service.ahead = [due(at=NINE + 9e6)]

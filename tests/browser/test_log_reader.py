@@ -9,7 +9,7 @@ from tests.browser.service import Service
 
 pytestmark = pytest.mark.browser
 
-# A fake job: each answer is {state, attempt, latest, log, cut}; the last one is repeated for ever.
+# A fake job: each answer is {state, attempt, latest, log, cut}; the last one is repeated forever.
 READ = """async (answers) => {
     const base = document.querySelector("script[type=module]").src;
     const { readLog } = await import(new URL("./log-reader.js", base));

@@ -78,7 +78,7 @@ def test_messages_of_a_stream_may_be_cut_anywhere(js: Run) -> None:
     assert js("feed", MESSAGES, list(stream)) == told
 
 
-# Reads streams from a fake service, the last one for ever, with a clock that runs fast.
+# Reads streams from a fake service, the last one forever, with a clock that runs fast.
 FEED = """async (m, streams, reads) => {
     const {fetch, setTimeout} = globalThis, {random} = Math;
     const [asked, waits, seen] = [[], [], []];

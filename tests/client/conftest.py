@@ -10,7 +10,7 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ScriptedServer:
-    """Answers requests with the next line of its script; the last one is repeated for ever."""
+    """Answers requests with the next line of its script; the last one is repeated forever."""
 
     def __init__(self) -> None:
         self.part: list[Answer] = []

@@ -120,7 +120,7 @@ async def test_events_continue_at_another_node(service):
 
 
 async def test_waiting_needs_no_event_stream(service, monkeypatch):
-    """A proxy may hold back a stream for ever."""
+    """A proxy may hold back a stream forever."""
     monkeypatch.setattr("boxsched.client.asynchronous.WORKLOAD_LOOK_SECONDS", 0.01)
 
     async def answer(request):

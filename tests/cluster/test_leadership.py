@@ -157,7 +157,7 @@ async def test_a_slow_stop_still_releases_everything(lead) -> None:
     assert not turn.cancelled(), "the turn under way was cancelled"
     assert not running.done(), f"the leadership's task ended: {running}"
     left = [t for t in asyncio.all_tasks() if "_tick_on" in repr(t)]
-    assert not left, "ticks for ever: the thread never ends the session by itself"
+    assert not left, "ticks forever: the thread never ends the session by itself"
 
 
 async def test_ticks_continue_from_the_claim_to_the_run(lead) -> None:

@@ -1,4 +1,4 @@
-"""Fair shares of the shards, and that the rule reaches them."""
+"""The rule of fair shares, and that repeating it leads to fair shares."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -162,7 +162,7 @@ async def test_what_runs_too_long_is_stopped(harness: EngineHarness) -> None:
     assert (await harness.look(quick)).result is Result.PASSED
 
 
-async def test_a_deploy_whose_worker_is_away_keeps_the_drain_from_being_done(
+async def test_a_drain_is_not_done_while_a_deploy_is_unknown(
     harness: EngineHarness,
 ) -> None:
     deploy = await harness.build(server="production")

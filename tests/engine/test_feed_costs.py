@@ -101,7 +101,7 @@ async def test_a_gap_just_below_the_limit_is_the_same_history(feed: EventFeed) -
         assert events._closed
 
 
-async def test_batches_without_events_after_others_are_read_for_once_too(
+async def test_batches_without_events_are_read_only_once(
     store: Store, history: EventHistory, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with feed.subscribe(None) as events:

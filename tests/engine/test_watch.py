@@ -96,7 +96,7 @@ def test_with_a_short_promise_a_worker_is_silent_after_half_of_it() -> None:
     assert seen.look([row.pulse], 5.0).silent == (W,)
 
 
-def test_a_worker_is_missed_after_half_of_the_time_after_which_it_is_silent() -> None:
+def test_a_worker_counts_as_missing_after_half_of_its_silent_time() -> None:
     row = WorkerRow()
     row.connect(B)
     seen = watch(row)

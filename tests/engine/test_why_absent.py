@@ -97,9 +97,7 @@ async def test_without_any_box_the_reason_is_no_such_boxes(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("away", ["mac", "default"])
-async def test_no_start_is_named_for_a_head_some_of_whose_boxes_are_away(
-    tmp_path: Path, away: str
-) -> None:
+async def test_a_head_with_absent_boxes_has_no_expected_start(tmp_path: Path, away: str) -> None:
     """Its start may depend on jobs of silent workers, on any type of Box."""
     harness = await EngineHarness.open(tmp_path, boxes=2)
     await harness.project("web")

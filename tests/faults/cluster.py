@@ -85,7 +85,7 @@ class Cluster:
         return worker
 
     async def add_worker_each(self, boxes: int) -> None:
-        """Add to each node a worker that knows no other node."""
+        """Add a worker for each node; it connects only to this node."""
         await self.worker_token()
         await asyncio.gather(*(self.add_worker(boxes, nodes=[node]) for node in self.nodes))
 

@@ -36,7 +36,7 @@ class FakeWorker:
     _numbers: Iterator[int] = attrs.field(factory=lambda: itertools.count(1))
 
     async def run(self, http: aiohttp.ClientSession) -> None:
-        """Connect again and again, for ever."""
+        """Connect again and again, forever."""
         for turn in itertools.count(self.chance.randrange(len(self.urls))):
             with contextlib.suppress(*NO_ANSWER):
                 await self._connection(http, self.urls[turn % len(self.urls)])

@@ -1,4 +1,4 @@
-"""A worker's WebSocket by itself: what each frame means, and that nothing waits for ever."""
+"""A worker's WebSocket by itself: what each frame means, and that nothing waits forever."""
 
 import asyncio
 import socket
@@ -42,7 +42,7 @@ class Transport:
 
 
 class Response:
-    """In place of aiohttp's; ``stuck``: nothing that it is asked for ever ends."""
+    """In place of aiohttp's; ``stuck``: no call of it ever ends."""
 
     def __init__(self, *messages: WSMessage) -> None:
         self.messages = list(messages)

@@ -256,7 +256,7 @@ async def test_a_notification_that_fails_for_a_day_is_given_up(
 async def test_a_notification_that_cannot_be_composed_counts_as_a_failed_try(
     open_service: RunningService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Otherwise its claim would start and end every 30 s for ever."""
+    """Otherwise its claim would start and end every 30 s forever."""
 
     def raises(*_: object) -> None:
         raise RecursionError("canary")

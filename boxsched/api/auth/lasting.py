@@ -1,6 +1,6 @@
 """Long answers (event streams, followed logs, workers) end when their token becomes invalid.
 
-A request is checked only when it begins, so a stream could continue for ever after its token was
+A request is checked only when it begins, so a stream could continue forever after its token was
 revoked. So one task checks the tokens of all long answers together, and cuts the invalid ones.
 """
 

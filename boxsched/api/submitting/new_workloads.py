@@ -305,7 +305,7 @@ def rebuild(known: Known, original: Workload, source: Workload | None, now: floa
 
 
 def within_limits(new: NewWorkload, project: int | None, plan: int | None) -> None:
-    """Raise Invalid if it needs more Boxes than it can ever get: it would wait for ever."""
+    """Raise Invalid if it needs more Boxes than it can ever get: it would wait forever."""
     problem = too_many(len(new.jobs), project, plan)
     if problem is not None:
         raise Invalid(problem, "jobs")

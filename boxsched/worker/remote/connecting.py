@@ -153,7 +153,7 @@ class ConnectionLoop:
                     await self._quiet.wait()
 
     async def run(self) -> None:
-        """Connect for ever. Raises RefusedByNode if no node has accepted the worker before."""
+        """Connect forever. Raises RefusedByNode if no node has accepted the worker before."""
         node: NodeAddress | None = None
         while True:
             node = self._choice.next(await self._known(), node)
