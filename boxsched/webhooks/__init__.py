@@ -5,8 +5,8 @@ The API receives the request and calls, in this order:
 
 1. ``signatures.verified(provider, headers, body, secrets, now)``: whether it was signed with the
    project's secret. This uses the raw bytes, before anything parses them.
-2. ``reading.read(provider, headers, body)``: a ``Delivery`` with its events (``events``), or a
-   ``Malformed`` or ``Invalid`` error. No body raises another error.
+2. ``reading.read(provider, headers, body)``: a ``ParsedDelivery`` with its events (``events``), or
+   a ``Malformed`` or ``Invalid`` error. No body raises another error.
 3. ``repositories.names_repository(delivery, url)``: whether it is about the project's repository.
 
 The caller decides which builds to register or end, and which deliveries are duplicates. Whether
