@@ -56,6 +56,7 @@ class JobMove(_Word):
     SEEN_AGAIN = "seen_again"
     SEEN_WAITING = "seen_waiting"  # its worker is connected again, and the job has not begun
     GIVEN_AGAIN = "given_again"  # a new attempt, on another Box
+    RETRIED = "retried"  # a new attempt, on the same Box
     CANCELED = "canceled"
     ENDED = "ended"
 
@@ -97,9 +98,11 @@ JOB_TRANSITIONS: Mapping[tuple[JobState, JobMove], JobState] = {
     (JobState.ASSIGNED, JobMove.STARTED): JobState.RUNNING,
     (JobState.ASSIGNED, JobMove.STOP_ASKED): JobState.STOPPING,
     (JobState.ASSIGNED, JobMove.LOST_SIGHT): JobState.UNKNOWN,
+    (JobState.ASSIGNED, JobMove.RETRIED): JobState.ASSIGNED,
     (JobState.ASSIGNED, JobMove.ENDED): JobState.FINISHED,
     (JobState.RUNNING, JobMove.STOP_ASKED): JobState.STOPPING,
     (JobState.RUNNING, JobMove.LOST_SIGHT): JobState.UNKNOWN,
+    (JobState.RUNNING, JobMove.RETRIED): JobState.ASSIGNED,
     (JobState.RUNNING, JobMove.ENDED): JobState.FINISHED,
     # the job began before the stop reached it
     (JobState.STOPPING, JobMove.STARTED): JobState.STOPPING,

@@ -132,6 +132,7 @@ function said(job, reason) {
     const why = job.reason ?? status;
     if (why && why !== reason) parts.push(why);
   }
+  if (job.flaky) parts.push("flaky");
   if (job.attempt > 1) parts.push(`attempt ${job.attempt}`);
   return parts.join(" · ");
 }

@@ -103,14 +103,18 @@ def standing(state: State | JobState, result: Result | None) -> str:
 
 
 def with_unknown(workload: Workload) -> str:
-    """Return a workload's result or phase, and how many of its jobs are on absent workers."""
+    """Return a workload's result or phase, whether it was flaky, and how many of its jobs are on
+    absent workers.
+    """
     unknown = sum(job.state is JobState.UNKNOWN for job in workload.jobs)
     said = standing(workload.state, workload.result)
+    if workload.flaky:
+        return f"{said} (flaky)"
     return f"{said}, {unknown} {'job' if unknown == 1 else 'jobs'} unknown" if unknown else said
 
 
 def coloured(word: str) -> str:
-    return click.style(word, fg=_COLOURS.get(word))  # type: ignore[call-overload]
+    return click.style(word, fg=_COLOURS.get(word.removesuffix(" (flaky)")))  # type: ignore[call-overload]
 
 
 def duration(span: timedelta) -> str:

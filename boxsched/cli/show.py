@@ -179,7 +179,7 @@ def show(workload: str, as_json: bool, service: Service) -> None:
             (
                 job.id,
                 job.name,
-                standing(job.state, job.result),
+                standing(job.state, job.result) + (" (flaky)" if job.flaky else ""),
                 job.box or "",
                 str(job.attempt),
                 "" if job.exit_status is None else str(job.exit_status),

@@ -19,6 +19,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     result: Result | None
     box: str | None
     attempt: int
+    retries: int = 0  # how often it was tried again in its Box
+    flaky: bool = False  # it passed only when it was tried again
     started_at: datetime | None
     finished_at: datetime | None
     exit_status: int | None
@@ -71,6 +73,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
     reason: str | None = None  # why it failed, was stopped or was canceled
     jobs: tuple[Job, ...] = ()
+    flaky: bool = False  # it passed, and a job of it only when it was tried again
     boxes: int | UnsetType = UNSET
     build: str | None = None  # the id of the build of a deploy or a session
     rebuild_of: str | None = None  # the id of the workload that it repeats

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from boxsched.engine import readiness
+from boxsched.engine import readiness, retrying
 from boxsched.engine.books import LiveJob, LiveWorkload
 from boxsched.engine.outcomes import Outcomes, is_out_of_time
 from boxsched.model import JobId, Kind, WorkerId, job_index
@@ -40,7 +40,10 @@ def report(out: Outcomes, worker: WorkerId, said: JobStarted | JobFinished) -> N
             out.draft.job(job)
     elif said.not_begun:
         _not_begun(out, worker, live, job, said)
-    elif not (said.lost and give_again(out, live, job, ended=True)):
+    elif not (
+        retrying.in_place(out, live, job, said)
+        or (said.lost and give_again(out, live, job, ended=True))
+    ):
         out.finish(live, job, said)
 
 
@@ -50,7 +53,9 @@ def give_again(out: Outcomes, live: LiveWorkload, job: LiveJob, *, ended: bool) 
     Return False if the job must end instead: it is being stopped, it is not part of a build, or it
     was lost too often. ``ended``: the worker reported the attempt's end.
     """
-    if live.kind is not Kind.BUILD or job.attempt >= ATTEMPTS_AT_MOST or is_to_end(live, job):
+    if live.kind is not Kind.BUILD or is_to_end(live, job):
+        return False
+    if _without_retries(job) >= ATTEMPTS_AT_MOST:
         return False
     ended = ended or out.books.lost.get(job.id, False)
     _wait_again(out, live, job, ENDED_LOST if ended else None)
@@ -70,7 +75,7 @@ def _not_begun(
     if is_to_end(live, job):
         stopped = msgspec.structs.replace(said, result=Result.STOPPED, reason=None)
         out.finish(live, job, stopped)
-    elif job.attempt >= BEGINNINGS_AT_MOST:
+    elif _without_retries(job) >= BEGINNINGS_AT_MOST:
         name = out.books.names.get(worker, f"worker {worker}")
         last = f"not begun in {job.attempt} tries; the last one, on {name}: {problem}"
         out.finish(live, job, msgspec.structs.replace(said, reason=last))
@@ -78,6 +83,11 @@ def _not_begun(
         name = out.books.names.get(worker, str(worker))
         _wait_again(out, live, job, not_begun(name, problem))
         out.news.job(live, job, "not_begun")
+
+
+def _without_retries(job: LiveJob) -> int:
+    """Return how many of its attempts were no retries in place."""
+    return job.attempt - (0 if job.retried is None else job.retried.total)
 
 
 def is_to_end(live: LiveWorkload, job: LiveJob) -> bool:

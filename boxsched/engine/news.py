@@ -9,7 +9,7 @@ from boxsched.engine.books import Books, LiveJob, LiveWorkload
 from boxsched.engine.capacity import capacity
 from boxsched.model import JobId, job_index, job_text, workload_text
 from boxsched.protocol.batches import SUBMISSION_SET_ASIDE, Event, InboxEntry, Notice
-from boxsched.protocol.inbox import GhostKilled, Resolve, Submit
+from boxsched.protocol.inbox import GhostKilled, JobFinished, Resolve, Submit
 from boxsched.protocol.shards import Pause
 
 _encode = msgspec.json.Encoder().encode
@@ -128,6 +128,21 @@ class News:
             result=command.result,
             by=command.by,
             note=command.note,
+        )
+
+    def retried(self, live: LiveWorkload, job: LiveJob, said: JobFinished) -> None:
+        """Record that an attempt failed and that the job gets another one in its Box."""
+        self._workload(
+            live,
+            "job.retried",
+            job_id=job,
+            job=job_text(job.id),
+            name=live.jobs[job_index(job.id)].name,
+            state="assigned",
+            box=None if job.box is None else str(job.box),
+            attempt=job.attempt + 1,
+            exit_status=said.exit_status,
+            reason=said.reason,
         )
 
     def restored(self, live: LiveWorkload, job: LiveJob, by: str) -> None:

@@ -271,14 +271,11 @@ class Outcomes:
             job.reason = _reason(live, job.result, said)
         job.exit_status = said.exit_status
         self._set_times(live, job, said.seconds)
-        self.ran_seconds += said.seconds or 0.0
         self.books.lost.pop(job.id, None)
         self.draft.job(job)
         if job.result is Result.PASSED and said.seconds is not None:
             self._remember_duration(live, job, said.seconds)
-        if said.commit is not None and live.commit is None:
-            live.commit = said.commit
-            self.draft.workload(live)
+        self.take_up(live, said)
         if job.result is Result.FAILED and live.reason is None:
             live.reason = causes.job_failed(live, job)
             self.draft.workload(live)
@@ -286,6 +283,13 @@ class Outcomes:
         decisions = self.books.core.apply(ended, self.now)
         self.news.job(live, job, "finished")
         self.carry_out(decisions)
+
+    def take_up(self, live: LiveWorkload, said: JobFinished) -> None:
+        """Note how long an attempt ran, and the commit that it found."""
+        self.ran_seconds += said.seconds or 0.0
+        if said.commit is not None and live.commit is None:
+            live.commit = said.commit
+            self.draft.workload(live)
 
     def _set_times(self, live: LiveWorkload, job: LiveJob, seconds: float | None) -> None:
         """Set when the attempt began and ended, by this node's clock, ``seconds`` apart.

@@ -7,6 +7,7 @@ from boxsched.engine.decided import Decided
 from boxsched.engine.stages import Stages
 from boxsched.model import WorkloadId
 from boxsched.protocol import inbox
+from boxsched.states import Result
 
 
 @attrs.define
@@ -18,6 +19,8 @@ class Counters:
     events: int = 0
     admitted: int = 0
     finished: int = 0
+    retried: int = 0  # attempts that failed and were tried again in place
+    flaky: int = 0  # jobs that passed only then
     loads: int = 0
     fenced: int = 0  # stale writes that the store refused
     set_aside: int = 0  # commands that raised or cannot be decoded
@@ -47,6 +50,10 @@ class Tally:
         counters.events += len(batch.events)
         counters.finished += len(batch.ended)
         counters.admitted += sum(event.type == "workload.started" for event in batch.events)
+        counters.retried += sum(event.type == "job.retried" for event in batch.events)
+        counters.flaky += sum(
+            job.result is Result.PASSED and job.retried is not None for job in batch.jobs
+        )
         counters.largest_turn = max(counters.largest_turn, len(batch.inbox))
         counters.commit_seconds += commit_seconds
 

@@ -15,6 +15,14 @@ AGAIN = "resolved: to be run again; waits for a Box"
 LOST = "lost: its worker was not heard from"
 
 
+_LOST = "lost: "  # how a worker's reason begins when its supervisor, its record or its machine was
+
+
+def says_lost(reason: str | None) -> bool:
+    """Whether a worker reports that the attempt was lost there."""
+    return (reason or "").startswith(_LOST)
+
+
 # The beginnings of reasons of jobs that ended without a report of their workers.
 RESOLVED = "resolved as "
 NOT_REPORTED = "its worker did not report its end"

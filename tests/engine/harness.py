@@ -22,6 +22,7 @@ from boxsched.model import (
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import Event, StoredEvent
+from boxsched.protocol.retries import Retries
 from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Connected, NewWorker
 from boxsched.states import Result
@@ -151,6 +152,7 @@ class EngineHarness:
         fail_fast: bool = False,
         timeout: float = 60.0,
         box_types: Sequence[str] = (),
+        retry: Retries | None = None,
     ) -> NewWorkload:
         """``box_types``: one per job, if not all are "default"."""
         id_, version = self.projects[project]
@@ -162,7 +164,7 @@ class EngineHarness:
             priority=default_priority(kind, branch, ()) if priority is None else priority,
             cancellation=cancellation, fail_fast=fail_fast,
             jobs=tuple(
-                JobSpec(f"j{n}", box_type, timeout, ("true",), {})
+                JobSpec(f"j{n}", box_type, timeout, ("true",), {}, retry=retry)
                 for n, box_type in enumerate(box_types or ("default",) * jobs)
             ),
             created_at=self.clock.now(),

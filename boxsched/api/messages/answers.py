@@ -21,7 +21,8 @@ T = TypeVar("T")
 
 
 class JobAnswer(Struct, frozen=True, gc=False):
-    """A job. ``reason``: why it failed, was stopped or was canceled.
+    """A job. ``reason``: why it failed, was stopped or was canceled. ``retries``: how often it was
+    tried again in its Box. ``flaky``: it passed only then.
 
     ``attempt``: 0 before the first attempt.
     """
@@ -37,6 +38,8 @@ class JobAnswer(Struct, frozen=True, gc=False):
     exit_status: int | None
     box_type: str
     reason: str | None
+    retries: int = 0
+    flaky: bool = False
 
 
 class SshAddress(Struct, frozen=True):
@@ -94,9 +97,11 @@ class WorkloadRow(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class WorkloadAnswer(WorkloadRow, frozen=True, kw_only=True):
-    """A workload with its jobs. ``ssh``: only for a session; null until it can be entered."""
+    """A workload with its jobs. ``flaky``: it passed, and a job of it only when it was tried again.
+    ``ssh``: only for a session; null until it can be entered."""
 
     jobs: tuple[JobAnswer, ...]
+    flaky: bool = False
     ssh: SshAddress | UnsetType | None = UNSET
 
 
@@ -122,6 +127,8 @@ def job(stored: Job) -> JobAnswer:
         stored.exit_status,
         stored.box_type,
         stored.reason,
+        stored.retries,
+        stored.is_flaky,
     )
 
 
@@ -167,6 +174,7 @@ def workload(stored: Workload, why: str | UnsetType = UNSET) -> WorkloadAnswer:
         **msgspec.structs.asdict(row(stored, why)),
         jobs=tuple([job(one) for one in stored.jobs]),
         ssh=_ssh(stored),
+        flaky=stored.result is Result.PASSED and any(one.is_flaky for one in stored.jobs),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from boxsched.api.messages.cron_expressions import check_cron, check_time_zone
 from boxsched.api.messages.git_credentials import check_git_credentials
 from boxsched.api.messages.repository_urls import check_repository
-from boxsched.api.messages.requests import JobSettings, ProjectSettings
+from boxsched.api.messages.requests import JobSettings, ProjectSettings, RetrySettings
 from boxsched.errors import Invalid
 from boxsched.model import (
     DEFAULT_TIMEOUT_SECONDS,
@@ -15,6 +15,7 @@ from boxsched.model import (
     MAX_NAME_CHARACTERS,
     too_many_globs,
 )
+from boxsched.protocol.retries import Retries
 from boxsched.refs import check_branch
 from boxsched.store.records import JobSpec
 from boxsched.texts import encodable
@@ -140,11 +141,20 @@ def specs(jobs: Sequence[JobSettings], default_box_type: str) -> tuple[JobSpec, 
                 commands=job.commands,
                 environment=environment,
                 show_commands=job.show_commands,
+                retry=_retries(job.retry),
             )
             for job in jobs
             for name, environment in _parts(job)
         ]
     )
+
+
+def _retries(asked: RetrySettings | None) -> Retries | None:
+    if asked is None:
+        return None
+    exits = sorted((int(status), times) for status, times in asked.exit.items() if times)
+    retries = Retries(asked.lost, tuple(exits), asked.any)
+    return retries if retries.total else None
 
 
 def _parts(job: JobSettings) -> Iterator[tuple[str, Mapping[str, str]]]:

@@ -34,6 +34,8 @@ MAX_NOTE_CHARACTERS = 500
 MAX_STOP_AFTER_SECONDS = 30 * 86_400
 MAX_HOOKS = 20  # limit for a project
 MAX_PARALLELISM = 100
+MAX_RETRIES = 10  # for one cause
+MAX_EXIT_STATUSES = 20
 MAX_SECRET_BYTES = 65_536
 MAX_CLONE_DEPTH = 1_000_000
 
@@ -62,6 +64,11 @@ Cron = Annotated[
     str, Meta(min_length=6, max_length=MAX_NAME_CHARACTERS, pattern=forms.CONTROLS_FREE)
 ]
 
+Retried = Annotated[int, Meta(ge=0, le=MAX_RETRIES)]
+# 1 to 255, without leading zeros
+ExitStatus = Annotated[
+    str, Meta(max_length=3, pattern=r"^([1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5])(?![\s\S])")
+]
 FilePath = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=forms.NAME)]
 Globs = Annotated[tuple[Glob, ...], Meta(max_length=MAX_LIST_ENTRIES)]
 
@@ -84,6 +91,17 @@ class Rule(Struct, array_like=True, frozen=True):
     beyond: None = None
 
 
+class RetrySettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """How often a job is tried again in its Box. ``lost``: when its worker, or its supervisor
+    there, was lost; never a deploy's. ``exit``: by exit status. ``any``: after any failure for
+    which no other retry is left.
+    """
+
+    lost: Retried = 0
+    exit: Annotated[Mapping[ExitStatus, Retried], Meta(max_length=MAX_EXIT_STATUSES)] = {}
+    any: Retried = 0
+
+
 class JobSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """A job. Its ``commands`` together are one script for ``bash -e``.
 
@@ -98,6 +116,7 @@ class JobSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
     timeout_seconds: Timeout | None = None
     show_commands: bool = True
     parallelism: Annotated[int, Meta(ge=2, le=MAX_PARALLELISM)] | None = None
+    retry: RetrySettings | None = None
 
 
 Jobs = Annotated[tuple[JobSettings, ...], Meta(min_length=1, max_length=MAX_JOBS_A_WORKLOAD)]

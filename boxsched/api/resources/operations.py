@@ -21,6 +21,8 @@ _COUNTED = (
     ("events", "Events of the durable history"),
     ("admitted", "Workloads that were given Boxes"),
     ("finished", "Workloads that finished"),
+    ("retried", "Attempts that failed and were tried again in the same Box"),
+    ("flaky", "Jobs that passed only when they were tried again"),
     ("loads", "Times that a shard was loaded"),
     ("fenced", "Commits that the fence refused"),
     ("set_aside", "Commands that failed or could not be read: boxsched set-aside list"),
@@ -29,6 +31,8 @@ _COUNTED = (
 _NAMED = {
     "admitted": "workloads_admitted",
     "finished": "workloads_finished",
+    "retried": "jobs_retried",
+    "flaky": "jobs_flaky",
     "loads": "shard_loads",
     "fenced": "commits_fenced",
     "set_aside": "commands_set_aside",

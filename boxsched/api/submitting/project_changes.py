@@ -20,7 +20,11 @@ from boxsched.api.submitting.known_projects import KnownProjects, is_project_nam
 from boxsched.api.submitting.older_nodes import refuse_beside_older
 from boxsched.api.submitting.project_schedules import first_times
 from boxsched.api.submitting.project_targets import targets, without_secrets
-from boxsched.api.submitting.stored_settings import newer_field, without_defaults
+from boxsched.api.submitting.stored_settings import (
+    field_of_eighth_schema,
+    newer_field,
+    without_defaults,
+)
 from boxsched.errors import Conflict, Invalid, Outdated, SecretsUnusable
 from boxsched.node.node import Node
 from boxsched.outgoing.targets import hook_name
@@ -127,6 +131,9 @@ class ProjectChanges:
         newer = newer_field(settings)
         if newer is not None:
             await refuse_beside_older(self._node, "this field", newer)
+        newest = field_of_eighth_schema(settings)
+        if newest is not None:
+            await refuse_beside_older(self._node, "this field", newest, schema=8)
         done = await asyncio.shield(
             self._store.put_project(
                 name,

@@ -50,9 +50,18 @@ def newer_field(stored: Any) -> str | None:
     return _newer_job(stored.get("jobs", ()), "jobs")
 
 
-def _newer_job(jobs: Any, place: str) -> str | None:
-    found = (index for index, job in enumerate(jobs) if "parallelism" in job)
-    return next((f"{place}[{index}].parallelism" for index in found), None)
+def field_of_eighth_schema(stored: Any) -> str | None:
+    """Return the first field, by its place, that programs before the eighth schema do not know."""
+    for name, server in stored.get("servers", {}).items():
+        found = _newer_job(server.get("jobs", ()), f"servers.{name}.jobs", "retry")
+        if found is not None:
+            return found
+    return _newer_job(stored.get("jobs", ()), "jobs", "retry")
+
+
+def _newer_job(jobs: Any, place: str, field: str = "parallelism") -> str | None:
+    found = (index for index, job in enumerate(jobs) if field in job)
+    return next((f"{place}[{index}].{field}" for index in found), None)
 
 
 def _default(field: FieldInfo) -> Any:

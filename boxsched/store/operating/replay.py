@@ -23,8 +23,8 @@ WORKLOAD_FOLLOWS: Mapping[str | None, frozenset[str]] = {
     "workload.finished": frozenset(),
 }
 JOB_FOLLOWS: Mapping[str | None, frozenset[str]] = {
-    None: frozenset({"job.started", "job.unknown", "job.resolved", "job.finished"}),
-    "job.started": frozenset({"job.unknown", "job.resolved", "job.finished"}),
+    None: frozenset({"job.started", "job.unknown", "job.resolved", "job.retried", "job.finished"}),
+    "job.started": frozenset({"job.unknown", "job.resolved", "job.retried", "job.finished"}),
     "job.unknown": frozenset(
         {
             "job.started",
@@ -40,12 +40,31 @@ JOB_FOLLOWS: Mapping[str | None, frozenset[str]] = {
     "job.not_begun": frozenset(
         {"job.given_again", "job.unknown", "job.resolved", "job.restored", "job.finished"}
     ),
-    "job.seen_again": frozenset({"job.started", "job.unknown", "job.resolved", "job.finished"}),
+    "job.seen_again": frozenset(
+        {"job.started", "job.unknown", "job.resolved", "job.retried", "job.finished"}
+    ),
     "job.resolved": frozenset({"job.given_again", "job.resolved", "job.restored", "job.finished"}),
     "job.given_again": frozenset(
-        {"job.started", "job.unknown", "job.resolved", "job.restored", "job.finished"}
+        {
+            "job.started",
+            "job.unknown",
+            "job.resolved",
+            "job.restored",
+            "job.retried",
+            "job.finished",
+        }
     ),
-    "job.restored": frozenset({"job.unknown", "job.resolved", "job.finished"}),
+    "job.restored": frozenset({"job.unknown", "job.resolved", "job.retried", "job.finished"}),
+    "job.retried": frozenset(
+        {
+            "job.started",
+            "job.unknown",
+            "job.resolved",
+            "job.restored",
+            "job.retried",
+            "job.finished",
+        }
+    ),
     "job.finished": frozenset(),
 }
 # The events that allow another attempt of a deploy or a session, directly before it.
@@ -200,6 +219,8 @@ class Replay:
             self._freed(entry, job)
         elif entry.type == "job.restored":
             yield from self._restored(entry, job)
+        elif entry.type == "job.retried":
+            yield from self._retried(entry, job)
         elif entry.type == "job.given_again":
             asked = before in ANOTHER_ATTEMPT or _begins(entry, before)
             yield from self._given_again(entry, job, asked=asked)
@@ -222,6 +243,16 @@ class Replay:
         self._attempts[job] = started.attempt
         self._freed(entry, job)
         yield from self._taken(entry, job, started.box or "")
+
+    def _retried(self, entry: ReplayEntry, job: int) -> Iterator[str]:
+        """Check that the next attempt is in the same Box."""
+        retried = _event_data.decode(entry.data)
+        last = self._attempts.get(job, retried.attempt - 1 if entry.cut else 1)
+        if retried.attempt != last + 1:
+            yield "I4, V5: an attempt does not follow the previous one"
+        self._attempts[job] = retried.attempt
+        if self._held.get(job, retried.box) != retried.box:
+            yield "V10: a job was retried in another Box"
 
     def _restored(self, entry: ReplayEntry, job: int) -> Iterator[str]:
         """Check that an earlier or the last attempt continues, on the same worker (V22)."""

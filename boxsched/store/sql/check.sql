@@ -169,14 +169,14 @@ SELECT shard, epoch, batch, earlier_batch
  WHERE batch < earlier_batch;
 
 -- name: run_once
--- I9: a deploy or a session gets another attempt only if a person asks for it, or a worker could not
--- begin it: one attempt for each.
+-- I9: a deploy or a session gets another attempt only if a person asks for it (also in its settings:
+-- job.retried), or a worker could not begin it: one attempt for each.
 -- returns: workload, kind, job, attempt
 SELECT w.id AS workload, w.kind, j.id AS job, j.attempt
   FROM workload AS w
   JOIN job AS j ON j.id BETWEEN w.id * 1024 AND w.id * 1024 + 1023
   LEFT JOIN (
-    SELECT job, count(*) AS times FROM event WHERE type IN ('job.resolved', 'job.not_begun')
+    SELECT job, count(*) AS times FROM event WHERE type IN ('job.resolved', 'job.not_begun', 'job.retried')
      GROUP BY job
   ) AS asked ON asked.job = j.id
  WHERE w.kind <> 'build' AND j.attempt > 1 AND j.attempt - 1 > coalesce(asked.times, 0)
