@@ -11,6 +11,7 @@ from boxsched.model import WorkloadId, job_index
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.inbox import Resolution
+from boxsched.protocol.retries import Retries
 from boxsched.protocol.workers import Connected, NewWorker
 from boxsched.states import JobState, Result, State
 from boxsched.store.records import Job
@@ -131,7 +132,8 @@ class TwoWorkers:
         match chance.randrange(11):
             case 0 | 1:
                 where = {"server": chance.choice("ab")} if chance.random() < 0.7 else {"jobs": 2}
-                new = harness.new(timeout=36_000.0, **where)  # type: ignore[arg-type]
+                retry = chance.choice((None, Retries(1, ((0, 1),), 1)))
+                new = harness.new(timeout=36_000.0, retry=retry, **where)  # type: ignore[arg-type]
                 self.workloads += await harness.submit(new)
             case 2 | 3:
                 await self.report()
