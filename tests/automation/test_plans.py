@@ -387,3 +387,31 @@ async def test_git_gets_the_credentials_of_the_project_if_they_are_for_its_serve
         assert (access.secret, access.origin, access.user) == ("s", "https://h", "u")
     else:
         assert access is None
+
+
+@pytest.mark.parametrize(("took", "pause"), [(0.0, 0.0), (2.0, 2.0), (9.0, 5.0)])
+async def test_a_look_is_followed_by_a_pause_as_long_as_it_took(
+    service: Service, monkeypatch: pytest.MonkeyPatch, took: float, pause: float
+) -> None:
+    """A slow database has as much time for others; but at most five seconds."""
+    loop, sleep, slept = asyncio.get_running_loop(), asyncio.sleep, []
+    held = [loop.time()]
+    monkeypatch.setattr(loop, "time", lambda: held[0])
+
+    async def slow(after: int, limit: int) -> list[ProjectId]:
+        held[0] += took
+        return []
+
+    async def recorded(seconds: float) -> None:
+        if asyncio.current_task() is task:
+            slept.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(service, "unplanned_projects", slow)
+    monkeypatch.setattr(asyncio, "sleep", recorded)
+    task = asyncio.create_task(Plans(service, service).run())  # type: ignore[arg-type]
+    service.plans_due.set()
+    await until(lambda: slept)
+    task.cancel()
+    await asyncio.wait([task])
+    assert slept[0] == pytest.approx(pause)
