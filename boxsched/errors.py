@@ -56,6 +56,12 @@ class Outdated(Conflict):
     code, status = "outdated", 412
 
 
+class LeaseEnded(Conflict):
+    """This worker does not hold the job under this lease: end the attempt."""
+
+    code = "lease_ended"
+
+
 class SecretsUnusable(Conflict):
     """This node has no key for secrets, or not the required one: give it the key."""
 

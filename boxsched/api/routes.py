@@ -31,6 +31,14 @@ from boxsched.api.messages.requests import (
 from boxsched.api.openapi import PREFIX, Described, Query
 from boxsched.api.openapi_schemas import NAME
 from boxsched.api.resources.activity import ActivityAnswer, ActivityRoutes
+from boxsched.api.resources.artifacts import (
+    ArtifactList,
+    ArtifactRoutes,
+    AskKeep,
+    GivenList,
+    MissingAnswer,
+    PartAnswer,
+)
 from boxsched.api.resources.deliveries import DeliveryList, DeliveryRoutes
 from boxsched.api.resources.draining import DrainRoutes
 from boxsched.api.resources.events import EventRoutes
@@ -96,6 +104,14 @@ _WORKER = f"{PREFIX}/workers/{{worker:[^/]+}}"
 _NODE = f"{PREFIX}/nodes/{{node:[^/]+}}"
 _COUNT: Mapping[str, Any] = {"type": "integer", "minimum": 0, "maximum": 10**MAX_NUMBER_DIGITS - 1}
 _POLL_REFUSALS = (400, 408, 409, 413, 421)
+_SHA256: Mapping[str, Any] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_LEASE = Query("lease_token", "the job's lease", _COUNT, required=True)
+_OFFSET = Query("offset", "the part's first byte", _COUNT, required=True)
+_ARTIFACT = (
+    Query("size", "the whole file's size in bytes", _COUNT, required=True),
+    Query("sha256", "the whole file's SHA-256, in hex", _SHA256, required=True),
+    Query("executable", "1: the file is executable", {"enum": ["0", "1"]}),
+)
 _AFTER = Query("after", "the id of the last event seen, as Last-Event-ID")
 _FOLLOW = Query("follow", "1: continue until the job ends", {"enum": sorted(YES_OR_NO)})
 _PART = (
@@ -211,6 +227,37 @@ def workload_routes(
         asking(f"{_WORKLOAD}/rebuild", asks.rebuild, "Submit the same jobs again", Nothing),
         Route("POST", f"{_JOB}/resolve", resolving.resolve, resolve),
         Route("GET", f"{_JOB}/log", logs.log, log, lasting=True),
+    )
+
+
+def artifact_routes(artifacts: ArtifactRoutes) -> Sequence[Route]:
+    path, one = f"{_JOB}/artifacts", f"{_JOB}/artifacts/{{path:.+}}"
+    given, worker = f"{_JOB}/given-artifacts", RoutePolicy.WORKER
+    download = Described("An artifact's content", content_type="application/octet-stream")
+    keep = Described("Begin to store a job's artifacts (for workers)", AskKeep, MissingAnswer)
+    put = Described(
+        "Store a part of an artifact (for workers)",
+        gives=PartAnswer,
+        query=(_LEASE, _OFFSET, *_ARTIFACT),
+        refuses=(400, 408, 413),
+    )
+    listed = Described(
+        "What a deploy gets of its build (for workers)", gives=GivenList, query=(_LEASE,),
+        refuses=(409,),
+    )  # fmt: skip
+    content = Described(
+        "A part of such a file (for workers)",
+        content_type="application/octet-stream",
+        query=(_LEASE, _OFFSET),
+        refuses=(409,),
+    )
+    return (
+        reading(path, artifacts.list, "The artifacts of a job", ArtifactList),
+        Route("GET", one, artifacts.download, download),
+        Route("POST", path, artifacts.keep, keep, worker),
+        Route("PUT", one, artifacts.put, put, worker),
+        Route("GET", given, artifacts.given, listed, worker),
+        Route("GET", f"{given}/{{sha256:[^/]+}}", artifacts.content, content, worker),
     )
 
 
@@ -401,6 +448,7 @@ def table(
         *history_routes(ProjectHistoryRoutes(node, changes)),
         *workload_routes(workloads, asks, priorities, ResolveRoutes(node, seen), LogRoutes(node)),
         *session_routes(SshTunnelRoutes(node)),
+        *artifact_routes(ArtifactRoutes(node)),
         *pause_routes(PauseRoutes(node, known)),
         *schedule_routes(ScheduleRoutes(node, known)),
         *fleet_routes(FleetRoutes(node), DrainRoutes(node), NodeRoutes(node)),

@@ -44,6 +44,7 @@ _COMMANDS = {
     "show": _Lazy("show", "show", "Show a workload and its jobs."),
     "explain": _Lazy("show", "explain", "Explain why a workload waits, and for what."),
     "logs": _Lazy("logs", "logs", "Print the log of a job, or of all jobs of a workload."),
+    "artifacts": _Lazy("artifacts", "artifacts", "List or download the files that jobs kept."),
     "servers": _Lazy("servers", "servers", "Show what is live on a project's servers."),
     "schedules": _Lazy("schedules", "schedules", "Show when scheduled builds come next."),
     "workers": _Lazy("workers", "workers", "List the workers, or remove a retired one."),

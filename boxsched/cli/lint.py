@@ -93,6 +93,7 @@ def _job(job: JobSpec) -> dict[str, Any]:
         "commands": job.commands,
         "environment": job.environment,
         "show_commands": job.show_commands,
+        "artifacts": job.artifacts,
     }
 
 

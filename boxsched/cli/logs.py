@@ -30,7 +30,7 @@ def logs(target: str, follow: bool, as_json: bool, service: Service) -> None:
         raise click.UsageError("--follow and --json cannot be combined")
 
     async def work(client: Client) -> None:
-        jobs = await _jobs(client, target)
+        jobs = await jobs_of(client, target)
         if follow:
             wait_for_restarts(client)
         if not as_json:
@@ -50,7 +50,7 @@ def logs(target: str, follow: bool, as_json: bool, service: Service) -> None:
         service.call(work)
 
 
-async def _jobs(client: Client, target: str) -> list[Job]:
+async def jobs_of(client: Client, target: str) -> list[Job]:
     """Return the job, or all jobs of the workload."""
     if not naming.is_job(target):
         return list((await client.workload(await naming.workload_id(client, target))).jobs)

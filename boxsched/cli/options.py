@@ -116,6 +116,16 @@ def ssh_address(text: str) -> str | None:
     return text
 
 
+def cache_size_option() -> Callable[[_C], _C]:
+    return env_option(
+        "--cache-size",
+        type=click.IntRange(0),
+        default=2 << 30,
+        metavar="BYTES",
+        help="Size limit of the cache of this machine's jobs; 0 = no cache.",
+    )
+
+
 def box_options(default: str) -> Callable[[_C], _C]:
     """Add the options about how jobs are isolated. ``default``: what is said of --box-driver."""
     options = (

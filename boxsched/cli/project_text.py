@@ -23,6 +23,7 @@ DEFAULTS: Mapping[str, Any] = {
     "pull_requests": "own",
     "schedules": [],
     "hooks": [],
+    "cache": [],
 }
 OF_A_SERVER: Mapping[str, Any] = {
     "jobs": [],
@@ -30,7 +31,11 @@ OF_A_SERVER: Mapping[str, Any] = {
     "queue": "all",
     "guard": False,
 }
-OF_A_JOB: Mapping[str, Any] = {"environment": {}, "show_commands": True}
+OF_A_JOB: Mapping[str, Any] = {
+    "environment": {},
+    "show_commands": True,
+    "artifacts": [],
+}
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 

@@ -15,6 +15,7 @@ from boxsched.cli.options import (
     FiniteRange,
     box_options,
     boxes_option,
+    cache_size_option,
     env_option,
     log_limit_option,
     stop_grace_option,
@@ -78,6 +79,22 @@ class Days(click.ParamType[int]):
         if days != 0 and not self._least <= days <= MOST_DAYS:
             self.fail(f"{value!r} must be 0, or from {self._least} to {MOST_DAYS} days", param, ctx)
         return days
+
+
+class StoreFolder(click.ParamType[Path]):
+    """A folder; ``s3://`` is refused with a message that says what to use."""
+
+    name = "DIR"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        if isinstance(value, str) and "://" in value:
+            self.fail(
+                f"{value!r} is not a folder; object stores such as s3:// are not supported:"
+                " use a shared folder (NFS, or a mounted bucket)",
+                param,
+                ctx,
+            )
+        return Path(value).absolute()
 
 
 def check_database(database: str | None, redis: str | None) -> None:
@@ -253,6 +270,29 @@ def loop_factory() -> LoopFactory | None:
 )
 @log_limit_option()
 @env_option(
+    "--log-store",
+    type=StoreFolder(),
+    metavar="DIR",
+    help="Folder for artifacts, and for the logs of jobs that have ended, instead of the database; "
+    "the same for all nodes, on a shared file system. [default: logs are in the database; "
+    "artifacts, too, or with SQLite in the data folder]",
+)
+@env_option(
+    "--artifact-limit",
+    type=click.IntRange(1),
+    default=1 << 30,
+    metavar="BYTES",
+    help="Size limit of an artifact.",
+)
+@env_option(
+    "--artifact-total",
+    type=click.IntRange(1),
+    default=4 << 30,
+    metavar="BYTES",
+    help="Size limit of all artifacts of a job together.",
+)
+@cache_size_option()
+@env_option(
     "--keep-history",
     type=Days(least=8),
     default=90,
@@ -264,7 +304,7 @@ def loop_factory() -> LoopFactory | None:
     type=Days(least=1),
     default=30,
     metavar="DAYS",
-    help="Days after which logs of finished workloads are deleted; 0 = never.",
+    help="Days after which logs and artifacts of finished workloads are deleted; 0 = never.",
 )
 @stop_grace_option
 @env_option(
@@ -387,6 +427,8 @@ def in_process_boxes(data: Path, options: dict[str, Any]) -> BoxSettings:
     hidden = [data]
     if (key_file := options.get("secrets_key_file")) is not None:
         hidden.append(key_file)
+    if (log_store := options.get("log_store")) is not None:
+        hidden.append(log_store)
     database = options.get("database") or ""
     if database.startswith(SQLITE):
         hidden.append(Path(database.removeprefix(SQLITE)).parent)  # with its journals

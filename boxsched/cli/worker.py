@@ -19,6 +19,7 @@ from boxsched.cli.options import (
     MIB,
     box_options,
     boxes_option,
+    cache_size_option,
     env_option,
     log_limit_option,
     stop_grace_option,
@@ -92,6 +93,7 @@ _WHERE_FROM = "create one with `boxsched token create --role worker`"
 )
 @box_options("process")
 @log_limit_option(MAX_LOG_LIMIT_BYTES)
+@cache_size_option()
 @stop_grace_option
 @click.option(
     "--check", is_flag=True, help="Try everything that this worker needs, say what is wrong, end."

@@ -15,6 +15,7 @@ from boxsched.client.blocking import BlockingClient
 from boxsched.client.projects import ProjectCheck, ProjectHistory, ProjectVersion
 from boxsched.client.records import (
     Activity,
+    Artifact,
     Box,
     Boxes,
     Delivery,
@@ -43,6 +44,7 @@ from boxsched.client.schedules import Schedule
 
 __all__ = [
     "Activity",
+    "Artifact",
     "BlockingClient",
     "Box",
     "Boxes",

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from boxsched import errors
+from boxsched.client.artifacts import download
 from boxsched.client.deliveries import Deliveries
 from boxsched.client.finding import found
 from boxsched.client.http import ServiceLine, path
@@ -15,7 +16,7 @@ from boxsched.client.logs import follow_log, read_log
 from boxsched.client.notifications import Notifications
 from boxsched.client.operating import Operating, read
 from boxsched.client.projects import Projects
-from boxsched.client.records import Activity, Explanation, Page, Workload
+from boxsched.client.records import Activity, Artifact, Artifacts, Explanation, Page, Workload
 from boxsched.client.secrets import Secrets
 from boxsched.client.sessions import Sessions
 from boxsched.client.stream import WORKLOAD_LOOK_SECONDS, EventStream, signal_changes
@@ -208,6 +209,10 @@ class Client(Projects, Operating, Deliveries, Notifications, Secrets, Sessions):
         """Return the log of a job's latest attempt, as far as it is written, unchanged."""
         return await read_log(self._line, job)
 
+    async def artifacts(self, job: str) -> tuple[Artifact, ...]:
+        """Return the files that a job's last attempt has kept."""
+        return (await self._get(Artifacts, path("jobs", job, "artifacts"))).artifacts
+
     # --- Streams -----------------------------------------------------------------------------
 
     def follow_log(self, job: str) -> AsyncIterator[bytes]:
@@ -217,6 +222,13 @@ class Client(Projects, Operating, Deliveries, Notifications, Secrets, Sessions):
         after broken connections and restarts of the service.
         """
         return follow_log(self._line, job)
+
+    def download(self, job: str, artifact: Artifact) -> AsyncIterator[bytes]:
+        """Yield the content of an artifact; continues after broken connections.
+
+        At the end it is compared with the SHA-256 in ``artifact``.
+        """
+        return download(self._line, job, artifact)
 
     def events(self, after: str | None = None) -> EventStream:
         """Return all changes from now on, or after the event ``after``, without a gap."""

@@ -109,8 +109,10 @@ class BlockingClient:
     explanation = _call(Client.explanation)
     activity = _call(Client.activity)
     log = _call(Client.log)
+    artifacts = _call(Client.artifacts)
     wait = _call(Client.wait)
     follow_log = _stream(Client.follow_log)
+    download = _stream(Client.download)
     events = _stream(Client.events)
 
     workers = _call(Client.workers)

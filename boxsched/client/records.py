@@ -288,6 +288,20 @@ class Ghost(msgspec.Struct, frozen=True, kw_only=True):
     refusal: str | None
 
 
+class Artifact(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that a job has kept. ``path``: where it was in the job's workspace."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class Artifacts(msgspec.Struct, frozen=True):
+    """The artifacts of a job's last attempt."""
+
+    artifacts: tuple[Artifact, ...]
+
+
 class Token(msgspec.Struct, frozen=True, kw_only=True):
     """An API token, without its text. ``of_file``: it is a node's admin token."""
 

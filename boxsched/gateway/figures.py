@@ -21,6 +21,7 @@ class Figures:
     look_ups: int = 0  # look-up queries, each for any number of workers
     levels: int = 0  # levels that were sent
     level_seconds: float = 0.0  # total time from the hint to the level, for all new jobs
+    cache: Counter[str] = attrs.field(factory=Counter)  # what the workers' caches did
     refused: Counter[str] = attrs.field(factory=Counter)  # refused workers, by code
     # connections that this node ended, by reason
     ended: Counter[str] = attrs.field(factory=Counter)

@@ -11,7 +11,7 @@ from boxsched.protocol.wire import MAX_MESSAGE_BYTES, Level, Task, encode
 
 _of_assignment = attrgetter(*Task.__struct_fields__)
 # Fields that only the node uses:
-_UNSENT = {"owner", "has_secrets", "has_credentials", "from_fork"}
+_UNSENT = {"owner", "has_secrets", "has_credentials", "from_fork", "cache", "build"}
 assert {*Task.__struct_fields__} | _UNSENT == {field.name for field in attrs.fields(Assignment)}
 
 

@@ -10,6 +10,7 @@ from aiohttp import WSCloseCode
 
 from boxsched.gateway.figures import Figures, Times
 from boxsched.gateway.message_queue import MessageQueue
+from boxsched.gateway.older_workers import fitting
 from boxsched.gateway.outputs import within
 from boxsched.gateway.received import ProtocolViolation, Report, read
 from boxsched.gateway.worker_line import Slow, WorkerLine
@@ -18,7 +19,6 @@ from boxsched.model import JobId, WorkerId
 from boxsched.protocol import ghosts, inbox, wire
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.workers import Connected
-from boxsched.secrets.assignment_secrets import refuse_on_older_worker
 from boxsched.store.records import SshPlace
 
 LogChunk = tuple[JobId, int, int, bytes]  # job, attempt, offset, bytes
@@ -70,6 +70,7 @@ class WorkerLink:
         self.problem = hello.problem  # why it cannot begin jobs, from its last heartbeat
         self.worker = connected.connection.worker
         self._shard = connected.shard
+        self._cache = hello.cache
         self._line = line
         self._node = node
         self._loop = asyncio.get_running_loop()
@@ -98,8 +99,7 @@ class WorkerLink:
         self._looked = True
         if news or anyway:
             self._level_sent_at = self._loop.time()
-            fit = assignments if self.hello.takes_secrets else refuse_on_older_worker(assignments)
-            self._sending.level(fit)
+            self._sending.level(fitting(assignments, self.hello))
             self._node.figures.levels += 1
         return news
 
@@ -203,6 +203,7 @@ class WorkerLink:
                 case wire.Beat():
                     self.problem = said.problem
                     self._note_ghosts(said.ghosts)
+                    self._count_cache(said.cache)
                     self._node.beaten(self, said.number)
                 case wire.Said():
                     await self._reports.put(said, len(text))
@@ -221,6 +222,15 @@ class WorkerLink:
             return
         own = {(job, held.lease_token) for job, held in self._held.items()}
         self.ghosts = tuple(one for one in named if one.lease not in own)
+
+    def _count_cache(self, now: wire.CacheCounts | None) -> None:
+        """Count what the worker's cache has done since its last message about it."""
+        if now is None:
+            return
+        for name in wire.CacheCounts.__struct_fields__:
+            grown = getattr(now, name) - getattr(self._cache, name)
+            self._node.figures.cache[name] += max(0, grown)
+        self._cache = now
 
     def _holds(self, report: Report | wire.Found | wire.Opened) -> bool:
         held = self._held.get(JobId(report.job))

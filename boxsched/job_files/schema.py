@@ -15,7 +15,9 @@ TITLE = "Jobs of a boxsched build"
 
 
 def schema() -> dict[str, Any]:
-    return {"$schema": DRAFT, "title": TITLE, **msgspec.json.schema(JobFile)}
+    made = {"$schema": DRAFT, "title": TITLE, **msgspec.json.schema(JobFile)}
+    found: dict[str, Any] = msgspec.to_builtins(made)  # defaults as JSON has them
+    return found
 
 
 def text() -> bytes:

@@ -22,6 +22,7 @@ from boxsched.store.records import SshPlace
 from boxsched.store.store import Store
 from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.outbox import Finding, Opening
+from boxsched.worker.agent.transfers import Transfers
 from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.last_heartbeat import boottime
 from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
@@ -62,6 +63,8 @@ class LocalWorker:
         stages: Stages,
         is_notified: Callable[[], bool],
         ssh_address: str | None = None,
+        transfers: Transfers | None = None,
+        cache_bytes: int = 0,
     ) -> None:
         self._new = new
         self._store = store
@@ -96,6 +99,8 @@ class LocalWorker:
             cluster=cluster,
             lost_after=lost_after if deadline else None,
             expects_jobs=bool(new.box_types),
+            transfers=transfers,
+            cache_bytes=cache_bytes,
         )
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 import attrs
 
 from boxsched import __version__, discarding
+from boxsched.blobs.artifacts import LocalTransfers
 from boxsched.clock import Clock
 from boxsched.cluster.bus import Bus, NoBus
 from boxsched.cluster.elected import ElectedLeadership
@@ -28,6 +29,7 @@ from boxsched.errors import BoxschedError, NodeFailed
 from boxsched.feed import EventFeed
 from boxsched.gateway import Gateway
 from boxsched.model import DEFAULT_BOX_TYPE, WorkerId, WorkloadId
+from boxsched.node.contents import NodeContents
 from boxsched.node.entering import Entering
 from boxsched.node.forecasts import Forecasts
 from boxsched.node.group_commit import GroupCommit
@@ -39,6 +41,7 @@ from boxsched.node.options import Options
 from boxsched.node.pruning import Pruning
 from boxsched.node.retention import Retention
 from boxsched.node.sealing import Sealing
+from boxsched.node.sweeping import Sweeping
 from boxsched.outgoing.composing import Composer
 from boxsched.outgoing.guard import AddressGuard
 from boxsched.outgoing.sender import Sender
@@ -94,6 +97,8 @@ class Node:
         self.elected = is_postgres(options.database_url)
         self.vault = _vault(options, makes_key=not self.elected)
         self._giving = AssignmentSecrets(store, self.vault)
+        self.files = NodeContents(options, store, clock, shared=self.elected)
+        self.artifacts = self.files.artifacts
         self.feed = EventFeed(store)
         self.bus = NoBus()
         self.counters = Counters()
@@ -113,6 +118,7 @@ class Node:
             keep_logs=options.keep_logs,
             idle=self._lanes_idle,
         )
+        self.sweeping = Sweeping(store, self.files, clock, lambda: SHARD in self.leadership.led)
         self.holds = LoopHolds(asyncio.get_running_loop().time)
         self.pace = LoopPace()
         self._forecasts = Forecasts(self.books, clock)
@@ -210,6 +216,7 @@ class Node:
         """Start everything except listening. ``url``: where the node will listen."""
         options = self.options
         cluster = await self.store.cluster()
+        await self.files.open(cluster)
         self.leadership = self._leadership(cluster)
         await self.leadership.claim()
         self.info = await self.store.put_node(
@@ -250,6 +257,7 @@ class Node:
         self._begin("gateway", self.gateway.run())
         self._begin("retention", self.retention.run())
         self._begin("pruning", self.pruning.run())
+        self._begin("sweeping", self.sweeping.run())
         self._begin("sealing", Sealing(self.store, self.vault).run())
         composer = Composer(cluster, options.external_url or self.info.url, self.vault, self._shape)
         self.sender = Sender(self.store, self.clock, AddressGuard(options.allow_outgoing), composer)
@@ -379,6 +387,8 @@ class Node:
             stages=self.stages,
             is_notified=self._hints_reach,
             ssh_address=options.ssh_address,
+            transfers=LocalTransfers(self.artifacts, IN_PROCESS),
+            cache_bytes=options.cache_size,
         )
 
     async def _open_bus(self, url: str, cluster: str) -> None:

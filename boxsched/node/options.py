@@ -40,6 +40,10 @@ class Options:
     max_boxes: int | None = None
     priority_aging: float | None = None
     log_limit: int = 16 * 1024 * 1024
+    log_store: Path | None = None  # a folder for artifacts and old logs, shared by all nodes
+    artifact_limit: int = 1 << 30  # limit of one artifact, in bytes
+    artifact_total: int = 4 << 30  # limit of all artifacts of a job, in bytes
+    cache_size: int = 2 << 30  # limit of the in-process worker's cache, in bytes; 0 = no cache
     keep_history: float = 90.0  # days; 0 = forever
     keep_logs: float = 30.0  # days; 0 = forever
     stop_grace: float = 10.0

@@ -26,6 +26,7 @@ LEAST_DAYS = 8
 EVENTS_A_SLICE, LEAST_EVENTS = 500, 50
 WORKLOADS_A_SLICE = 100  # workloads that could not be deleted earlier
 CHUNKS_A_SLICE = 100  # chunks of logs: 6 MiB
+ARTIFACTS_A_SLICE = 500
 FOLLOWER_SECONDS = 5.0  # pause while another node leads
 REST_SECONDS = 60.0  # pause when nothing is left to do
 CUT_SECONDS = 3_600.0  # between two scans of the workloads that could not be deleted earlier
@@ -64,6 +65,7 @@ class Pruning:
         self._idle = idle
         self._lane: str | None = ""  # the scan of counts continues after this lane; None: complete
         self._lanes_at = float("-inf")
+        self._kept: int | None = 0  # the same for artifacts
         self._job: int | None = 0  # the scan of logs continues after this job; None: it is complete
 
     async def run(self) -> None:
@@ -92,6 +94,7 @@ class Pruning:
         more = False
         if self._keep_logs:
             more |= await self._prune_logs(now - self._keep_logs)
+            more |= await self._prune_artifacts(now - self._keep_logs, now)
         if self._keep_history:
             more |= await self._prune_history(now - self._keep_history)
             more |= await self._prune_cut(now - self._keep_history)
@@ -152,6 +155,13 @@ class Pruning:
         count, self._job = await self._store.prune_logs(after, before, CHUNKS_A_SLICE)
         self.pruned["log_chunk"] += count
         return self._job is not None
+
+    async def _prune_artifacts(self, before: float, now: float) -> bool:
+        after = 0 if self._kept is None else self._kept
+        blobs = self._store.blobs
+        count, self._kept = await blobs.prune_artifacts(after, before, ARTIFACTS_A_SLICE, now)
+        self.pruned["artifact"] += count
+        return self._kept is not None
 
     async def _size(self, now: float) -> None:
         if now - self._sized_at >= SIZE_SECONDS:

@@ -1,11 +1,12 @@
 """What a worker should be running."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 import msgspec
 
 from boxsched.model import BoxId, JobId, Kind, ProjectId, WorkloadId
+from boxsched.protocol.artifacts import ProjectCache
 
 
 class JobSecret(msgspec.Struct, frozen=True, array_like=True):
@@ -43,6 +44,19 @@ class GitCredentials(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __repr__(self) -> str:
         return f"GitCredentials({self.origin!r})"  # never the secret
+
+
+class JobCache(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The part of a worker's cache that a job uses.
+
+    ``scope`` names the project. The job gets the files of the first of ``keys`` that is there. When
+    it has passed, the files that match ``patterns`` are kept under ``keep``; None: they are not.
+    """
+
+    scope: str
+    patterns: tuple[str, ...]
+    keys: tuple[str, ...]
+    keep: str | None = None
 
 
 @attrs.frozen
@@ -87,3 +101,30 @@ class Assignment:
     # The lease token under which the worker began this attempt: a person gave it back to the worker
     # with a new one.
     restores: int | None = None
+    artifacts: tuple[str, ...] = ()  # patterns of the files of its workspace that are kept
+    cache: ProjectCache | None = None  # for the node: the project's
+    build: WorkloadId | None = None  # for the node: the build that is deployed
+    is_given_artifacts: bool = False  # it gets the artifacts of its build
+    kept_cache: JobCache | None = None  # what it takes of the worker's cache, and keeps there
+
+
+def with_files(one: Assignment) -> Assignment:
+    """Return the assignment with the files that the job is given and keeps.
+
+    A branch has its own part of the cache and begins with that of the default branch. A fork reads
+    the default branch's part and keeps its own; tags, deploys and sessions keep nothing.
+    """
+    if one.owner is None:  # it has begun
+        return one
+    cache = None
+    if one.cache is not None:
+        default = one.cache.default_branch
+        shared = [f"branch {default}"] if default is not None else []
+        own = (
+            None if one.branch is None else f"{'fork' if one.from_fork else 'branch'} {one.branch}"
+        )
+        keys: Sequence[str] = list(dict.fromkeys([*([own] if own else []), *shared]))
+        keep = own if one.kind is Kind.BUILD else None
+        cache = JobCache(str(one.owner), one.cache.patterns, tuple(keys), keep)
+    given = one.kind is Kind.DEPLOY and one.build is not None
+    return attrs.evolve(one, kept_cache=cache, is_given_artifacts=given)

@@ -20,7 +20,7 @@ from typing import Annotated
 import msgspec
 
 from boxsched.model import MAX_STOP_GRACE_SECONDS, Kind
-from boxsched.protocol.assignments import CloneOptions, GitCredentials, JobSecret
+from boxsched.protocol.assignments import CloneOptions, GitCredentials, JobCache, JobSecret
 from boxsched.protocol.fingerprint import MAX_CHARACTERS
 from boxsched.protocol.ghosts import MAX_GHOSTS, HeldAttempt, Lease
 from boxsched.protocol.inbox import JobFinished, JobStarted
@@ -58,6 +58,19 @@ Problem = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_CLE
 Fingerprint = Annotated[str, msgspec.Meta(max_length=MAX_CHARACTERS)]
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 60)]
+
+
+class CacheCounts(msgspec.Struct, frozen=True, array_like=True):
+    """What a worker's cache has done since the worker's start."""
+
+    hits: _Count = 0
+    misses: _Count = 0
+    damaged: _Count = 0
+    restored_bytes: _Count = 0
+    kept_bytes: _Count = 0
+
+
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
     """The first message of a worker.
 
@@ -68,6 +81,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     ``takes_secrets``: whether it gives jobs the secrets of a ``Task``, and masks them.
     ``ends_when_drained``: whether it understands ``Drained``. ``keeps_ghosts``: whether it keeps
     deploys and sessions that its level does not contain, and names them in its heartbeats.
+    ``keeps_artifacts``: whether it keeps the artifacts of jobs, and gives them to deploys.
     """
 
     version: int
@@ -82,6 +96,8 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     takes_secrets: bool = False
     ends_when_drained: bool = False
     keeps_ghosts: bool = False
+    keeps_artifacts: bool = False
+    cache: CacheCounts = CacheCounts()
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
@@ -135,6 +151,9 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
     public_key: str | None = None
     ssh_forwarding: bool = False
     restores: int | None = None
+    artifacts: tuple[str, ...] = ()
+    is_given_artifacts: bool = False
+    kept_cache: JobCache | None = None
 
 
 class Level(msgspec.Struct, frozen=True, tag="level"):
@@ -154,6 +173,7 @@ class Beat(msgspec.Struct, frozen=True, tag="beat"):
     number: int
     problem: Problem | None = None
     ghosts: Annotated[tuple[HeldAttempt, ...], msgspec.Meta(max_length=MAX_GHOSTS)] | None = None
+    cache: CacheCounts | None = None
 
 
 class Said(msgspec.Struct, frozen=True, tag="said"):

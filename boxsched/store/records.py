@@ -34,6 +34,7 @@ class JobSpec:
     environment: Mapping[str, str]
     show_commands: bool = True  # each command in the log, before its output
     retry: Retries | None = None  # which ends give it another attempt in its Box
+    artifacts: tuple[str, ...] = ()  # patterns of the files that are kept
 
 
 @attrs.frozen
@@ -154,6 +155,7 @@ class Job:
     restored_from: int | None = None
     retry: Retries | None = None  # as in ``JobSpec``
     retried: Retries | None = None  # the retries that it has used
+    artifacts: tuple[str, ...] = ()
 
     @property
     def retries(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from boxsched.model import Cancellation, Kind, Policy
+from boxsched.protocol.artifacts import ProjectCache
 from boxsched.protocol.assignments import Assignment, CloneOptions
 from boxsched.protocol.batches import StoredEvent
 from boxsched.protocol.retries import Retries
@@ -37,6 +38,7 @@ CAUSES: Mapping[str | None, StopCause | None] = {None: None} | {
 _encode = msgspec.json.Encoder().encode
 _commands = msgspec.json.Decoder(tuple[str, ...])
 _environment = msgspec.json.Decoder(dict[str, str])
+_cache = msgspec.json.Decoder(ProjectCache)
 _clone = msgspec.json.Decoder(CloneOptions)
 _retries = msgspec.json.Decoder(Retries)
 _durations = msgspec.json.Decoder(tuple[float, ...])
@@ -54,6 +56,7 @@ def json_text(value: object) -> str:
 _kept_commands = functools.lru_cache(_SCRIPTS_KEPT)(_commands.decode)
 _kept_environment = functools.lru_cache(_SCRIPTS_KEPT)(_environment.decode)
 _kept_retries = functools.lru_cache(_SCRIPTS_KEPT)(_retries.decode)
+_kept_cache = functools.lru_cache(_SCRIPTS_KEPT)(_cache.decode)
 _kept_clone = functools.lru_cache(_SCRIPTS_KEPT)(_clone.decode)
 
 
@@ -77,6 +80,10 @@ def retries(text: str | None) -> Retries | None:
 
 def retries_text(value: Retries | None) -> str | None:
     return None if value is None else json_text(value)
+
+
+def cache(text: str | None) -> ProjectCache | None:
+    return None if text is None else _kept_cache(text)
 
 
 def texts(text: str | None) -> tuple[str, ...]:
@@ -132,6 +139,7 @@ job = mapper(
     show_commands=bool,
     retry=retries,
     retried=retries,
+    artifacts=commands,
 )
 history = mapper(DatabaseHistory, _READING["latest_history"].returns, restored=bool)
 event = mapper(StoredEvent, _READING["events_after"].returns, data=str.encode)
@@ -169,6 +177,8 @@ assignment = mapper(
     from_fork=bool,
     clone=clone,
     ssh_forwarding=bool,
+    artifacts=commands,
+    cache=cache,
 )
 _SSH_SESSIONS = load("ssh_sessions.sql")
 ssh_place = mapper(SshPlace, _SSH_SESSIONS["ssh_sessions"].returns, unused=("workload",))

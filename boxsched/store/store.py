@@ -28,6 +28,7 @@ from boxsched.protocol.schedules import DueSchedule, Firing, NewSchedule
 from boxsched.protocol.shards import Box, Organization, Pause, Project, ShardLoading
 from boxsched.protocol.workers import Connected, NewWorker, Pulse, WorkerConnection
 from boxsched.states import JobState
+from boxsched.store.blob_rows import BlobRows
 from boxsched.store.delivery_records import (
     Delivered,
     DeliveryResult,
@@ -112,6 +113,7 @@ class Store:
 
     def __init__(self, driver: StoreDriver) -> None:
         self._driver = driver
+        self.blobs = BlobRows(driver)
 
     @property
     def servers(self) -> "PostgresServers | None":

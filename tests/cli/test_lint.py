@@ -55,6 +55,7 @@ def test_lint_shows_the_jobs_in_json(folder):
             "commands": ["x"],
             "environment": {},
             "show_commands": True,
+            "artifacts": [],
         }
     ]
 

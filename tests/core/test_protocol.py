@@ -18,6 +18,7 @@ import pytest
 from boxsched import protocol
 from boxsched.model import DEFAULT_BRANCH, MAX_STOP_GRACE_SECONDS, Kind, Policy, ProjectId
 from boxsched.protocol import inbox, reasons, timing, wire
+from boxsched.protocol.artifacts import ArtifactFile
 from boxsched.protocol.assignments import Assignment, CloneOptions, GitCredentials, JobSecret
 from boxsched.protocol.batches import WorkloadChange
 from boxsched.protocol.followed import followed
@@ -113,7 +114,7 @@ DEFAULTS: dict[type, dict[str, object]] = {
     GitCredentials: {"for_submodules": True},
     Assignment: {
         "started": False, "show_commands": True, "has_secrets": False, "has_credentials": False,
-        "from_fork": False, "ssh_forwarding": False,
+        "from_fork": False, "ssh_forwarding": False, "is_given_artifacts": False,
     },
     WorkloadChange: {"spared": False},
     LoadedWorkload: {"automatic": False, "spared": False},
@@ -123,11 +124,16 @@ DEFAULTS: dict[type, dict[str, object]] = {
     inbox.ProjectSet: {"deleted": False, "notifies": False},
     inbox.BoxesSet: {"connection": 0},
     inbox.JobFinished: {"lost": False, "not_begun": False},
-    wire.Hello: {"takes_secrets": False, "ends_when_drained": False, "keeps_ghosts": False},
+    wire.Hello: {
+        "takes_secrets": False, "ends_when_drained": False, "keeps_ghosts": False,
+        "keeps_artifacts": False,
+    },
     Retries: {"lost": 0, "any": 0},
+    ArtifactFile: {"executable": False},
+    wire.CacheCounts: dict.fromkeys(wire.CacheCounts.__struct_fields__, 0),
     Drain: {"done": False, "automatic": False},
     wire.Welcome: {"fixes_commits": False, "opens_sessions": False},
-    wire.Task: {"show_commands": True, "ssh_forwarding": False},
+    wire.Task: {"show_commands": True, "ssh_forwarding": False, "is_given_artifacts": False},
 }  # fmt: skip
 
 
@@ -188,7 +194,7 @@ def test_no_text_of_a_value_shows_a_secret() -> None:
 def test_a_task_has_the_fields_of_an_assignment_except_those_of_the_node() -> None:
     fields = {each.name for each in attrs.fields(Assignment)}
     assert fields - {*wire.Task.__struct_fields__} == {
-        "owner", "has_secrets", "has_credentials", "from_fork",
+        "owner", "has_secrets", "has_credentials", "from_fork", "cache", "build",
     }  # fmt: skip
     assert {*wire.Task.__struct_fields__} <= fields
 

@@ -1,6 +1,8 @@
 """Answers: JSON bodies, errors (docs/api.md, "Errors"), and the headers of every answer."""
 
+import re
 from collections.abc import Mapping
+from urllib.parse import quote
 
 import msgspec
 from aiohttp import web
@@ -13,6 +15,7 @@ RETRY_SECONDS = 1
 SERVER = "boxsched"
 SLICE_BYTES = 131_072
 
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]")
 _CSP = "Content-Security-Policy"
 _JSON: CIMultiDict[str] = CIMultiDict(SECURITY_HEADERS)
 _JSON["Server"] = SERVER
@@ -117,6 +120,18 @@ def text_stream() -> web.StreamResponse:
     headers["Content-Type"] = "text/plain; charset=utf-8"
     headers[_CSP] = SECURITY_HEADERS[_CSP] + "; sandbox"
     headers["X-Accel-Buffering"] = "no"
+    return web.StreamResponse(headers=headers)
+
+
+def attachment(name: str) -> web.StreamResponse:
+    """Return a response for a file of a job, which a browser saves and never shows."""
+    headers = _EVERY.copy()
+    headers["Content-Type"] = "application/octet-stream"
+    headers[_CSP] = SECURITY_HEADERS[_CSP] + "; sandbox"
+    plain = _NOT_PLAIN.sub("_", name) or "artifact"
+    headers["Content-Disposition"] = (
+        f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+    )
     return web.StreamResponse(headers=headers)
 
 

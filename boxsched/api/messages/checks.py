@@ -49,6 +49,7 @@ def settings(name: str, asked: ProjectSettings) -> None:
         raise Invalid("needs a repository to clone", "clone")
     check_git_credentials(asked)
     _globs(asked)
+    _file_patterns(asked.cache, "cache")
     bulk(asked.jobs, "jobs")
     for server, its in asked.servers.items():
         bulk(its.jobs, f"servers.{server}.jobs")
@@ -83,6 +84,15 @@ def _branches(asked: ProjectSettings) -> None:
         check_branch(its.branch, f"servers.{server}.branch")
     for index, schedule in enumerate(asked.schedules):
         check_branch(schedule.branch, f"schedules[{index}].branch")
+
+
+def _file_patterns(patterns: Sequence[str], field: str) -> None:
+    for index, pattern in enumerate(patterns):
+        if any(part in ("", "..") for part in pattern.removesuffix("/").split("/")):
+            raise Invalid(
+                "must be a path or pattern in the workspace, such as dist/*, without ..",
+                f"{field}[{index}]",
+            )
 
 
 def _globs(asked: ProjectSettings) -> None:
@@ -121,6 +131,7 @@ def bulk(jobs: Sequence[JobSettings], field: str) -> None:
                     f"a job's commands have at most {MAX_SCRIPT_BYTES} bytes together",
                     f"{field}[{index}].commands",
                 )
+        _file_patterns(job.artifacts, f"{field}[{index}].artifacts")
         if job.environment:
             size = sum(len(k) + len(v.encode()) + 2 for k, v in job.environment.items())
             if size > MAX_ENVIRONMENT_BYTES:
@@ -142,6 +153,7 @@ def specs(jobs: Sequence[JobSettings], default_box_type: str) -> tuple[JobSpec, 
                 environment=environment,
                 show_commands=job.show_commands,
                 retry=_retries(job.retry),
+                artifacts=job.artifacts,
             )
             for job in jobs
             for name, environment in _parts(job)

@@ -21,6 +21,7 @@ from boxsched.model import (
     Cancellation,
     ServerQueue,
 )
+from boxsched.protocol.artifacts import MAX_PATTERNS
 from boxsched.protocol.inbox import Resolution
 
 MAX_TIMEOUT_SECONDS = 30 * 86_400
@@ -71,6 +72,7 @@ ExitStatus = Annotated[
 ]
 FilePath = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=forms.NAME)]
 Globs = Annotated[tuple[Glob, ...], Meta(max_length=MAX_LIST_ENTRIES)]
+FilePatterns = Annotated[tuple[Glob, ...], Meta(max_length=MAX_PATTERNS)]
 
 
 class Progress(Struct, forbid_unknown_fields=True, frozen=True):
@@ -106,7 +108,8 @@ class JobSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
     """A job. Its ``commands`` together are one script for ``bash -e``.
 
     ``show_commands``: the log shows each command, after ``+``, before its output. ``parallelism``:
-    run N jobs like this one, named ``NAME 1/N`` and so on.
+    run N jobs like this one, named ``NAME 1/N`` and so on. ``artifacts``: patterns of the files of
+    the workspace that are kept.
     """
 
     name: Name
@@ -117,6 +120,7 @@ class JobSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
     show_commands: bool = True
     parallelism: Annotated[int, Meta(ge=2, le=MAX_PARALLELISM)] | None = None
     retry: RetrySettings | None = None
+    artifacts: FilePatterns = ()
 
 
 Jobs = Annotated[tuple[JobSettings, ...], Meta(min_length=1, max_length=MAX_JOBS_A_WORKLOAD)]
@@ -223,6 +227,7 @@ class ProjectSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     webhook_secret: Secret | UnsetType | None = UNSET
     statuses: StatusSettings | None = None
     hooks: Annotated[tuple[Hook, ...], Meta(max_length=MAX_HOOKS)] = ()
+    cache: FilePatterns = ()
 
 
 class AskBuild(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

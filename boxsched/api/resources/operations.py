@@ -126,6 +126,7 @@ class NodeFigures(Collector):
         yield self._deliveries()
         yield self._notified()
         yield self._pruned()
+        yield from self._files()
         yield self._round_trips()
 
     def _turns(self) -> Iterator[Metric]:
@@ -223,9 +224,33 @@ class NodeFigures(Collector):
         rows = CounterMetricFamily(
             "boxsched_pruned_rows", "Rows deleted because they were old", labels=("table",)
         )
-        for table in ("workload", "event", "log_chunk"):
+        for table in ("workload", "event", "log_chunk", "artifact"):
             rows.add_metric((table,), self._node.pruning.pruned[table])
         return rows
+
+    def _files(self) -> Iterator[Metric]:
+        """Artifacts, and the caches of workers that are connected here and of the node's own."""
+        node = self._node
+        size = CounterMetricFamily(
+            "boxsched_artifact_bytes", "Bytes of artifacts", labels=("what",)
+        )
+        for what in ("kept", "given", "downloaded"):
+            size.add_metric((what,), node.artifacts.bytes[what])
+        yield size
+        yield CounterMetricFamily("boxsched_artifacts", "Artifacts kept", node.artifacts.kept)
+        swept = "Files of contents removed because nothing refers to them"
+        yield CounterMetricFamily("boxsched_swept_files", swept, node.sweeping.removed)
+        own, others = node.worker.agent.cache_figures, node.gateway.figures.cache
+        looked = CounterMetricFamily(
+            "boxsched_cache_lookups", "Jobs that looked for a cache", labels=("result",)
+        )
+        for result, name in (("hit", "hits"), ("miss", "misses"), ("damaged", "damaged")):
+            looked.add_metric((result,), getattr(own, name) + others[name])
+        yield looked
+        moved = CounterMetricFamily("boxsched_cache_bytes", "Bytes of caches", labels=("what",))
+        for what in ("restored", "kept"):
+            moved.add_metric((what,), getattr(own, f"{what}_bytes") + others[f"{what}_bytes"])
+        yield moved
 
     def _round_trips(self) -> Metric:
         """Round trips to the database. ``inbox`` and ``commit``: the engine's; the rest: API and

@@ -292,6 +292,7 @@ def rebuild(known: Known, original: Workload, source: Workload | None, now: floa
                     job.environment,
                     job.show_commands,
                     job.retry,
+                    job.artifacts,
                 )
                 for job in original.jobs
             ]

@@ -33,7 +33,7 @@ def without_defaults(value: Any, built: Any) -> Any:
 
 def newer_field(stored: Any) -> str | None:
     """Return the first field, by its place, that programs before the sixth schema do not know."""
-    for name in ("jobs_from", "clone", "statuses", "hooks"):
+    for name in ("jobs_from", "clone", "statuses", "hooks", "cache"):
         if name in stored:
             return name
     for index, rule in enumerate(stored.get("cancellation", ())):

@@ -136,7 +136,8 @@ SELECT id, worker, ordinal, box_type FROM box WHERE worker = :worker ORDER BY or
 -- returns: worker, assignments[job, attempt, lease_token, box, ordinal, stop, timeout_seconds,
 -- name, commands, environment, workload, number, kind, project, branch, tag, server, commit,
 -- repository, started, stop_reason, show_commands, owner, has_secrets,
--- has_credentials, from_fork, clone, public_key, ssh_forwarding, restores]
+-- has_credentials, from_fork, clone, public_key, ssh_forwarding, restores, artifacts,
+-- cache, build]
 WITH v(worker) AS (VALUES (:worker))
 SELECT box.worker, CAST(json_agg(json_build_array(
            job.id, job.attempt, job.lease_token, box.id, box.ordinal, job.state = 'stopping',
@@ -151,7 +152,8 @@ SELECT box.worker, CAST(json_agg(json_build_array(
            NOT workload.from_fork
            AND EXISTS (SELECT 1 FROM secret WHERE secret.project = project.id),
            project.git_credentials IS NOT NULL, workload.from_fork, project.clone,
-           workload.public_key, workload.ssh_forwarding, job.restored_from
+           workload.public_key, workload.ssh_forwarding, job.restored_from,
+           job.artifacts, project.cache, workload.build
        )) AS text)
   FROM v
   JOIN box ON box.worker = v.worker

@@ -23,10 +23,10 @@ SELECT id, version FROM project WHERE name = :name AND NOT deleted FOR NO KEY UP
 -- returns: id, name, settings, max_boxes, version, webhook_secret,
 -- webhook_secret_before, webhook_secret_until, shard
 INSERT INTO project (
-    name, settings, repository, clone, max_boxes, version, scheduled, first_number, next_number,
+    name, settings, repository, clone, cache, max_boxes, version, scheduled, first_number, next_number,
     deleted
 )
-SELECT :name, :settings, CAST(:repository AS text), CAST(:clone AS text),
+SELECT :name, :settings, CAST(:repository AS text), CAST(:clone AS text), CAST(:cache AS text),
        CAST(:max_boxes AS bigint), 1, 1, f.first, f.first, FALSE
   FROM (
     SELECT coalesce(max(p.next_number), 1) AS first
@@ -35,8 +35,8 @@ SELECT :name, :settings, CAST(:repository AS text), CAST(:clone AS text),
  WHERE TRUE
 ON CONFLICT (name) WHERE NOT deleted DO UPDATE
    SET settings = excluded.settings, repository = excluded.repository,
-       clone = excluded.clone, max_boxes = excluded.max_boxes, version = project.version + 1,
-       scheduled = project.version + 1
+       clone = excluded.clone, cache = excluded.cache, max_boxes = excluded.max_boxes,
+       version = project.version + 1, scheduled = project.version + 1
 RETURNING id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
           webhook_secret_until,
           (SELECT shard FROM organization WHERE organization.id = project.organization);

@@ -59,6 +59,13 @@ WITH v(job) AS (VALUES (:job))
 DELETE FROM log_chunk WHERE job IN (SELECT v.job FROM v)
 RETURNING 1;
 
+-- name: drop_log_files
+-- Delete the rows of all logs in files of these jobs.
+-- returns: one
+WITH v(job) AS (VALUES (:job))
+DELETE FROM log_file WHERE job IN (SELECT v.job FROM v)
+RETURNING 1;
+
 -- name: drop_jobs
 -- Delete these jobs.
 -- returns: nothing

@@ -8,6 +8,9 @@ ALTER TABLE job ADD COLUMN image TEXT;
 -- Artifacts. The patterns of the files that are kept of a job's workspace, a JSON list.
 ALTER TABLE job ADD COLUMN artifacts TEXT NOT NULL DEFAULT '[]';
 
+-- When a workload's artifacts were deleted, because they were old; NULL: never.
+ALTER TABLE workload ADD COLUMN artifacts_dropped_at DOUBLE PRECISION;
+
 -- The patterns of the files that workers keep from job to job of a project, and its default branch, as JSON
 -- (protocol/assignments.ProjectCache). NULL: nothing.
 ALTER TABLE project ADD COLUMN cache TEXT;

@@ -40,6 +40,7 @@ def rows(
             json_text(job.environment),
             job.show_commands,
             retries_text(job.retry),
+            json_text(job.artifacts),
         )
         for index, job in enumerate(jobs)
     ]

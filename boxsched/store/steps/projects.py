@@ -8,6 +8,7 @@ import msgspec
 from boxsched.errors import Conflict, Outdated
 from boxsched.model import ProjectId
 from boxsched.protocol import inbox
+from boxsched.protocol.artifacts import ProjectCache
 from boxsched.protocol.assignments import CloneOptions
 from boxsched.protocol.followed import followed
 from boxsched.protocol.schedules import NewSchedule
@@ -40,6 +41,8 @@ class _Settings(msgspec.Struct):
 
     repository: str | None = None
     clone: CloneOptions | None = None
+    cache: tuple[str, ...] = ()
+    default_branch: str | None = None
 
 
 _settings = msgspec.json.Decoder(_Settings)
@@ -83,6 +86,7 @@ def put_project(
         settings=settings,
         repository=read.repository,
         clone=None if read.clone is None else rows.json_text(read.clone),
+        cache=rows.json_text(ProjectCache(read.cache, read.default_branch)) if read.cache else None,
         max_boxes=max_boxes,
     )
     project = rows.put_project(written[0])

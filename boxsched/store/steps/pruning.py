@@ -18,6 +18,7 @@ from boxsched.model import WorkloadId, job_id, lane_branch, lane_project
 from boxsched.store.blocks import Row, Steps, load
 
 _SQL = load("pruning.sql")
+_BLOBS = load("blobs.sql")
 
 JOBS_A_WORKLOAD = 1_024  # ids of jobs: ``model.job_id``
 
@@ -104,6 +105,8 @@ def _drop_workloads(ids: Sequence[int]) -> Steps[set[int]]:
         (job_id(WorkloadId(id_), index),) for id_, count in boxes.items() for index in range(count)
     ]
     yield _SQL["drop_logs"].rows(jobs)
+    yield _BLOBS["drop_artifacts"].rows(jobs)
+    yield _SQL["drop_log_files"].rows(jobs)
     yield _SQL["drop_jobs"].rows(jobs)
     projects = Counter(project for (project,) in (yield _SQL["drop_workloads"].rows(asked)))
     yield _SQL["count_pruned"].rows(sorted(projects.items()))

@@ -7,7 +7,7 @@ import msgspec
 
 from boxsched.errors import Conflict
 from boxsched.model import WorkerId
-from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.assignments import Assignment, with_files
 from boxsched.protocol.reasons import AGAIN, WAITS_AGAIN
 from boxsched.protocol.shards import Box
 from boxsched.protocol.workers import BoxRow, Connected, NewWorker, Pulse, WorkerConnection
@@ -173,7 +173,7 @@ def assignments(workers: Sequence[WorkerId]) -> Steps[dict[WorkerId, list[Assign
         [(worker,) for worker in assigned], again=AGAIN, waits_again=f"%{WAITS_AGAIN}"
     )
     for worker, text in found:
-        assigned[worker] = [rows.assignment(row) for row in _assigned.decode(text)]
+        assigned[worker] = [with_files(rows.assignment(row)) for row in _assigned.decode(text)]
     return assigned
 
 

@@ -10,10 +10,12 @@ from typing import Protocol
 from boxsched.model import JobId
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.ghosts import HeldAttempt
+from boxsched.worker.agent.cache import CacheFigures
 from boxsched.worker.agent.none import NoneDriver
 from boxsched.worker.agent.outbox import Finding, LogChunk, Opening, Outbox, Report
 from boxsched.worker.agent.process import ProcessDriver
 from boxsched.worker.agent.site import refuse_jobs_left_behind
+from boxsched.worker.agent.transfers import Transfers
 from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.joblog import LOG_LIMIT_BYTES
 from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
@@ -49,6 +51,9 @@ class Driver(Protocol):
     @property
     def ended_ghosts(self) -> int: ...
 
+    @property
+    def cache_figures(self) -> CacheFigures: ...
+
     def drop(self, stale: Collection[Key]) -> None: ...
 
     def end_ghosts(self, decided: Collection[Key]) -> None: ...
@@ -72,7 +77,8 @@ class Agent:
     ``lost_after``: seconds after the last ``heartbeat_answered`` at which a build's supervisor ends
     its job; None: never. ``expects_jobs``: keep a process ready to start jobs. ``isolation``: how
     jobs are isolated, for the driver ``bubblewrap``. ``limits``: of each job. ``ssh_address``:
-    where SSH sessions listen for direct connections; None: nowhere.
+    where SSH sessions listen for direct connections; None: nowhere. ``transfers``: moves artifacts;
+    None: no job can keep any. ``cache_bytes``: the size of the cache on this machine.
     """
 
     def __init__(
@@ -94,6 +100,8 @@ class Agent:
         isolation: Isolation | None = None,
         limits: Limits = NO_LIMITS,
         ssh_address: str | None = None,
+        transfers: Transfers | None = None,
+        cache_bytes: int = 0,
     ) -> None:
         outbox = Outbox(report, log, report_problem, fix, open_session)
         if driver not in DRIVERS:
@@ -118,6 +126,8 @@ class Agent:
                 isolation=isolation,
                 limits=limits,
                 ssh_address=ssh_address,
+                transfers=transfers,
+                cache_bytes=cache_bytes,
             )
 
     async def start(self) -> None:
@@ -150,6 +160,11 @@ class Agent:
     def problem(self) -> str | None:
         """Why no job can begin here now; None if jobs can begin."""
         return self._driver.problem
+
+    @property
+    def cache_figures(self) -> CacheFigures:
+        """What the cache has done since the start."""
+        return self._driver.cache_figures
 
     def drop(self, stale: Collection[Key]) -> None:
         """The leases of these attempts have ended. Those of builds end at once, and their output is

@@ -69,9 +69,14 @@ class Attempt:
     reported_at: float = 0.0  # monotonic time of the report of its end
     stale: bool = False  # this worker no longer holds its lease
     parked: bool = False  # a ghost (``ghosts``): its output and its end are kept here
+    furnished: bool = attrs.field(init=False)  # what it is given is in its folder
+    kept: bool = attrs.field(init=False)  # the files that are kept of it are stored
     spool: Spool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        its = self.record
+        self.furnished = its.cache is None and not its.is_given
+        self.kept = its.cache is None and not its.artifacts
         self.spool = Spool(self.folder, self.record.log_limit)
 
     # --- Adoption ---------------------------------------------------------------------------
@@ -296,9 +301,11 @@ class Attempt:
         groups = self.record.limits.paths
         remains.end_processes(self.folder.path, self._started(), self.record.cgroup, groups)
         ended = self._result() if self.status is None and self.damage is None else None
-        with contextlib.suppress(OSError):  # the rest is removed with the folder
-            safe_files.remove_tree(self.folder.at, files.BOX)
-        if ended is not None and not ended.not_begun:
+        counts = ended is not None and not ended.not_begun
+        if not counts or self.kept:  # otherwise files of its workspace are kept first
+            with contextlib.suppress(OSError):  # the rest is removed with the folder
+                safe_files.remove_tree(self.folder.at, files.BOX)
+        if counts:
             self.ended, self.phase = ended, Phase.ENDED
             return False
         began_at = self.running.at if self.running is not None else None

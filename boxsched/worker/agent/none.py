@@ -9,6 +9,7 @@ from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.ghosts import HeldAttempt
 from boxsched.protocol.inbox import JobFinished, JobStarted
 from boxsched.states import Result
+from boxsched.worker.agent.cache import CacheFigures
 from boxsched.worker.agent.outbox import Outbox, Report
 from boxsched.worker.agent.reporting import REPEAT_SECONDS
 from boxsched.worker.agent.sessions import NoSession
@@ -63,6 +64,10 @@ class NoneDriver:
     @property
     def holds(self) -> tuple[tuple[JobId, int], ...]:
         return ()
+
+    @property
+    def cache_figures(self) -> CacheFigures:
+        return CacheFigures()
 
     @property
     def problem(self) -> str | None:

@@ -12,7 +12,7 @@ from boxsched.worker.agent import limiting, session_program
 from boxsched.worker.agent.repository import JOB_PATH, Unrunnable, checkout_steps, program
 from boxsched.worker.agent.script import script as script_of
 from boxsched.worker.supervisor import isolation as inside
-from boxsched.worker.supervisor.folder import HOME, SCRIPT, TMP, Record, Step
+from boxsched.worker.supervisor.folder import HOME, SCRIPT, TMP, CacheUse, Record, Step
 from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.job_secrets import NO_SECRETS, JobSecrets
 from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
@@ -94,6 +94,9 @@ def plan(
         isolation=site.isolation,
         limits=site.limits.below(cgroup_name(site, name)),
         session=session,
+        artifacts=list(assignment.artifacts),
+        is_given=assignment.is_given_artifacts,
+        cache=_cache_of(assignment),
     )
     _check_texts(record)
     try:
@@ -110,6 +113,13 @@ def _session(assignment: Assignment, site: Worksite) -> SessionPlan | None:
         raise Unrunnable(NO_KEY)
     keys = [assignment.public_key]
     return SessionPlan(keys, assignment.ssh_forwarding, program("bash"), site.ssh_address)
+
+
+def _cache_of(assignment: Assignment) -> CacheUse | None:
+    its = assignment.kept_cache
+    if its is None:
+        return None
+    return CacheUse(its.scope, list(its.patterns), list(its.keys), its.keep)
 
 
 def secrets_of(assignment: Assignment) -> JobSecrets:

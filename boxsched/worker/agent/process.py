@@ -16,13 +16,17 @@ from boxsched.worker.agent.answers import Answers
 from boxsched.worker.agent.attempt import Attempt, Phase
 from boxsched.worker.agent.attempt_watcher import AttemptWatcher
 from boxsched.worker.agent.beginning import Beginning
+from boxsched.worker.agent.cache import CacheFigures, CacheFolder
 from boxsched.worker.agent.forking import Spawner
+from boxsched.worker.agent.furnishing import Furnishing
+from boxsched.worker.agent.keeping import Keeping
 from boxsched.worker.agent.outbox import Outbox
 from boxsched.worker.agent.readiness import Readiness
 from boxsched.worker.agent.reporting import Reporting
 from boxsched.worker.agent.sessions import NoSession, connect_session
 from boxsched.worker.agent.site import OpenFolder, adopt_all, open_folder
 from boxsched.worker.agent.spool import CHUNK_BYTES
+from boxsched.worker.agent.transfers import Transfers
 from boxsched.worker.supervisor.descriptors import raise_limit
 from boxsched.worker.supervisor.folder import Ended
 from boxsched.worker.supervisor.isolation import Isolation
@@ -56,6 +60,8 @@ class ProcessDriver:
         isolation: Isolation | None = None,
         limits: Limits = NO_LIMITS,
         ssh_address: str | None = None,
+        transfers: Transfers | None = None,
+        cache_bytes: int = 0,
     ) -> None:
         self._path = path
         self._outbox = outbox
@@ -78,6 +84,11 @@ class ProcessDriver:
         self._reporting = Reporting(outbox, self._readiness, self._answers)
         self._settling = asyncio.Lock()
         self._woken = asyncio.Event()
+        self._cache_figures = CacheFigures()
+        self._cache_bytes = cache_bytes
+        self._keeping = Keeping(transfers, self._cache, self._woken.set)
+        self._furnishing = Furnishing(transfers, self._cache, clock, self._furnished)
+        self._settle_again = False
         self._beginning = Beginning(self._answers, self._woken.set)
         self._open: OpenFolder | None = None
         self._spawner: Spawner | None = None
@@ -118,6 +129,8 @@ class ProcessDriver:
             await asyncio.to_thread(self._spawner.start)
             self._spawner.listen()
         self._loop.add_reader(self._open.bell, self._read_bell)
+        if self._cache_bytes:
+            await asyncio.to_thread(self._cache().tidy)
         self._sweep = asyncio.create_task(asyncio.to_thread(self._open.empty_trash))
         self._watch = asyncio.create_task(self._watch_attempts())
         self._looking = asyncio.create_task(self._readiness.run())
@@ -133,6 +146,8 @@ class ProcessDriver:
         works = (self._watch, self._looking, self._sweep)
         if tasks := [task for task in works if task is not None]:
             await asyncio.wait(tasks)
+        await self._furnishing.close()
+        await self._keeping.close()
         for attempt in self._attempts.values():
             self._watcher.unwatch(attempt)
             attempt.close()
@@ -143,6 +158,13 @@ class ProcessDriver:
             self._loop.remove_reader(self._open.bell)
             self._open.close()
         self._watch = self._looking = self._sweep = self._spawner = self._open = None
+
+    def _cache(self) -> CacheFolder:
+        return CacheFolder(self._folder.site.at, self._cache_bytes, self._cache_figures)
+
+    def _furnished(self) -> None:
+        self._settle_again = True
+        self._woken.set()
 
     @property
     def _folder(self) -> OpenFolder:
@@ -177,6 +199,10 @@ class ProcessDriver:
     @property
     def ended_ghosts(self) -> int:
         return ghosts.ended(self._attempts.values())
+
+    @property
+    def cache_figures(self) -> CacheFigures:
+        return self._cache_figures
 
     def drop(self, stale: Collection[Key]) -> None:
         for key in stale:
@@ -233,21 +259,23 @@ class ProcessDriver:
                         await self._stop(attempt, NOT_HERE)
                     elif desired[key].stop:
                         await self._stop(attempt, desired[key].stop_reason or STOPPED)
-                    elif attempt.phase is Phase.PREPARED:
+                    elif attempt.phase is Phase.PREPARED and attempt.furnished:
                         self._ask(attempt)
                     if key not in desired and attempt.phase is Phase.REPORTED:
                         self._forget(attempt)
             # At the same time: a disk syncs many files in little more time than one.
             startable = self._beginning.startable(desired, self._attempts)
             await asyncio.gather(*(self._begin(wanted) for wanted in startable))
+            self._furnishing.begin(self._attempts.values())
 
     async def _begin(self, wanted: Assignment) -> None:
         site = self._folder.site
         attempt = await self._beginning.begin(wanted, site, self._watcher, self._lost_after)
         if attempt is not None:
             self._attempts[attempt.key] = attempt
-            with self._watcher.faults_of(attempt):
-                self._ask(attempt)
+            if attempt.furnished:
+                with self._watcher.faults_of(attempt):
+                    self._ask(attempt)
 
     def _ask(self, attempt: Attempt) -> None:
         assert self._spawner is not None
@@ -269,7 +297,9 @@ class ProcessDriver:
         self._woken.set()
 
     async def _stop(self, attempt: Attempt, why: str) -> None:
+        self._keeping.cancel(attempt)
         if attempt.phase is Phase.PREPARED:
+            self._furnishing.cancel(attempt)
             ended = Ended("stopped", None, None, False, "stopped", None, self._clock())
             if await asyncio.to_thread(attempt.void, ended):
                 return
@@ -299,7 +329,8 @@ class ProcessDriver:
 
     async def _round(self) -> bool:
         """Look at each attempt, store logs, and report. Return whether there is more to do now."""
-        again, self._watcher.troubled = self._watcher.troubled, False
+        again, self._watcher.troubled = self._watcher.troubled or self._settle_again, False
+        self._settle_again = False
         if self._spawner is not None:
             self._spawner.thaw()
         attempts = list(self._attempts.values())
@@ -310,6 +341,8 @@ class ProcessDriver:
             *(self._fix(one) for one in attempts if one.asks_for_commit),
             *(self._open_session(one) for one in attempts if one.opens),
         )
+
+        self._keeping.begin(attempts)
 
         chunks = []
         for attempt in attempts:

@@ -89,9 +89,11 @@ def start_report(attempt: Attempt) -> JobStarted | None:
 
 
 def end_report(attempt: Attempt) -> JobFinished | None:
-    """Return the report that the job ended; None until its whole log is stored."""
+    """Return the report that the job ended; None until its files and its whole log are stored."""
     ended = attempt.ended
-    if attempt.phase is not Phase.ENDED or ended is None or not attempt.spool.all_stored:
+    if attempt.phase is not Phase.ENDED or ended is None or not attempt.kept:
+        return None
+    if not attempt.spool.all_stored:
         return None
     return JobFinished(
         *attempt.key,

@@ -49,6 +49,10 @@ class NodeListener(Protocol):
     def problem(self) -> str | None:
         """Why no job can begin here now; sent with each heartbeat. None: jobs can begin."""
 
+    @property
+    def cache_counts(self) -> wire.CacheCounts | None:
+        """What the cache has done; sent with each heartbeat."""
+
     def receive_level(self, level: wire.Level) -> None:
         """Take the newest level."""
 
@@ -156,7 +160,8 @@ class Link:
             if len(self._beats) > MAX_UNANSWERED_BEATS:
                 del self._beats[next(iter(self._beats))]
             try:
-                await self._send(wire.Beat(number, listener.problem, listener.ghosts))
+                beat = wire.Beat(number, listener.problem, listener.ghosts, listener.cache_counts)
+                await self._send(beat)
             except ConnectionError:
                 return
             await _until_ghosts(listener, self._pace.beat)

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import socket as sockets
 import ssl
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
 import aiohttp
@@ -81,10 +81,7 @@ async def _session(
         raw.append(_made(address))
         return raw[-1]
 
-    resolver = _Pinned(node.ip) if node.ip is not None else None
-    connector = aiohttp.TCPConnector(
-        resolver=resolver, socket_factory=make, ssl=True if tls is None else tls
-    )
+    connector = node_connector(node, tls, make)
     bearer = {"Authorization": f"Bearer {token}"}
     session = aiohttp.ClientSession(connector=connector, headers=bearer)
     try:
@@ -94,6 +91,18 @@ async def _session(
             with contextlib.suppress(OSError):
                 each.shutdown(sockets.SHUT_RDWR)
         await _briefly(session.close())
+
+
+def node_connector(
+    node: NodeAddress,
+    tls: ssl.SSLContext | None,
+    make: Callable[[tuple[Any, ...]], sockets.socket] | None = None,
+) -> aiohttp.TCPConnector:
+    """Return a connector that reaches this node, at its own address. ``make``: makes sockets."""
+    resolver = _Pinned(node.ip) if node.ip is not None else None
+    return aiohttp.TCPConnector(
+        resolver=resolver, socket_factory=make or _made, ssl=True if tls is None else tls
+    )
 
 
 async def _briefly(closing: Awaitable[object]) -> None:

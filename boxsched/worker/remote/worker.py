@@ -44,6 +44,7 @@ from boxsched.worker.agent.site import boot_id
 from boxsched.worker.remote import identity as keeping
 from boxsched.worker.remote.connecting import ConnectionLoop
 from boxsched.worker.remote.discovery import Discovery, NodeAddress
+from boxsched.worker.remote.files import NodeFiles
 from boxsched.worker.remote.link import Lost
 from boxsched.worker.remote.messages import (
     log_messages,
@@ -77,6 +78,7 @@ class WorkerOptions:
     tls: TlsFiles = attrs.field(factory=TlsFiles)
     limits: Limits = NO_LIMITS
     ssh_address: str | None = None  # where SSH sessions listen for direct connections
+    cache_size: int = 0  # bytes; 0: no cache
 
 
 class RemoteWorker:
@@ -95,6 +97,7 @@ class RemoteWorker:
         self._discovery = discovery
         self._connected = connected
         self._connection = ConnectionLoop(self, discovery, chance=chance, pace=pace)
+        self._files = NodeFiles(self.token, self.tls)
         self._identity = ""
         self._cluster: str | None = None  # the installation that it belongs to
         self._agent: Agent | None = None
@@ -134,6 +137,7 @@ class RemoteWorker:
             finally:
                 await self._tunnels.close()
                 await self._close_agent()
+                await self._files.close()
 
     async def _work(self) -> None:
         works: dict[str, Coroutine[Any, Any, object]] = {
@@ -197,6 +201,8 @@ class RemoteWorker:
                 isolation=options.isolation,
                 limits=options.limits,
                 ssh_address=options.ssh_address,
+                transfers=self._files,
+                cache_bytes=options.cache_size,
             )
             await agent.start()
             if self._answered_at is not None:
@@ -254,6 +260,8 @@ class RemoteWorker:
             takes_secrets=True,
             ends_when_drained=True,
             keeps_ghosts=True,
+            keeps_artifacts=True,
+            cache=self.cache_counts or wire.CacheCounts(),
         )
 
     async def welcome(self, node: NodeAddress, said: wire.Welcome, sent: float) -> None:
@@ -263,6 +271,7 @@ class RemoteWorker:
                 raise Lost("the node belongs to another installation: check the list of URLs")
             await self._change_cluster(node, said.cluster)
         self._lost_after = said.lost_after
+        self._files.node = node
         self.heartbeat_answered(sent)
         name, driver = self._options.name, self._options.box_driver
         _log.info(
@@ -292,6 +301,12 @@ class RemoteWorker:
     def problem(self) -> str | None:
         return None if self._agent is None else short_problem(self._agent.problem)
 
+    @property
+    def cache_counts(self) -> wire.CacheCounts | None:
+        if self._agent is None:
+            return None
+        return wire.CacheCounts(*attrs.astuple(self._agent.cache_figures))
+
     def heartbeat_answered(self, at: float) -> None:
         self._answered_at = max(at, self._answered_at or at)
         if self._agent is not None:
@@ -316,6 +331,7 @@ class RemoteWorker:
 
     def disconnected(self) -> None:
         self._level = None
+        self._files.node = None
 
 
 def assignment_of(task: wire.Task) -> Assignment:

@@ -30,6 +30,7 @@ OPENED = "opened"  # how an SSH session is reached
 BOX = "box"  # the job's own files
 WORKSPACE, HOME, TMP = (f"{BOX}/{name}" for name in ("workspace", "home", "tmp"))
 COMMIT = "commit"
+CACHE_PACK, GIVEN_PACK = "cache.pack", "given.pack"  # files for the workspace (see packs)
 RESERVED = ".reserved"
 RESERVED_BYTES = 1_024
 
@@ -54,6 +55,15 @@ class Step(NamedTuple):
     is_lent: bool = False  # git gets the project's credentials
 
 
+class CacheUse(NamedTuple):
+    """The part of the worker's cache that a job uses: protocol.assignments.JobCache."""
+
+    scope: str
+    patterns: list[str]
+    keys: list[str]
+    keep: str | None
+
+
 class Record(NamedTuple):
     """Everything that a supervisor needs to run an attempt, and an agent to recognize it."""
 
@@ -73,6 +83,18 @@ class Record(NamedTuple):
     isolation: Isolation | None = None  # None: it runs as the worker does
     limits: Limits = NO_LIMITS
     session: SessionPlan | None = None  # of an SSH session: its script is the server
+    artifacts: list[str] | None = None  # patterns of the files of its workspace that are kept
+    is_given: bool = False  # it gets the artifacts of its build
+    cache: CacheUse | None = None
+
+    def keeps_files(self, ended: "Ended") -> bool:
+        """Whether files of the workspace are kept after this end: the commands ran and ended."""
+        if ended.began_at is None or ended.lost or ended.not_begun:
+            return False
+        cached = self.cache is not None and self.cache.keep is not None
+        if ended.result == "passed":
+            return bool(self.artifacts) or cached
+        return ended.result == "failed" and bool(self.artifacts)
 
 
 class Started(NamedTuple):
@@ -147,7 +169,10 @@ def read_record(at: int) -> Record:
         steps = [Step(*step) for step in record.steps]
         limited = limits.read(list(record.limits))
         session = record.session and SessionPlan(*record.session)
-        return record._replace(steps=steps, isolation=walls, limits=limited, session=session)
+        cache = record.cache and CacheUse(*record.cache)
+        return record._replace(
+            steps=steps, isolation=walls, limits=limited, session=session, cache=cache
+        )
     except (ValueError, TypeError, RecursionError) as error:
         raise Damaged(f"the record has an unknown format: {error}") from None
 

@@ -17,6 +17,7 @@ from boxsched.worker.supervisor import (
     isolation,
     job_secrets,
     limits,
+    packs,
     safe_files,
     trouble,
     verdict,
@@ -31,6 +32,7 @@ from boxsched.worker.supervisor.last_heartbeat import boottime as _clock
 from boxsched.worker.supervisor.launch import launch
 from boxsched.worker.supervisor.output import Output
 from boxsched.worker.supervisor.session import Door, servers_own
+from boxsched.worker.supervisor.unpacking import Unpacking
 from boxsched.worker.supervisor.verdict import (
     DISK_FULL,
     LOST,
@@ -128,6 +130,8 @@ class Supervision:
                 return self._verdict(None)
             if step.takes_commit and self.commit is None:
                 continue  # an empty repository
+            if step.is_script and (ended := self._unpack()) is not None:
+                return ended
             try:
                 status = self._find_commit(step) if step.says_commit else self._run_step(step)
             except NotIsolated as problem:
@@ -153,6 +157,23 @@ class Supervision:
             self.walls.give(self.output.job_end)  # for jobs that open /dev/stderr
         if self.limits.disk is not None:
             self.disk = DiskWatch(self.limits.disk, self.box, _clock())
+
+    def _unpack(self) -> Ended | None:
+        """Put what the job is given into its workspace; return how it ends if that fails."""
+        unpacking = Unpacking(self.at, self.workspace, self.walls, self.output.note, self._goes_on)
+        try:
+            unpacking.run()
+        except (packs.BadPack, packs.InTheWay) as error:
+            return self._failed(f"the artifacts of its build cannot be put in place: {error}")
+        except OSError as error:
+            return self._not_begun(trouble.described(error, "cannot put files into the workspace"))
+        return None if self.cause is None else self._verdict(None)
+
+    def _goes_on(self) -> bool:
+        self._look()
+        if _clock() >= self.end_by and self.cause is None:
+            self._end(TIMED_OUT, self.record.stop_grace)
+        return self.cause is None
 
     def _not_started(self, step: Step, error: OSError) -> Ended:
         why = trouble.described(error, f"cannot start {step.what}")

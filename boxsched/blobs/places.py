@@ -1,0 +1,63 @@
+"""The places of contents, behind one interface."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from boxsched.errors import Conflict
+
+FOLDER, DATABASE = "folder", "database"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,200}")  # of a file, made by the server
+
+
+class WrongContent(Conflict):
+    """What was stored is not what was announced: store it again."""
+
+    code = "wrong_content"
+
+
+class ContentGone(Conflict):
+    """A content is not where its row says; see the node's log."""
+
+    code = "content_gone"
+
+
+class BlobPlace(Protocol):
+    """Files with names by the server. All methods may raise StoreAway."""
+
+    name: str
+
+    async def append(self, file: str, offset: int, data: bytes) -> int:
+        """Store a part of a new file; return the file's length from now on.
+
+        A part that does not begin at the file's end changes nothing.
+        """
+
+    async def finish(self, file: str, size: int, sha256: str) -> None:
+        """Make a new file durable. Raises WrongContent, and removes it, if it is not as said.
+
+        A repeated call changes nothing.
+        """
+
+    async def read(self, file: str, offset: int, limit: int) -> bytes:
+        """Return at most ``limit`` bytes from ``offset`` on; b"" at the end. Raises ContentGone."""
+
+    async def remove(self, file: str) -> None:
+        """Remove a file; none of that name is right, too."""
+
+
+class BlobPlaces:
+    """``new``: the place of new contents. ``others``: those that this node can read, too."""
+
+    def __init__(self, new: BlobPlace, others: Sequence[BlobPlace] = ()) -> None:
+        self.new = new
+        self._known: Mapping[str, BlobPlace] = {place.name: place for place in (new, *others)}
+
+    def of(self, name: str) -> BlobPlace:
+        """Return the place of a stored content. Raises ContentGone if this node lacks it."""
+        found = self._known.get(name)
+        if found is None:
+            raise ContentGone(
+                "this node has no --log-store, where the file is: start it with that option"
+            )
+        return found
