@@ -14,6 +14,7 @@ import boxsched
 LEFT_OUT = {
     "Assignment": {"secrets", "credentials"},
     "Claimed": {"sealed"},
+    "Key": {"private"},
     "KeyRing": {"keys"},
     "Made": {"body"},
     "Options": {"database", "redis"},

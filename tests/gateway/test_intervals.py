@@ -22,7 +22,7 @@ def gateway(hints_reach: Callable[[], bool], times: Times, lost_after: float = 1
         raise AssertionError("nothing is announced")
 
     class Quiet:
-        fix_commit = settle = None
+        fix_commit = settle = open_ssh_session = None
 
     return Gateway(
         cast(Store, Quiet()),
