@@ -42,11 +42,13 @@ def token() -> None:
     help="Days until the token expires. [default: never]",
 )
 @click.option(
-    "--max-workers",
+    "--fleet",
+    "max_workers",
     type=click.IntRange(1, MAX_WORKERS),
     metavar="N",
-    help="How many workers may use it, with --role worker. [default: 100]",
+    help="With --role worker: for N workers. [default: only the first worker that connects]",
 )
+@click.option("--max-workers", "as_before", type=click.IntRange(1, MAX_WORKERS), hidden=True)
 @as_json_option
 @with_service
 def create(
@@ -54,16 +56,22 @@ def create(
     name: str | None,
     expires: float | None,
     max_workers: int | None,
+    as_before: int | None,
     as_json: bool,
     service: Service,
 ) -> None:
     """Create a token. It is printed once and cannot be shown again.
 
+    A token for workers belongs to the first worker that connects with it. With --fleet, several
+    workers share it.
+
     \b
     Example:  boxsched token create --role worker --name ci-4
+              boxsched token create --role worker --name autoscaled --fleet 50
     """
+    max_workers = max_workers or as_before  # --max-workers is the name of earlier versions
     if max_workers is not None and role != "worker":
-        raise InvalidInput("--max-workers: only with --role worker")
+        raise InvalidInput("--fleet: only with --role worker")
     seconds = None if expires is None else expires * DAY_SECONDS
     made = service.call(
         lambda client: client.create_token(

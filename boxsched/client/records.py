@@ -312,6 +312,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     of_file: bool = False
     max_workers: int | None = None  # how many workers may use it
+    bound: bool = False  # only the first worker that connects with it may use it
 
 
 class NewToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -324,6 +325,7 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     expires_at: datetime | None
     max_workers: int | None = None  # how many workers may use it
+    bound: bool = False  # only the first worker that connects with it may use it
 
     def __repr__(self) -> str:
         return f"NewToken(id={self.id!r}, role={self.role!r})"  # never the text

@@ -9,7 +9,7 @@ from boxsched.engine.books import Books, LiveJob, LiveWorkload
 from boxsched.engine.capacity import capacity
 from boxsched.model import JobId, job_index, job_text, workload_text
 from boxsched.protocol.batches import SUBMISSION_SET_ASIDE, Event, InboxEntry, Notice
-from boxsched.protocol.inbox import GhostKilled, JobFinished, Resolve, Submit
+from boxsched.protocol.inbox import GhostKilled, JobFinished, RefusedWorker, Resolve, Submit
 from boxsched.protocol.shards import Pause
 
 _encode = msgspec.json.Encoder().encode
@@ -157,6 +157,17 @@ class News:
             box=None if job.box is None else str(job.box),
             attempt=job.attempt,
             by=by,
+        )
+
+    def refused_worker(self, command: RefusedWorker) -> None:
+        """Record that a node refused a worker because of its token or its identity."""
+        self._add(
+            "worker.refused",
+            name=command.name,
+            token=command.token,
+            address=command.address,
+            code=command.code,
+            message=command.message,
         )
 
     def ghost_killed(self, command: GhostKilled) -> None:

@@ -34,6 +34,7 @@ from boxsched.protocol.inbox import (
     PauseSet,
     Planned,
     ProjectSet,
+    RefusedWorker,
     Reports,
     Reprioritize,
     Resolve,
@@ -94,6 +95,8 @@ def run(
                 draining.begin(out, command)
             case DrainEnded():
                 draining.end(out, command)
+            case RefusedWorker():
+                out.news.refused_worker(command)
             case GhostKilled():
                 ghosts.killed(out, command)
             case Restore():

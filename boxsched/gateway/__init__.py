@@ -13,8 +13,9 @@ A connection's life (``Gateway.serve``, ``Entry``, ``WorkerLink``):
       '- Refused <--'     wrong version, invalid, the name is another's, the node leaves or is full
 
 A worker is bound to the token of its first connection: while that token is valid, a connection with
-another token is refused. Each token has a limit of workers. A new worker beyond that limit replaces
-the worker of the same token that has been disconnected longest, if there is one.
+another token is refused. A token for one worker is taken by the first that connects with it. Others
+have a limit of workers: a new worker beyond it replaces the worker of the same token that has been
+disconnected longest, if there is one. Such refusals are noted in the history (``refusals``).
 
 The store numbers a worker's connections; only the one with the greatest number counts. An older one
 on this node is closed at once. An older one on another node is closed at its next heartbeat, which

@@ -18,6 +18,7 @@ from boxsched.store.errors import InvariantRefused, NotYet
 from boxsched.store.records import Token
 from boxsched.store.store import Store
 
+MAX_BOX_TYPES = 32  # of one worker; the number of its Boxes is limited by ``wire.MAX_BOXES``
 AT_ONCE = 16  # calls of the store, so that many workers do not occupy all of its connections
 
 _log = logging.getLogger(__name__)
@@ -94,6 +95,9 @@ class Entry:
         """Record the connection and its Boxes in the store. Raises WorkerRefused, Gone."""
         if any(_is_a_nodes_own(text) for text in (hello.identity, hello.name)):
             message = f"{IN_PROCESS} is reserved for the nodes' own workers: use another name"
+            raise WorkerRefused("invalid", message, again=False)
+        if len(set(hello.box_types)) > MAX_BOX_TYPES:
+            message = f"a worker has at most {MAX_BOX_TYPES} types of Boxes"
             raise WorkerRefused("invalid", message, again=False)
         new = NewWorker(
             identity=hello.identity,

@@ -15,6 +15,7 @@ from boxsched.gateway.long_polls import LongPolls
 from boxsched.gateway.lookups import LevelSource, LookUps
 from boxsched.gateway.presence import Beating, Beats, Ends
 from boxsched.gateway.received import ProtocolViolation
+from boxsched.gateway.refusals import RefusalLog
 from boxsched.gateway.worker_line import Slow, WorkerLine
 from boxsched.gateway.worker_socket import WorkerSocket
 from boxsched.gather import Gather
@@ -79,6 +80,7 @@ class Gateway:
             times=times,
         )
         self.polls = LongPolls(node, self._serve, times)
+        self._refusals = RefusalLog(store, ask)
         self._look_ups = LookUps(source, self._links, self.figures, times)
         every = min(times.beats, lost_after / 10)
         self._beats = Beats(store, every, self._is_here, lost_after)
@@ -191,7 +193,16 @@ class Gateway:
                     again=True,
                 )
             hello = await self._entry.hello(line)
-            connected = await self._entry.connect(line, hello, token)
+            try:
+                connected = await self._entry.connect(line, hello, token)
+            except WorkerRefused as refusal:
+                answer = refusal.answer
+                await self._refusals.note(
+                    inbox.RefusedWorker(
+                        hello.name, token.id, line.address, answer.code, answer.message
+                    )
+                )
+                raise
             try:
                 await self._entry.announce(line, connected, hello)
                 link = WorkerLink(line, connected, self._side, hello, token.id)

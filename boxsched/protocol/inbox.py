@@ -177,6 +177,16 @@ class DrainEnded(msgspec.Struct, array_like=True, frozen=True):
     by: str
 
 
+class RefusedWorker(msgspec.Struct, array_like=True, frozen=True):
+    """A node refused a worker because of its token or its identity; kind ``worker_refused``."""
+
+    name: str  # as the worker said
+    token: str  # the id of the token that it has
+    address: str
+    code: str
+    message: str
+
+
 class GhostKilled(msgspec.Struct, array_like=True, frozen=True):
     """A person decided to end a ghost (``protocol.ghosts``); kind ``ghost_killed``. The store knows
     it already.
@@ -267,6 +277,7 @@ Command = (
     | WorkerForgotten
     | DrainSet
     | DrainEnded
+    | RefusedWorker
     | GhostKilled
     | Restore
     | Reports
@@ -288,6 +299,7 @@ KINDS: dict[str, type[Command]] = {
     "worker_forgotten": WorkerForgotten,
     "drain": DrainSet,
     "drain_ended": DrainEnded,
+    "worker_refused": RefusedWorker,
     "ghost_killed": GhostKilled,
     "restore": Restore,
     "reports": Reports,

@@ -76,6 +76,12 @@ class BoundToAnother(Conflict):
     code = "bound_to_another"
 
 
+class TokenTaken(Conflict):
+    """Another worker has taken this token, which is for one worker: create one for each."""
+
+    code = "token_taken"
+
+
 class NoPlace(Conflict):
     """The token has reached its limit of workers: create another token."""
 

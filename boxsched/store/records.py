@@ -333,6 +333,9 @@ class Token:
     expires_at: float | None = None
     organization: int = 1
     max_workers: int = MAX_WORKERS  # how many workers may be bound to it
+    # For one worker: the first that connects with it takes it, and no other may use it any more.
+    bound: bool = False
+    taken_by: str | None = None  # the identity of that worker
 
 
 @attrs.frozen

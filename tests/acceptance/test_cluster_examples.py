@@ -54,7 +54,7 @@ class ExampleCluster:
 
     async def work(self, boxes: int) -> None:
         """Start a worker that connects through the balancer."""
-        made = await self.client.create_token("worker", name="example")
+        made = await self.client.create_token("worker", name="example", max_workers=9)
         self.worker = Worker(
             self.folder, "worker", "--url", self.balancer.url, "--token", made.token,
             "--boxes", str(boxes),

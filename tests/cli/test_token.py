@@ -25,7 +25,7 @@ def test_a_new_token_is_printed_once_and_nothing_else(shell):
 def test_a_token_is_printed_in_json(shell):
     made = shell.json("token", "create", "--role", "admin", "--expires", "0.5")
     assert made.keys() == {
-        *("id", "token", "role", "name", "created_at", "expires_at", "max_workers")
+        *("id", "token", "role", "name", "created_at", "expires_at", "max_workers", "bound")
     }
     assert shell("list", "--token", made["token"]).stdout
     listed = {one["id"]: one for one in shell.json("token", "list")["tokens"]}
@@ -80,14 +80,17 @@ def test_a_token_is_written_to_a_file(shell, tmp_path):
 
 
 def test_a_limit_of_workers_is_set(shell):
-    shell("token", "create", "--role", "worker", "--name", "fleet", "--max-workers", "500")
+    shell("token", "create", "--role", "worker", "--name", "fleet", "--fleet", "500")
+    shell("token", "create", "--role", "worker", "--name", "before", "--max-workers", "7")
     shell("token", "create", "--role", "worker", "--name", "usual")
     listed = {
-        token["name"]: token["max_workers"] for token in shell.json("token", "list")["tokens"]
+        token["name"]: (token["max_workers"], token["bound"])
+        for token in shell.json("token", "list")["tokens"]
     }
-    assert (listed["fleet"], listed["usual"]) == (500, 100)
-    refused = shell("token", "create", "--role", "admin", "--max-workers", "5", status=2)
-    assert "--max-workers" in refused.stderr
+    assert listed["fleet"] == (500, False) and listed["before"] == (7, False)
+    assert listed["usual"] == (1, True)
+    refused = shell("token", "create", "--role", "admin", "--fleet", "5", status=2)
+    assert "--fleet" in refused.stderr
 
 
 @pytest.mark.parametrize(

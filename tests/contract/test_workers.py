@@ -10,7 +10,7 @@ from boxsched.errors import Conflict
 from boxsched.model import BoxId, WorkerId
 from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Connected, NewWorker, Pulse, WorkerConnection
-from boxsched.store.errors import BoundToAnother, NoPlace, NotYet
+from boxsched.store.errors import BoundToAnother, NoPlace, NotYet, TokenTaken
 from boxsched.store.records import Token
 from boxsched.store.store import Store
 from tests.contract.conftest import DatabaseUnderTest
@@ -142,6 +142,30 @@ async def test_a_worker_of_an_earlier_version_is_bound_when_it_connects(
     await store.connect_worker(worker("w", token="a"))
     with pytest.raises(BoundToAnother):
         await store.connect_worker(worker("w", token="b"))
+
+
+async def test_a_token_for_one_worker_is_taken_by_the_first(db: DatabaseUnderTest) -> None:
+    """Also when it has been removed: somebody else may have read its token."""
+    store = await db.open()
+    stores = [store, await db.open("node-2") if db.url.startswith("postgres") else store]
+    await store.put_token(token("one", max_workers=1, bound=True))
+    found = await asyncio.gather(
+        *(stores[n % 2].connect_worker(worker(f"w{n}", token="one")) for n in range(4)),
+        return_exceptions=True,
+    )
+    assert sorted(type(each).__name__ for each in found) == ["Connected"] + ["TokenTaken"] * 3
+    (mine,) = [each for each in found if isinstance(each, Connected)]
+    (name,) = [one.name for one in await store.workers()]
+    again = await store.connect_worker(worker(name, token="one"))
+    assert again.connection.number == 2
+    await store.disconnect_workers([again.connection])
+    assert await store.forget_worker(again.connection)
+    with pytest.raises(TokenTaken, match="--fleet"):
+        await store.connect_worker(worker("another", token="one"))
+    assert (await store.connect_worker(worker(name, token="one"))).connection.number == 1
+    (kept,) = await store.tokens()
+    assert kept.bound and kept.taken_by == worker(name).identity
+    assert mine.connection.number == 1
 
 
 async def test_a_token_has_a_limited_number_of_workers(db: DatabaseUnderTest) -> None:

@@ -92,7 +92,10 @@ class Cluster:
     async def worker_token(self) -> str:
         if not self._worker_token:
             made = await self.clients.once(
-                self.nodes[0].url, "POST", "tokens", {"role": "worker", "name": "faults"}
+                self.nodes[0].url,
+                "POST",
+                "tokens",
+                {"role": "worker", "name": "faults", "max_workers": 1_000},
             )
             assert made.status == 201, made
             self._worker_token = made.json["token"]

@@ -124,6 +124,27 @@ async def test_another_token_does_not_replace_a_worker(harness: GatewayHarness) 
     assert again.id == mine.id, "what it was bound to holds no more"
 
 
+async def test_a_refused_identity_is_in_the_history_once(harness: GatewayHarness) -> None:
+    harness.token = attrs.evolve(harness.token, max_workers=1, bound=True)
+    await harness.store.put_token(harness.token)
+    await harness.worker("w")
+    for _ in range(3):
+        thief = await harness.dial()
+        await thief.hello("thief")
+        refused = await thief.next(wire.Refused)
+        assert (refused.code, refused.again) == ("token_taken", False)
+        assert "--fleet" in refused.message
+    (noted,) = [one for one in harness.asked if isinstance(one, inbox.RefusedWorker)]
+    assert (noted.name, noted.token, noted.code) == ("thief", "token-1", "token_taken")
+
+
+async def test_a_worker_has_a_limited_number_of_types_of_boxes(harness: GatewayHarness) -> None:
+    many = await harness.dial()
+    await many.hello("w", box_types=tuple(f"type-{n}" for n in range(33)))
+    refused = await many.next(wire.Refused)
+    assert (refused.code, refused.message) == ("invalid", "a worker has at most 32 types of Boxes")
+
+
 async def test_a_token_has_a_limited_number_of_workers(harness: GatewayHarness) -> None:
     harness.token = attrs.evolve(harness.token, max_workers=3)
     await harness.store.put_token(harness.token)

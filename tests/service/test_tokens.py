@@ -54,9 +54,9 @@ async def upgrade(service: RunningService, **headers: str) -> Answer:
 async def test_a_token_is_shown_once(service: RunningService) -> None:
     made = await make(service, "worker", name="ci-4", expires_in_seconds=3_600)
     assert made.keys() == {
-        "id", "token", "role", "name", "created_at", "expires_at", "max_workers"
+        "id", "token", "role", "name", "created_at", "expires_at", "max_workers", "bound"
     }  # fmt: skip
-    assert made["max_workers"] == 100
+    assert (made["max_workers"], made["bound"]) == (1, True)
     assert tokens.looks_real(made["token"])
     assert (made["role"], made["name"]) == ("worker", "ci-4")
     listed = await service.call("GET", f"{API}/tokens")

@@ -309,7 +309,9 @@ class AskRevert(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 class AskToken(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """A token for workers, or for an administrator; it never expires unless
-    ``expires_in_seconds`` is given. ``max_workers``: how many workers may use it, default 100."""
+    ``expires_in_seconds`` is given. A token for workers is for the first worker that connects with
+    it; with ``max_workers`` it is for that many.
+    """
 
     role: Role
     name: Name | None = None

@@ -13,7 +13,7 @@ from boxsched.api.http.times import rfc3339, text_time
 from boxsched.api.messages.requests import AskToken
 from boxsched.errors import Invalid, NotFound
 from boxsched.node.node import Node
-from boxsched.store.records import MAX_WORKERS, Token
+from boxsched.store.records import Token
 
 _form = bodies.Form(AskToken)
 
@@ -28,12 +28,14 @@ class NewTokenAnswer(Struct, frozen=True):
     created_at: str
     expires_at: str | None
     max_workers: int | None
+    bound: bool
 
 
 class TokenAnswer(Struct, frozen=True):
     """A token that was not revoked. ``of_file``: it is a node's admin token.
 
-    ``max_workers``: how many workers may use it; null: none.
+    ``max_workers``: how many workers may use it; null: none. ``bound``: only the first worker
+    that connects with it.
     """
 
     id: str
@@ -43,6 +45,7 @@ class TokenAnswer(Struct, frozen=True):
     expires_at: str | None
     of_file: bool
     max_workers: int | None
+    bound: bool
 
 
 class TokenList(Struct, frozen=True):
@@ -76,7 +79,8 @@ class TokenRoutes:
             name=asked.name or "",
             created_at=now,
             expires_at=None if life is None else now + life,
-            max_workers=MAX_WORKERS if asked.max_workers is None else asked.max_workers,
+            max_workers=asked.max_workers or 1,
+            bound=asked.role is tokens.Role.WORKER and asked.max_workers is None,
         )
         await asyncio.shield(self._store.put_token(token))
         answer = NewTokenAnswer(
@@ -87,6 +91,7 @@ class TokenRoutes:
             rfc3339(token.created_at),
             text_time(token.expires_at),
             _max_workers(token),
+            token.bound,
         )
         return replies.json(answer, 201)
 
@@ -115,6 +120,7 @@ def _shown(token: Token) -> TokenAnswer:
         text_time(token.expires_at),
         token.id.startswith(tokens.OF_FILE),
         _max_workers(token),
+        token.bound,
     )
 
 

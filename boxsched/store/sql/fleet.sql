@@ -13,8 +13,13 @@ SELECT id, identity, name, organization, token, token = 'in-process' OR EXISTS (
 
 -- name: lock_token
 -- The maximum number of workers of a token. Locked, so that no other worker takes the last place.
--- returns: max_workers
-SELECT max_workers FROM token WHERE id = :token FOR NO KEY UPDATE OF token;
+-- returns: max_workers, bound, taken_by
+SELECT max_workers, bound, taken_by FROM token WHERE id = :token FOR NO KEY UPDATE OF token;
+
+-- name: take_token
+-- The worker that takes a token for one worker.
+-- returns: nothing
+UPDATE token SET taken_by = :identity WHERE id = :token AND taken_by IS NULL;
 
 -- name: workers_of_token
 -- The workers that are bound to a token; disconnected ones first, the longest disconnected first of all.

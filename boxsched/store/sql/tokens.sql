@@ -2,22 +2,25 @@
 -- Store a token. If its digest is already stored, that token stays unchanged, revoked or not.
 -- returns: nothing
 INSERT INTO token (
-    id, digest, role, name, created_at, expires_at, organization, max_workers
+    id, digest, role, name, created_at, expires_at, organization, max_workers, bound, taken_by
 ) VALUES (
-    :id, :digest, :role, :name, :created_at, :expires_at, :organization, :max_workers
+    :id, :digest, :role, :name, :created_at, :expires_at, :organization, :max_workers,
+    :bound, :taken_by
 )
 ON CONFLICT (digest) DO NOTHING;
 
 -- name: token
 -- The token with a digest, unless it was revoked.
--- returns: id, digest, role, name, created_at, expires_at, organization, max_workers
-SELECT id, digest, role, name, created_at, expires_at, organization, max_workers FROM token
+-- returns: id, digest, role, name, created_at, expires_at, organization, max_workers, bound, taken_by
+SELECT id, digest, role, name, created_at, expires_at, organization, max_workers, bound, taken_by
+  FROM token
  WHERE digest = :digest AND NOT revoked;
 
 -- name: tokens
 -- All tokens, oldest first.
--- returns: id, digest, role, name, created_at, expires_at, organization, max_workers
-SELECT id, digest, role, name, created_at, expires_at, organization, max_workers FROM token
+-- returns: id, digest, role, name, created_at, expires_at, organization, max_workers, bound, taken_by
+SELECT id, digest, role, name, created_at, expires_at, organization, max_workers, bound, taken_by
+  FROM token
  WHERE NOT revoked ORDER BY created_at, id;
 
 -- name: revoke_token

@@ -8,7 +8,7 @@ from boxsched.store.records import Token
 
 _SQL = load("tokens.sql")
 
-_token = mapper(Token, _SQL["token"].returns, _SQL["tokens"].returns)
+_token = mapper(Token, _SQL["token"].returns, _SQL["tokens"].returns, bound=bool)
 
 
 def put_token(new: Token) -> Steps[None]:

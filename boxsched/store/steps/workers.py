@@ -13,7 +13,7 @@ from boxsched.protocol.shards import Box
 from boxsched.protocol.workers import BoxRow, Connected, NewWorker, Pulse, WorkerConnection
 from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
-from boxsched.store.errors import BoundToAnother, NoPlace, NotYet
+from boxsched.store.errors import BoundToAnother, NoPlace, NotYet, TokenTaken
 from boxsched.store.mapping import mapper
 from boxsched.store.records import Worker
 
@@ -54,12 +54,14 @@ def connect_worker(new: NewWorker) -> Steps[Connected]:
         "stop_grace": new.stop_grace,
         "fingerprint": new.fingerprint,
     }
+    bound = yield from _take_token(new)
     if known is None:
-        yield from _make_place(new)
+        if not bound:
+            yield from _make_place(new)
         written = yield _SQL["insert_worker"](organization=new.organization, **values)
     else:
         worker, is_bound = known
-        if not is_bound:
+        if not (bound or is_bound):
             yield from _make_place(new)
         written = yield _SQL["connect_worker"](worker=worker, **values)
     worker, number = written[0]
@@ -96,6 +98,24 @@ def _find(new: NewWorker) -> Steps[tuple[int, bool] | None]:
             "it first, or give this worker a data folder of its own"
         )
     return mine.id, mine.token == new.token
+
+
+def _take_token(new: NewWorker) -> Steps[bool]:
+    """Return whether the worker's token is for one worker, which it is. Raises TokenTaken."""
+    found = yield _SQL["lock_token"](token=new.token)
+    if not found:
+        return False  # a node's in-process worker
+    _, bound, taken_by = found[0]
+    if not bound:
+        return False
+    if taken_by is None:
+        yield _SQL["take_token"](token=new.token, identity=new.identity)
+    elif taken_by != new.identity:
+        raise TokenTaken(
+            f"another worker has taken this token, {new.token}: create one for each worker, or one "
+            "for several with `boxsched token create --role worker --fleet N`"
+        )
+    return True
 
 
 def _make_place(new: NewWorker) -> Steps[None]:
