@@ -122,8 +122,8 @@ service. This keeps jobs apart from each other; it does not protect the service 
 **SSH sessions.** The last step of a session is its server (``session``) in place of a script. The
 supervisor makes its sockets and passes them on (``supervisor/session.py``). The server says its
 host key; the supervisor writes it into ``opened``; the agent reports it, and only then that the job
-began (``Store.open_ssh_session``; ``wire.Opened``). Whoever enters through a node is joined to
-the socket ``ssh`` by the agent, over a WebSocket that the worker opens for that (``wire.Dial``,
+began (``Store.open_ssh_session``; ``wire.Opened``). For a user who connects through a node, the
+worker opens a WebSocket, and the agent connects it to the socket ``ssh`` (``wire.Dial``,
 ``remote/tunnels.py``). So heartbeats and reports do not wait for a session's bytes.
 
 **Isolation.** With the driver ``bubblewrap`` each step of a job runs inside bubblewrap
