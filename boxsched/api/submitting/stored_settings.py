@@ -33,7 +33,7 @@ def without_defaults(value: Any, built: Any) -> Any:
 
 def newer_field(stored: Any) -> str | None:
     """Return the first field, by its place, that programs before the sixth schema do not know."""
-    for name in ("jobs_from", "clone", "statuses", "hooks", "cache"):
+    for name in ("jobs_from", "clone", "statuses", "hooks"):
         if name in stored:
             return name
     for index, rule in enumerate(stored.get("cancellation", ())):
@@ -52,11 +52,16 @@ def newer_field(stored: Any) -> str | None:
 
 def field_of_eighth_schema(stored: Any) -> str | None:
     """Return the first field, by its place, that programs before the eighth schema do not know."""
-    for name, server in stored.get("servers", {}).items():
-        found = _newer_job(server.get("jobs", ()), f"servers.{name}.jobs", "retry")
-        if found is not None:
-            return found
-    return _newer_job(stored.get("jobs", ()), "jobs", "retry")
+    for name in ("cache", "ssh_forwarding", "ssh_timeout_seconds"):
+        if name in stored:
+            return name
+    places = {f"servers.{name}.jobs": each for name, each in stored.get("servers", {}).items()}
+    for place, owner in {**places, "jobs": stored}.items():
+        for field in ("retry", "artifacts"):
+            found = _newer_job(owner.get("jobs", ()), place, field)
+            if found is not None:
+                return found
+    return None
 
 
 def _newer_job(jobs: Any, place: str, field: str = "parallelism") -> str | None:
