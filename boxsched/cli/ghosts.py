@@ -23,7 +23,7 @@ _worker = click.option("--worker", metavar="NAME", help="Only those of this work
 @as_json_option
 @with_service
 def ghosts(worker: str | None, as_json: bool, service: Service) -> None:
-    """List ghosts: attempts that workers hold, and that are not theirs for the scheduler.
+    """List attempts that workers hold without a lease.
 
     A worker ends those of builds by itself. Those of deploys and SSH sessions continue until
     somebody restores or kills them.
@@ -87,7 +87,7 @@ def restore_ghosts(ids: Sequence[str], all_: bool, worker: str | None, service: 
 def kill_ghosts(
     ids: Sequence[str], all_: bool, worker: str | None, yes: bool, service: Service
 ) -> None:
-    """End ghosts: SIGTERM, the grace, SIGKILL, at the next heartbeat of each worker.
+    """End ghosts at their worker's next heartbeat.
 
     Those that have ended are discarded; the worker keeps their output for a while.
 

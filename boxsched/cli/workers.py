@@ -105,7 +105,7 @@ def drain_text(worker: Worker) -> str:
 def drain(
     name: str, note: str, stop_after: str | None, wait: bool, as_json: bool, service: Service
 ) -> None:
-    """Let a worker finish its jobs, give it no new ones, and then end it.
+    """Give a worker no new jobs; end it after its last.
 
     When this command returns, the worker gets no new jobs; its running jobs continue. After the
     last one it exits with status 0. A node's own worker (in-process) stays, without jobs. NAME may
@@ -179,7 +179,7 @@ def resume(name: str, as_json: bool, service: Service) -> None:
 @yes_option
 @with_service
 def remove(name: str, yes: bool, service: Service) -> None:
-    """Remove a worker and its Boxes; if it is connected, it ends first.
+    """Remove a worker and its Boxes; end it first.
 
     It must not have jobs: drain it first. If a job's state is unknown, set its result first with
     `boxsched resolve`. If the worker connects again, it is a new worker. NAME may be its ID.

@@ -20,7 +20,7 @@ serve_command = importlib.import_module("boxsched.cli.serve")  # the package has
 
 NOTHING: dict[str, Any] = {
     "box_driver": None, "box_user": None, "box_network": "host", "box_readable": (),
-    "memory": (), "cpus": (), "processes": (), "disk": (),
+    "memory": (), "cpus": (), "processes": (), "disk": (), "ssh_address": "none",
 }  # fmt: skip
 MISSING = "bubblewrap is not installed"
 REFUSED = "cannot isolate jobs: bwrap: setting up uid map: Permission denied"
