@@ -197,12 +197,17 @@ function workerRow(worker, actions) {
     .map(([field, one]) => count(worker[field], one, `${one}s`));
   return [
     { text: worker.name, title: worker.enforced && `its jobs are ${worker.enforced}` },
-    workerState(worker),
+    withNotes(workerState(worker), worker.notes ?? []),
     { text: amount(worker.boxes), look: "number" },
     { text: runs.join(", ") || "–" },
     { text: "", actions },
     { text: worker.address || "–", look: "far" },
   ];
+}
+
+/** The cell with what an operator should look at on the worker. */
+function withNotes(cell, notes) {
+  return notes.length ? { ...cell, note: [cell.note, ...notes].filter(Boolean).join("; ").slice(0, 2 * NOTE_CHARACTERS), title: notes.join("\n") } : cell;
 }
 
 /** The state of a worker; one that cannot begin jobs has its own state. */

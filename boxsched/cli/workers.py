@@ -79,6 +79,7 @@ def _note(worker: Worker) -> str:
         parts.append(f"gets no new jobs: {'; '.join(worker.differs)}")
     if worker.problem is not None:
         parts.append(f"begins no jobs: {worker.problem}")
+    parts += [plain(note) for note in worker.notes]
     return "; ".join(parts)
 
 

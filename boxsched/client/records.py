@@ -188,6 +188,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     drain: Drain | None = None
     fingerprint: str = ""
     differs: tuple[str, ...] = ()  # how it differs from what its leader requires
+    notes: tuple[str, ...] = ()  # what an operator should look at on it
     enforced: str = ""  # what it enforces of its jobs: isolation and limits
 
 

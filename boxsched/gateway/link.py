@@ -76,9 +76,11 @@ class WorkerLink:
         self._loop = asyncio.get_running_loop()
         self._held: dict[JobId, Held] = {}  # the jobs that the last look-up found
         self._looked = False  # whether there was a look-up
-        # What it holds that is not its own; None: it has not said so yet. ``noted``: in the store.
+        # What it holds that is not its own; None: it has not said so yet. ``noted``: these and the
+        # notes that are in the store.
         self.ghosts: tuple[ghosts.HeldAttempt, ...] | None = None
-        self.noted: tuple[ghosts.HeldAttempt, ...] | None = None
+        self.notes: tuple[str, ...] = ()
+        self.noted: tuple[object, object] | None = None
         self._level_sent_at = self._loop.time()
         self._listens_since: float | None = None
         self._sending = WorkerSender(line)
@@ -202,6 +204,7 @@ class WorkerLink:
             match said:
                 case wire.Beat():
                     self.problem = said.problem
+                    self.notes = said.notes
                     self._note_ghosts(said.ghosts)
                     self._count_cache(said.cache)
                     self._node.beaten(self, said.number)

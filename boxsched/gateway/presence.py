@@ -27,7 +27,9 @@ class Beating(Protocol):
     connection: WorkerConnection
     problem: str | None  # why it cannot begin jobs, from its last heartbeat
     ghosts: tuple[HeldAttempt, ...] | None  # from its last heartbeat; None: not known
-    noted: tuple[HeldAttempt, ...] | None  # those that the store knows, from this connection
+    notes: tuple[str, ...]  # what an operator should know, from its last heartbeat
+    # The ghosts and notes that the store has from this connection.
+    noted: tuple[object, object] | None
 
     def ack(self, number: int, *, end: tuple[Lease, ...] = ()) -> None: ...
 
@@ -93,22 +95,21 @@ class Beats:
                 link.end(WSCloseCode.TRY_AGAIN_LATER, "not_its_connection")
 
     async def _note_ghosts(self, links: Sequence[Beating]) -> Mapping[WorkerId, tuple[Lease, ...]]:
-        """Store the ghosts of workers that have some, or had some when they connected; return those
-        that each must end.
+        """Store the ghosts of workers that have some, and those and notes that have changed; return
+        the ghosts that each must end.
         """
         told = {
-            link: link.ghosts
+            link: Haunted(link.connection, link.ghosts, link.notes)
             for link in links
-            if link.ghosts is not None and (link.ghosts or link.noted != ())
+            if link.ghosts is not None and (link.ghosts or link.noted != (link.ghosts, link.notes))
         }
         if not told:
             return {}
-        haunted = [Haunted(link.connection, held) for link, held in told.items()]
-        ends = await self._store.note_ghosts(haunted)
-        for link, held in told.items():
-            if held and not link.noted:
-                log.warning("worker %s holds %d ghosts", _worker(link), len(held))
-            link.noted = held
+        ends = await self._store.note_ghosts(list(told.values()))
+        for link, one in told.items():
+            if one.held and (link.noted is None or not link.noted[0]):
+                log.warning("worker %s holds %d ghosts", _worker(link), len(one.held))
+            link.noted = one.held, one.notes
         return ends
 
 

@@ -14,7 +14,7 @@ from boxsched.errors import StoreAway
 from boxsched.model import JobId, WorkerId
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
-from boxsched.protocol.ghosts import Haunted, HeldAttempt
+from boxsched.protocol.ghosts import Haunted
 from boxsched.protocol.timing import heartbeat_seconds
 from boxsched.protocol.workers import Connected, NewWorker, WorkerConnection
 from boxsched.secrets.assignment_secrets import AssignmentSecrets
@@ -81,7 +81,7 @@ class LocalWorker:
         self._notified_at: float | None = None  # the first notification that is not processed
         self._connected: Connected | None = None
         self._answered_at = 0.0
-        self._noted: tuple[HeldAttempt, ...] | None = None  # the ghosts that the store knows
+        self._noted: object = None  # the ghosts and notes that the store knows
         self.agent = Agent(
             folder=folder,
             driver=driver,
@@ -202,11 +202,11 @@ class LocalWorker:
 
     async def _note_ghosts(self, connection: WorkerConnection) -> None:
         """Store what runs here and is not this worker's any more; end what a person decided."""
-        held = self.agent.ghosts
-        if held is None or not (held or self._noted is None or self._noted):
+        held, notes = self.agent.ghosts, self.agent.notes
+        if held is None or not (held or self._noted != (held, notes)):
             return
-        ends = await self._store.note_ghosts([Haunted(connection, held)])
-        self._noted = held
+        ends = await self._store.note_ghosts([Haunted(connection, held, notes)])
+        self._noted = held, notes
         decided = ends.get(connection.worker, ())
         self.agent.end_ghosts([(JobId(job), token) for job, token in decided])
 

@@ -13,6 +13,7 @@ import msgspec
 from boxsched.model import WorkerId
 from boxsched.protocol.workers import WorkerConnection
 
+MAX_NOTES = 5  # limit for a worker
 MAX_GHOSTS = 100  # limit for a worker in a heartbeat; others follow when these are gone
 _Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
@@ -35,10 +36,13 @@ class HeldAttempt(msgspec.Struct, frozen=True, array_like=True):
 
 @attrs.frozen
 class Haunted:
-    """All ghosts that a worker named on a connection."""
+    """All ghosts that a worker named on a connection. ``notes``: what an operator should know of
+    it.
+    """
 
     connection: WorkerConnection
     held: tuple[HeldAttempt, ...]
+    notes: tuple[str, ...] = ()
 
 
 @attrs.frozen

@@ -22,7 +22,7 @@ import msgspec
 from boxsched.model import MAX_STOP_GRACE_SECONDS, Kind
 from boxsched.protocol.assignments import CloneOptions, GitCredentials, JobCache, JobSecret
 from boxsched.protocol.fingerprint import MAX_CHARACTERS
-from boxsched.protocol.ghosts import MAX_GHOSTS, HeldAttempt, Lease
+from boxsched.protocol.ghosts import MAX_GHOSTS, MAX_NOTES, HeldAttempt, Lease
 from boxsched.protocol.inbox import JobFinished, JobStarted
 
 PATH = "/api/v1/worker"
@@ -167,13 +167,15 @@ class Beat(msgspec.Struct, frozen=True, tag="beat"):
 
     ``problem`` says why the worker cannot begin jobs at present. Its Boxes get no jobs until a beat
     without a problem. ``ghosts`` are attempts that it holds although its level does not contain
-    them; None: it has no level yet, or keeps none.
+    them; None: it has no level yet, or keeps none. ``notes``: what an operator should know of the
+    worker, such as records in its quarantine; sent together with ``ghosts``.
     """
 
     number: int
     problem: Problem | None = None
     ghosts: Annotated[tuple[HeldAttempt, ...], msgspec.Meta(max_length=MAX_GHOSTS)] | None = None
     cache: CacheCounts | None = None
+    notes: Annotated[tuple[Problem, ...], msgspec.Meta(max_length=MAX_NOTES)] = ()
 
 
 class Said(msgspec.Struct, frozen=True, tag="said"):

@@ -360,6 +360,7 @@ class Worker:
     drain_automatic: bool = False
     fingerprint: str = ""
     differs: tuple[str, ...] = ()  # how it differs from what the leader requires
+    notes: tuple[str, ...] = ()  # what an operator should know: records in its quarantine
 
 
 @attrs.frozen

@@ -150,7 +150,12 @@ set_aside = mapper(
 box = mapper(Box, _LEADING["load_boxes"].returns, retired=bool)
 shown_box = mapper(Box, _FLEET["boxes"].returns, retired=bool)
 worker = mapper(
-    Worker, _FLEET["workers"].returns, drain_done=bool, drain_automatic=bool, differs=texts
+    Worker,
+    _FLEET["workers"].returns,
+    drain_done=bool,
+    drain_automatic=bool,
+    differs=texts,
+    notes=texts,
 )
 box_row = mapper(BoxRow, _FLEET["boxes_of_worker"].returns)
 drain = mapper(

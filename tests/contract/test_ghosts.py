@@ -43,6 +43,15 @@ async def test_what_a_worker_holds_is_kept_until_it_does_not_hold_it(store: Stor
     assert await store.ghosts() == []
 
 
+async def test_notes_are_shown_until_the_worker_has_none(store: Store) -> None:
+    before, mine = await connected(store), await connected(store)
+    await store.note_ghosts([Haunted(mine, (), ("a record in quarantine",))])
+    await store.note_ghosts([Haunted(before, (), ("of an earlier connection",))])
+    assert [one.notes for one in await store.workers()] == [("a record in quarantine",)]
+    await store.note_ghosts([Haunted(mine, ())])
+    assert [one.notes for one in await store.workers()] == [()]
+
+
 async def test_an_earlier_connection_says_nothing_of_ghosts(store: Store) -> None:
     before = await connected(store)
     now = await connected(store)

@@ -20,6 +20,7 @@ from tests.gateway.harness import PATIENCE_SECONDS
 class BeatingLink:
     problem: str | None = None
     ghosts = noted = None
+    notes: tuple[str, ...] = ()
 
     def __init__(self, worker: int = 1, problem: str | None = None) -> None:
         self.connection = WorkerConnection(WorkerId(worker), 1)

@@ -39,6 +39,7 @@ async def test_a_message_larger_than_the_limit_does_not_wait_for_ever() -> None:
 class BeatingLink:
     connection = WorkerConnection(WorkerId(1), 1)
     problem = ghosts = noted = None
+    notes: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.acked: list[int] = []

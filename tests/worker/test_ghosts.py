@@ -226,6 +226,18 @@ async def test_a_heartbeat_names_ghosts_at_once_and_its_answer_ends_them(
     assert node.named()[1] == (ghost,), "found again at the connect"
 
 
+async def test_a_heartbeat_says_what_is_in_quarantine(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node()
+    damaged = cluster.folder / "data" / "worker" / "quarantine" / "w1-1-1"
+    damaged.mkdir(parents=True)
+    (damaged / "why-quarantined").write_text("the record is missing")
+    cluster.worker(node)
+    said = "1 record of jobs in quarantine, such as w1-1-1: the record is missing"
+    await node.until(
+        lambda: (said,) in [one.notes for one in node.heard if isinstance(one, wire.Beat)]
+    )
+
+
 async def test_a_drained_worker_waits_for_a_ghost_that_runs_not_for_one_that_has_ended(
     cluster: NodesAndWorkers, go: Path
 ) -> None:

@@ -199,6 +199,8 @@ async def test_a_damaged_record_is_set_aside(
     assert finished.result is Result.FAILED
     assert finished.reason is not None
     assert finished.reason.startswith("lost: the record")
+    why = finished.reason.removeprefix("lost: ")
+    assert harness.agent.notes == (f"1 record of jobs in quarantine, such as w1-1-1: {why}",)
     assert (harness.folder / "quarantine/w1-1-1").is_dir()
     assert not [path for path in harness.folder.rglob("*") if path.name in ("KEY", secrets[0].name)]
     assert not (tmp_path / "ran").exists()
@@ -241,6 +243,8 @@ async def test_another_installations_record_is_set_aside(
     harness = make_harness(cluster="ours")
     prepared(harness, "true", cluster="theirs")
     await harness.agent.start()
+    (note,) = harness.agent.notes
+    assert note.endswith("quarantine, such as w1-1-1: the record belongs to another installation")
     assert (harness.folder / "quarantine/w1-1-1").is_dir()
 
 

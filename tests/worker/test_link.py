@@ -66,6 +66,7 @@ class Socket:
 class Listener:
     problem: str | None = None
     ghosts: tuple[HeldAttempt, ...] | None = None
+    notes: tuple[str, ...] = ()
     cache_counts: wire.CacheCounts | None = None
 
     def __init__(self) -> None:

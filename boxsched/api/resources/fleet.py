@@ -50,7 +50,8 @@ class WorkerAnswer(Struct, frozen=True):
     ``seen_at``: its last heartbeat; null: not known. ``token``: the id of its token. ``problem``:
     why it cannot begin jobs now, so its Boxes get none; null: it can. ``fingerprint``: what changes
     how it runs jobs. ``enforced``: what it enforces of them, in words. ``differs``: how it differs
-    from what its leader requires, part by part.
+    from what its leader requires, part by part. ``notes``: what an operator should look at, such as
+    records of jobs that it could not use.
     """
 
     id: str
@@ -68,6 +69,7 @@ class WorkerAnswer(Struct, frozen=True):
     fingerprint: str
     enforced: str
     differs: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 class WorkerList(Struct, frozen=True):
@@ -121,6 +123,7 @@ def worker_answer(worker: Worker) -> WorkerAnswer:
         worker.fingerprint,
         fingerprint.enforced(fingerprint.parts(worker.fingerprint)),
         worker.differs,
+        worker.notes,
     )
 
 

@@ -189,7 +189,7 @@ SELECT box.id, box.worker, box.ordinal, box.box_type, box.retired, box.job, box.
 -- All workers, with the number of their Boxes, and of the workloads of each kind that have a job on them.
 -- returns: id, name, address, state, boxes, builds, deploys, ssh_sessions, seen_at, token, problem,
 -- drain_by, drain_since, drain_note, drain_stop_at, drain_done, drain_automatic, fingerprint,
--- differs
+-- differs, notes
 SELECT worker.id, worker.name, worker.address, worker.state,
        count(CASE WHEN box.retired AND box.job IS NULL THEN NULL ELSE box.id END),
        count(DISTINCT CASE WHEN workload.kind = 'build' THEN workload.id END),
@@ -197,12 +197,12 @@ SELECT worker.id, worker.name, worker.address, worker.state,
        count(DISTINCT CASE WHEN workload.kind = 'ssh' THEN workload.id END),
        worker.seen_at, worker.token, worker.problem, worker.drain_by, worker.drain_since,
        worker.drain_note, worker.drain_stop_at, worker.drain_done, worker.drain_automatic,
-       worker.fingerprint, worker.differs
+       worker.fingerprint, worker.differs, worker.notes
   FROM worker
   LEFT JOIN box ON box.worker = worker.id
   LEFT JOIN workload ON workload.id = box.job / 1024
  GROUP BY worker.id, worker.name, worker.address, worker.state, worker.seen_at, worker.token,
           worker.problem, worker.drain_by, worker.drain_since, worker.drain_note,
           worker.drain_stop_at, worker.drain_done, worker.drain_automatic, worker.fingerprint,
-          worker.differs
+          worker.differs, worker.notes
  ORDER BY worker.name;

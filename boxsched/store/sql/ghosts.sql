@@ -76,3 +76,9 @@ RETURNING worker, job, attempt, lease_token;
 SELECT worker.name, organization.shard
   FROM worker JOIN organization ON organization.id = worker.organization
  WHERE worker.id = :worker;
+
+-- name: set_notes
+-- What operators should know of workers.
+-- returns: nothing
+WITH v(worker, notes) AS (VALUES (:worker, :notes))
+UPDATE worker SET notes = CAST(v.notes AS text) FROM v WHERE worker.id = v.worker;

@@ -7,6 +7,7 @@ from boxsched.model import JobId, WorkerId
 from boxsched.protocol import inbox
 from boxsched.protocol.ghosts import Ghost, Haunted, HeldAttempt, Lease
 from boxsched.protocol.reasons import ended_unreported
+from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
 from boxsched.store.mapping import mapper
 from boxsched.store.steps.commands import add_commands
@@ -48,6 +49,13 @@ def note_ghosts(haunted: Sequence[Haunted]) -> Steps[dict[WorkerId, tuple[Lease,
         if each.connection.worker in current
         for held in each.held
     }
+    yield _SQL["set_notes"].rows(
+        sorted(
+            (one.connection.worker, rows.json_text(one.notes) if one.notes else None)
+            for one in haunted
+            if one.connection.worker in current
+        )
+    )
     settled = yield from _settled(now.values())
     fresh = [
         (key[0], held.job, held.attempt, held.lease_token, held.build, held.running)

@@ -52,6 +52,9 @@ class Driver(Protocol):
     def ended_ghosts(self) -> int: ...
 
     @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    @property
     def cache_figures(self) -> CacheFigures: ...
 
     def drop(self, stale: Collection[Key]) -> None: ...
@@ -181,6 +184,11 @@ class Agent:
     def ended_ghosts(self) -> int:
         """Return how many of ``holds`` are ghosts that have ended."""
         return self._driver.ended_ghosts
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what an operator should know: the newest records in quarantine."""
+        return self._driver.notes
 
     def end_ghosts(self, decided: Collection[Key]) -> None:
         """End these ghosts; forget those that have ended."""

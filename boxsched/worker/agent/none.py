@@ -81,6 +81,10 @@ class NoneDriver:
     def ended_ghosts(self) -> int:
         return 0
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
     def end_ghosts(self, decided: Collection[tuple[JobId, int]]) -> None:
         """Do nothing: there are none."""
 

@@ -24,7 +24,7 @@ from boxsched.worker.agent.outbox import Outbox
 from boxsched.worker.agent.readiness import Readiness
 from boxsched.worker.agent.reporting import Reporting
 from boxsched.worker.agent.sessions import NoSession, connect_session
-from boxsched.worker.agent.site import OpenFolder, adopt_all, open_folder
+from boxsched.worker.agent.site import OpenFolder, adopt_all, open_folder, quarantine_notes
 from boxsched.worker.agent.spool import CHUNK_BYTES
 from boxsched.worker.agent.transfers import Transfers
 from boxsched.worker.supervisor.descriptors import raise_limit
@@ -203,6 +203,10 @@ class ProcessDriver:
     @property
     def cache_figures(self) -> CacheFigures:
         return self._cache_figures
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return quarantine_notes(self._beginning.quarantined)
 
     def drop(self, stale: Collection[Key]) -> None:
         for key in stale:

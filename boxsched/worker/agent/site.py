@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -213,6 +214,16 @@ def _quarantined(site: int) -> dict[str, str]:
         return {name: _why(shelf, name) for name in os.listdir(shelf)}
     finally:
         os.close(shelf)
+
+
+def quarantine_notes(quarantined: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a sentence about records in quarantine, for operators; none if there are none."""
+    if not quarantined:
+        return ()
+    name = max(quarantined)
+    count = len(quarantined)
+    records = f"{count} record{'s' if count > 1 else ''} of jobs in {QUARANTINE}"
+    return (f"{records}, such as {name}: {quarantined[name]}",)
 
 
 def _why(shelf: int, name: str) -> str:

@@ -73,6 +73,10 @@ class NodeListener(Protocol):
         """The attempts here that the level does not contain; sent with each heartbeat."""
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What an operator should know of the worker; sent with ``ghosts``."""
+
+    @property
     def new_ghosts(self) -> asyncio.Event:
         """Set when ``ghosts`` has changed: then a heartbeat is sent at once."""
 
@@ -160,8 +164,15 @@ class Link:
             if len(self._beats) > MAX_UNANSWERED_BEATS:
                 del self._beats[next(iter(self._beats))]
             try:
-                beat = wire.Beat(number, listener.problem, listener.ghosts, listener.cache_counts)
-                await self._send(beat)
+                await self._send(
+                    wire.Beat(
+                        number,
+                        listener.problem,
+                        listener.ghosts,
+                        listener.cache_counts,
+                        listener.notes,
+                    )
+                )
             except ConnectionError:
                 return
             await _until_ghosts(listener, self._pace.beat)

@@ -320,6 +320,12 @@ class RemoteWorker:
     def ghosts(self) -> tuple[HeldAttempt, ...] | None:
         return None if self._agent is None else self._agent.ghosts
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        if self._agent is None:
+            return ()
+        return tuple(note for one in self._agent.notes if (note := short_problem(one)))
+
     def end_ghosts(self, decided: Sequence[tuple[int, int]]) -> None:
         if self._agent is not None:
             self._agent.end_ghosts([(JobId(job), token) for job, token in decided])
