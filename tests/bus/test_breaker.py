@@ -1,6 +1,7 @@
 """Deadlines that count only the server's silence, and a breaker that reports each change once."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -114,3 +115,40 @@ async def test_an_address_needs_no_lookup(
 ) -> None:
     monkeypatch.delattr("socket.getaddrinfo")
     await NameCheck(host).passed()
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (OSError("no such name"), "no such name"),
+        (UnicodeError("too long"), "'redis.example' is not a valid host name: too long"),
+    ],
+)
+async def test_the_error_of_a_name_is_reported_and_the_name_is_looked_up_again(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, said: str
+) -> None:
+    asked: list[str] = []
+
+    def resolve(host: str, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise raised
+
+    monkeypatch.setattr("socket.getaddrinfo", resolve)
+    check = NameCheck("redis.example")
+    for looks in (1, 2):
+        async with asyncio.timeout(20):
+            with pytest.raises(OSError, match=said):
+                await answered(check)
+        assert len(asked) == looks
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: asked.append("found"))
+    async with asyncio.timeout(20):
+        await answered(check)
+    assert asked[-1] == "found"
+
+
+async def answered(check: NameCheck) -> None:
+    """Ask until the look-up has ended."""
+    while True:
+        with contextlib.suppress(TimeoutError):
+            await check.passed()
+            return
