@@ -1,0 +1,72 @@
+"""How isolation is set up: the user, what is hidden, and what to do if it does not work."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from boxsched.worker.agent import bubblewrap
+from boxsched.worker.agent.bubblewrap import DEFAULT_USER, BadBoxOption, _covers, _user, advice
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        ("bubblewrap is not installed", "apt install bubblewrap"),
+        ("cannot isolate jobs: No permissions to create a new namespace", "sysctl kernel."),
+        ("cannot isolate jobs: setting up uid map: Invalid argument", "sysctl kernel."),
+        ("cannot isolate jobs: Operation not permitted", "sysctl kernel."),
+        ("cannot isolate jobs: something else", "see `bwrap --help`"),
+    ],
+)
+def test_each_problem_comes_with_what_to_do(problem: str, said: str) -> None:
+    assert said in advice(problem)
+
+
+@pytest.fixture
+def users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users by name; without one named ``gone``."""
+    known = {DEFAULT_USER: (65_534, 65_533), "builder": (1_000, 1_001), "toor": (0, 0)}
+
+    def by_name(name: str) -> SimpleNamespace:
+        return SimpleNamespace(pw_uid=known[name][0], pw_gid=known[name][1])
+
+    monkeypatch.setattr(bubblewrap.pwd, "getpwnam", by_name)
+    monkeypatch.setattr(bubblewrap.pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name="builder"))
+
+
+@pytest.mark.usefixtures("users")
+def test_a_worker_of_root_runs_its_jobs_as_an_ordinary_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert _user(None) == (65_534, 65_533)
+    assert _user("builder") == (1_000, 1_001)
+    with pytest.raises(BadBoxOption, match="there is no user gone"):
+        _user("gone")
+    with pytest.raises(BadBoxOption, match="cannot be isolated as root"):
+        _user("toor")
+
+
+@pytest.mark.usefixtures("users")
+def test_an_ordinary_worker_can_use_no_other_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1_000)
+    assert _user(None) == _user("builder") == (None, None)
+    with pytest.raises(BadBoxOption, match="only a worker that runs as root"):
+        _user(DEFAULT_USER)
+
+
+def test_what_jobs_would_see_is_covered(tmp_path: Path) -> None:
+    seen, beside, file = tmp_path / "seen", tmp_path / "seen-not", tmp_path / "seen" / "file"
+    for folder in (seen / "deep", beside):
+        folder.mkdir(parents=True)
+    file.touch()
+    hidden = [str(path) for path in (seen / "deep", file, beside, seen / "nowhere")]
+    for shown in (str(seen), f"{seen}/"):
+        assert [*_covers(hidden, [shown])] == [
+            "--tmpfs", str(seen / "deep"), "--remount-ro", str(seen / "deep"),
+            "--ro-bind", "/dev/null", str(file),
+        ]  # fmt: skip
+    assert [*_covers([str(seen)], [str(seen)])] == ["--tmpfs", str(seen), "--remount-ro", str(seen)]
+    assert [*_covers(hidden, ["/usr"])] == []
