@@ -28,6 +28,11 @@ COMMANDS: list[tuple[str, inbox.Command, bytes]] = [
     ("project", inbox.ProjectSet(1, "p", 5), b'[1,"p",5]'),
     ("boxes", inbox.BoxesSet(1, ((2, 3, "d"),)), b'[1,[[2,3,"d"]]]'),
     ("worker_forgotten", inbox.WorkerForgotten(1, 2, "a"), b'[1,2,"a"]'),
+    (
+        "worker_refused",
+        inbox.RefusedWorker("w", "t", "10.0.0.2", "conflict", "m"),
+        b'["w","t","10.0.0.2","conflict","m"]',
+    ),
     ("drain", inbox.DrainSet(1, "a", "n", 2.0, None), b'[1,"a","n",2.0,null]'),
     ("drain_ended", inbox.DrainEnded(1, "a"), b'[1,"a"]'),
     ("reports", inbox.Reports(1, (STARTED,)), b'[1,[["started",1,2,3.0]]]'),
