@@ -32,6 +32,10 @@ UNISOLATED = (
     "in-process Boxes run jobs as the user of this service, so any job may act as an "
     "administrator: trust every job, or isolate them with --box-driver bubblewrap, or use --boxes 0"
 )
+NOT_ISOLATED = (
+    "in-process Boxes run jobs as the user of this service, so any job may act as an "
+    "administrator, because jobs are not isolated: %s; or trust every job, or use --boxes 0"
+)
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +75,10 @@ async def _serve(options: Options, collector: Collector) -> None:
             collector.settle()
             _say(sockets.url, options.data)
             if options.box_driver == "process" and options.box_count:
-                log.warning("%s", UNISOLATED)
+                if options.not_isolated is None:
+                    log.warning("%s", UNISOLATED)
+                else:
+                    log.warning(NOT_ISOLATED, options.not_isolated)
             await _until(asked, node, collector)
             await _leave(node, options.shutdown_grace)
             if jobs := len(node.worker.agent.holds):

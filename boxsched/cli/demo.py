@@ -35,7 +35,7 @@ DEMO_LOOK_SECONDS = 0.05
     help=f"Port to listen on; 0 picks a free one. [default: {DEFAULT_PORT}, or a free one]",
 )
 @boxes_option(4, "Boxes.", default=BOXES)
-@box_options("process")
+@box_options
 @click.option("--quiet", "-q", is_flag=True, help="Do not print what is submitted.")
 def demo(
     data: Path | None, host: str, port: int | None, boxes: int, quiet: bool, **box_options: Any
@@ -61,6 +61,8 @@ def demo(
         isolation=how.isolation,
         limits=how.limits,
         **box_options,
+        images=how.images,
+        not_isolated=how.problem,
     )
     run_loop(lambda: _serve_busy(options, quiet), options)
     click.echo("\nThe demo has ended.")

@@ -94,6 +94,7 @@ def _job(job: JobSpec) -> dict[str, Any]:
         "environment": job.environment,
         "show_commands": job.show_commands,
         "artifacts": job.artifacts,
+        "image": job.image,
     }
 
 

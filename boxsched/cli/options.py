@@ -126,14 +126,16 @@ def cache_size_option() -> Callable[[_C], _C]:
     )
 
 
-def box_options(default: str) -> Callable[[_C], _C]:
-    """Add the options about how jobs are isolated. ``default``: what is said of --box-driver."""
+def box_options(command: _C) -> _C:
+    """Add the options about how jobs are isolated and limited."""
     options = (
         env_option(
             "--box-driver",
-            type=click.Choice(["bubblewrap", "process", "none"]),
-            help="What runs jobs: `bubblewrap` isolates them, `process` runs them as this user, "
-            f"with `none` every job passes without running (for bench). [default: {default}]",
+            type=click.Choice(["auto", "bubblewrap", "podman", "process", "none"]),
+            help="What runs jobs: `bubblewrap` isolates them, `podman` does so and runs jobs with "
+            "an image in containers, `process` runs them as this user, `auto` is `bubblewrap` if "
+            "that works here, else `process`; with `none` every job passes without running (for "
+            "bench). [default: auto]",
         ),
         env_option(
             "--box-user",
@@ -153,6 +155,14 @@ def box_options(default: str) -> Callable[[_C], _C]:
             metavar="PATH",
             help="File or folder that isolated jobs can read, in addition to /usr, /etc and /opt; "
             "can be repeated.",
+        ),
+        env_option(
+            "--image-dir",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            metavar="PATH",
+            help="Folder with whole systems in its subfolders, in which jobs may run (`image: "
+            "dir:PATH/NAME`); can be repeated.",
         ),
         env_option(
             "--memory",
@@ -189,12 +199,9 @@ def box_options(default: str) -> Callable[[_C], _C]:
         ),
     )
 
-    def add(command: _C) -> _C:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def stop_grace_option(command: _C) -> _C:

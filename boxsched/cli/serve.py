@@ -244,7 +244,7 @@ def loop_factory() -> LoopFactory | None:
     help="Limit of open connections from one address, except a trusted proxy; 0 = no limit.",
 )
 @boxes_option(0, "Boxes of the in-process worker; 0 = none.")
-@box_options("process")
+@box_options
 @env_option(
     "--allow-mixed/--no-allow-mixed",
     default=False,
@@ -414,6 +414,8 @@ def serve(
         box_driver=how.driver,
         isolation=how.isolation,
         limits=how.limits,
+        images=how.images,
+        not_isolated=how.problem,
         **options,
     )
     differs = fingerprint.differences(fingerprint.parts(made.fingerprint), made.required)
@@ -432,4 +434,4 @@ def in_process_boxes(data: Path, options: dict[str, Any]) -> BoxSettings:
     database = options.get("database") or ""
     if database.startswith(SQLITE):
         hidden.append(Path(database.removeprefix(SQLITE)).parent)  # with its journals
-    return choose_boxes(options, hidden=hidden)
+    return choose_boxes(options, hidden=hidden, repositories=True)

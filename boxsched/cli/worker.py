@@ -14,7 +14,7 @@ import click
 
 from boxsched.cli import token_source
 from boxsched.cli.failing import Failure, InvalidInput
-from boxsched.cli.isolating import choose_boxes
+from boxsched.cli.isolating import choose_boxes, secret_files, unisolated
 from boxsched.cli.options import (
     MIB,
     box_options,
@@ -91,7 +91,7 @@ _WHERE_FROM = "create one with `boxsched token create --role worker`"
     metavar="TYPE",
     help="Type of these Boxes, for jobs that require it.",
 )
-@box_options("process")
+@box_options
 @log_limit_option(MAX_LOG_LIMIT_BYTES)
 @cache_size_option()
 @stop_grace_option
@@ -152,15 +152,11 @@ def worker(
         check_worker(sources, read_token, tls, options, token_file, as_json=as_json)
         return
     boxes = options.pop("boxes") or os.cpu_count() or 1
-    hidden = [options["data"], *([] if token_file is None else [token_file])]
-    chosen_by_user = options["box_driver"] is not None
+    hidden = secret_files(options["data"], token_file, tls)
     how = choose_boxes(options, hidden=hidden, box_type=options["box_type"])
     log_to_stderr(logging.INFO)
-    if how.driver == "process" and not chosen_by_user:
-        _log.warning(
-            "jobs run without isolation, as the user of this worker: trust every job, or isolate "
-            "them with --box-driver bubblewrap"
-        )
+    if how.problem is not None:
+        _log.warning("%s", unisolated(how.problem))
     chosen = WorkerOptions(
         token=read_token,
         name=name,
@@ -169,6 +165,7 @@ def worker(
         box_driver=how.driver,
         isolation=how.isolation,
         limits=how.limits,
+        images=how.images,
         **options,
     )
     _run(sources, chosen)

@@ -11,7 +11,7 @@ import click
 
 from boxsched.cli.clean import plain
 from boxsched.cli.failing import FAILED, Failure, InvalidInput
-from boxsched.cli.isolating import choose_boxes
+from boxsched.cli.isolating import choose_boxes, secret_files, unisolated
 from boxsched.cli.output import print_json
 from boxsched.cli.serve import loop_factory
 
@@ -49,7 +49,7 @@ def check_worker(
     data: Path = options["data"]
     found(check_folder(data))
     found(check_git(data))
-    found(_check_driver(options, data, token_file))
+    found(_check_driver(options, secret_files(data, token_file, tls)))
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(nodes())
     well = all(finding.ok for finding in findings)
@@ -59,15 +59,16 @@ def check_worker(
         sys.exit(FAILED)
 
 
-def _check_driver(options: dict[str, Any], data: Path, token_file: Path | None) -> "Finding":
+def _check_driver(options: dict[str, Any], hidden: Sequence[Path]) -> "Finding":
     from boxsched.worker.remote.checking import Finding
     from boxsched.worker.supervisor.limits import described
 
-    hidden = [data, *([] if token_file is None else [token_file])]
     try:
         how = choose_boxes(options, hidden=hidden, box_type=options["box_type"])
     except (InvalidInput, Failure) as error:
         return Finding("Box driver", False, error.format_message())
+    if how.problem is not None:
+        return Finding("Box driver", True, unisolated(how.problem))
     limits = described(how.limits)
     text = f"{how.driver} works here" + (f", with limits of {limits}" if limits else "")
     return Finding("Box driver", True, text)

@@ -21,6 +21,7 @@ from boxsched.secrets.assignment_secrets import AssignmentSecrets
 from boxsched.store.records import SshPlace
 from boxsched.store.store import Store
 from boxsched.worker.agent.agent import Agent
+from boxsched.worker.agent.images import NO_IMAGES, Images
 from boxsched.worker.agent.outbox import Finding, Opening
 from boxsched.worker.agent.transfers import Transfers
 from boxsched.worker.supervisor.isolation import Isolation
@@ -55,6 +56,7 @@ class LocalWorker:
         driver: str,
         isolation: Isolation | None = None,
         limits: Limits = NO_LIMITS,
+        images: Images = NO_IMAGES,
         log_limit: int,
         stop_grace: float,
         cluster: str,
@@ -87,6 +89,7 @@ class LocalWorker:
             driver=driver,
             isolation=isolation,
             limits=limits,
+            images=images,
             report=self._report,
             log=store.append_log,
             report_problem=self._report_problem,

@@ -379,6 +379,7 @@ class Node:
             driver=options.box_driver,
             isolation=options.isolation,
             limits=options.limits,
+            images=attrs.evolve(options.images, worker=name),
             log_limit=options.log_limit,
             stop_grace=options.stop_grace,
             cluster=cluster,

@@ -13,7 +13,8 @@ from boxsched.protocol.fingerprint import PROTOCOL, Parts, of_worker
 from boxsched.protocol.lock_keys import DEFAULT_LOCK_KEY
 from boxsched.protocol.timing import LOST_AFTER_SECONDS
 from boxsched.protocol.wire import VERSION
-from boxsched.worker.agent import limiting
+from boxsched.worker.agent import images, limiting
+from boxsched.worker.agent.images import NO_IMAGES, Images
 from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
 
@@ -35,6 +36,8 @@ class Options:
     isolation: Isolation | None = None  # for the driver bubblewrap
     limits: Limits = NO_LIMITS
     ssh_address: str | None = "127.0.0.1"  # where SSH sessions listen for direct connections
+    images: Images = NO_IMAGES
+    not_isolated: str | None = None  # why jobs are not isolated, if nobody chose that
     allow_mixed: bool = False
     policy: Policy = Policy.BACKFILL
     max_boxes: int | None = None
@@ -77,7 +80,7 @@ class Options:
             box_driver=self.box_driver,
             log_limit=self.log_limit,
             stop_grace=self.stop_grace,
-            limits=limiting.parts(self.limits),
+            further={**limiting.parts(self.limits), **images.parts(self.images)},
         )
 
     @property

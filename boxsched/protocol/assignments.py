@@ -106,6 +106,7 @@ class Assignment:
     build: WorkloadId | None = None  # for the node: the build that is deployed
     is_given_artifacts: bool = False  # it gets the artifacts of its build
     kept_cache: JobCache | None = None  # what it takes of the worker's cache, and keeps there
+    image: str | None = None  # the system that the job sees; None: the worker's
 
 
 def with_files(one: Assignment) -> Assignment:

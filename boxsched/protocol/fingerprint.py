@@ -48,12 +48,12 @@ def of_worker(
     box_driver: str,
     log_limit: int,
     stop_grace: float,
-    limits: Parts,
+    further: Parts,
 ) -> str:
-    """The fingerprint of a worker with these options. ``limits``: of each job, as parts."""
+    """The fingerprint of a worker with these options. ``further``: limits and images of jobs."""
     return text(
         {
-            **limits,
+            **further,
             PROTOCOL: str(protocol),
             "version": version,
             "box_driver": box_driver,

@@ -82,6 +82,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     ``ends_when_drained``: whether it understands ``Drained``. ``keeps_ghosts``: whether it keeps
     deploys and sessions that its level does not contain, and names them in its heartbeats.
     ``keeps_artifacts``: whether it keeps the artifacts of jobs, and gives them to deploys.
+    ``knows_images``: whether it runs a job with an image in that, or not at all.
     """
 
     version: int
@@ -98,6 +99,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     keeps_ghosts: bool = False
     keeps_artifacts: bool = False
     cache: CacheCounts = CacheCounts()
+    knows_images: bool = False
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
@@ -154,6 +156,7 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
     artifacts: tuple[str, ...] = ()
     is_given_artifacts: bool = False
     kept_cache: JobCache | None = None
+    image: str | None = None
 
 
 class Level(msgspec.Struct, frozen=True, tag="level"):

@@ -35,6 +35,7 @@ class JobSpec:
     show_commands: bool = True  # each command in the log, before its output
     retry: Retries | None = None  # which ends give it another attempt in its Box
     artifacts: tuple[str, ...] = ()  # patterns of the files that are kept
+    image: str | None = None  # the system that it sees; None: the worker's
 
 
 @attrs.frozen
@@ -156,6 +157,7 @@ class Job:
     retry: Retries | None = None  # as in ``JobSpec``
     retried: Retries | None = None  # the retries that it has used
     artifacts: tuple[str, ...] = ()
+    image: str | None = None
 
     @property
     def retries(self) -> int:

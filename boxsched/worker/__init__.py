@@ -133,4 +133,17 @@ processes have a PID namespace, which the kernel ends with bubblewrap, and bubbl
 supervisor. At a stop, the supervisor stops bubblewrap's outermost process until all others have
 ended, so that all of them have their grace. The record says how an attempt is isolated; so an
 agent with another driver adopts it. A Box that bubblewrap cannot make is a problem of the worker.
+A repository on the worker's disk is shown to the git steps that fetch, which then run without the
+job's own variables (``agent/local_repository.py``).
+
+**Images.** The script of a job with an image sees the system of a folder (``agent/images.py``), or
+runs in a container of podman (``agent/podman.py``, ``supervisor/container.py``), which runs as a
+child of the supervisor. A container is found by its name, and removed by the supervisor or, for a
+dead supervisor, by the agent.
+
+**Limits.** A job's memory, processors and processes are limited by cgroups, v2 or v1
+(``agent/limiting.py``, ``supervisor/limits.py``). The agent makes sure at its start that the kernel
+enforces them. The supervisor makes the job's cgroups, and removes them when the job has ended; for
+a dead supervisor, the agent does. The supervisor measures the disk that the Box takes, and ends a
+job that takes too much (``supervisor/disk_watch.py``).
 """

@@ -97,7 +97,8 @@ def end(process):
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory):
     data = tmp_path_factory.mktemp("data")
-    process = start("serve", "--port", "0", "--boxes", "4", data=data)
+    gates = ("--box-driver", "process")  # jobs look into the tests' folders
+    process = start("serve", "--port", "0", "--boxes", "4", *gates, data=data)
     yield CommandRunner(str(data))
     assert end(process) == 0
 

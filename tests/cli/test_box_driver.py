@@ -1,6 +1,7 @@
 """Which Box driver ``worker``, ``serve`` and ``demo`` choose, and what they say about it."""
 
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ serve_command = importlib.import_module("boxsched.cli.serve")  # the package has
 
 NOTHING: dict[str, Any] = {
     "box_driver": None, "box_user": None, "box_network": "host", "box_readable": (),
-    "memory": (), "cpus": (), "processes": (), "disk": (), "ssh_address": "none",
+    "ssh_address": "none", "image_dir": (),
+    "memory": (), "cpus": (), "processes": (), "disk": (),
 }  # fmt: skip
 MISSING = "bubblewrap is not installed"
 REFUSED = "cannot isolate jobs: bwrap: setting up uid map: Permission denied"
@@ -37,20 +39,53 @@ def choose(tmp_path: Path, **options: Any) -> tuple[str, Isolation | None]:
     return choose_boxes(NOTHING | options, hidden=[tmp_path / "data"])[:2]
 
 
-def test_jobs_are_isolated_only_where_that_was_asked_for(tmp_path: Path) -> None:
-    assert choose(tmp_path) == ("process", None)
+@pytest.mark.parametrize("driver", [None, "auto"])
+def test_jobs_are_isolated_wherever_that_works(
+    tmp_path: Path, problem: str | None, driver: str | None
+) -> None:
+    chosen = choose_boxes(NOTHING | {"box_driver": driver}, hidden=[tmp_path / "data"])
+    assert (chosen.isolation is None) is (problem is not None)
+    if problem is None:
+        assert (chosen.driver, chosen.problem) == ("bubblewrap", None)
+    else:
+        assert chosen.driver == "process" and chosen.problem is not None
+        assert chosen.problem.startswith(f"{problem}; to isolate jobs, ")
+
+
+def test_without_the_user_nobody_jobs_are_not_isolated_unless_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bubblewrap, "DEFAULT_USER", "no-such-user")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    chosen = choose_boxes(dict(NOTHING), hidden=[tmp_path / "data"])
+    assert chosen.driver == "process" and "no user no-such-user" in (chosen.problem or "")
+    with pytest.raises(InvalidInput, match="no user no-such-user"):
+        choose(tmp_path, box_driver="bubblewrap")
+
+
+def test_nothing_is_tried_where_no_job_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bubblewrap, "probe", lambda walls: pytest.fail("tried"))
+    chosen = choose_boxes(NOTHING | {"boxes": 0}, hidden=[tmp_path / "data"])
+    assert (chosen.driver, chosen.problem) == ("process", None)
+
+
+def test_jobs_that_were_to_be_as_the_user_are(tmp_path: Path) -> None:
+    assert choose(tmp_path, box_driver="process") == ("process", None)
 
 
 @pytest.mark.parametrize("wish", [{}, {"box_network": "none"}, {"box_readable": (Path("/usr"),)}])
 def test_isolation_that_was_asked_for_is_never_left_out(
     tmp_path: Path, problem: str | None, wish: dict[str, Any]
 ) -> None:
+    asks = {"box_driver": "bubblewrap"} if not wish else {}
     if problem is None:
-        driver, isolation = choose(tmp_path, box_driver="bubblewrap", **wish)
+        driver, isolation = choose(tmp_path, **asks, **wish)
         assert driver == "bubblewrap" and isolation is not None
         return
     with pytest.raises(Failure, match=r"--box-driver bubblewrap: .*; to isolate jobs, ") as refused:
-        choose(tmp_path, box_driver="bubblewrap", **wish)
+        choose(tmp_path, **asks, **wish)
     advice = "apt install bubblewrap" if problem is MISSING else "allow namespaces to ordinary"
     assert advice in str(refused.value)
 
@@ -66,7 +101,7 @@ def test_isolation_that_was_asked_for_is_never_left_out(
 def test_options_of_isolated_jobs_need_isolated_jobs(
     tmp_path: Path, wish: dict[str, Any], option: str
 ) -> None:
-    for driver in (None, "process", "none"):
+    for driver in ("process", "none"):
         with pytest.raises(InvalidInput, match=f"{option}: only with --box-driver bubblewrap"):
             choose(tmp_path, box_driver=driver, **wish)
 
@@ -130,7 +165,12 @@ def test_a_limit_as_a_text(option: str, text: str, number: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "warns"), [((), True), (("--boxes", "0"), False), (("--box-driver", "none"), False)]
+    ("options", "warns"),
+    [
+        (("--box-driver", "process"), True),
+        (("--boxes", "0"), False),
+        (("--box-driver", "none"), False),
+    ],
 )
 def test_a_service_says_that_its_jobs_may_act_as_administrators(
     tmp_path: Path, options: tuple[str, ...], warns: bool
@@ -156,7 +196,8 @@ def test_a_services_own_boxes_are_as_it_requires(
 ) -> None:
     begun: list[object] = []
     monkeypatch.setattr(serve_command, "run", begun.append)
-    ran = CliRunner().invoke(main, ["serve", "--data", str(tmp_path / "data"), *required])
+    options = ["--data", str(tmp_path / "data"), "--box-driver", "process", *required]
+    ran = CliRunner().invoke(main, ["serve", *options])
     assert (len(begun) == 1) is (ran.exit_code == 0) is starts
     if not starts:
         assert "--require-worker: this node's own Boxes differ: " in ran.stderr

@@ -88,7 +88,7 @@ def test_the_general_help_names_every_command_and_imports_none():
         ["serve", "--max-boxes", "99999999999999999999"],
         ["worker", "--log-limit", "99999999999999999999"],
         ["serve", "--policy", "chance"],
-        ["serve", "--box-driver", "podman"],
+        ["serve", "--box-driver", "docker"],
         ["serve", "--boxes", "-1"],
         ["serve", "--priority-aging", "0"],
         ["serve", "--redis", "redis://localhost"],

@@ -119,14 +119,14 @@ def test_all_lines_arrive_across_a_restart_of_the_service(tmp_path):
         port = str(free.getsockname()[1])
     data, gate = tmp_path / "data", tmp_path / "gate"
     shell = CommandRunner(str(data))
-    service = start("serve", "--port", port, "--boxes", "1", data=data)
+    service = start("serve", "--port", port, "--boxes", "1", "--box-driver", "process", data=data)
     applied(shell, "restart", *gated(gate))
     process = shell.begin("build", "restart", "--follow")
     first = ""
     while LINES[3] not in first:
         first += process.stdout.readline()
     assert end(service) == 0
-    service = start("serve", "--port", port, "--boxes", "1", data=data)
+    service = start("serve", "--port", port, "--boxes", "1", "--box-driver", "process", data=data)
     gate.touch()
     rest = process.stdout.read()
     assert (lines_of(first + rest), process.wait(60)) == (LINES, 0)

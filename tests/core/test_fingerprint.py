@@ -23,7 +23,7 @@ def test_any_text_is_read(text: str) -> None:
 def test_a_worker_reports_its_options() -> None:
     text = fingerprint.of_worker(
         protocol=1, version="1.2.3", box_driver="process", log_limit=1024, stop_grace=10.0,
-        limits={"memory": "2G", "cpus": "none", "processes": "500", "disk": "none"},
+        further={"memory": "2G", "cpus": "none", "processes": "500", "disk": "none"},
     )  # fmt: skip
     assert text == (
         "box_driver=process, cpus=none, disk=none, log_limit=1024, memory=2G, processes=500, "

@@ -127,6 +127,7 @@ DEFAULTS: dict[type, dict[str, object]] = {
     wire.Hello: {
         "takes_secrets": False, "ends_when_drained": False, "keeps_ghosts": False,
         "keeps_artifacts": False,
+        "knows_images": False,
     },
     Retries: {"lost": 0, "any": 0},
     ArtifactFile: {"executable": False},

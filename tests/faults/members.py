@@ -29,6 +29,7 @@ class Node(Program):
         self.to_postgres: Proxy | None = None
         self.to_redis: Proxy | None = None
         super().__init__(folder, name, "serve", "--port", str(self.port), *options)
+        self.environment["BOXSCHED_BOX_DRIVER"] = "process"  # jobs write into the test's folder
 
     @property
     def url(self) -> str:
@@ -53,7 +54,7 @@ class Worker(Program):
 
     def __init__(self, folder: Path, name: str, *options: str) -> None:
         super().__init__(folder, name, "worker", "--name", name, *options)
-        self.environment["BOXSCHED_BOX_DRIVER"] = "process"  # jobs write into the test's folder
+        self.environment["BOXSCHED_BOX_DRIVER"] = "process"
         self.ways: list[Proxy] = []
 
     async def cut(self) -> None:

@@ -36,7 +36,8 @@ class Service:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            # jobs write into the test's folder
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "BOXSCHED_BOX_DRIVER": "process"},
         )
         heard: Queue[str | None] = Queue()
         threading.Thread(target=self._listen, args=(self.process, heard), daemon=True).start()

@@ -23,6 +23,7 @@ NEWER = [
     ({"jobs_from": "a.yml", "repository": "https://h/a"}, "jobs_from"),
     ({"clone": {"depth": 1}, "repository": "https://h/a"}, "clone"),
     ({"jobs": [job("a"), job("b", parallelism=2)]}, "jobs[1].parallelism"),
+    ({"jobs": [job("a", image="debian:12")]}, "jobs[0].image"),
     ({"servers": {"live": {"queue": "newest"}}}, "servers.live.queue"),
     ({"servers": {"live": {"jobs": [job(parallelism=2)]}}}, "servers.live.jobs[0].parallelism"),
     ({"cancellation": [["*", "all", {"spare_after": 2}]]}, "cancellation[0]"),

@@ -154,6 +154,7 @@ class StoreDouble:
 def isolated(folder: Path, **options: Any) -> Isolation:
     """How jobs are isolated that can read what is beside the agent's folder, such as gates."""
     readable = options.pop("readable", (folder.parent,))
+    folder.mkdir(mode=0o700, exist_ok=True)  # what does not exist is not hidden
     return bubblewrap.isolation(BoxOptions(readable=readable, hidden=(folder,), **options))
 
 
@@ -189,10 +190,10 @@ class AgentHarness:
         await self.agent.reconcile([assigned(1, *commands, **other)])
         return await self.end(1)
 
-    async def run_also(self, number: int, *commands: str) -> JobFinished:
+    async def run_also(self, number: int, *commands: str, **other: Any) -> JobFinished:
         """Run another job to its end, beside the running ones."""
         desired = self.agent._driver.__dict__["_desired"]
-        await self.agent.reconcile([*desired.values(), assigned(number, *commands)])
+        await self.agent.reconcile([*desired.values(), assigned(number, *commands, **other)])
         return await self.end(number)
 
     async def end(self, number: int) -> JobFinished:

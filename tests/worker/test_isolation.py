@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.git_access import GitAccess, lent
-from boxsched.protocol.assignments import JobSecret
+from boxsched.protocol.assignments import CloneOptions, JobSecret
 from boxsched.states import Result
 from boxsched.worker.agent import bubblewrap
 from boxsched.worker.agent.attempt import LOST
@@ -72,6 +72,7 @@ async def test_it_reads_no_token_no_data_folder_and_no_other_workspace(
         path.write_text(CANARY if path is token else "may be read\n")
         path.chmod(0o644)
     gate, folder = tmp_path / "gate", tmp_path / "worker-0"
+    folder.mkdir(mode=0o700)  # as commands do first
     walls = bubblewrap.isolation(BoxOptions(readable=(tmp_path,), hidden=(folder, token)))
     harness = make_harness(driver="bubblewrap", isolation=walls)
     assert harness.folder == folder
@@ -292,24 +293,141 @@ async def test_a_job_that_fills_the_disk_fails_alone(
 # --- git ------------------------------------------------------------------------------------
 
 
-async def test_git_clones_inside(harness: AgentHarness, repository: Path) -> None:
-    if os.geteuid() == 0:  # git serves a repository to its owner only
-        for path in (repository, *repository.rglob("*")):
-            os.chown(path, NOBODY, NOBODY)
+@pytest.fixture
+async def open_harness(tmp_path: Path) -> AsyncIterator[AgentHarness]:
+    """As the in-process Boxes of a service: git sees repositories of the machine."""
+    folder = tmp_path / "worker"
+    walls = isolated(folder, readable=(), repositories=True)
+    harness = AgentHarness(folder, driver="bubblewrap", isolation=walls)
+    await harness.agent.start()
+    yield harness
+    await end(harness)
+
+
+async def test_git_clones_what_jobs_can_read(harness: AgentHarness, repository: Path) -> None:
+    """It may belong to another user, as here where the worker is root."""
     finished = await harness.run("cat file; git log -1 --format=%s", repository=str(repository))
     assert finished.result is Result.PASSED, harness.log()
     assert harness.log() == b"second\nsecond\n"
     assert finished.commit is not None and len(finished.commit) == 40
 
 
-async def test_a_repository_that_is_out_of_sight_is_not_cloned(
-    harness: AgentHarness, repository: Path
+async def test_git_alone_sees_a_repository_of_the_machine(
+    open_harness: AgentHarness, repository: Path
 ) -> None:
-    hidden = harness.folder / "repository"
-    shutil.copytree(repository, hidden)
-    finished = await harness.run("true", repository=str(hidden))
-    assert finished.reason == "git clone failed with exit status 128"
-    assert git(hidden, "rev-parse", "main") not in harness.log().decode()
+    """Also behind a folder that others may not enter, and in the job's own clone of it."""
+    (repository / "not-committed").write_text(CANARY)
+    repository.parent.chmod(0o700)
+    try:
+        for number, options in enumerate(
+            ({}, {"branch": None}, {"branch": None, "tag": "v1"}, {"branch": "feature/x"}), 1
+        ):
+            wanted = assigned(
+                number, "set +e; git log -1 --format=%s; git remote get-url origin",
+                f"ls /box/repository {repository}", repository=str(repository), **options,
+            )  # fmt: skip
+            await open_harness.agent.reconcile([wanted])
+            finished = await open_harness.end(number)
+            said = open_harness.log(number).decode()
+            subject = {2: "second", 3: "first", 4: "third"}.get(number, "second")
+            assert said.startswith(f"{subject}\nfile://{repository}\n"), (said, finished)
+            assert "not-committed" not in said and "HEAD" not in said
+    finally:
+        repository.parent.chmod(0o755)
+
+
+@pytest.mark.parametrize("clone", [None, CloneOptions(depth=1), CloneOptions(submodules=True)])
+async def test_a_local_repository_is_cloned_in_every_way(
+    open_harness: AgentHarness, repository: Path, clone: CloneOptions | None
+) -> None:
+    bare = repository.with_name("bare.git")
+    git(repository, "clone", "-q", "--bare", ".", str(bare))
+    head = git(repository, "rev-parse", "main")
+    for number, (name, options) in enumerate(
+        [
+            (str(bare), {}),
+            (f"file://{bare}", {"branch": None, "commit": head}),
+            (str(bare.with_suffix("")), {"branch": None, "commit": head[:9]}),
+            (f"{repository}/", {"branch": "feature/x"}),
+        ],
+        1,
+    ):
+        wanted = assigned(number, "cat file", repository=name, clone=clone, **options)
+        await open_harness.agent.reconcile([wanted])
+        finished = await open_harness.end(number)
+        said = open_harness.log(number)
+        assert finished.result is Result.PASSED, (finished.reason, said)
+        assert said == (b"third\n" if number == 4 else b"second\n")
+
+
+async def test_nothing_of_the_project_runs_while_git_sees_a_repository(
+    open_harness: AgentHarness, repository: Path
+) -> None:
+    planted = "sh -c 'ls /box/repository >/tmp/planted'"
+    environment = {
+        "GIT_TRACE": "/tmp/trace",
+        "GIT_EXEC_PATH": "/tmp",
+        "GIT_SSH_COMMAND": planted,
+        "GIT_TEMPLATE_DIR": "/etc",
+        "GIT_CONFIG_COUNT": "2",
+        "GIT_CONFIG_KEY_0": "core.fsmonitor",
+        "GIT_CONFIG_VALUE_0": planted,
+        "GIT_CONFIG_KEY_1": "remote.origin.uploadpack",
+        "GIT_CONFIG_VALUE_1": planted,
+        "GIT_UPLOAD_PACK": planted,
+        "BASH_ENV": "/box/script",
+        "ENV": "/box/script",
+        "LD_PRELOAD": "/box/workspace/no.so",
+        "PATH": "/box/workspace:/usr/bin:/bin",
+    }
+    finished = await open_harness.run(
+        "unset LD_PRELOAD BASH_ENV GIT_TRACE GIT_EXEC_PATH; cat /tmp/*; echo that was all",
+        repository=str(repository),
+        environment=environment,
+        commit=git(repository, "rev-parse", "main"),
+    )
+    said = open_harness.log().decode()
+    assert "that was all" in said, finished
+    for word in ("objects", "upload-pack", "run_command: git clone", "git init"):
+        assert word not in said
+
+
+@pytest.mark.parametrize("where", ["data", "around"])
+async def test_a_repository_with_the_workers_own_files_is_not_shown(
+    open_harness: AgentHarness, tmp_path: Path, repository: Path, where: str
+) -> None:
+    hidden = open_harness.folder / "repository" if where == "data" else tmp_path
+    if where == "data":
+        shutil.copytree(repository, hidden)
+    else:
+        shutil.copytree(repository / ".git", tmp_path, dirs_exist_ok=True)
+    finished = await open_harness.run("true", repository=str(hidden))
+    said = f"there is no git repository at {hidden} on this worker that jobs can read"
+    assert (finished.reason, finished.not_begun) == (said, False)
+    assert open_harness.agent.problem is None
+
+
+async def test_only_git_repositories_are_shown(open_harness: AgentHarness, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for path in ("/etc", "/root", "/", "/etc/passwd", "/dev/stdin", str(tmp_path / "folder")):
+        await open_harness.agent.reconcile([])
+        finished = await open_harness.run_also(len(path), "true", repository=path)
+        assert (finished.reason or "").startswith(f"there is no git repository at {path} on this")
+
+
+async def test_a_repository_that_jobs_do_not_see_is_not_cloned(
+    repository: Path, tmp_path: Path, make_harness: Callable[..., AgentHarness]
+) -> None:
+    harness = make_harness(
+        driver="bubblewrap", isolation=isolated(tmp_path / "worker-0", readable=())
+    )
+    await harness.agent.start()
+    finished = await harness.run("true", repository=str(repository))
+    assert finished.reason == (
+        f"its repository {repository} is on the worker's disk, where isolated jobs do not see it: "
+        f"start the worker with --box-readable {repository}"
+    )
+    assert harness.agent.problem is None
 
 
 # --- Where it does not work -----------------------------------------------------------------

@@ -169,7 +169,7 @@ def test_what_the_kernel_does_not_enforce_is_found(tmp_path: Path) -> None:
 
 def _proc_with(unified: Path) -> str:
     """A /proc/self of a process in the root of a cgroup v2 that is mounted there."""
-    proc = unified.parent / f"{unified.name}-proc"
+    proc = unified / "proc"
     proc.mkdir()
     (proc / "cgroup").write_text("0::/\n")
     (proc / "mountinfo").write_text(

@@ -21,6 +21,7 @@ SECRET = rf"^[^\u0000]+{END}"
 COMMIT = rf"^{commits.GIVEN}{END}"
 TOKEN = rf"^[!-~]+{END}"
 BOX_TYPE = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,62}}{END}"
+IMAGE = rf"^(dir:/[^\u0000-\u0020\u007f-\u009f]*|[a-z0-9A-Z][A-Za-z0-9._/:@-]*){END}"
 VARIABLE = rf"^(?!BOXSCHED_)[A-Za-z_][A-Za-z0-9_]{{0,254}}{END}"
 
 PUBLIC_KEY = public_keys.pattern(END)
@@ -37,6 +38,7 @@ FORMS: Mapping[str, str] = {
     PUBLIC_KEY: "must be one OpenSSH public key, with the data of its type: ssh-ed25519 AAAA...",
     COMMIT: "must be a commit: 7 to 64 hexadecimal digits",
     BOX_TYPE: "must be 1 to 63 letters, digits, '.', '_' and '-', the first a letter or digit",
+    IMAGE: "must be an image such as debian:12, or dir:/PATH for a folder of the worker",
     VARIABLE: "must be 1 to 255 letters, digits and '_', not beginning with a digit "
     "or with BOXSCHED_",
 }

@@ -154,6 +154,7 @@ def specs(jobs: Sequence[JobSettings], default_box_type: str) -> tuple[JobSpec, 
                 show_commands=job.show_commands,
                 retry=_retries(job.retry),
                 artifacts=job.artifacts,
+                image=job.image,
             )
             for job in jobs
             for name, environment in _parts(job)

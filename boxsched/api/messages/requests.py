@@ -52,6 +52,7 @@ Address = Annotated[str, Meta(min_length=1, max_length=2_048, pattern=forms.ARGU
 Message = Annotated[str, Meta(max_length=MAX_MESSAGE_CHARACTERS, pattern=forms.TEXT)]
 Commit = Annotated[str, Meta(pattern=forms.COMMIT)]
 Command = Annotated[str, Meta(max_length=MAX_COMMAND_CHARACTERS, pattern=forms.TEXT)]
+Image = Annotated[str, Meta(max_length=MAX_NAME_CHARACTERS, pattern=forms.IMAGE)]
 BoxType = Annotated[str, Meta(pattern=forms.BOX_TYPE)]
 Variable = Annotated[str, Meta(pattern=forms.VARIABLE)]
 Value = Annotated[str, Meta(max_length=65_536, pattern=forms.TEXT)]
@@ -109,7 +110,7 @@ class JobSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
 
     ``show_commands``: the log shows each command, after ``+``, before its output. ``parallelism``:
     run N jobs like this one, named ``NAME 1/N`` and so on. ``artifacts``: patterns of the files of
-    the workspace that are kept.
+    the workspace that are kept. ``image``: the system that it sees.
     """
 
     name: Name
@@ -121,6 +122,7 @@ class JobSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
     parallelism: Annotated[int, Meta(ge=2, le=MAX_PARALLELISM)] | None = None
     retry: RetrySettings | None = None
     artifacts: FilePatterns = ()
+    image: Image | None = None
 
 
 Jobs = Annotated[tuple[JobSettings, ...], Meta(min_length=1, max_length=MAX_JOBS_A_WORKLOAD)]

@@ -293,6 +293,7 @@ def rebuild(known: Known, original: Workload, source: Workload | None, now: floa
                     job.show_commands,
                     job.retry,
                     job.artifacts,
+                    image=job.image,
                 )
                 for job in original.jobs
             ]

@@ -57,7 +57,7 @@ def field_of_eighth_schema(stored: Any) -> str | None:
             return name
     places = {f"servers.{name}.jobs": each for name, each in stored.get("servers", {}).items()}
     for place, owner in {**places, "jobs": stored}.items():
-        for field in ("retry", "artifacts"):
+        for field in ("retry", "artifacts", "image"):
             found = _newer_job(owner.get("jobs", ()), place, field)
             if found is not None:
                 return found

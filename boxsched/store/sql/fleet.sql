@@ -142,7 +142,7 @@ SELECT id, worker, ordinal, box_type FROM box WHERE worker = :worker ORDER BY or
 -- name, commands, environment, workload, number, kind, project, branch, tag, server, commit,
 -- repository, started, stop_reason, show_commands, owner, has_secrets,
 -- has_credentials, from_fork, clone, public_key, ssh_forwarding, restores, artifacts,
--- cache, build]
+-- cache, build, image]
 WITH v(worker) AS (VALUES (:worker))
 SELECT box.worker, CAST(json_agg(json_build_array(
            job.id, job.attempt, job.lease_token, box.id, box.ordinal, job.state = 'stopping',
@@ -158,7 +158,7 @@ SELECT box.worker, CAST(json_agg(json_build_array(
            AND EXISTS (SELECT 1 FROM secret WHERE secret.project = project.id),
            project.git_credentials IS NOT NULL, workload.from_fork, project.clone,
            workload.public_key, workload.ssh_forwarding, job.restored_from,
-           job.artifacts, project.cache, workload.build
+           job.artifacts, project.cache, workload.build, job.image
        )) AS text)
   FROM v
   JOIN box ON box.worker = v.worker

@@ -54,12 +54,14 @@ SELECT count(*) FROM workload
 -- all jobs.
 -- returns: id, name, box_type, timeout_seconds, expected_seconds, commands, environment, state,
 -- result, box, attempt, lease_token, started_at, finished_at, exit_status, reason, show_commands,
--- restored_from, retry, retried, artifacts
+-- restored_from, retry, retried, artifacts,
+-- image
 WITH v(id) AS (VALUES (:id))
 SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, job.commands,
        job.environment, job.state, job.result, job.box, job.attempt, job.lease_token,
        job.started_at, job.finished_at, job.exit_status, job.reason, job.show_commands,
-       job.restored_from, job.retry, job.retried, job.artifacts
+       job.restored_from, job.retry, job.retried, job.artifacts,
+       job.image
   FROM v JOIN job ON job.id = v.id;
 
 -- name: jobs_listed
@@ -69,7 +71,7 @@ WITH v(id) AS (VALUES (:id))
 SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, '[]', '{}',
        job.state, job.result, job.box, job.attempt, job.lease_token, job.started_at,
        job.finished_at, job.exit_status, job.reason, job.show_commands, job.restored_from,
-       job.retry, job.retried, job.artifacts
+       job.retry, job.retried, job.artifacts, job.image
   FROM v JOIN job ON job.id = v.id;
 
 -- name: job_state

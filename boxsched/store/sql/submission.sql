@@ -102,17 +102,18 @@ SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS
 -- returns: nothing
 WITH v(
     id, name, box_type, timeout_seconds, expected_seconds, commands, environment, show_commands,
-    retry, artifacts
+    retry, artifacts, image
 ) AS (VALUES (
     :id, :name, :box_type, :timeout_seconds, :expected_seconds, :commands, :environment,
-    :show_commands, :retry, :artifacts
+    :show_commands, :retry, :artifacts, :image
 ))
 INSERT INTO job (
     id, name, box_type, timeout_seconds, expected_seconds, commands, environment, state, attempt,
-    show_commands, retry, artifacts
+    show_commands, retry, artifacts, image
 )
 SELECT v.id, v.name, v.box_type, v.timeout_seconds, v.expected_seconds, v.commands,
-       v.environment, 'waiting', 0, v.show_commands, CAST(v.retry AS text), v.artifacts
+       v.environment, 'waiting', 0, v.show_commands, CAST(v.retry AS text), v.artifacts,
+       CAST(v.image AS text)
   FROM v WHERE v.id IS NOT NULL;
 
 -- name: insert_commands

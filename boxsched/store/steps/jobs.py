@@ -41,6 +41,7 @@ def rows(
             job.show_commands,
             retries_text(job.retry),
             json_text(job.artifacts),
+            job.image,
         )
         for index, job in enumerate(jobs)
     ]

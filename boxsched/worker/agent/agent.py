@@ -11,6 +11,7 @@ from boxsched.model import JobId
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.ghosts import HeldAttempt
 from boxsched.worker.agent.cache import CacheFigures
+from boxsched.worker.agent.images import NO_IMAGES, Images
 from boxsched.worker.agent.none import NoneDriver
 from boxsched.worker.agent.outbox import Finding, LogChunk, Opening, Outbox, Report
 from boxsched.worker.agent.process import ProcessDriver
@@ -21,7 +22,7 @@ from boxsched.worker.supervisor.joblog import LOG_LIMIT_BYTES
 from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
 
 STOP_GRACE_SECONDS = 10.0
-DRIVERS = ("bubblewrap", "process", "none")
+DRIVERS = ("bubblewrap", "podman", "process", "none")
 
 Key = tuple[JobId, int]  # a job and its lease token
 
@@ -81,7 +82,8 @@ class Agent:
     its job; None: never. ``expects_jobs``: keep a process ready to start jobs. ``isolation``: how
     jobs are isolated, for the driver ``bubblewrap``. ``limits``: of each job. ``ssh_address``:
     where SSH sessions listen for direct connections; None: nowhere. ``transfers``: moves artifacts;
-    None: no job can keep any. ``cache_bytes``: the size of the cache on this machine.
+    None: no job can keep any. ``cache_bytes``: the size of the cache on this machine. ``images``:
+    those that jobs may run in.
     """
 
     def __init__(
@@ -105,12 +107,13 @@ class Agent:
         ssh_address: str | None = None,
         transfers: Transfers | None = None,
         cache_bytes: int = 0,
+        images: Images = NO_IMAGES,
     ) -> None:
         outbox = Outbox(report, log, report_problem, fix, open_session)
         if driver not in DRIVERS:
             raise ValueError(f"no such Box driver: {driver}")
-        if (driver == "bubblewrap") != (isolation is not None):
-            raise ValueError("isolation belongs to the Box driver bubblewrap")
+        if (driver in ("bubblewrap", "podman")) != (isolation is not None):
+            raise ValueError("isolation belongs to the Box drivers bubblewrap and podman")
         self._folder = folder
         self._cluster = cluster
         self._driver: Driver
@@ -131,6 +134,7 @@ class Agent:
                 ssh_address=ssh_address,
                 transfers=transfers,
                 cache_bytes=cache_bytes,
+                images=images,
             )
 
     async def start(self) -> None:

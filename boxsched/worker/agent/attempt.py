@@ -12,11 +12,12 @@ import attrs
 from boxsched.model import JobId, job_text
 from boxsched.worker.agent import remains
 from boxsched.worker.agent.attempt_folder import AttemptFolder
+from boxsched.worker.agent.images import NoImage
 from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.outbox import LogChunk
-from boxsched.worker.agent.plan import Worksite, cgroup_of, limit_groups
+from boxsched.worker.agent.plan import Worksite, cgroup_name, cgroup_of, limit_groups
 from boxsched.worker.agent.spool import Spool
-from boxsched.worker.supervisor import containment, job_secrets, safe_files
+from boxsched.worker.supervisor import container, containment, job_secrets, safe_files
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Ended, Found, Opened, Record, Running, Started
 from boxsched.worker.supervisor.limits import NO_LIMITS
@@ -98,6 +99,12 @@ class Attempt:
             record = record._replace(cgroup=None)
         if not set(record.limits.paths) <= set(limit_groups(site, folder.name)):
             record = record._replace(limits=NO_LIMITS)
+        if record.container is not None:
+            known = None  # if this agent runs no containers
+            with contextlib.suppress(NoImage):
+                name = cgroup_name(site, folder.name)
+                known = site.images.container(record.container.image, name)
+            record = record._replace(container=known)
         attempt = cls(folder, record, Phase.RUNNING)
         try:
             attempt.spool.open()
@@ -300,6 +307,9 @@ class Attempt:
         """
         groups = self.record.limits.paths
         remains.end_processes(self.folder.path, self._started(), self.record.cgroup, groups)
+        if self.record.container is not None:
+            container.give_back(self.record.container, f"{self.folder.path}/{files.BOX}")
+            container.remove(self.record.container)
         ended = self._result() if self.status is None and self.damage is None else None
         counts = ended is not None and not ended.not_begun
         if not counts or self.kept:  # otherwise files of its workspace are kept first

@@ -28,6 +28,8 @@ SYSTEM = (
 DEFAULT_USER = "nobody"
 PROBE_SECONDS = 60.0  # a busy machine must not lose its isolation
 
+LAST_ALIKE = "--new-session"  # the last option that is the same in an image
+
 _ROOT = str(Path(boxsched.__file__).resolve().parent.parent)
 _NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
 _REFUSALS = ("namespace", "uid map", "Operation not permitted", "Permission denied")
@@ -42,13 +44,15 @@ class BoxOptions:
     """``user``: whom a worker that runs as root runs its jobs as; None: DEFAULT_USER.
 
     ``readable``: further files and folders that jobs can read. ``hidden``: files and folders that
-    they cannot, wherever they are.
+    they cannot, wherever they are; the first is the data folder. ``repositories``: git sees a
+    repository on this machine that the worker can read.
     """
 
     user: str | None = None
     network: bool = True
     readable: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
+    repositories: bool = False
 
 
 def isolation(options: BoxOptions) -> Isolation:
@@ -62,12 +66,13 @@ def isolation(options: BoxOptions) -> Isolation:
             raise BadBoxOption(f"--box-readable: {path} does not exist")
     readable += [os.environ[name] for name in CERTIFICATES if name in os.environ]
     hidden = [os.path.realpath(path) for path in options.hidden]
+    seen = [*SYSTEM, *map(os.path.realpath, readable)]
     arguments = [
         program("bwrap"),
         *_NAMESPACES,
         *(() if options.network else ("--unshare-net",)),
         "--die-with-parent",
-        "--new-session",
+        LAST_ALIKE,
         *_system(),
         *("--proc", "/proc"),
         *("--dev", "/dev"),
@@ -77,10 +82,21 @@ def isolation(options: BoxOptions) -> Isolation:
     ]
     late = [
         *(word for path in readable for word in ("--ro-bind-try", path, path)),
-        *_covers(hidden, [*SYSTEM, *map(os.path.realpath, readable)]),
+        *_covers(hidden, seen),
     ]
     server = session_program.needed((*SYSTEM, *readable))
-    return Isolation(arguments, late, uid, gid, server, list(_covers(hidden, server)))
+    return Isolation(
+        arguments,
+        late,
+        uid,
+        gid,
+        server,
+        list(_covers(hidden, server)),
+        options.repositories,
+        seen,
+        hidden,
+        hidden[0] if hidden else None,
+    )
 
 
 def _user(name: str | None) -> tuple[int | None, int | None]:

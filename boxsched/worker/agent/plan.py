@@ -9,9 +9,12 @@ from boxsched.git_access import CERTIFICATES, GitAccess
 from boxsched.model import Kind, job_text, workload_text
 from boxsched.protocol.assignments import Assignment
 from boxsched.worker.agent import limiting, session_program
+from boxsched.worker.agent.images import FOLDER, NO_IMAGES, SCRIPT_ARGV, Images, NoImage, in_image
+from boxsched.worker.agent.local_repository import NotShown, local_repository
 from boxsched.worker.agent.repository import JOB_PATH, Unrunnable, checkout_steps, program
 from boxsched.worker.agent.script import script as script_of
 from boxsched.worker.supervisor import isolation as inside
+from boxsched.worker.supervisor.container import Container
 from boxsched.worker.supervisor.folder import HOME, SCRIPT, TMP, CacheUse, Record, Step
 from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.job_secrets import NO_SECRETS, JobSecrets
@@ -35,6 +38,7 @@ class Worksite:
     stop_grace: float
     isolation: Isolation | None = None  # None: jobs run as this worker does
     limits: Limits = NO_LIMITS
+    images: Images = NO_IMAGES
     limit_bases: tuple[str, ...] = ()  # cgroups below which this or an earlier agent made others
     ssh_address: str | None = None  # where SSH sessions listen; None: only for this agent
 
@@ -74,9 +78,17 @@ def plan(
     argv = [program("bash"), "-e", places.script]
     if session is not None:
         argv = session_program.arguments()
+    image, container = _image(assignment, site)
+    if assignment.image is not None:
+        argv = SCRIPT_ARGV
     script = Step("the script", argv, {}, False, True)
     secret = secrets_of(assignment)
-    git = git_environment(assignment, places) if secret.access is not None else None
+    try:
+        local = local_repository(assignment.repository, site.isolation)
+    except NotShown as problem:
+        raise Unrunnable(str(problem)) from None
+    is_fixed = secret.access is not None or local is not None
+    git = git_environment(assignment, places) if is_fixed else None
     record = Record(
         cluster=site.cluster,
         job=assignment.job,
@@ -87,7 +99,7 @@ def plan(
         log_limit=site.log_limit,
         cgroup=cgroup_of(site, name),
         environment=job_environment(assignment, places),
-        steps=[*checkout_steps(assignment, git), script],
+        steps=[*checkout_steps(assignment, git, local), script],
         lost_after=_deadline(assignment.kind, lost_after),
         stop_grace=site.stop_grace,
         has_secrets=secret != NO_SECRETS,
@@ -97,6 +109,8 @@ def plan(
         artifacts=list(assignment.artifacts),
         is_given=assignment.is_given_artifacts,
         cache=_cache_of(assignment),
+        image=image,
+        container=container,
     )
     _check_texts(record)
     try:
@@ -120,6 +134,21 @@ def _cache_of(assignment: Assignment) -> CacheUse | None:
     if its is None:
         return None
     return CacheUse(its.scope, list(its.patterns), list(its.keys), its.keep)
+
+
+def _image(
+    assignment: Assignment, site: Worksite
+) -> tuple[Isolation, None] | tuple[None, Container | None]:
+    """Return how the job is isolated in its image, or its container. Raises Unrunnable."""
+    if assignment.image is None:
+        return None, None
+    try:
+        if assignment.image.startswith(FOLDER):
+            return in_image(assignment.image, site.images, site.isolation), None
+        name = cgroup_name(site, attempt_name(assignment))
+        return None, site.images.container(assignment.image, name)
+    except NoImage as problem:
+        raise Unrunnable(str(problem)) from None
 
 
 def secrets_of(assignment: Assignment) -> JobSecrets:

@@ -19,8 +19,12 @@ from boxsched.worker.agent.beginning import Beginning
 from boxsched.worker.agent.cache import CacheFigures, CacheFolder
 from boxsched.worker.agent.forking import Spawner
 from boxsched.worker.agent.furnishing import Furnishing
+from boxsched.worker.agent.images import NO_IMAGES, Images
 from boxsched.worker.agent.keeping import Keeping
+from boxsched.worker.agent.limiting import mark
 from boxsched.worker.agent.outbox import Outbox
+from boxsched.worker.agent.plan import cgroup_name
+from boxsched.worker.agent.podman import remove_left
 from boxsched.worker.agent.readiness import Readiness
 from boxsched.worker.agent.reporting import Reporting
 from boxsched.worker.agent.sessions import NoSession, connect_session
@@ -62,6 +66,7 @@ class ProcessDriver:
         ssh_address: str | None = None,
         transfers: Transfers | None = None,
         cache_bytes: int = 0,
+        images: Images = NO_IMAGES,
     ) -> None:
         self._path = path
         self._outbox = outbox
@@ -74,6 +79,7 @@ class ProcessDriver:
         self._isolation = isolation
         self._limits = limits
         self._ssh_address = ssh_address
+        self._images = images
         self._answered_at = 0.0
 
         self._attempts: dict[Key, Attempt] = {}
@@ -115,6 +121,7 @@ class ProcessDriver:
             isolation=self._isolation,
             limits=self._limits,
             ssh_address=self._ssh_address,
+            images=self._images,
         )
         site = self._open.site
         self._watcher = AttemptWatcher(site.boot, self._clock, ask=self._ask, wake=self._woken.set)
@@ -131,12 +138,21 @@ class ProcessDriver:
         self._loop.add_reader(self._open.bell, self._read_bell)
         if self._cache_bytes:
             await asyncio.to_thread(self._cache().tidy)
-        self._sweep = asyncio.create_task(asyncio.to_thread(self._open.empty_trash))
+        self._sweep = asyncio.create_task(asyncio.to_thread(self._tidy, self._open))
         self._watch = asyncio.create_task(self._watch_attempts())
         self._looking = asyncio.create_task(self._readiness.run())
         self._readiness.suspected()
         for task in (self._watch, self._looking):
             task.add_done_callback(_log_failure)
+
+    def _tidy(self, opened: OpenFolder) -> None:
+        """Remove what ended jobs left. Blocking."""
+        opened.empty_trash()
+        site = opened.site
+        if site.images.podman is not None:
+            known = {cgroup_name(site, attempt.name) for attempt in self._attempts.values()}
+            for name in remove_left(site.images.podman, mark(site.folder), known):
+                _log.warning("removed the container %s, which an earlier job left", name)
 
     async def close(self) -> None:
         """Release everything. Works also if ``start`` failed or was never called."""

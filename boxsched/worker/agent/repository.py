@@ -18,8 +18,11 @@ limit.
 import shutil
 from collections.abc import Iterator
 
+import attrs
+
 from boxsched import commits
 from boxsched.protocol.assignments import Assignment, CloneOptions
+from boxsched.worker.agent.local_repository import LocalRepository
 from boxsched.worker.supervisor.folder import Step
 
 # Fixed, so that a job does not depend on how the service was started.
@@ -95,23 +98,31 @@ def program(name: str) -> str:
 
 
 def checkout_steps(
-    assignment: Assignment, environment: dict[str, str] | None = None
+    assignment: Assignment,
+    environment: dict[str, str] | None = None,
+    local: LocalRepository | None = None,
 ) -> Iterator[Step]:
     """Yield the git steps. Raises Unrunnable.
 
     A name from outside follows ``--`` or ``refs/``, or is an argument of a fixed script. So it is
     never an option or a command.
 
-    ``environment``: the whole environment of a git with credentials, in place of the job's own.
+    ``environment``: the whole environment of a git with credentials, or of one that sees a
+    repository on this machine, in place of the job's own. ``local``: that repository.
     """
-    for step in _steps(assignment):
-        if environment is None:
+    if local is not None:
+        assert environment is not None
+        environment = {**environment, **local.configuration}
+        assignment = attrs.evolve(assignment, repository=local.url)
+    for step in _steps(assignment, None if local is None else local.folder):
+        sees_nothing = local is not None and step.takes_commit and step.reads is None
+        if environment is None or sees_nothing:  # it comes after all that see it
             yield step
         else:
             yield step._replace(environment=environment | step.environment, alone=True)
 
 
-def _steps(assignment: Assignment) -> Iterator[Step]:
+def _steps(assignment: Assignment, reads: str | None) -> Iterator[Step]:
     if assignment.repository is None:
         return
     options = assignment.clone or CloneOptions()
@@ -122,11 +133,11 @@ def _steps(assignment: Assignment) -> Iterator[Step]:
     *checks, find = _find(assignment, depth)
     yield from checks
     for step in _fetch(assignment, assignment.repository, depth):
-        yield step._replace(is_lent=lent)
-    yield find._replace(says_commit=True, is_lent=lent)
+        yield step._replace(is_lent=lent, reads=reads)
+    yield find._replace(says_commit=True, is_lent=lent, reads=reads)
     refusal = "git cannot check out the commit that it runs"
     have = _script("git fetch", _HAVE, depth)
-    yield have._replace(takes_commit=True, refusal=refusal, is_lent=lent)
+    yield have._replace(takes_commit=True, refusal=refusal, is_lent=lent, reads=reads)
     out = _script("git checkout", _CHECK_OUT)
     yield out._replace(takes_commit=True, refusal=refusal, is_lent=lent_further)
     if options.submodules:

@@ -22,7 +22,7 @@ SCRIPTS_KEPT = 128  # a project's jobs run the same commands again and again
 
 # Writes to standard error, as ``set -x`` does. Its ``return`` keeps ``$?`` for the next command;
 # the ``&&`` after a call prevents ``set -e`` from ending the script at an old status.
-_DEFINE = "__boxsched_show() { local status=$?; printf '%s\\n' \"$1\" >&2; return $status; }; "
+_DEFINE = "__boxsched_show() { local status=$?; printf '%s\\n' \"$@\" >&2; return $status; }; "
 _READS_STATE = re.compile(r"PIPESTATUS|BASH_COMMAND|\$\{?_(?![A-Za-z0-9_])")
 _TRACES = re.compile(r"\bset\s+(-\w+\s+)*-(\w*[xv]|o\s+(xtrace|verbose))")
 
@@ -87,6 +87,5 @@ def _is_whole(text: str) -> bool:
 
 
 def _quoted(lines: Sequence[str]) -> str:
-    """Quote the lines for bash, on one line."""
-    escaped = (line.replace("\\", "\\\\").replace("'", "\\'") for line in lines)
-    return "$'" + "\\n".join(escaped).replace("\r", "\\r") + "'"
+    """Quote the lines as words, on one line, for any shell: an image may have no bash."""
+    return " ".join("'" + line.replace("'", "'\\''") + "'" for line in lines)

@@ -14,6 +14,7 @@ import attrs
 from boxsched.worker.agent import limiting, remains
 from boxsched.worker.agent.attempt import Attempt
 from boxsched.worker.agent.attempt_folder import AttemptFolder
+from boxsched.worker.agent.images import NO_IMAGES, Images
 from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.plan import Worksite, cgroup_of, limit_groups
 from boxsched.worker.supervisor import containment, job_secrets, safe_files
@@ -86,6 +87,7 @@ def open_folder(
     isolation: Isolation | None = None,
     limits: Limits = NO_LIMITS,
     ssh_address: str | None = None,
+    images: Images = NO_IMAGES,
 ) -> OpenFolder:
     """Open the agent's folder and lock it. Raises FolderInUse. Blocking."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -108,6 +110,7 @@ def open_folder(
             stop_grace,
             isolation,
             limits,
+            images,
             tuple(limiting.bases()),
             ssh_address,
         )

@@ -37,8 +37,9 @@ from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.fingerprint import of_worker
 from boxsched.protocol.ghosts import HeldAttempt
 from boxsched.protocol.timing import LOST_AFTER_SECONDS
-from boxsched.worker.agent import limiting
+from boxsched.worker.agent import images, limiting
 from boxsched.worker.agent.agent import Agent
+from boxsched.worker.agent.images import NO_IMAGES, Images
 from boxsched.worker.agent.outbox import LogChunk, Report
 from boxsched.worker.agent.site import boot_id
 from boxsched.worker.remote import identity as keeping
@@ -79,6 +80,7 @@ class WorkerOptions:
     limits: Limits = NO_LIMITS
     ssh_address: str | None = None  # where SSH sessions listen for direct connections
     cache_size: int = 0  # bytes; 0: no cache
+    images: Images = NO_IMAGES
 
 
 class RemoteWorker:
@@ -203,6 +205,7 @@ class RemoteWorker:
                 ssh_address=options.ssh_address,
                 transfers=self._files,
                 cache_bytes=options.cache_size,
+                images=attrs.evolve(options.images, worker=options.name),
             )
             await agent.start()
             if self._answered_at is not None:
@@ -251,7 +254,7 @@ class RemoteWorker:
                 box_driver=options.box_driver,
                 log_limit=options.log_limit,
                 stop_grace=options.stop_grace,
-                limits=limiting.parts(options.limits),
+                further={**limiting.parts(options.limits), **images.parts(options.images)},
             ),
             boot=boot_id(),
             holds=self._agent.holds if self._agent is not None else (),
@@ -262,6 +265,7 @@ class RemoteWorker:
             keeps_ghosts=True,
             keeps_artifacts=True,
             cache=self.cache_counts or wire.CacheCounts(),
+            knows_images=True,
         )
 
     async def welcome(self, node: NodeAddress, said: wire.Welcome, sent: float) -> None:

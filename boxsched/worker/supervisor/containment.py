@@ -71,6 +71,13 @@ def confine_self(cgroup: str | None, limits: Limits = NO_LIMITS) -> bool:
     return contained
 
 
+def tie_to_parent() -> None:
+    """Let a child of ours, which runs the job's program elsewhere, end with this process."""
+    _prctl(_PR_SET_DUMPABLE, 1)
+    die_with_parent()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def die_with_parent() -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -254,6 +261,14 @@ def supervisors(attempt: str, folder: str) -> list[int]:
         if is_ours and not _is_dead(pid):
             found.append(int(pid))
     return found
+
+
+def pid_namespace(pid: int) -> str | None:
+    """Return the name of a process's PID namespace; None if it is gone or another user's."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return None
 
 
 def is_frozen(pid: int) -> bool:

@@ -10,6 +10,7 @@ import zlib
 from typing import Literal, NamedTuple
 
 from boxsched.worker.supervisor import limits
+from boxsched.worker.supervisor.container import Container
 from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
 from boxsched.worker.supervisor.safe_files import (
@@ -53,6 +54,7 @@ class Step(NamedTuple):
     refusal: str | None = None  # why the job fails if the step fails
     alone: bool = False  # ``environment`` is the whole environment, without the job's variables
     is_lent: bool = False  # git gets the project's credentials
+    reads: str | None = None  # a repository on this machine that an isolated git sees
 
 
 class CacheUse(NamedTuple):
@@ -86,6 +88,8 @@ class Record(NamedTuple):
     artifacts: list[str] | None = None  # patterns of the files of its workspace that are kept
     is_given: bool = False  # it gets the artifacts of its build
     cache: CacheUse | None = None
+    image: Isolation | None = None  # how the script is isolated, if that differs
+    container: Container | None = None  # the script runs in it
 
     def keeps_files(self, ended: "Ended") -> bool:
         """Whether files of the workspace are kept after this end: the commands ran and ended."""
@@ -167,11 +171,19 @@ def read_record(at: int) -> Record:
         record = Record(*json.loads(text))
         walls = record.isolation and Isolation(*record.isolation)
         steps = [Step(*step) for step in record.steps]
+        image = record.image and Isolation(*record.image)
+        container = record.container and Container(*record.container)
         limited = limits.read(list(record.limits))
         session = record.session and SessionPlan(*record.session)
         cache = record.cache and CacheUse(*record.cache)
         return record._replace(
-            steps=steps, isolation=walls, limits=limited, session=session, cache=cache
+            steps=steps,
+            isolation=walls,
+            limits=limited,
+            session=session,
+            cache=cache,
+            image=image,
+            container=container,
         )
     except (ValueError, TypeError, RecursionError) as error:
         raise Damaged(f"the record has an unknown format: {error}") from None

@@ -26,12 +26,18 @@ from boxsched.worker.supervisor import safe_files
 # Paths inside.
 BOX = "/box"
 WORKSPACE, HOME, SCRIPT, TMP = f"{BOX}/workspace", f"{BOX}/home", f"{BOX}/script", "/tmp"  # noqa: S108
+REPOSITORY = f"{BOX}/repository"  # one on this machine, for the git steps that read it
+GIT_CONFIG = f"{BOX}/gitconfig"
+IMAGE = "image"  # the place in the Box where root mounts an image
 MARK = "BOXSCHED_BOX"  # environment variable of bubblewrap's own processes: the attempt's folder
 
 STAGE = "/sys"  # exists everywhere; jobs do not see the real one
 STATUS_BYTES = 4_096
 _CLONE_NEWNS = 0x0002_0000
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x4_0000
+
+# The repository belongs to another user than git. What git could run of it, it runs as the job.
+_GIT_CONFIG = b"[safe]\n\tdirectory = *\n"
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -46,7 +52,10 @@ class Isolation(NamedTuple):
     ``late``: options that must follow those of the Box, because they may be about paths in /tmp.
     ``uid``, ``gid``: the user of jobs, if the supervisor is root; otherwise jobs run as the
     supervisor's user. ``server``: what the server of an SSH session needs to see in addition, and
-    ``server_late``: options that hide parts of that.
+    ``server_late``: options that hide parts of that. ``repositories``: whether git sees a
+    repository on this machine that the worker can read. ``readable``: what jobs see of the machine.
+    ``hidden``: what they never see; ``data``, the worker's data folder, is among it. ``image``: the
+    folder whose system the job sees; None: the worker's own.
     """
 
     arguments: list[str]
@@ -55,6 +64,11 @@ class Isolation(NamedTuple):
     gid: int | None = None
     server: Sequence[str] = ()
     server_late: Sequence[str] = ()
+    repositories: bool = False
+    readable: list[str] = []  # noqa: RUF012 -- a default of a NamedTuple, never changed
+    hidden: list[str] = []  # noqa: RUF012
+    data: str | None = None
+    image: str | None = None
 
     def give(self, descriptor: int) -> None:
         """Make the user of jobs the owner of a file, folder or pipe."""
@@ -70,6 +84,7 @@ def options(
     environment: Mapping[str, str],
     paths: Sequence[str] = (),
     covers: Sequence[str] = (),
+    repository: str | None = None,
 ) -> int:
     """Write bubblewrap's options into a file in memory; return its descriptor. Raises OSError.
 
@@ -77,7 +92,8 @@ def options(
     the name of the folder with secrets. ``environment``: the program's. It is no environment of
     bubblewrap itself, where LD_PRELOAD would run the job's code outside; and no argument, which
     everyone on the machine can read. ``paths``: further files and folders that the program sees,
-    and ``covers``: options that hide parts of them.
+    and ``covers``: options that hide parts of them. ``repository``: one on this machine that it
+    sees; not together with ``paths``.
     """
     at, *sources = _staged(walls, box, paths)
     words = [
@@ -88,6 +104,8 @@ def options(
         *("--bind", f"{at}/home", HOME),
         *("--ro-bind", f"{at}/script", SCRIPT),
         *("--ro-bind-try", f"{at}/{secrets}", f"{BOX}/{secrets}"),
+        *("--ro-bind-try", f"{at}/gitconfig", GIT_CONFIG),
+        *_repository(walls, repository),
         *walls.late,
         *covers,
         *("--remount-ro", "/"),
@@ -118,6 +136,12 @@ def _staged(walls: Isolation, box: str, paths: Sequence[str]) -> list[str]:
     return [f"{STAGE}/{n}" for n in range(len(paths) + 1)] if paths else [STAGE]
 
 
+def _repository(walls: Isolation, path: str | None) -> list[str]:
+    if path is None:
+        return []
+    return ["--ro-bind", path if walls.uid is None else f"{STAGE}/repository", REPOSITORY]
+
+
 def command(walls: Isolation, file: int, argv: list[str]) -> list[str]:
     """Return what starts the program inside. ``file``: the descriptor from ``options``."""
     return [walls.arguments[0], "--args", str(file), "--", *argv]
@@ -130,6 +154,9 @@ def furnish(walls: Isolation, at: int, box: int) -> None:
     """Move the script from the attempt's folder into the Box. Give all to the job's user."""
     script = os.path.basename(SCRIPT)
     os.rename(script, script, src_dir_fd=at, dst_dir_fd=box)
+    safe_files.write_file(box, os.path.basename(GIT_CONFIG), _GIT_CONFIG)
+    for name in (os.path.basename(REPOSITORY), IMAGE):
+        os.mkdir(name, 0o700, dir_fd=box)
     for name in os.listdir(box):
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=box)
         try:
@@ -139,11 +166,14 @@ def furnish(walls: Isolation, at: int, box: int) -> None:
     walls.give(box)
 
 
-def change_user(walls: Isolation, box: str, paths: Sequence[str] = ()) -> None:
+def change_user(
+    walls: Isolation, box: str, paths: Sequence[str] = (), repository: str | None = None
+) -> None:
     """Mount the Box on STAGE and give up root's rights, in the child. Raises OSError.
 
     ``box``: its path. A descriptor from another mount namespace cannot be mounted. ``paths``:
     further files and folders that the user may not reach; then all are mounted below STAGE.
+    ``repository``: also mounted, as an image is, in a folder of the Box.
     """
     if walls.uid is None or walls.gid is None or _libc is None:
         return
@@ -154,8 +184,11 @@ def change_user(walls: Isolation, box: str, paths: Sequence[str] = ()) -> None:
     for source, place in zip((box, *paths), _staged(walls, box, paths), strict=True):
         if paths:
             _make_place(source, place)
-        mounted = _libc.mount(os.fsencode(source), place.encode(), None, _MS_BIND, None)
-        _check(mounted, f"mount {place}")
+        _bind(source, place)
+    if repository is not None:
+        _bind(repository, f"{STAGE}/repository")
+    if walls.image is not None:
+        _bind(walls.image, f"{STAGE}/{IMAGE}")
     os.setgroups([])
     os.setresgid(walls.gid, walls.gid, walls.gid)
     os.setresuid(walls.uid, walls.uid, walls.uid)
@@ -166,6 +199,11 @@ def _make_place(source: str, place: str) -> None:
         os.mkdir(place)
     else:
         os.close(os.open(place, os.O_CREAT | os.O_WRONLY))
+
+
+def _bind(path: str, place: str) -> None:
+    assert _libc is not None
+    _check(_libc.mount(os.fsencode(path), place.encode(), None, _MS_BIND, None), f"mount {place}")
 
 
 def _check(returned: int, what: str) -> None:

@@ -22,27 +22,33 @@ def launch(
     inherited: Sequence[int] = (),
     walls: isolation.Isolation | None = None,
     box: str = "",
+    repository: str | None = None,
     limits: Limits = NO_LIMITS,
     paths: Sequence[str] = (),
+    is_ours: bool = False,
 ) -> tuple[int, bool]:
     """Start the program; return its pid and whether it is in its cgroup.
 
     Returns after exec has succeeded; raises its OSError otherwise. Standard input is the
     supervisor's: /dev/null. ``workspace``: a folder's descriptor.
     ``inherited``: descriptors that the program gets too, under the same numbers. ``walls``,
-    ``box``: the program is bubblewrap, for the Box with this path. ``paths``: what else it mounts.
+    ``box``, ``repository``: the program is bubblewrap, for the Box and the repository with these
+    paths. ``paths``: what else it mounts. ``is_ours``: the program runs the job's elsewhere, and
+    confines that.
     """
     complaint, complaint_in = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            if not containment.confine_self(cgroup, limits):
+            if is_ours:
+                containment.tie_to_parent()
+            elif not containment.confine_self(cgroup, limits):
                 os.write(complaint_in, _UNCONTAINED)
             for descriptor in inherited:
                 os.set_inheritable(descriptor, True)
             os.fchdir(workspace)
             if walls is not None:
-                isolation.change_user(walls, box, paths)
+                isolation.change_user(walls, box, paths, repository)
                 containment.die_with_parent()  # to change the user undoes it
             _become(argv, environment, output, errors)
         except OSError as error:

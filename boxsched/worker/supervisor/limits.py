@@ -145,7 +145,7 @@ def reached(limits: Limits, status: int | None) -> list[str]:
     """
     found = []
     if limits.memory is not None and times_reached(limits, MEMORY):
-        found.append(f"memory limit of {size_text(limits.memory)}")
+        found.append(memory_text(limits))
     if limits.disk is not None and status in _TOO_LARGE:
         found.append(disk_text(limits))
     if limits.processes is not None and times_reached(limits, PROCESSES):
@@ -169,6 +169,11 @@ def size_text(size: int) -> str:
     """``2 GiB``, ``1.5 GiB``, ``300 MiB``."""
     unit, name = (_GIB, "GiB") if size >= _GIB else (_MIB, "MiB")
     return f"{round(size / unit, 2):g} {name}"
+
+
+def memory_text(limits: Limits) -> str:
+    assert limits.memory is not None
+    return f"memory limit of {size_text(limits.memory)}"
 
 
 def disk_text(limits: Limits) -> str:

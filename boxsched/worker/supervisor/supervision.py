@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Sequence
 
 from boxsched.git_access import lent
+from boxsched.worker.supervisor import container as podman
 from boxsched.worker.supervisor import (
     containment,
     isolation,
@@ -23,6 +24,7 @@ from boxsched.worker.supervisor import (
     verdict,
 )
 from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor.container import Container
 from boxsched.worker.supervisor.disk_watch import DiskWatch
 from boxsched.worker.supervisor.folder import Ended, Found, Opened, Record, Running, Step
 from boxsched.worker.supervisor.isolation import Monitor, NotIsolated
@@ -45,6 +47,7 @@ from boxsched.worker.supervisor.verdict import (
 STOP_LOOK_SECONDS = 1.0  # between two looks for a stop and for the end of the lease
 LOOK_FOR_COMMIT_SECONDS = 0.05  # between two looks for the commit: the job waits only for that
 KILL_AGAIN_SECONDS = 0.2
+LONGEST_PROBLEM = 200  # characters
 SIGNALLED = 128  # an exit status above it stands for a signal
 GIVE_UP_SECONDS = 10.0  # how long to wait for processes that SIGKILL does not end
 
@@ -63,6 +66,7 @@ class Supervision:
         self.secrets = secret  # None: the file is gone
         self.cgroup = record.cgroup
         self.walls = record.isolation
+        self.container: Container | None = None  # of the current step
         self.limits = record.limits
         self.disk: DiskWatch | None = None
         self.monitor: Monitor | None = None  # of the current step, if it is isolated
@@ -98,6 +102,9 @@ class Supervision:
             self.cgroup = None
         ended = self._run_steps()
         self._end_tree()
+        if self.container is not None:
+            podman.give_back(self.container, f"{self.folder}/{files.BOX}")
+            podman.remove(self.container)
         if self.box >= 0:
             with contextlib.suppress(OSError):  # the whole box is removed later
                 safe_files.remove_tree(self.box, job_secrets.FILES_FOLDER)
@@ -135,6 +142,8 @@ class Supervision:
             try:
                 status = self._find_commit(step) if step.says_commit else self._run_step(step)
             except NotIsolated as problem:
+                if step.is_script and (self.record.image or self.record.container):
+                    return self._failed(f"cannot start the image: {problem}")
                 return self._not_begun(str(problem))
             except OSError as error:
                 return self._not_started(step, error)
@@ -228,6 +237,9 @@ class Supervision:
 
     def _run_step(self, step: Step, output: int | None = None) -> int:
         self.status, self.childless = None, False
+        if step.is_script:
+            self.walls = self.record.image or self.walls
+            self.container = self.record.container
         walls = self.walls or isolation.NO_WALLS
         box = f"{self.folder}/{files.BOX}"
         environment = dict(step.environment)
@@ -254,12 +266,19 @@ class Supervision:
                 inherited += opening.inherited(environment, limit, seconds)
                 argv, environment = [*argv, str(inherited[0])], servers_own(environment)
                 paths, covers = walls.server, walls.server_late
-            if self.walls is not None:
+            if self.container is not None:
+                names = job_secrets.FILES_FOLDER
+                podman.write_variables(self.box, names, environment)
+                argv = podman.command(self.container, box, names)
+                environment = self.container.environment | self._marks()
+            elif self.walls is not None:
                 self.monitor = Monitor()
                 opened.callback(self.monitor.close_status)
                 status, folder = self.monitor.status, job_secrets.FILES_FOLDER
                 environment |= configured
-                file = isolation.options(walls, box, status, folder, environment, paths, covers)
+                file = isolation.options(
+                    walls, box, status, folder, environment, paths, covers, step.reads
+                )
                 opened.callback(os.close, file)
                 inherited += [status, file]
                 argv = isolation.command(walls, file, argv)
@@ -272,8 +291,10 @@ class Supervision:
                 errors=self.output.job_end,
                 cgroup=self.cgroup,
                 inherited=inherited,
-                walls=self.walls,
+                walls=self.walls if self.container is None else None,
                 box=box,
+                is_ours=self.container is not None,
+                repository=step.reads,
                 limits=self.limits,
                 paths=paths,
             )
@@ -284,7 +305,7 @@ class Supervision:
             self.door = opening
             if opening is not None:
                 self.poll.register(opening.announced, select.POLLIN)
-            if self.monitor is None:
+            if self.monitor is None and self.container is None:
                 self.output.keep_tail(0)
         if self.began_at is None:
             self.began_at, self.began = time.time(), _clock()
@@ -294,6 +315,8 @@ class Supervision:
         self.look_by = _clock() + STOP_LOOK_SECONDS
         while self.status is None or self._in_grace():
             self._turn()
+        if self.container is not None and self.status == podman.FAILED and self.cause is None:
+            self._check_container()
         return self.status if self.monitor is None else self._inner_status(self.monitor, step)
 
     def _open_door(self) -> Door | None:
@@ -309,6 +332,13 @@ class Supervision:
             opened = Opened(key, door.port)
             files.put(self.at, files.OPENED + files.RESERVED, files.OPENED, opened)
             files.ring(self.site)
+
+    def _check_container(self) -> None:
+        """Raise NotIsolated if podman could not start the container. A script may end alike."""
+        self.output.drain()
+        said = (self.output.tail or b"").rstrip().rpartition(b"\n")[2].decode(errors="replace")
+        if said.startswith("Error: "):
+            raise NotIsolated(said.removeprefix("Error: ")[:LONGEST_PROBLEM])
 
     def _marks(self) -> dict[str, str]:
         """Return the environment by which bubblewrap's processes are found."""
@@ -444,6 +474,7 @@ class Supervision:
             pids = containment.descendants(os.getpid())
             if number != signal.SIGKILL:
                 pids = [pid for pid in pids if pid != held]
+                pids = pids if self.container is None else podman.inside(pids)
             containment.send(pids, number)
 
     def _end_tree(self) -> None:
@@ -463,11 +494,17 @@ class Supervision:
         session = self.script_began and self.record.session is not None
         said = verdict.judge(self.cause, status, limit, lost_after, session=session)
         reached = limits.reached(self.limits, status)
+        may_be_memory = self.container is not None and self.limits.memory and status
+        if may_be_memory and self.container and podman.ran_out_of_memory(self.container):
+            reached = [limits.memory_text(self.limits)]
         if self.cause == OVER_DISK:
             reached = [limits.disk_text(self.limits)]
         else:
             for text in reached:
                 self.output.note(f"it has reached the {text}")
+        if may_be_memory and not reached and status == podman.KILLED and self.cause is None:
+            perhaps = f"{said.reason}, perhaps at the {limits.memory_text(self.limits)}"
+            said = said._replace(reason=perhaps)
         return self._ended(verdict.at_limits(said, reached))
 
     def _failed(self, reason: str) -> Ended:
