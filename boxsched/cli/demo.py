@@ -40,7 +40,7 @@ DEMO_LOOK_SECONDS = 0.05
 def demo(
     data: Path | None, host: str, port: int | None, boxes: int, quiet: bool, **box_options: Any
 ) -> None:
-    """Run the service with example projects, and submit builds and deploys continuously.
+    """Run the service with example projects, and submit builds, deploys and SSH sessions.
 
     It prints the URL and how to sign in. Ctrl-C ends it; the next start continues from there.
 
@@ -86,7 +86,9 @@ async def _serve_busy(options: "Options", quiet: bool) -> None:
     folder = DataFolder(options.data)
     before = _written_at(folder)  # a file that exists now is from a killed service
     service = asyncio.create_task(serve(options), name="service")
-    traffic = asyncio.create_task(_traffic(folder, before, quiet), name="traffic")
+    traffic = asyncio.create_task(
+        _traffic(folder, before, options.box_driver, quiet), name="traffic"
+    )
     try:
         done, _ = await asyncio.wait((service, traffic), return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -97,9 +99,10 @@ async def _serve_busy(options: "Options", quiet: bool) -> None:
         await asyncio.gather(traffic, service, return_exceptions=True)
 
 
-async def _traffic(folder: DataFolder, before: int, quiet: bool) -> None:
+async def _traffic(folder: DataFolder, before: int, driver: str, quiet: bool) -> None:
     from boxsched.client import Client
     from boxsched.demo.traffic import Traffic, projects
+    from boxsched.demo.visitor import Visitor
 
     listening = await _listening(folder, before)
     token = folder.token() or ""
@@ -109,7 +112,11 @@ async def _traffic(folder: DataFolder, before: int, quiet: bool) -> None:
             await client.put_project(name, settings)
         _welcome(listening.url, token, folder)
         chance = random.Random()  # noqa: S311 (no secret: which branch is built next)
-        await Traffic(client, chance, (lambda line: None) if quiet else _say).run()
+        say = _nothing if quiet else _say
+        async with asyncio.TaskGroup() as team:
+            team.create_task(Traffic(client, chance, say).run())
+            if driver != "none":
+                team.create_task(Visitor(client, chance, say).run())
 
 
 async def _listening(folder: DataFolder, before: int) -> Listening:
@@ -135,9 +142,14 @@ def _welcome(url: str, token: str, folder: DataFolder) -> None:
         f"    export BOXSCHED_DATA={shlex.quote(str(folder.path))}\n"
         "    boxsched list\n"
         "    boxsched explain web-shop#3\n"
-        "    boxsched logs web-shop#3 --follow\n\n"
+        "    boxsched logs web-shop#3 --follow\n"
+        "    boxsched ssh web-shop --branch main\n\n"
         "  Ctrl-C ends it.\n"
     )
+
+
+def _nothing(line: str) -> None:
+    """Print nothing."""
 
 
 def _say(line: str) -> None:

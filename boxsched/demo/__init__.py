@@ -1,1 +1,1 @@
-"""The demo's projects, and traffic for them: builds and deploys like those of a small team."""
+"""The demo's projects, and traffic for them: builds, deploys and SSH sessions of a small team."""
