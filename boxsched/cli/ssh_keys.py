@@ -62,5 +62,12 @@ def _read(identity: Path, ask: Callable[[str], str]) -> asyncssh.SSHKey:
     passphrase = ask(f"Passphrase of {identity}: ")
     try:
         return asyncssh.read_private_key(identity, passphrase if encodable(passphrase) else "")
-    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError):
+    except asyncssh.KeyEncryptionError as error:
+        if "bcrypt" not in str(error):
+            raise BadKey(f"{identity}: wrong passphrase") from None
+    except asyncssh.KeyImportError:
         raise BadKey(f"{identity}: wrong passphrase") from None
+    raise BadKey(
+        f"{identity}: to read a key with a passphrase, install bcrypt (`pip install bcrypt`); or "
+        "use a key without one, or enter the session with OpenSSH"
+    )
