@@ -14,6 +14,7 @@ from boxsched.model import JobId
 from boxsched.protocol import wire
 from boxsched.protocol.fingerprint import parts
 from boxsched.protocol.timing import LOST_AFTER_SECONDS
+from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.site import boot_id
 from boxsched.worker.remote import identity as keeping
 from boxsched.worker.remote import worker as module
@@ -29,17 +30,18 @@ OPTIONS = WorkerOptions(
 WELCOME = wire.Welcome(5, "ours", 90.0)
 
 
-class FakeAgent:
-    """In place of ``Agent``: records its options and its calls."""
+class FakeAgent(Agent):
+    """An agent that runs nothing; it records its options and its calls."""
 
     made: list["FakeAgent"]
+    holds: tuple[Any, ...] = ()  # type: ignore[assignment]
+    problem: str | None = None  # type: ignore[assignment]
+    ended_ghosts = 0  # type: ignore[assignment]
 
     def __init__(self, **options: Any) -> None:
+        super().__init__(**options | {"driver": "none", "isolation": None})
         self.options = options
         self.calls: list[Any] = []
-        self.holds: tuple[Any, ...] = ()
-        self.problem: str | None = None
-        self.ended_ghosts = 0
         self.made.append(self)
 
     async def start(self) -> None:
