@@ -93,7 +93,7 @@ def log_limit_option(at_most: int | None = None) -> Callable[[_C], _C]:
         type=click.IntRange(1_024, at_most),
         default=16 * MIB,
         metavar="BYTES",
-        help="Size limit of a job's log; the rest is cut.",
+        help="Size limit of a job's log; of the rest, the last 4 MiB are kept.",
     )
 
 

@@ -4,7 +4,7 @@ A worker limits its jobs' logs itself, and marks where it has cut them. If a wor
 a larger limit than its node, the log is cut here.
 """
 
-from boxsched.worker.agent.spool import MARKS_BYTES
+from boxsched.worker.agent.spool import most_bytes
 
 MIB = 1 << 20
 
@@ -12,9 +12,9 @@ MIB = 1 << 20
 def within(offset: int, data: bytes, limit: int) -> bytes:
     """Return the part of a chunk to keep, with a mark where the log is cut; empty after that.
 
-    A repeated chunk gets the same result. ``limit``: of a log in bytes, without marks.
+    A repeated chunk gets the same result. ``limit``: of a log in bytes, without its end and marks.
     """
-    most = limit + MARKS_BYTES
+    most = most_bytes(limit)
     if offset + len(data) <= most:
         return data
     if offset >= most:

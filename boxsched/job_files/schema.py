@@ -16,7 +16,7 @@ TITLE = "Jobs of a boxsched build"
 
 def schema() -> dict[str, Any]:
     made = {"$schema": DRAFT, "title": TITLE, **msgspec.json.schema(JobFile)}
-    found: dict[str, Any] = msgspec.to_builtins(made)  # defaults as JSON has them
+    found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(made))  # with JSON's defaults
     return found
 
 

@@ -71,6 +71,7 @@ FIGURES: tuple[Figure, ...] = (
     (model.DEFAULT_TIMEOUT_SECONDS, 3_600, JOB_FILES, "default 3600, at most 30 days"),
     (requests.MAX_TIMEOUT_SECONDS, 30 * DAY, JOB_FILES, "default 3600, at most 30 days"),
     (joblog.LOG_LIMIT_BYTES, 16 * MIB, README, "the most that is kept of a job's log (16 MiB)"),
+    (joblog.TAIL_BYTES, 4 * MIB, README, "without the 4 MiB of its end"),
     # Files of jobs.
     (repositories.MAX_FILE_BYTES, 256 * 1024, JOB_FILES, "YAML or JSON, at most 256 KiB"),
     (repositories.MAX_FETCH_BYTES, 256 * MIB, JOB_FILES, "git would fetch more than 256 MiB"),

@@ -12,7 +12,7 @@ from boxsched.gateway.message_queue import MessageQueue
 from boxsched.gateway.outputs import within
 from boxsched.gateway.worker_sender import WorkerSender
 from boxsched.protocol import wire
-from boxsched.worker.agent.spool import MARKS_BYTES
+from boxsched.worker.agent.spool import most_bytes
 from tests.gateway.fakes import AT_ONCE, FakeSocket
 from tests.gateway.harness import PATIENCE_SECONDS
 
@@ -22,14 +22,15 @@ from tests.gateway.harness import PATIENCE_SECONDS
     [(0, 10, 10), (90, 10, 10), (91, 10, 9), (99, 10, 1), (100, 10, 0), (200, 10, 0)],
 )
 def test_a_chunk_is_kept_up_to_the_limit(offset: int, size: int, kept: int) -> None:
-    text = within(offset, b"#" * size, 100 - MARKS_BYTES)
+    limit = 1_000
+    text = within(most_bytes(limit) - 100 + offset, b"#" * size, limit)
     assert text.count(b"#") == kept
     assert (b"rest was cut" in text) == (0 < kept < size)
 
 
 def test_the_mark_of_a_cut_log_says_the_limit_in_plain_units() -> None:
     for limit, said in ((3 << 20, b"3 MiB"), ((3 << 20) + 1, b"3145729 bytes"), (7, b"7 bytes")):
-        cut = within(limit, b"x" * (MARKS_BYTES + 1), limit)
+        cut = within(limit, b"x" * (most_bytes(limit) + 1), limit)
         assert b"this node stores " + said + b" of a log" in cut
 
 

@@ -12,7 +12,7 @@ from boxsched.gateway.link import Held, WorkerLink
 from boxsched.model import JobId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.workers import Connected, WorkerConnection
-from boxsched.worker.agent.spool import MARKS_BYTES
+from boxsched.worker.agent.spool import most_bytes
 from tests.contract.store_data import NOW
 from tests.gateway.fakes import AT_ONCE, ME, FakeSocket
 
@@ -78,7 +78,7 @@ async def test_only_output_of_running_jobs_in_a_group_is_stored() -> None:
     side = FakeNodeSide()
     link = link_of(side)
     good, old = wire.Chunk(1, 1, 5, b"good"), wire.Chunk(2, 2, 5, b"old")
-    beyond = wire.Chunk(1, 1, side.log_limit + MARKS_BYTES, b"beyond")
+    beyond = wire.Chunk(1, 1, most_bytes(side.log_limit), b"beyond")
     await link._store_output([wire.Logged(1, (good, old)), wire.Logged(2, (beyond,))])
     assert side.calls == ["looked", "settle", [(1, 1, 5, b"good")]]
     assert acks_of(link) == [wire.Ack(1), wire.Ack(2)]

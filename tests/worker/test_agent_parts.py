@@ -21,7 +21,7 @@ from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.occupancy import Occupancy
 from boxsched.worker.agent.outbox import Report
 from boxsched.worker.agent.reporting import REPEAT_SECONDS, Reporting
-from boxsched.worker.agent.spool import CHUNK_BYTES, MARKS_BYTES, Spool
+from boxsched.worker.agent.spool import CHUNK_BYTES, Spool, most_bytes
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor import safe_files
 from boxsched.worker.supervisor.folder import Ended, Found, Note, Running, Started
@@ -192,7 +192,7 @@ async def test_the_ends_of_jobs_show_problems_of_the_machine(
     attempts: list[Any] = [
         SimpleNamespace(
             key=(JobId(n), 1), ended=one, phase=Phase.ENDED, running=None, start_reported=False,
-            spool=SimpleNamespace(all_stored=True), reported_at=0.0, parked=False,
+            spool=SimpleNamespace(all_stored=True), reported_at=0.0, parked=False, kept=True,
         )
         for n, one in enumerate(ended)
     ]  # fmt: skip
@@ -339,8 +339,8 @@ def test_a_later_agent_sends_the_same_part_again(log: Log) -> None:
         (b"0 %d" % CHUNK_BYTES, True),
         (b"0 %d" % (CHUNK_BYTES + 1), False),
         (b"6 5", False),
-        (b"%d %d" % ((1 << 20) + MARKS_BYTES - 1, (1 << 20) + MARKS_BYTES), True),
-        (b"%d %d" % ((1 << 20) + MARKS_BYTES, (1 << 20) + MARKS_BYTES + 1), False),
+        (b"%d %d" % (most_bytes(1 << 20) - 1, most_bytes(1 << 20)), True),
+        (b"%d %d" % (most_bytes(1 << 20), most_bytes(1 << 20) + 1), False),
     ],
 )
 def test_a_forged_sent_file_is_damage(log: Log, text: bytes, fine: bool) -> None:
@@ -354,9 +354,9 @@ def test_a_forged_sent_file_is_damage(log: Log, text: bytes, fine: bool) -> None
 
 def test_no_more_than_the_limit_and_its_marks_is_sent(tmp_path: Path) -> None:
     log = Log(tmp_path, 10)
-    log.file.write_bytes(b"x" * (10 + MARKS_BYTES + 1))
+    log.file.write_bytes(b"x" * (most_bytes(10) + 1))
     spool = log.spool()
-    assert spool.next() == (0, b"x" * (10 + MARKS_BYTES))
+    assert spool.next() == (0, b"x" * most_bytes(10))
     spool.stored()
     assert (spool.next(), spool.all_stored) == (None, True)
     spool.close()

@@ -55,7 +55,7 @@ async def test_a_stretched_log_is_not_sent_further_than_its_limit(
     await harness.agent.start()
     finished = await harness.run("echo ready; truncate -s 3T ../../log; exit 4")
     assert finished.exit_status == 4
-    assert 100_000 <= len(harness.log()) <= 110_000
+    assert 100_000 <= len(harness.log()) <= 210_000  # its end, too
 
 
 async def test_a_log_that_was_cut_ends_where_it_was(harness: AgentHarness) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from boxsched.protocol.assignments import JobSecret
 from boxsched.states import Result
 from boxsched.worker.supervisor.joblog import LINE_LIMIT_BYTES, MIB, READ_BYTES, BoundedLog
 from tests.worker.harness import AgentHarness, assigned, eventually, job
@@ -22,9 +23,36 @@ async def test_a_flood_is_capped_and_marked(make_harness: Callable[..., AgentHar
     finished = await harness.run(f"yes 'a line of a flood' | head -c {FLOOD_BYTES}")
     assert finished.result is Result.PASSED
     log = harness.log()
-    assert log[: 2 * MIB] == (b"a line of a flood\n" * 120_000)[: 2 * MIB]
-    mark = f"[boxsched: the log's limit of 2 MiB is reached: {FLOOD_BYTES - 2 * MIB} bytes more"
-    assert log[2 * MIB :].decode() == f"\n{mark} were cut]\n"
+    flood = b"a line of a flood\n" * (FLOOD_BYTES // 18 + 1)
+    assert log[: 2 * MIB] == flood[: 2 * MIB]
+    mark, _, end = log[2 * MIB + 1 :].partition(b"\n")
+    cut = FLOOD_BYTES - 2 * MIB - len(end)
+    said = f"[boxsched: the log's limit of 2 MiB is reached: {cut} bytes were cut here]"
+    assert mark.decode() == said
+    assert 2 * MIB - 18 <= len(end) <= 2 * MIB
+    assert end == flood[FLOOD_BYTES - len(end) : FLOOD_BYTES]
+    assert end.startswith(b"a line"), "the end begins with a whole line"
+
+
+async def test_the_end_of_a_flood_is_there(make_harness: Callable[..., AgentHarness]) -> None:
+    harness = make_harness(log_limit=MIB)
+    await harness.agent.start()
+    await harness.run("yes flood | head -c 20000000", "echo; echo the error at the end; exit 1")
+    log = harness.log()
+    assert log.endswith(b"\nthe error at the end\n")
+    assert log.count(b"[boxsched:") == 1
+
+
+async def test_secrets_are_masked_in_the_end_of_a_flood(
+    make_harness: Callable[..., AgentHarness],
+) -> None:
+    harness = make_harness(log_limit=MIB)
+    await harness.agent.start()
+    secret = JobSecret("TOKEN", "hunter2-hunter2")
+    command = "yes flood | head -c 9000000; for i in {1..100000}; do echo $TOKEN; done"
+    await harness.run(command, secrets=(secret,))
+    assert b"hunter2" not in harness.log()
+    assert harness.log().endswith(b"\n***\n***\n")
 
 
 async def test_a_flood_does_not_delay_the_others(make_harness: Callable[..., AgentHarness]) -> None:
@@ -151,14 +179,15 @@ def test_a_note_is_written_after_the_limit_too(tmp_path: Path) -> None:
     path = tmp_path / "log"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     log = BoundedLog(descriptor, 3)
-    log.take(b"abcd")
+    log.take(b"abcdefgh")
     log.note("stopped by admin")
     log.finish()
     os.close(descriptor)
     assert path.read_bytes().splitlines() == [
         b"abc",
         b"[boxsched: stopped by admin]",
-        b"[boxsched: the log's limit of 3 bytes is reached: 1 bytes more were cut]",
+        b"[boxsched: the log's limit of 3 bytes is reached: 2 bytes were cut here]",
+        b"fgh",
     ]
 
 
@@ -169,6 +198,25 @@ def test_a_line_of_exactly_the_limit_is_complete(tmp_path: Path) -> None:
 
 
 def test_the_mark_starts_its_own_line(tmp_path: Path) -> None:
-    assert written(tmp_path, [b"ab\ncd"], limit=3).splitlines()[1:] == [
-        b"[boxsched: the log's limit of 3 bytes is reached: 2 bytes more were cut]"
+    assert written(tmp_path, [b"ab\ncdefgh"], limit=3).splitlines()[1:] == [
+        b"[boxsched: the log's limit of 3 bytes is reached: 3 bytes were cut here]",
+        b"fgh",
     ]
+
+
+@pytest.mark.parametrize("size", [MIB, MIB + 1, 2 * MIB - 1, 2 * MIB])
+def test_a_log_is_whole_if_its_end_reaches_its_beginning(tmp_path: Path, size: int) -> None:
+    text = (b"%d\n" % size) * (size // 4)
+    text = text[:size]
+    chunks = [text[i : i + READ_BYTES] for i in range(0, len(text), READ_BYTES)]
+    assert written(tmp_path, chunks, limit=MIB) == text
+
+
+def test_the_end_begins_with_a_line(tmp_path: Path) -> None:
+    text = b"".join(b"line %d\n" % n for n in range(1_000))
+    log = written(tmp_path, [text[i : i + 100] for i in range(0, len(text), 100)], limit=1_000)
+    head, _, end = log.partition(b"[boxsched: the log's limit of 1000 bytes is reached: ")
+    assert head == text[:1_000] + b"\n"
+    cut, _, end = end.partition(b" bytes were cut here]\n")
+    assert text.endswith(end) and end.startswith(b"line ") and 990 < len(end) <= 1_000
+    assert int(cut) == len(text) - 1_000 - len(end)

@@ -105,7 +105,7 @@ def output(tmp_path: Path) -> Iterator[Output]:
     made = Output(at(tmp_path), 1 << 20, Masks([]))
     made.keep_tail(4_096)
     yield made
-    for descriptor in (made.pipe, made.job_end, made._file, made._sink):
+    for descriptor in (made.pipe, made.job_end, made._file):
         os.close(descriptor)
 
 

@@ -5,10 +5,16 @@ import os
 from boxsched.worker.agent.attempt_folder import AttemptFolder
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor import safe_files
+from boxsched.worker.supervisor.joblog import tail_limit
 from boxsched.worker.supervisor.safe_files import Damaged
 
 CHUNK_BYTES = 64 << 10
 MARKS_BYTES = 4 << 10  # more than the marks of ``BoundedLog`` for missing output
+
+
+def most_bytes(log_limit: int) -> int:
+    """Return the size of the longest log: its beginning, its end, and the marks."""
+    return log_limit + tail_limit(log_limit) + MARKS_BYTES
 
 
 class Spool:
@@ -21,7 +27,7 @@ class Spool:
 
     def __init__(self, folder: AttemptFolder, log_limit: int) -> None:
         self._folder = folder
-        self._most = log_limit + MARKS_BYTES  # a supervisor never writes more
+        self._most = most_bytes(log_limit)
         self._log = self._sent_file = -1
         self._gone = False  # no more of the log can be read
         self._sent = 0  # bytes of the log that are in the store

@@ -1,4 +1,4 @@
-"""Copy a job's output from a pipe into its log; discard it when the log is full.
+"""Copy a job's output from a pipe into its log.
 
 Imported by the spawner, so it imports only small modules of the standard library.
 """
@@ -22,7 +22,6 @@ class Output:
     def __init__(self, at: int, log_limit: int, masks: Masks) -> None:
         self._file = safe_files.open_regular(at, files.LOG, os.O_WRONLY | os.O_APPEND)
         self._log = BoundedLog(self._file, log_limit)
-        self._sink = os.open(os.devnull, os.O_WRONLY)
         self.pipe, self.job_end = os.pipe()
         os.set_blocking(self.pipe, False)
         self.disk_full = False
@@ -37,10 +36,6 @@ class Output:
     def read(self) -> int:
         """Read some output; return its size in bytes."""
         try:
-            if self._log.full and hasattr(os, "splice"):
-                size = os.splice(self.pipe, self._sink, READ_BYTES)
-                self._log.cut += size
-                return size
             chunk = os.read(self.pipe, READ_BYTES)
         except BlockingIOError:
             return 0
