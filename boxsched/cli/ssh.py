@@ -189,6 +189,7 @@ async def _give_up(client: Client, workload: Workload) -> None:
 
 def _serve_openssh(service: Service, proxy: str | None, host_key: str | None) -> None:
     from boxsched.cli.piping import join_stdio
+    from boxsched.cli.serve import loop_factory
 
     async def carry(client: Client) -> None:
         async with client.ssh_tunnel(await _session_id(client, str(proxy))) as tunnel:
@@ -201,7 +202,7 @@ def _serve_openssh(service: Service, proxy: str | None, host_key: str | None) ->
         return f"{host_key} {found.ssh.host_key}"
 
     if proxy is not None:
-        service.call(carry)
+        service.call(carry, loop_factory())
     else:
         click.echo(service.call(find))
 
