@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+import msgspec
 
 from boxsched.cli.clean import plain
 from boxsched.cli.failing import BAD_USE, InvalidInput
@@ -95,6 +96,7 @@ def _job(job: JobSpec) -> dict[str, Any]:
         "show_commands": job.show_commands,
         "artifacts": job.artifacts,
         "image": job.image,
+        "retry": msgspec.to_builtins(job.retry),
     }
 
 

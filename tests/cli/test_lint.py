@@ -56,6 +56,8 @@ def test_lint_shows_the_jobs_in_json(folder):
             "environment": {},
             "show_commands": True,
             "artifacts": [],
+            "image": None,
+            "retry": None,
         }
     ]
 

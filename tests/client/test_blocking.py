@@ -8,8 +8,9 @@ import pytest
 
 from boxsched.client import BlockingClient, Client, Event, Workload
 
-# These inform a program between two calls; a blocking program has no such moment.
-ASYNCIO_ONLY = {"patience", "on_trouble", "skew"}
+# These inform a program between two calls; a blocking program has no such moment. A tunnel is a
+# WebSocket of asyncio.
+ASYNCIO_ONLY = {"patience", "on_trouble", "skew", "ssh_tunnel"}
 CALLS = sorted(
     name for name in dir(Client) if not name.startswith("_") and name not in ASYNCIO_ONLY
 )
