@@ -114,6 +114,7 @@ _ARTIFACT = (
 )
 _AFTER = Query("after", "the id of the last event seen, as Last-Event-ID")
 _FOLLOW = Query("follow", "1: continue until the job ends", {"enum": sorted(YES_OR_NO)})
+_STAMPS = Query("timestamps", "1: the time before each line", {"enum": sorted(YES_OR_NO)})
 _PART = (
     Query("attempt", "the bytes of this attempt (default: the latest)", _COUNT),
     Query("offset", "the bytes from this offset on; headers describe the part", _COUNT),
@@ -215,7 +216,7 @@ def workload_routes(
     resolve = Described(
         "Set the result of a job whose worker is away", AskResolve, WorkloadAnswer, 202, keyed=True
     )
-    log = Described("A job's output", content_type="text/plain", query=(_FOLLOW, *_PART))
+    log = Described("A job's output", content_type="text/plain", query=(_FOLLOW, _STAMPS, *_PART))
     return (
         Route("GET", f"{PREFIX}/workloads", workloads.list, listed),
         reading(_WORKLOAD, workloads.one, "A workload with its jobs", WorkloadAnswer),

@@ -54,8 +54,13 @@ class Printer:
         self._out.write(f"{self._prefix}{line}{reset}\n")
 
 
-async def print_logs(client: Client, jobs: Sequence[Job], *, follow: bool, out: TextIO) -> None:
-    """Print the jobs' logs one after the other, or with ``follow`` at once as they grow."""
+async def print_logs(
+    client: Client, jobs: Sequence[Job], *, follow: bool, out: TextIO, times: bool = False
+) -> None:
+    """Print the jobs' logs one after the other, or with ``follow`` at once as they grow.
+
+    ``times``: with the time before each line; not with ``follow``.
+    """
     names = [plain(job.name) for job in jobs]
     cells = max(map(width, names), default=0)
     several = len(jobs) > 1
@@ -65,7 +70,8 @@ async def print_logs(client: Client, jobs: Sequence[Job], *, follow: bool, out: 
     ]
     if not follow:
         for job_id, printer in printers:
-            printer.feed(await client.log(job_id))
+            read = client.log_with_times if times else client.log
+            printer.feed(await read(job_id))
             printer.end()
         return
     places = asyncio.Semaphore(MAX_LOGS_AT_ONCE)

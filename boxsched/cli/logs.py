@@ -16,9 +16,10 @@ from boxsched.client import Client, Job
 @click.command()
 @click.argument("target", metavar="JOB|WORKLOAD")
 @click.option("--follow", "-f", is_flag=True, help="Follow the logs until the jobs have ended.")
+@click.option("--timestamps", is_flag=True, help="Print the time before each line.")
 @as_json_option
 @with_service
-def logs(target: str, follow: bool, as_json: bool, service: Service) -> None:
+def logs(target: str, follow: bool, timestamps: bool, as_json: bool, service: Service) -> None:
     """Print the log of a job (w41-2), or of all jobs of a workload (w41, or web#12).
 
     Escape sequences are removed, except colours on a terminal.
@@ -28,15 +29,18 @@ def logs(target: str, follow: bool, as_json: bool, service: Service) -> None:
     """
     if follow and as_json:
         raise click.UsageError("--follow and --json cannot be combined")
+    if timestamps and follow:
+        raise click.UsageError("--follow and --timestamps cannot be combined")
 
     async def work(client: Client) -> None:
         jobs = await jobs_of(client, target)
         if follow:
             wait_for_restarts(client)
         if not as_json:
-            await print_logs(client, jobs, follow=follow, out=sys.stdout)
+            await print_logs(client, jobs, follow=follow, times=timestamps, out=sys.stdout)
             return
-        texts = [(await client.log(job.id)).decode("utf-8", "replace") for job in jobs]
+        read = client.log_with_times if timestamps else client.log
+        texts = [(await read(job.id)).decode("utf-8", "replace") for job in jobs]
         print_json(
             {
                 "jobs": [

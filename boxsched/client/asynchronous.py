@@ -209,6 +209,11 @@ class Client(Projects, Operating, Deliveries, Notifications, Secrets, Sessions):
         """Return the log of a job's latest attempt, as far as it is written, unchanged."""
         return await read_log(self._line, job)
 
+    async def log_with_times(self, job: str) -> bytes:
+        """Return the log as text, with the time before each line."""
+        query = {"timestamps": "1"}
+        return (await self._line.call("GET", path("jobs", job, "log"), query=query))[1]
+
     async def artifacts(self, job: str) -> tuple[Artifact, ...]:
         """Return the files that a job's last attempt has kept."""
         return (await self._get(Artifacts, path("jobs", job, "artifacts"))).artifacts

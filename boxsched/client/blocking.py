@@ -109,6 +109,7 @@ class BlockingClient:
     explanation = _call(Client.explanation)
     activity = _call(Client.activity)
     log = _call(Client.log)
+    log_with_times = _call(Client.log_with_times)
     artifacts = _call(Client.artifacts)
     wait = _call(Client.wait)
     follow_log = _stream(Client.follow_log)

@@ -821,6 +821,12 @@ class Store:
         """
         return await self._driver.reading.read(logs.log, job, attempt, offset, limit)
 
+    async def log_chunks(
+        self, job: JobId, attempt: int, offset: int, limit: int
+    ) -> list[logs.TimedOutput]:
+        """Like ``log``, in pieces, each with the time at which it was stored."""
+        return await self._driver.reading.read(logs.log_chunks, job, attempt, offset, limit)
+
     async def log_end(self, job: JobId, attempt: int) -> int:
         """Return the length of an attempt's log in bytes; 0 if there is none."""
         return await self._driver.reading.read(logs.log_end, job, attempt)

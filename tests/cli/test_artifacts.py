@@ -90,3 +90,13 @@ def test_two_files_of_one_path_are_not_mixed(shell, tmp_path):
 def test_an_object_store_is_refused_with_what_to_use(shell, store):
     done = shell("serve", "--log-store", store, status=2)
     assert "not supported: use a shared folder" in done.stderr
+
+
+def test_logs_show_the_time_before_each_line(shell, built):
+    job = shell.json("artifacts", built)["artifacts"][0]["job"]
+    (line, *_) = shell("logs", job, "--timestamps").stdout.splitlines()
+    stamp, _, text = line.partition(" ")
+    assert len(stamp) == len("2026-01-02T03:04:05.006Z")
+    assert stamp.endswith("Z")
+    assert text.startswith("+ ")
+    assert "cannot be combined" in shell("logs", job, "--timestamps", "-f", status=2).stderr

@@ -1,6 +1,10 @@
 """A job's log: read and followed, with any bytes in it."""
 
 import asyncio
+import contextlib
+import sqlite3
+from datetime import datetime
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -296,3 +300,54 @@ async def follow(service: RunningService, id_: str) -> aiohttp.ClientResponse:
         f"{service.url}{API}/jobs/{id_}-1/log?follow=1",
         headers={"Authorization": f"Bearer {service.token}"},
     )
+
+
+# --- Times of lines ---------------------------------------------------------------------------
+
+
+async def stamped(service: RunningService, job_id: str, query: str = "") -> list[list[str]]:
+    answer = await service.call("GET", f"{API}/jobs/{job_id}/log?timestamps=1{query}")
+    assert answer.status == 200, answer.body
+    return [line.split(" ", 1) for line in answer.body.decode().splitlines()]
+
+
+async def test_each_line_has_the_time_at_which_it_was_stored(
+    executing_service: RunningService, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    script = f"printf 'a\\n\\nb'; until [ -e {gate} ]; do sleep 0.02; done; printf 'c\\nd'"
+    await executing_service.project("web", jobs=[job("say", script, show_commands=False)])
+    build = await executing_service.build()
+    one = build["jobs"][0]["id"]
+    async with asyncio.timeout(20):
+        while await log(executing_service, one) != b"a\n\nb":  # noqa: ASYNC110 -- no event for it
+            await asyncio.sleep(0.02)
+    before = executing_service.node.clock.now()
+    gate.touch()
+    await executing_service.finished(build["id"])
+    for query in ("", "&follow=1"):
+        lines = await stamped(executing_service, one, query)
+        assert [text for _, text in lines] == ["a", "", "bc", "d"]
+        times = [datetime.fromisoformat(at).timestamp() for at, _ in lines]
+        assert times == sorted(times)
+        assert times[2] <= before + 0.001 <= times[3] + 0.002, "a line has the time of its begin"
+
+
+async def test_times_are_for_text_alone(executing_service: RunningService) -> None:
+    await executing_service.project("web")
+    build = await executing_service.finished((await executing_service.build())["id"])
+    path = f"{API}/jobs/{build['jobs'][0]['id']}/log"
+    for query in ("timestamps=1&offset=0", "timestamps=1&attempt=1", "timestamps=x"):
+        answer = await executing_service.call("GET", f"{path}?{query}")
+        assert (answer.status, answer.error["field"]) == (422, "timestamps")
+
+
+async def test_output_that_an_older_node_stored_has_no_time(
+    executing_service: RunningService,
+) -> None:
+    await executing_service.project("web", jobs=[job("say", "echo old", show_commands=False)])
+    build = await executing_service.finished((await executing_service.build())["id"])
+    data = executing_service.node.options.data
+    with contextlib.closing(sqlite3.connect(data / "boxsched.sqlite")) as raw, raw:
+        raw.execute("UPDATE log_chunk SET stored_at = NULL")
+    assert await stamped(executing_service, build["jobs"][0]["id"]) == [["-" * 24, "old"]]

@@ -21,6 +21,7 @@ from boxsched.api.http import replies
 from boxsched.api.http.not_found import no_such
 from boxsched.api.http.parameters import yes_or_no
 from boxsched.api.http.streams import Cut, Stream
+from boxsched.api.resources.log_stamps import LineStamps
 from boxsched.errors import Invalid, NotFound, StoreAway
 from boxsched.model import JobId, job_text, parse_job
 from boxsched.node.node import Node
@@ -67,6 +68,9 @@ class LogRoutes:
         """Answer with text, or with ``attempt`` or ``offset`` with a part (see the module)."""
         follow = yes_or_no(request.query, "follow")
         part = Part.asked(request.query)
+        stamped = yes_or_no(request.query, "timestamps")
+        if stamped and part is not None:
+            raise Invalid("cannot be combined with attempt and offset", "timestamps")
         id_ = parse_job(request.match_info["job"])
         if id_ is None:
             raise no_such("job", request.match_info["job"])
@@ -75,7 +79,7 @@ class LogRoutes:
             raise StoreAway("this node is stopping")
         if part is not None:
             return await self._part(request, id_, part, state, attempt, follow=follow)
-        tail = LogTail(self._node, id_, attempt)
+        tail = LogTail(self._node, id_, attempt, LineStamps() if stamped else None)
         first = await tail.read()
         stream = Stream(request, replies.text_stream())
         try:
@@ -185,10 +189,16 @@ def _number(text: str, field: str) -> int:
 
 
 class LogTail:
-    """Reads the log of a job's latest attempt step by step, as valid UTF-8."""
+    """Reads the log of a job's latest attempt step by step, as valid UTF-8.
 
-    def __init__(self, node: Node, job: JobId, attempt: int) -> None:
+    ``stamps``: adds the time before each line.
+    """
+
+    def __init__(
+        self, node: Node, job: JobId, attempt: int, stamps: LineStamps | None = None
+    ) -> None:
         self.job = job
+        self._stamps = stamps
         self._store = node.store
         self._attempt = attempt
         self._offset = 0
@@ -196,12 +206,21 @@ class LogTail:
 
     async def read(self) -> bytes:
         """Return new output; b"" if there is none."""
-        while chunk := await self._store.log(self.job, self._attempt, self._offset, CHUNK_BYTES):
-            self._offset += len(chunk)
+        while chunk := await self._next():
             text = self._decoder.decode(chunk)
             if text:  # otherwise only a part of a character was read
                 return text.encode()
         return b""
+
+    async def _next(self) -> bytes:
+        place = self.job, self._attempt, self._offset, CHUNK_BYTES
+        if self._stamps is None:
+            chunk = await self._store.log(*place)
+            self._offset += len(chunk)
+            return chunk
+        chunks = await self._store.log_chunks(*place)
+        self._offset += sum(len(one.data) for one in chunks)
+        return self._stamps.add(chunks)
 
     def turn_to(self, attempt: int) -> bytes:
         """Continue with another attempt. Return the rest of the old one and a line between both."""
@@ -209,6 +228,8 @@ class LogTail:
             return b""
         last, before = self.end(), self._attempt
         self._attempt, self._offset = attempt, 0
+        if self._stamps is not None:
+            self._stamps.begin_line()
         return last if before == 0 else last + f"\n--- attempt {attempt} ---\n".encode()
 
     def end(self) -> bytes:

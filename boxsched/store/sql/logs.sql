@@ -20,13 +20,26 @@ SELECT end_byte FROM log_chunk WHERE job = :job AND attempt = :attempt
 WITH v(job, attempt, first_byte, end_byte, data) AS (VALUES (
     :job, :attempt, :first_byte, :end_byte, :data
 ))
-INSERT INTO log_chunk (job, attempt, first_byte, end_byte, data)
-SELECT v.job, v.attempt, v.first_byte, v.end_byte, v.data FROM v WHERE v.job IS NOT NULL;
+INSERT INTO log_chunk (job, attempt, first_byte, end_byte, data, stored_at)
+SELECT v.job, v.attempt, v.first_byte, v.end_byte, v.data,
+       EXTRACT(EPOCH FROM clock_timestamp())
+  FROM v WHERE v.job IS NOT NULL;
 
 -- name: log
 -- The chunks that contain a range of a log, in order.
 -- returns: first_byte, data
 SELECT first_byte, data FROM log_chunk
+ WHERE job = :job AND attempt = :attempt AND first_byte < :end AND end_byte > :start
+   AND first_byte >= coalesce((
+        SELECT max(l.first_byte) FROM log_chunk AS l
+         WHERE l.job = :job AND l.attempt = :attempt AND l.first_byte <= :start
+   ), 0)
+ ORDER BY first_byte;
+
+-- name: log_chunks
+-- The same, with the times at which the chunks were stored.
+-- returns: first_byte, data, stored_at
+SELECT first_byte, data, stored_at FROM log_chunk
  WHERE job = :job AND attempt = :attempt AND first_byte < :end AND end_byte > :start
    AND first_byte >= coalesce((
         SELECT max(l.first_byte) FROM log_chunk AS l

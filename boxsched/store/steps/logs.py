@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from boxsched.model import JobId, job_text
 from boxsched.store.blocks import Row, Steps, load
@@ -11,6 +12,14 @@ CHUNK_BYTES = 64 * 1024
 _SQL = load("logs.sql")
 _READING = load("reading.sql")
 _log = logging.getLogger(__name__)
+
+
+class TimedOutput(NamedTuple):
+    """Output, and when it was stored, in seconds since the epoch; None: an older node stored it."""
+
+    data: bytes
+    stored_at: float | None
+
 
 Chunk = tuple[JobId, int, int, bytes]  # job, attempt, offset, bytes
 
@@ -73,6 +82,15 @@ def log(job: JobId, attempt: int, offset: int, limit: int) -> Steps[bytes]:
         return b""
     skipped = offset - found[0][0]
     return b"".join(bytes(data) for _, data in found)[skipped : skipped + limit]
+
+
+def log_chunks(job: JobId, attempt: int, offset: int, limit: int) -> Steps[list[TimedOutput]]:
+    """Return the chunks of a range, cut to it, with the times at which they were stored."""
+    found = yield _SQL["log_chunks"](job=job, attempt=attempt, start=offset, end=offset + limit)
+    return [
+        TimedOutput(bytes(data)[max(0, offset - first) : offset + limit - first], at)
+        for first, data, at in found
+    ]
 
 
 def log_end(job: JobId, attempt: int) -> Steps[int]:
