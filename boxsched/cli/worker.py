@@ -109,7 +109,8 @@ def worker(
 ) -> None:
     """Run jobs of a service on this machine, until Ctrl-C or SIGTERM.
 
-    It connects to one node, and to another one when that connection ends; nothing connects to it.
+    It connects to one node, and to another one when that connection ends. Nothing connects to it
+    but users of SSH sessions, at --ssh-address.
     A URL is https://HOST[:PORT]; each address of the name is a node.
     srv+https://_boxsched._tcp.DOMAIN means the SRV records of that name. Names are resolved again
     every 30 seconds. When it is first connected, it prints `connected to URL`.

@@ -20,6 +20,8 @@ def value_of(field: "attrs.Attribute[object]", number: int) -> object:
         "secrets": (JobSecret("TOKEN", "s3cr3t", False),),
         "clone": CloneOptions(depth=5, submodules=True),
         "credentials": None,
+        "artifacts": ("dist/**",),
+        "kept_cache": None,
     }
     if field.name in given:
         return given[field.name]
