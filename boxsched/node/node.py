@@ -41,6 +41,7 @@ from boxsched.node.options import Options
 from boxsched.node.pruning import Pruning
 from boxsched.node.retention import Retention
 from boxsched.node.sealing import Sealing
+from boxsched.node.stored_logs import LogMoving, StoredLogs
 from boxsched.node.sweeping import Sweeping
 from boxsched.outgoing.composing import Composer
 from boxsched.outgoing.guard import AddressGuard
@@ -99,6 +100,7 @@ class Node:
         self._giving = AssignmentSecrets(store, self.vault)
         self.files = NodeContents(options, store, clock, shared=self.elected)
         self.artifacts = self.files.artifacts
+        self.logs = StoredLogs(store, self.files.folder)
         self.feed = EventFeed(store)
         self.bus = NoBus()
         self.counters = Counters()
@@ -258,6 +260,11 @@ class Node:
         self._begin("retention", self.retention.run())
         self._begin("pruning", self.pruning.run())
         self._begin("sweeping", self.sweeping.run())
+        if options.log_store is not None and self.files.folder is not None:
+            moving = LogMoving(
+                self.store, self.files.folder, self.clock, lambda: SHARD in self.leadership.led
+            )
+            self._begin("moving of logs", moving.run())
         self._begin("sealing", Sealing(self.store, self.vault).run())
         composer = Composer(cluster, options.external_url or self.info.url, self.vault, self._shape)
         self.sender = Sender(self.store, self.clock, AddressGuard(options.allow_outgoing), composer)

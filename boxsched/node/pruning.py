@@ -66,6 +66,7 @@ class Pruning:
         self._lane: str | None = ""  # the scan of counts continues after this lane; None: complete
         self._lanes_at = float("-inf")
         self._kept: int | None = 0  # the same for artifacts
+        self._filed: int | None = 0  # the same for logs in files
         self._job: int | None = 0  # the scan of logs continues after this job; None: it is complete
 
     async def run(self) -> None:
@@ -95,6 +96,7 @@ class Pruning:
         if self._keep_logs:
             more |= await self._prune_logs(now - self._keep_logs)
             more |= await self._prune_artifacts(now - self._keep_logs, now)
+            more |= await self._prune_log_files(now - self._keep_logs)
         if self._keep_history:
             more |= await self._prune_history(now - self._keep_history)
             more |= await self._prune_cut(now - self._keep_history)
@@ -162,6 +164,12 @@ class Pruning:
         count, self._kept = await blobs.prune_artifacts(after, before, ARTIFACTS_A_SLICE, now)
         self.pruned["artifact"] += count
         return self._kept is not None
+
+    async def _prune_log_files(self, before: float) -> bool:
+        after = 0 if self._filed is None else self._filed
+        count, self._filed = await self._store.prune_log_files(after, before, ARTIFACTS_A_SLICE)
+        self.pruned["log_file"] += count
+        return self._filed is not None
 
     async def _size(self, now: float) -> None:
         if now - self._sized_at >= SIZE_SECONDS:

@@ -67,6 +67,7 @@ from boxsched.store.steps import (
     ghosts,
     leading,
     loading,
+    log_files,
     logs,
     notifications,
     pages,
@@ -826,6 +827,28 @@ class Store:
     ) -> list[logs.TimedOutput]:
         """Like ``log``, in pieces, each with the time at which it was stored."""
         return await self._driver.reading.read(logs.log_chunks, job, attempt, offset, limit)
+
+    async def finished_logs(
+        self, after: JobId, before: float, limit: int
+    ) -> tuple[list[tuple[JobId, int]], JobId | None]:
+        """Return the next logs (job, attempt) in the database whose workloads finished before this
+        time, and where to continue (None at the end).
+        """
+        return await self._driver.reading.snapshot(log_files.finished_logs, after, before, limit)
+
+    async def move_log(self, job: JobId, attempt: int, file: str, size: int) -> bool:
+        """Note that a log of this size is in a file, and delete it here. Return whether it was."""
+        return await self._driver.serving.write(log_files.move_log, job, attempt, file, size)
+
+    async def log_file(self, job: JobId, attempt: int) -> tuple[str, int] | None:
+        """Return the file of a log, and the log's size; None if it is in none."""
+        return await self._driver.reading.read(log_files.log_file, job, attempt)
+
+    async def prune_log_files(
+        self, after: int, before: float, limit: int
+    ) -> tuple[int, int | None]:
+        """Delete the rows of old logs in files; return how many, and where to continue."""
+        return await self._driver.serving.write(log_files.prune_log_files, after, before, limit)
 
     async def log_end(self, job: JobId, attempt: int) -> int:
         """Return the length of an attempt's log in bytes; 0 if there is none."""

@@ -12,7 +12,11 @@ import pytest
 from boxsched.api.http.streams import Stream
 from boxsched.api.resources.logs import LogRoutes
 from boxsched.client import Client as BoxschedClient
+from boxsched.errors import NodeFailed
 from boxsched.model import JobId
+from boxsched.node.stored_logs import MOVE_AFTER_SECONDS, LogMoving
+from boxsched.node.sweeping import LEFT_SECONDS, Sweeping
+from boxsched.store.operating.check import check
 from tests.service.running_service import API, Answer, RunningService, job
 
 COUNT = "for n in 1 2 3; do echo $n; sleep 0.2; done"
@@ -351,3 +355,51 @@ async def test_output_that_an_older_node_stored_has_no_time(
     with contextlib.closing(sqlite3.connect(data / "boxsched.sqlite")) as raw, raw:
         raw.execute("UPDATE log_chunk SET stored_at = NULL")
     assert await stamped(executing_service, build["jobs"][0]["id"]) == [["-" * 24, "old"]]
+
+
+# --- Logs in files (--log-store) ----------------------------------------------------------------
+
+
+async def test_a_moved_log_is_read_as_before(tmp_path: Path) -> None:
+    options = {"box_driver": "process", "log_store": tmp_path / "store"}
+    async with RunningService.open(tmp_path / "data", **options) as service:
+        script = "echo one; sleep 0.5; seq 40000; printf 'end'"
+        await service.project("web", jobs=[job("say", script, show_commands=False)])
+        build = await service.finished((await service.build())["id"])
+        path = f"{API}/jobs/{build['jobs'][0]['id']}/log"
+        asked = ["", "?follow=1", "?offset=0", "?offset=3", "?offset=100000", "?timestamps=1"]
+        before = [await service.call("GET", path + query) for query in asked]
+        assert len(before[0].body) > 200_000
+
+        node = service.node
+        assert node.files.folder is not None
+        moving = LogMoving(node.store, node.files.folder, node.clock, lambda: True)
+        await moving.run_once(node.clock.now())
+        assert moving.moved == 0, "its workload has just finished"
+        await moving.run_once(node.clock.now() + 2 * MOVE_AFTER_SECONDS)
+        assert moving.moved == 1
+        with contextlib.closing(sqlite3.connect(tmp_path / "data/boxsched.sqlite")) as raw:
+            assert raw.execute("SELECT count(*) FROM log_chunk").fetchone() == (0,)
+
+        after = [await service.call("GET", path + query) for query in asked]
+        assert [one.body for one in after] == [one.body for one in before]
+        size = "Boxsched-Log-Size"
+        assert [one.headers.get(size) for one in after] == [one.headers.get(size) for one in before]
+        assert await check(node.options.database_url) == []
+
+        count, _ = await node.store.prune_log_files(0, node.clock.now() + 1, 100)
+        assert count == 1
+        assert (await service.call("GET", path)).body == b""
+        sweeping = Sweeping(node.store, node.files, node.clock, lambda: True)
+        while await sweeping.run_once(node.clock.now() + LEFT_SECONDS + 60):
+            pass
+        assert not list((tmp_path / "store/files").glob("*/*"))
+
+
+async def test_a_folder_of_another_installation_is_refused(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    async with RunningService.open(tmp_path / "a", log_store=store):
+        pass
+    with pytest.raises(NodeFailed, match="belongs to another installation"):
+        async with RunningService.open(tmp_path / "b", log_store=store):
+            pass

@@ -104,7 +104,7 @@ class LogRoutes:
         attempt = latest if asked.attempt is None else asked.attempt
         if attempt > latest:
             raise NotFound(f"there is no attempt {attempt}; the latest is {latest}", "attempt")
-        size = await self._node.store.log_end(id_, attempt)  # after the state: see _send
+        size = await self._node.logs.end(id_, attempt)  # after the state: see _send
         response = replies.text_stream()
         response.headers[STATE_HEADER] = state
         response.headers[ATTEMPT_HEADER] = str(attempt)
@@ -145,7 +145,7 @@ class LogRoutes:
         """Write the output from ``offset`` up to ``end``; return the new offset."""
         while end is None or offset < end:
             at_most = CHUNK_BYTES if end is None else min(CHUNK_BYTES, end - offset)
-            chunk = await self._node.store.log(id_, attempt, offset, at_most)
+            chunk = await self._node.logs.read(id_, attempt, offset, at_most)
             if not chunk:
                 break
             await stream.write(chunk)
@@ -199,7 +199,7 @@ class LogTail:
     ) -> None:
         self.job = job
         self._stamps = stamps
-        self._store = node.store
+        self._logs = node.logs
         self._attempt = attempt
         self._offset = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -215,10 +215,10 @@ class LogTail:
     async def _next(self) -> bytes:
         place = self.job, self._attempt, self._offset, CHUNK_BYTES
         if self._stamps is None:
-            chunk = await self._store.log(*place)
+            chunk = await self._logs.read(*place)
             self._offset += len(chunk)
             return chunk
-        chunks = await self._store.log_chunks(*place)
+        chunks = await self._logs.timed(*place)
         self._offset += sum(len(one.data) for one in chunks)
         return self._stamps.add(chunks)
 

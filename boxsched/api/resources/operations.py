@@ -224,7 +224,7 @@ class NodeFigures(Collector):
         rows = CounterMetricFamily(
             "boxsched_pruned_rows", "Rows deleted because they were old", labels=("table",)
         )
-        for table in ("workload", "event", "log_chunk", "artifact"):
+        for table in ("workload", "event", "log_chunk", "log_file", "artifact"):
             rows.add_metric((table,), self._node.pruning.pruned[table])
         return rows
 

@@ -46,3 +46,30 @@ SELECT first_byte, data, stored_at FROM log_chunk
          WHERE l.job = :job AND l.attempt = :attempt AND l.first_byte <= :start
    ), 0)
  ORDER BY first_byte;
+
+-- name: next_logs
+-- The next logs, by job.
+-- returns: job, attempt
+SELECT job, attempt FROM log_chunk WHERE job > :job AND first_byte = 0
+ ORDER BY job, attempt LIMIT :limit;
+
+-- name: put_log_file
+-- Store that a log is in a file; no row: it is in one already.
+-- returns: one
+INSERT INTO log_file (job, attempt, file, size) VALUES (:job, :attempt, :file, :size)
+ON CONFLICT (job, attempt) DO NOTHING RETURNING 1 AS one;
+
+-- name: drop_chunks
+-- Delete the chunks of a log.
+-- returns: nothing
+DELETE FROM log_chunk WHERE job = :job AND attempt = :attempt;
+
+-- name: log_file
+-- The file of a log, and the size of the log in it.
+-- returns: file, size
+SELECT file, size FROM log_file WHERE job = :job AND attempt = :attempt;
+
+-- name: log_files_behind
+-- The next jobs whose logs are in files.
+-- returns: job
+SELECT job FROM log_file WHERE job > :job ORDER BY job LIMIT :limit;

@@ -1,0 +1,144 @@
+"""Logs of jobs, wherever they are: in the database, or in files of ``--log-store``.
+
+A log is written into the database while its job runs. With ``--log-store`` the leading node moves
+the logs of finished workloads into files: first the file, then, in one transaction, its row and the
+deletion of the chunks. A crash in between leaves a file without a row (``sweeping``).
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+
+import msgspec
+
+from boxsched.blobs.folder import FolderPlace
+from boxsched.blobs.places import ContentGone
+from boxsched.clock import Clock
+from boxsched.errors import BoxschedError
+from boxsched.model import JobId
+from boxsched.node.slices import pause_after
+from boxsched.store.steps.logs import TimedOutput
+from boxsched.store.store import Store
+
+log = logging.getLogger(__name__)
+
+READ_BYTES = 1 << 20
+INDEX_BYTES = 64 << 20  # more than the times of a log of any length
+MOVE_AFTER_SECONDS = 60.0  # after the end of the workload
+LOOK_SECONDS = 5.0  # while another node leads
+REST_SECONDS = 60.0  # when nothing is left to move
+LOGS_A_SLICE = 20
+
+_times = msgspec.json.Decoder(list[tuple[int, float | None]])
+
+
+class StoredLogs:
+    """``folder``: of ``--log-store`` or of the data folder; None: all logs are in the database."""
+
+    def __init__(self, store: Store, folder: FolderPlace | None) -> None:
+        self._store = store
+        self._folder = folder
+
+    async def read(self, job: JobId, attempt: int, offset: int, limit: int) -> bytes:
+        """Return up to ``limit`` bytes from ``offset``; empty if there are none."""
+        data = await self._store.log(job, attempt, offset, limit)
+        if data:
+            return data
+        found = await self._store.log_file(job, attempt)
+        if found is None or offset >= found[1]:
+            return b""
+        return await self._place.read(found[0], offset, min(limit, found[1] - offset))
+
+    async def end(self, job: JobId, attempt: int) -> int:
+        """Return the length of a log in bytes; 0 if there is none."""
+        size = await self._store.log_end(job, attempt)
+        if size:
+            return size
+        found = await self._store.log_file(job, attempt)
+        return 0 if found is None else found[1]
+
+    async def timed(self, job: JobId, attempt: int, offset: int, limit: int) -> list[TimedOutput]:
+        """Like ``read``, in pieces, each with the time at which it was stored."""
+        chunks = await self._store.log_chunks(job, attempt, offset, limit)
+        if chunks:
+            return chunks
+        found = await self._store.log_file(job, attempt)
+        if found is None or offset >= found[1]:
+            return []
+        file, size = found
+        data = await self._place.read(file, offset, min(limit, size - offset))
+        times = _times.decode(await self._place.read(file, size, INDEX_BYTES))
+        return list(_pieces(data, offset, times))
+
+    @property
+    def _place(self) -> FolderPlace:
+        if self._folder is None:
+            raise ContentGone("this node has no --log-store, where the log is: start it with that")
+        return self._folder
+
+
+def _pieces(data: bytes, offset: int, times: list[tuple[int, float | None]]) -> list[TimedOutput]:
+    """Divide the data from ``offset`` on. ``times``: the first byte of each chunk, and its time."""
+    found = []
+    end = offset + len(data)
+    following = [first for first, _ in times[1:]]
+    for (first, at), stop in zip(times, [*following, end], strict=True):
+        if stop > offset and first < end:
+            found.append(TimedOutput(data[max(0, first - offset) : stop - offset], at))
+    return found
+
+
+class LogMoving:
+    """The task that moves logs of finished workloads into files."""
+
+    def __init__(
+        self, store: Store, folder: FolderPlace, clock: Clock, leads: Callable[[], bool]
+    ) -> None:
+        self._store = store
+        self._folder = folder
+        self._clock = clock
+        self._leads = leads
+        self.moved = 0
+        self._job: JobId | None = JobId(0)
+
+    async def run(self) -> None:
+        """Run until cancelled. After an outage of store or folder the next round tries again."""
+        while True:
+            began = self._clock.monotonic()
+            more = False
+            try:
+                more = self._leads() and await self.run_once(self._clock.now())
+            except BoxschedError as error:
+                log.warning("logs were not moved this time: %s", error.message)
+            took = self._clock.monotonic() - began
+            rest = REST_SECONDS if self._leads() else LOOK_SECONDS
+            await asyncio.sleep(pause_after(took) if more else rest)
+
+    async def run_once(self, now: float) -> bool:
+        """Move the next logs; return whether there are more."""
+        after = JobId(0) if self._job is None else self._job
+        found, self._job = await self._store.finished_logs(
+            after, now - MOVE_AFTER_SECONDS, LOGS_A_SLICE
+        )
+        for job, attempt in found:
+            await self._move(job, attempt)
+        return self._job is not None
+
+    async def _move(self, job: JobId, attempt: int) -> None:
+        chunks: list[TimedOutput] = []
+        size = 0
+        while part := await self._store.log_chunks(job, attempt, size, READ_BYTES):
+            chunks += part
+            size += sum(len(one.data) for one in part)
+        times, first = [], 0
+        for one in chunks:
+            times.append((first, one.stored_at))
+            first += len(one.data)
+        data = b"".join(one.data for one in chunks) + msgspec.json.encode(times)
+        file = f"log-{job}-{attempt}-{secrets.token_hex(8)}"
+        await self._folder.write(file, data)
+        if await self._store.move_log(job, attempt, file, size):
+            self.moved += 1
+        else:
+            await self._folder.remove(file)
