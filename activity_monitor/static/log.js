@@ -2,6 +2,7 @@
 
 import { AnsiLines } from "./ansi.js";
 import { Refused, SignedOut } from "./api.js";
+import { KeptFiles } from "./kept-files.js";
 import { LogLines } from "./log-lines.js";
 import { readLog } from "./log-reader.js";
 import { Pace } from "./pace.js";
@@ -55,7 +56,8 @@ export class LogView {
     whole.target = "_blank";
     whole.rel = "noopener";
     const head = make("div", "log-head", title, this.note, this.follow, whole);
-    this.element = make("div", "log", head, this.lines.element);
+    this.files = new KeptFiles(this.#job);
+    this.element = make("div", "log", head, this.lines.element, this.files.element);
   }
 
   /** Read until the job has ended and all its output was read. */
@@ -67,6 +69,7 @@ export class LogView {
         if (attempt || text) await this.#take(attempt ? `\n\u001b[0m--- attempt ${attempt} ---\n` : text);
       }
       this.#say("The output ends here.");
+      await this.files.load();
     } catch (error) {
       if (error.name === "AbortError") return;
       if (error instanceof SignedOut) {
