@@ -266,7 +266,7 @@ class ProcessDriver:
         async with self._settling:
             desired = self._desired or {}
             if self._attempts:
-            ghosts.restore(desired, self._attempts, self._watcher.faults_of)
+                ghosts.restore(desired, self._attempts, self._watcher.faults_of)
             if self._fresh:  # otherwise a ghost that a node has just refused would be none again
                 ghosts.park(desired, self._attempts)
                 self._fresh = False
