@@ -285,6 +285,8 @@ def _log_isolation(cgroup_base: str | None, isolation: Isolation | None) -> None
     walls = ", isolated by bubblewrap" if isolation is not None else ""
     if cgroup_base is not None:
         _log.info("jobs run as %s%s, each in a cgroup below %s", who, walls, cgroup_base)
+    elif isolation is not None:
+        _log.info("jobs run as %s%s", who, walls)
     else:
         _log.warning(
             "jobs run as %s%s and without a cgroup, because it can write to no cgroup v2; "

@@ -98,8 +98,8 @@ def options(
     at, *sources = _staged(walls, box, paths)
     words = [
         *walls.arguments[1:],
-        *(word for pair in zip(sources, paths, strict=True) for word in ("--ro-bind", *pair)),
         *("--bind", f"{at}{TMP}", TMP),
+        *(word for pair in zip(sources, paths, strict=True) for word in ("--ro-bind", *pair)),
         *("--bind", f"{at}/workspace", WORKSPACE),
         *("--bind", f"{at}/home", HOME),
         *("--ro-bind", f"{at}/script", SCRIPT),
