@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 
+GATES = ("--box-driver", "process")  # jobs look into the scratch folder
 BOXES = 2
 STOP_SECONDS = 20
 FINISHED_SECONDS = 60
@@ -125,7 +126,7 @@ def serving(*options: str) -> Iterator[Service]:
         with log.open("wb") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", "boxsched", "serve", "--data", data, "--port", "0",
-                 "--boxes", str(BOXES), *options],
+                 "--boxes", str(BOXES), *GATES, *options],
                 stdout=subprocess.PIPE, stderr=errors, text=True,
             )  # fmt: skip
         try:
