@@ -164,7 +164,7 @@ def test_an_ended_workload_is_freed_at_once(no_collector: None) -> None:
 
 def loaded(id_: int) -> LoadedWorkload:
     job = LoadedJob(
-        "test", "default", 60.0, 60.0, JobState.WAITING, None, None, 0, None, None, None
+        "test", "default", 60.0, 60.0, None, JobState.WAITING, None, None, 0, None, None, None
     )
     return LoadedWorkload(
         WorkloadId(id_), ProjectId(1), id_, Kind.BUILD, f"b{id_ % 50}", None, None, 50,
