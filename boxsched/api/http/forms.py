@@ -23,6 +23,7 @@ TOKEN = rf"^[!-~]+{END}"
 BOX_TYPE = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,62}}{END}"
 IMAGE = rf"^(dir:/[^\u0000-\u0020\u007f-\u009f]*|[a-z0-9A-Z][A-Za-z0-9._/:@-]*){END}"
 VARIABLE = rf"^(?!BOXSCHED_)[A-Za-z_][A-Za-z0-9_]{{0,254}}{END}"
+EXIT_STATUS = rf"^([1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5]){END}"
 
 PUBLIC_KEY = public_keys.pattern(END)
 
@@ -41,4 +42,5 @@ FORMS: Mapping[str, str] = {
     IMAGE: "must be an image such as debian:12, or dir:/PATH for a folder of the worker",
     VARIABLE: "must be 1 to 255 letters, digits and '_', not beginning with a digit "
     "or with BOXSCHED_",
+    EXIT_STATUS: "must be an exit status of a failed job, 1 to 255",
 }

@@ -68,9 +68,7 @@ Cron = Annotated[
 
 Retried = Annotated[int, Meta(ge=0, le=MAX_RETRIES)]
 # 1 to 255, without leading zeros
-ExitStatus = Annotated[
-    str, Meta(max_length=3, pattern=r"^([1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5])(?![\s\S])")
-]
+ExitStatus = Annotated[str, Meta(max_length=3, pattern=forms.EXIT_STATUS)]
 FilePath = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=forms.NAME)]
 Globs = Annotated[tuple[Glob, ...], Meta(max_length=MAX_LIST_ENTRIES)]
 FilePatterns = Annotated[tuple[Glob, ...], Meta(max_length=MAX_PATTERNS)]
