@@ -73,6 +73,8 @@ class StoreDouble:
         self.openings: list[Opening] = []
         self.stale: set[tuple[JobId, int]] = set()
         self.away: Exception | None = None
+        self.answers = asyncio.Event()  # cleared: reports are stored, and get no answer yet
+        self.answers.set()
         self.problems: list[str | None] = []  # the reported problems
         self._news = asyncio.Condition()
 
@@ -83,6 +85,7 @@ class StoreDouble:
             if isinstance(report, JobFinished):
                 self.log_when_finished[JobId(report.job)] = self.log_of(JobId(report.job))
         await self._tell()
+        await self.answers.wait()
 
     async def log(self, chunks: Sequence[LogChunk]) -> None:
         self._answer()

@@ -71,6 +71,24 @@ async def test_only_a_build_is_ended_because_the_level_does_not_contain_it(
     assert alive(pid_in(Path(f"{go}.pid")))
 
 
+async def test_a_deploy_whose_report_arrives_before_its_answer_is_no_ghost(
+    make_harness: Make, go: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The scheduler has the report, and the level lacks the job, before the worker knows it."""
+    harness = make_harness()
+    await harness.agent.start()
+    await harness.agent.reconcile([waiting(go)])
+    await harness.store.until(lambda: harness.store.started(1))
+    harness.store.answers.clear()
+    go.touch()
+    await harness.store.until(lambda: harness.store.finished(1))
+    await harness.agent.reconcile([])
+    harness.store.answers.set()
+    await eventually(lambda: harness.agent.holds == ())
+    assert harness.agent.ghosts == ()
+    assert "is a ghost" not in caplog.text
+
+
 async def test_a_restored_ghost_goes_on_with_its_whole_log_under_its_new_token(
     make_harness: Make, go: Path
 ) -> None:

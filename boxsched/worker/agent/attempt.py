@@ -67,6 +67,7 @@ class Attempt:
     open_reported: bool = False
     ended: Ended | None = None
     start_reported: bool = False
+    reporting: bool = False  # the report of its end was sent, and has no answer yet
     reported_at: float = 0.0  # monotonic time of the report of its end
     stale: bool = False  # this worker no longer holds its lease
     parked: bool = False  # a ghost (``ghosts``): its output and its end are kept here

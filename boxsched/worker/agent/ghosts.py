@@ -44,8 +44,14 @@ def restore(
 
 
 def park(desired: Collection[Key], attempts: Mapping[Key, Attempt]) -> None:
-    """Park the attempts of deploys and sessions that are not desired; continue those that are."""
+    """Park the attempts of deploys and sessions that are not desired; continue those that are.
+
+    The level may lack an attempt because its report has just arrived. The answer to the report says
+    whether the attempt is this worker's.
+    """
     for key, attempt in attempts.items():
+        if attempt.reporting:
+            continue
         parked = not (key in desired or attempt.is_build or attempt.stale)
         parked = parked and attempt.phase is not Phase.REPORTED
         if parked and not attempt.parked:

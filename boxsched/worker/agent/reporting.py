@@ -35,8 +35,14 @@ class Reporting:
                 ended.append(attempt)
         if not reports:
             return False
-        await self._update_readiness(reports, ended)
-        await self._outbox.report(reports)
+        for attempt in ended:
+            attempt.reporting = True
+        try:
+            await self._update_readiness(reports, ended)
+            await self._outbox.report(reports)
+        finally:
+            for attempt in ended:
+                attempt.reporting = False
         del self._answers.unreported[:count]
         for attempt in began:
             attempt.start_reported = True

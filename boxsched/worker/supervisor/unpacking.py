@@ -62,6 +62,8 @@ class Unpacking:
                 go_on=self._looks,
             )
         os.unlink(name, dir_fd=self._at)
+        if not done.files and not done.in_the_way:
+            return
         left = f", {done.in_the_way} were there already" if done.in_the_way else ""
         took = time.monotonic() - began
         size = f"{done.size / MIB:.1f} MiB" if done.size >= MIB else f"{done.size} bytes"
