@@ -1,9 +1,10 @@
 """Enter an SSH session through this node, wherever its worker is.
 
 A request may come to any node. The session's worker is in this node's process, or connected to this
-node, or it belongs to another node: then this node relays the request to that one, with the token
-of whoever asks. So nodes need no rights of their own. A worker opens its tunnel at the address of
-its node. Behind a load balancer that may be another node, which relays the tunnel in the same way.
+node, or it belongs to another node: then this node relays the request to that one, with the
+client's own token. So nodes need no rights of their own. A worker opens its tunnel at the address
+of its node. Behind a load balancer that may be another node, which relays the tunnel in the same
+way.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ class Entering:
         for task in self._open:
             task.cancel()
 
-    # --- For whoever enters -----------------------------------------------------------------
+    # --- The client's side --------------------------------------------------------------------
 
     async def enter(self, request: web.Request, session: WorkloadId) -> web.StreamResponse:
         """Serve a tunnel to the session until it ends. Raises Conflict, CannotEnter."""

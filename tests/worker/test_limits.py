@@ -126,7 +126,7 @@ async def test_what_a_dead_supervisor_and_agent_left_is_removed_at_the_next_star
 async def test_a_job_cannot_leave_its_limits(
     tmp_path: Path, make_harness: Callable[..., AgentHarness]
 ) -> None:
-    """Inside of bubblewrap no cgroup can be written, whoever the worker is."""
+    """No isolated job can write to a cgroup, also if the worker runs as root."""
     harness = make_harness(driver="bubblewrap", limits=limiting.limiting(LIMITS))
     await harness.agent.start()
     leave = "for f in /sys/fs/cgroup/*/cgroup.procs /sys/fs/cgroup/cgroup.procs; do"
