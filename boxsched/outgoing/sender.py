@@ -1,8 +1,9 @@
 """The sender of a node: it claims due notifications, delivers them, and stores the outcomes.
 
 There is a limit of simultaneous deliveries for each host and for all hosts together, so a receiver
-that hangs delays no other. Outcomes are stored together with the next claims, in one transaction
-each round; the engine's transactions only add rows.
+that hangs delays no other; failing hosts also have a limit of tries a second. Outcomes are stored
+together with the next claims, in one transaction each round; the engine's transactions only add
+rows.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from boxsched.clock import Clock
 from boxsched.errors import BoxschedError, SecretsUnusable
 from boxsched.outgoing.composing import Composer, Undeliverable
 from boxsched.outgoing.delivery import SendOutcome, send
+from boxsched.outgoing.failing_hosts import FailingHosts
 from boxsched.outgoing.guard import TOTAL_SECONDS, AddressGuard
 from boxsched.outgoing.retrying import GIVEN_UP_SECONDS, pause_after
 from boxsched.pace import HEAVY_JOBS, LoopPace
@@ -59,6 +61,7 @@ class Sender:
         self._chance = chance
         self._active: Counter[str] = Counter()  # active deliveries by host
         self._paused: dict[str, float] = {}  # end of the pause that a host asked for
+        self._failing = FailingHosts(clock)
         self._settled: list[Settled] = []  # outcomes that are not stored yet
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()  # a delivery ended
@@ -123,14 +126,24 @@ class Sender:
         """Return how many more deliveries each host may have, within the limit for all."""
         self._paused = {host: until for host, until in self._paused.items() if until > now}
         left = AT_ONCE - self._active.total()
+        tries = self._failing.tries()
+        tries -= sum(count for host, count in self._active.items() if host in self._failing)
         rooms = []
-        # Hosts with the fewest active deliveries come first, so that no host waits for long.
-        for host in sorted(hosts, key=lambda host: self._active[host]):
+        for host in sorted(set(hosts) - self._paused.keys(), key=self._turn):
             room = min(PER_HOST - self._active[host], left)
-            if room > 0 and host not in self._paused:
+            if host in self._failing:
+                room = min(room, tries)
+                tries -= max(room, 0)
+            if room > 0:
                 rooms.append((host, room))
                 left -= room
         return rooms
+
+    def _turn(self, host: str) -> tuple[bool, int, float]:
+        """Failing hosts come last, and hosts with the fewest active deliveries first, else by
+        chance, so that no host waits for long.
+        """
+        return host in self._failing, self._active[host], self._chance()
 
     def _begin(self, claimed: Sequence[tuple[Claimed, Workload]], signed_at: float) -> None:
         for one, workload in claimed:
@@ -171,7 +184,9 @@ class Sender:
         now = self._clock.now()
         if answer.error is None:
             self.counts["delivered"] += 1
+            self._failing.delivered(one.host)
             return Settled(one, DELIVERED, now, one.failures, answer.status, None, now)
+        self._failing.failed(one.host)
         failures = one.failures + 1
         if answer.lasting or now >= one.since + GIVEN_UP_SECONDS:
             self.counts["dead"] += 1

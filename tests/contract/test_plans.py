@@ -19,6 +19,7 @@ FILES = (
     "fleet.sql",
     "leading.sql",
     "logs.sql",
+    "notifications.sql",
     "pages.sql",
     "project_versions.sql",
     "projects.sql",
@@ -42,6 +43,7 @@ GROWING = (
     "schedule",
     "delivery",
     "project_version",
+    "notification",
 )
 # Not checked: blocks that insert, and these, which do not read a growing table:
 BY_DESIGN = {
@@ -49,6 +51,7 @@ BY_DESIGN = {
     "inbox",  # the same; SQLite has one shard, whose entries are in order
     "drop_expired_sessions",
     "workload_ids",
+    "waiting_notifications",  # counts up to a limit
 }
 WORKLOADS = 40_000
 PROJECTS = 20
@@ -93,6 +96,8 @@ SELECT project, 'j' || id, '[]', 1 FROM workload;
 INSERT INTO schedule (project, cron, time_zone, branch, version, next_at, decided_at)
 SELECT project, '@daily', '', 'b' || id, 1, id, id FROM workload WHERE id % 4 = 0;
 UPDATE project SET scheduled = version WHERE id <> 3;
+INSERT INTO notification (workload, target, host, event, at, since, due_at)
+SELECT id, 'hook.1', 'h' || id % 10, 'workload.finished', id, id, id FROM workload;
 """
 TEXTS = {
     "branch": "nope",
@@ -114,6 +119,8 @@ TEXTS = {
     "time_zone": "",
     "body_sha256": "b7",
     "delivery_id": "d7",
+    "host": "h7",
+    "target": "hook.1",
 }
 TEXT_IDS = {"token", "revoke_token", "put_token"}  # ids of tokens are texts
 WALKS = {name: block for name, block in BLOCKS.items() if name.startswith("walk_")}
@@ -229,6 +236,19 @@ def test_postgres_reads_by_ids_in_a_snapshot(
     for step, behind in itertools.pairwise([*plan, ""]):
         if re.search(rf"Index (Only )?Scan.* on ({'|'.join(GROWING)})\b", step):
             assert "Index Cond" in behind, "\n".join(plan)
+
+
+@pytest.mark.parametrize("name", ["due_hosts", "due_of_host", "put_off_those_behind"])
+def test_what_a_sender_does_each_round_does_not_read_all_waiting_notifications(
+    filled_sqlite: sqlite3.Connection,
+    filled_postgres: psycopg2.extensions.connection,
+    name: str,
+) -> None:
+    for plan in (
+        sqlite_plan(filled_sqlite, PLANNED[name]),
+        postgres_plan(filled_postgres, PLANNED[name]),
+    ):
+        assert "notification_state" not in "\n".join(plan), plan
 
 
 @pytest.mark.parametrize("block", WALKS.values(), ids=lambda block: block.name)

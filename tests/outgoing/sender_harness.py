@@ -33,6 +33,7 @@ class SenderHarness:
         self.store, self.leader = store, leader
         self.clock = HeldClock(NOW)
         self.chance = 0.5
+        self.draw: Callable[[], float] = lambda: self.chance
         self.guards: list[AddressGuard] = []
         self.sender = self.node()
 
@@ -42,7 +43,7 @@ class SenderHarness:
         guard = AddressGuard(allowed)
         self.guards.append(guard)
         composer = Composer("cluster", "https://ci.example", vault, shape)
-        return Sender(self.store, self.clock, guard, composer, lambda: self.chance)
+        return Sender(self.store, self.clock, guard, composer, lambda: self.draw())
 
     async def notify(self, *urls: str, seal: Callable[..., str] | None = None) -> list[WorkloadId]:
         """For each URL, create a workload of its own project, which ends now."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
@@ -253,6 +254,46 @@ async def test_a_host_gets_its_share_again_only_when_deliveries_have_ended(
         await harness.sender.idle()
     assert await harness.sender.run_once() == 0
     assert {row.state for row in await harness.rows()} == {"delivered"}
+
+
+async def test_failing_hosts_together_have_a_limit_of_tries_a_second(
+    harness: SenderHarness, receiver: Receiver
+) -> None:
+    receiver.status = 500
+    await harness.notify(*[receiver.url] * 100)
+    begun = []
+    for _ in range(6):
+        begun.append(await harness.sender.run_once())
+        await harness.sender.idle()
+    assert sum(begun) == 64, "its burst"
+    harness.clock.time += 0.125
+    assert await harness.round() == 12
+    async with Receiver.open() as healthy:
+        await harness.notify(*[healthy.url] * PER_HOST)
+        assert await harness.round() == PER_HOST, "others do not wait for them"
+    receiver.status = 200
+    harness.clock.time += 0.125
+    while await harness.round():
+        harness.clock.time += 0.125
+    assert len(await receiver.until(100)) == 100, "it answers again"
+
+
+async def test_tries_of_failing_hosts_are_divided_by_chance(
+    harness: SenderHarness, receiver: Receiver
+) -> None:
+    receiver.status = 500
+    async with Receiver.open(500) as other:
+        for one in (receiver, other):
+            await harness.notify(*[one.url] * 50)
+        for _ in range(6):
+            await harness.round()
+        harness.draw = random.Random(7).random
+        before = len(receiver.got), len(other.got)
+        for _ in range(12):
+            harness.clock.time += 1 / 64
+            assert 1 <= await harness.round() <= 2
+        assert len(receiver.got) > before[0]
+        assert len(other.got) > before[1]
 
 
 async def got(receiver: Receiver, count: int) -> bool:
