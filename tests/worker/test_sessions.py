@@ -247,6 +247,28 @@ async def test_an_agent_that_restarts_finds_its_sessions(
     assert (await shell.communicate(b"there\n"))[0] == b"again there\n"
 
 
+async def test_a_session_that_was_a_ghost_can_be_entered_again_when_it_is_restored(
+    harness: AgentHarness, user: OpenSsh
+) -> None:
+    inside = await entered(harness, user)
+    shell = await asyncio.create_subprocess_exec(
+        *inside.command("ssh", inside.target, "read line; echo again $line"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    await eventually(lambda: b"connected" in harness.log())
+    await harness.agent.reconcile([])
+    assert [(one.lease_token, one.running) for one in harness.agent.ghosts or ()] == [(1, True)]
+    await harness.agent.reconcile([session(1, user, lease_token=9, restores=1, started=True)])
+    await harness.store.until(lambda: len(harness.store.openings) == 2)
+    before, after = harness.store.openings
+    assert (before[1], after[1]) == (1, 9) and before[2:] == after[2:]
+    (await harness.agent.enter_session(job(1), 9)).close()
+    with pytest.raises(NoSession):
+        await harness.agent.enter_session(job(1), 1)
+    assert (await shell.communicate(b"there\n"))[0] == b"again there\n"
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 async def test_it_is_entered_through_the_agent_where_nothing_listens(
     tmp_path: Path, user: OpenSsh, driver: str

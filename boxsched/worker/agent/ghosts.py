@@ -87,7 +87,7 @@ def _take_lease(attempt: Attempt, token: int) -> None:
     record = attempt.record._replace(lease_token=token)
     files.write_record(attempt.folder.at, record)
     attempt.record = record
-    attempt.start_reported = attempt.stale = attempt.parked = False
+    attempt.start_reported = attempt.open_reported = attempt.stale = attempt.parked = False
     if attempt.phase is Phase.REPORTED:
         attempt.phase = Phase.ENDED
     attempt.spool.rewind()
