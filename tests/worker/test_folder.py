@@ -100,7 +100,21 @@ def test_a_tree_is_removed_at_any_depth_and_if_read_only(tmp_path: Path) -> None
 
 
 def test_removing_nothing_is_fine(tmp_path: Path) -> None:
-    safe_files.remove_tree(at(tmp_path), "nothing")
+    assert safe_files.remove_tree(at(tmp_path), "nothing") == []
+
+
+@pytest.mark.parametrize("most", range(1, 16))
+def test_removing_a_tree_stops_before_it_takes_long(tmp_path: Path, most: int) -> None:
+    for folder in ("top/a/b", "top/c/a", "top/c/d"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "file").touch()
+        (tmp_path / folder / "other").touch()
+    entries = sum(len(folders) + len(names) for _, folders, names in os.walk(tmp_path / "top"))
+    left = safe_files.remove_tree(at(tmp_path), "top", most)
+    assert (left == []) == (most >= entries)
+    for tree in left:
+        safe_files.remove_tree(at(tmp_path), tree)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ringing_without_an_agent_is_fine(tmp_path: Path) -> None:

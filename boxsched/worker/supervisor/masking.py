@@ -25,6 +25,7 @@ HELD_LINE_ENDS = 1_024  # a value with more line ends in it is not found
 
 _LINE_ENDS = b"\r\n"
 _TEXT = re.compile(rb"[^\r\n]+")
+_NOWHERE = re.compile(rb"(?!)")
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._"
 # The characters that different URL encoders leave unchanged, besides letters, digits and "-._".
@@ -166,9 +167,11 @@ def _merged(spans: Iterable[_Span]) -> list[_Span]:
 
 def _begin_of(begins: Iterable[bytes]) -> re.Pattern[bytes]:
     """Return an expression that finds quickly where a pattern may begin, by the first bytes."""
+    if not begins:
+        return _NOWHERE
     columns = [{begin[column] for begin in begins} for column in range(MIN_BYTES)]
     sets = (b"".join(b"\\x%02x" % byte for byte in sorted(column)) for column in columns)
-    return re.compile(b"".join(b"[" + one + b"]" for one in sets) if begins else rb"(?!)")
+    return re.compile(b"".join(b"[" + one + b"]" for one in sets))
 
 
 def _blocks(form: bytes) -> Iterator[bytes]:

@@ -142,20 +142,25 @@ def try_lock(at: int, name: str) -> int | None:
 # --- Removal --------------------------------------------------------------------------------
 
 
-def remove_tree(at: int, name: str) -> None:
+def remove_tree(at: int, name: str, most: int | None = None) -> list[str]:
     """Remove a tree, even if it is very deep, read-only or full of links, or missing.
 
-    Its subfolders are moved up to the level of the tree itself. So no path becomes too long, and
-    there is no recursion.
+    With ``most`` it stops before a folder with which it would remove more entries than that, and
+    returns the trees that are left, to be removed in this order. Subfolders are moved up to the
+    level of the tree itself. So no path becomes too long, and there is no recursion.
     """
-    waiting, moved = [name], 0
+    waiting, moved, seen = [name], 0, 0
     while waiting:
         top = waiting.pop()
         folder = _open_to_empty(at, top)
         if folder is None:
             continue
         try:
-            for entry in os.listdir(folder):
+            entries = os.listdir(folder)
+            seen += len(entries)
+            if most is not None and seen > most:
+                return [*waiting, top]
+            for entry in entries:
                 try:
                     os.unlink(entry, dir_fd=folder)
                 except (IsADirectoryError, PermissionError):
@@ -168,6 +173,7 @@ def remove_tree(at: int, name: str) -> None:
             os.close(folder)
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(top, dir_fd=at)
+    return []
 
 
 def _open_to_empty(at: int, name: str) -> int | None:

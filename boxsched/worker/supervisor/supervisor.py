@@ -4,6 +4,7 @@ It needs no agent and no network. Imported by the spawner, so it imports only sm
 standard library.
 """
 
+import contextlib
 import os
 import time
 
@@ -13,6 +14,7 @@ from boxsched.worker.supervisor.folder import Started
 from boxsched.worker.supervisor.supervision import Supervision
 
 TICKET_WAIT_SECONDS = 0.01
+SMALL_BOX = 100  # files: to remove them takes less time than to fork
 
 
 def supervise(site: int, path: str, name: str) -> bool:
@@ -41,12 +43,9 @@ def supervise(site: int, path: str, name: str) -> bool:
         files.put(at, files.RESULT + files.RESERVED, files.RESULT, ended, durable=True)
     except FileNotFoundError as error:  # the spawner would read it as NOT_ITS_TURN
         raise safe_files.Damaged("its files were removed while it ran") from error
-    if record.keeps_files(ended):
-        pass  # the agent keeps files of the workspace first, and then removes the whole folder
-    elif os.fork() == 0:  # removing a large workspace takes long; the Box is freed before
-        os.close(lock)
-        safe_files.remove_tree(at, files.BOX)
-        os._exit(0)
+    # If it keeps files, the agent reads them first, and then removes the whole folder.
+    if not record.keeps_files(ended):
+        _remove_box(at, lock)
     os.close(lock)  # from now on the result counts
     files.ring(site)
     return True
@@ -63,3 +62,18 @@ def _take_turn(at: int) -> int | None:
             return lock
         time.sleep(TICKET_WAIT_SECONDS)
     return None
+
+
+def _remove_box(at: int, lock: int) -> None:
+    """Remove the Box; a large one in a process of its own, because the Box counts as free before.
+
+    What cannot be removed is removed with the attempt's folder.
+    """
+    left: list[str] = []
+    with contextlib.suppress(OSError):
+        left = safe_files.remove_tree(at, files.BOX, SMALL_BOX)
+    if left and os.fork() == 0:
+        os.close(lock)
+        for tree in left:
+            safe_files.remove_tree(at, tree)
+        os._exit(0)
