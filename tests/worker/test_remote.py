@@ -158,6 +158,20 @@ async def test_a_worker_returns_to_the_same_node(cluster: NodesAndWorkers) -> No
     assert len(node.hellos) == 2
 
 
+async def test_a_worker_returns_soon_to_a_node_that_is_started_again(
+    cluster: NodesAndWorkers,
+) -> None:
+    """While nothing listens, its pauses are short: tries cost the node nothing."""
+    node = await cluster.node()
+    pace = attrs.evolve(QUICK, first_wait=3_600.0, longest_wait=3_600.0)
+    cluster.worker(node, pace=attrs.evolve(pace, longest_wait_unheard=0.05))
+    await node.connected()
+    await node.leave()
+    await node.stop()
+    await node.start()
+    await node.connected()
+
+
 async def test_a_worker_leaves_a_stopping_node_at_once(cluster: NodesAndWorkers) -> None:
     one = await cluster.node()
     two = await cluster.node()

@@ -125,7 +125,8 @@ def test_a_worker_waits_for_these_times() -> None:
     """Nodes of other versions go by some; longer ones delay jobs, shorter ones are load."""
     assert attrs.asdict(Pace()) == {
         "connect": 10.0, "beat": 5.0, "silence": 15.0, "first_wait": 0.1, "longest_wait": 5.0,
-        "leave": 0.5, "refused": 30.0, "look": 2.0, "steady": 5.0, "flush": 2.0,
+        "longest_wait_unheard": 2.0, "leave": 0.5, "refused": 30.0, "look": 2.0,
+        "steady": 5.0, "flush": 2.0,
     }  # fmt: skip
     assert (outbox.FIRST_WAIT_SECONDS, outbox.LONGEST_WAIT_SECONDS) == (0.1, 5.0)
     assert (attempt_watcher.ASK_AGAIN_SECONDS, attempt_watcher.ASK_TIMES) == (2.0, 5)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import ssl
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ from boxsched.backoff import Backoff
 from boxsched.protocol import wire
 from boxsched.worker.agent.outbox import Finding, Opening
 from boxsched.worker.remote.discovery import Choice, Discovery, NodeAddress
-from boxsched.worker.remote.link import Link, Lost, NodeListener, RefusedByNode
+from boxsched.worker.remote.link import Link, Lost, NodeListener, NothingListens, RefusedByNode
 from boxsched.worker.remote.messages import NumberedMessage, found_message, opened_message
 from boxsched.worker.remote.opening import connection
 from boxsched.worker.remote.pace import Pace
@@ -169,12 +170,15 @@ class ConnectionLoop:
                 continue
             except Lost as lost:
                 self._problems.add(f"cannot connect to {node}: {lost}; {self._next()}")
-                wait = self._tries_again_in()
+                longest = self._pace.longest_wait
+                if isinstance(lost, NothingListens):
+                    longest = self._pace.longest_wait_unheard
+                wait = self._tries_again_in(longest)
             await asyncio.sleep(wait)
 
-    def _tries_again_in(self) -> float:
-        """Return a random time below the pause, in seconds ("full jitter")."""
-        return self._chance.uniform(0.0, self._backoff.next())
+    def _tries_again_in(self, longest: float = math.inf) -> float:
+        """Return a random time below the pause and ``longest``, in seconds ("full jitter")."""
+        return self._chance.uniform(0.0, min(self._backoff.next(), longest))
 
     async def _wait_for_token(self, seconds: float) -> None:
         """Wait for that many seconds, or until the token differs from the refused one."""

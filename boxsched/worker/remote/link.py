@@ -38,6 +38,10 @@ class Lost(Exception):
     """The connection has ended or could not be made: try another node."""
 
 
+class NothingListens(Lost):
+    """No process listens at the node's address."""
+
+
 class RefusedByNode(Exception):
     """The node refuses this worker, and will refuse it again until the operator acts."""
 

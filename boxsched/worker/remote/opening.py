@@ -17,7 +17,7 @@ from boxsched.protocol.timing import UNKNOWN_AFTER_SECONDS
 from boxsched.protocol.wire import MAX_MESSAGE_BYTES
 from boxsched.reaching import why_not
 from boxsched.worker.remote.discovery import NodeAddress
-from boxsched.worker.remote.link import Lost, RefusedByNode, Socket
+from boxsched.worker.remote.link import Lost, NothingListens, RefusedByNode, Socket
 from boxsched.worker.remote.polled_socket import open_polled
 from boxsched.worker.remote.refusal import why_refused
 
@@ -156,7 +156,9 @@ async def _web_socket(session: aiohttp.ClientSession, node: NodeAddress) -> Sock
         unready = _UNREADY.get(error.status, "")
         raise _NoWebSocket(Lost(f"the node answered with status {error.status}{unready}")) from None
     except aiohttp.ClientConnectorError as error:
-        raise Lost(why_not(error, node.url)) from None
+        nothing_listens = isinstance(error.os_error, ConnectionRefusedError)
+        kind = NothingListens if nothing_listens else Lost
+        raise kind(why_not(error, node.url)) from None
     except (aiohttp.ClientError, OSError) as error:  # a proxy may close the connection
         raise _NoWebSocket(Lost(why_not(error, node.url))) from None
 

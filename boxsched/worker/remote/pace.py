@@ -14,6 +14,8 @@ class Pace:
     silence: float = UNKNOWN_AFTER_SECONDS  # without a message, until the connection is lost
     first_wait: float = 0.1
     longest_wait: float = 5.0
+    # The same while nothing listens there, as when a node is started again: a try costs nothing.
+    longest_wait_unheard: float = 2.0
     leave: float = 0.5  # random pause up to this, so that workers do not all connect at once
     refused: float = 30.0  # between two tries after a refusal
     look: float = 2.0  # between two looks for a new token after a refusal
