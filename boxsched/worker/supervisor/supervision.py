@@ -9,9 +9,8 @@ import os
 import select
 import signal
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
-from boxsched.git_access import lent
 from boxsched.worker.supervisor import container as podman
 from boxsched.worker.supervisor import (
     containment,
@@ -33,7 +32,8 @@ from boxsched.worker.supervisor.last_heartbeat import Deadline
 from boxsched.worker.supervisor.last_heartbeat import boottime as _clock
 from boxsched.worker.supervisor.launch import launch
 from boxsched.worker.supervisor.output import Output
-from boxsched.worker.supervisor.session import Door, servers_own
+from boxsched.worker.supervisor.session import Door
+from boxsched.worker.supervisor.step_program import StepProgram, Surroundings
 from boxsched.worker.supervisor.unpacking import Unpacking
 from boxsched.worker.supervisor.verdict import (
     DISK_FULL,
@@ -240,78 +240,7 @@ class Supervision:
         if step.is_script:
             self.walls = self.record.image or self.walls
             self.container = self.record.container
-        walls = self.walls or isolation.NO_WALLS
-        box = f"{self.folder}/{files.BOX}"
-        environment = dict(step.environment)
-        if not step.alone:
-            environment = self.record.environment | environment
-        argv = step.argv
-        if self.commit is not None:
-            environment["BOXSCHED_COMMIT"] = self.commit
-            argv = [*argv, self.commit] if step.takes_commit else argv
-        if step.is_script and self.secrets is not None:
-            environment |= self.secrets.variables
-            seen = isolation.BOX if self.walls is not None else box
-            environment |= job_secrets.write_files(self.box, seen, self.secrets, walls.give)
-        opening = self._open_door() if step.is_script else None
-        access = self.secrets.access if self.secrets is not None and step.is_lent else None
-        with lent(access, walls.give) as (descriptor, configured), contextlib.ExitStack() as opened:
-            inherited = [] if descriptor is None else [descriptor]
-            paths: Sequence[str] = ()
-            covers: Sequence[str] = ()
-            if opening is not None:
-                opened.callback(opening.close)
-                seconds = self.end_by - _clock()
-                limit = self.record.timeout_seconds
-                inherited += opening.inherited(environment, limit, seconds)
-                argv, environment = [*argv, str(inherited[0])], servers_own(environment)
-                paths, covers = walls.server, walls.server_late
-            if self.container is not None:
-                names = job_secrets.FILES_FOLDER
-                podman.write_variables(self.box, names, environment)
-                argv = podman.command(self.container, box, names)
-                environment = self.container.environment | self._marks()
-            elif self.walls is not None:
-                self.monitor = Monitor()
-                opened.callback(self.monitor.close_status)
-                status, folder = self.monitor.status, job_secrets.FILES_FOLDER
-                environment |= configured
-                file = isolation.options(
-                    walls, box, status, folder, environment, paths, covers, step.reads
-                )
-                opened.callback(os.close, file)
-                inherited += [status, file]
-                argv = isolation.command(walls, file, argv)
-                environment, configured = self._marks(), {}
-            self.child, contained = launch(
-                argv,
-                {**environment, **configured},
-                workspace=self.workspace,
-                output=self.output.job_end if output is None else output,
-                errors=self.output.job_end,
-                cgroup=self.cgroup,
-                inherited=inherited,
-                walls=self.walls if self.container is None else None,
-                box=box,
-                is_ours=self.container is not None,
-                repository=step.reads,
-                limits=self.limits,
-                paths=paths,
-            )
-        if self.monitor is not None:
-            self.monitor.pid = self.child
-        if step.is_script:
-            self.script_began = True
-            self.door = opening
-            if opening is not None:
-                self.poll.register(opening.announced, select.POLLIN)
-            if self.monitor is None and self.container is None:
-                self.output.keep_tail(0)
-        if self.began_at is None:
-            self.began_at, self.began = time.time(), _clock()
-            running = Running(self.began_at, contained)
-            files.put(self.at, files.RUNNING + files.RESERVED, files.RUNNING, running)
-            files.ring(self.site)
+        self._start(step, output)
         self.look_by = _clock() + STOP_LOOK_SECONDS
         while self.status is None or self._in_grace():
             self._turn()
@@ -319,10 +248,51 @@ class Supervision:
             self._check_container()
         return self.status if self.monitor is None else self._inner_status(self.monitor, step)
 
-    def _open_door(self) -> Door | None:
-        """Make the sockets of a session. Raises OSError."""
-        plan = self.record.session
-        return None if plan is None else Door(self.at, plan)
+    def _start(self, step: Step, output: int | None) -> None:
+        """Start the step's program. Raises OSError."""
+        around = Surroundings(
+            self.record,
+            self.folder,
+            self.at,
+            self.box,
+            self.walls,
+            self.container,
+            self.secrets,
+            self.commit,
+            self.end_by - _clock(),
+        )
+        with contextlib.ExitStack() as opened:
+            program = StepProgram(step, around, opened)
+            self.monitor = program.monitor
+            self.child, contained = launch(
+                program.argv,
+                program.environment,
+                workspace=self.workspace,
+                output=self.output.job_end if output is None else output,
+                errors=self.output.job_end,
+                cgroup=self.cgroup,
+                inherited=program.inherited,
+                walls=self.walls if self.container is None else None,
+                box=around.box_path,
+                is_ours=self.container is not None,
+                repository=step.reads,
+                limits=self.limits,
+                paths=program.paths,
+            )
+        if self.monitor is not None:
+            self.monitor.pid = self.child
+        if step.is_script:
+            self.script_began = True
+            self.door = program.door
+            if self.door is not None:
+                self.poll.register(self.door.announced, select.POLLIN)
+            if self.monitor is None and self.container is None:
+                self.output.keep_tail(0)
+        if self.began_at is None:
+            self.began_at, self.began = time.time(), _clock()
+            running = Running(self.began_at, contained)
+            files.put(self.at, files.RUNNING + files.RESERVED, files.RUNNING, running)
+            files.ring(self.site)
 
     def _note_opened(self, door: Door) -> None:
         """The server of the session says its host key: write how the session is reached."""
@@ -339,13 +309,6 @@ class Supervision:
         said = (self.output.tail or b"").rstrip().rpartition(b"\n")[2].decode(errors="replace")
         if said.startswith("Error: "):
             raise NotIsolated(said.removeprefix("Error: ")[:LONGEST_PROBLEM])
-
-    def _marks(self) -> dict[str, str]:
-        """Return the environment by which bubblewrap's processes are found."""
-        its = self.record.environment
-        ids = {"BOXSCHED_JOB", "BOXSCHED_ATTEMPT"}
-        kept = {name: value for name, value in its.items() if name in ids}
-        return {**kept, isolation.MARK: self.folder}
 
     def _inner_status(self, monitor: Monitor, step: Step) -> int:
         """Return the program's status from bubblewrap's. Raises NotIsolated."""
