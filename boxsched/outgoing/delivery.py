@@ -1,7 +1,7 @@
 """Send a request once, and return the outcome."""
 
 import attrs
-from aiohttp import ClientError, ClientResponse
+from aiohttp import ClientError, ClientResponse, InvalidURL
 from yarl import URL
 
 from boxsched.outgoing.guard import REFUSED, TOTAL_SECONDS, AddressGuard, AddressRefused
@@ -36,6 +36,8 @@ async def send(guard: AddressGuard, request: OutgoingRequest, now: float) -> Sen
             said = await _read_some(answer)
     except AddressRefused:
         return SendOutcome(None, REFUSED.format(host=url.host), lasting=True)
+    except InvalidURL:  # its host: stored before such hosts were refused
+        return SendOutcome(None, f"its host {url.host} is not valid", lasting=True)
     except TimeoutError:
         return SendOutcome(None, f"no answer within {TOTAL_SECONDS:g} s")
     except (ClientError, OSError, ValueError) as error:

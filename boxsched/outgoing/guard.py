@@ -7,6 +7,7 @@ moment later, or an address in an unusual notation (decimal, octal), cannot bypa
 import asyncio
 import functools
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from boxsched.errors import BoxschedError
+from boxsched.errors import BoxschedError, Invalid
 
 TOTAL_SECONDS = 5.0  # for one request, from resolving the name to the end of the answer
 RESOLVING_AT_ONCE = 32  # different names
@@ -43,6 +44,8 @@ _NETWORKS = tuple(
     )
 )  # fmt: skip
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NUMBERS = re.compile(r"[0-9a-fx]+(\.[0-9a-fx]+){0,3}", re.ASCII)  # inet_aton accepts more
+_LIKE_AN_ADDRESS = re.compile(r"[0-9.]+", re.ASCII)  # such names do not exist
 
 
 class AddressRefused(BoxschedError):
@@ -73,13 +76,40 @@ def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     return address.ipv4_mapped or address.sixtofour
 
 
+def address_of(host: str) -> Address | None:
+    """Return the address that a host is, in any notation that a resolver reads; None: a name.
+
+    Examples are ``127.1``, ``0x7f.1`` and ``2130706433``, which are all 127.0.0.1.
+    """
+    text = host.strip().lower().rstrip(".").removeprefix("[").removesuffix("]")
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(text)) if _NUMBERS.fullmatch(text) else None
+    except OSError:
+        return None
+
+
 def canonical_host(text: str) -> str:
     """Return a host in the form for comparison: lower case, no final dot; addresses normalized."""
-    host = text.strip().lower().rstrip(".").removeprefix("[").removesuffix("]")
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        return host
+    address = address_of(text)
+    return text.strip().lower().rstrip(".") if address is None else str(address)
+
+
+def check_host(host: str, allowed: Collection[str], field: str) -> None:
+    """Raise Invalid for an address to which no request can be sent. Names are not looked up."""
+    address = address_of(host)
+    if address is None:
+        if _LIKE_AN_ADDRESS.fullmatch(host):
+            raise Invalid(f"its host {host} is neither a name nor a valid address", field)
+        return
+    plain = str(address)
+    if not is_public(address) and plain not in {canonical_host(each) for each in allowed}:
+        raise Invalid(REFUSED.format(host=plain), field)
+    if address.version == 4 and host != plain:
+        raise Invalid(f"write its host {host} as {plain}", field)
 
 
 class _Resolver(AbstractResolver):

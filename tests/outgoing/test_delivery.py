@@ -87,6 +87,12 @@ async def test_a_refused_address_is_a_permanent_failure(guard: AddressGuard) -> 
     assert str(answer.error).endswith("start every node with --allow-outgoing 127.0.0.2")
 
 
+async def test_a_host_that_no_request_can_have_is_a_permanent_failure(guard: AddressGuard) -> None:
+    """A project may have one since before they were refused."""
+    answer = await answered(guard, "http://127.1:1/")
+    assert answer == SendOutcome(None, "its host 127.1 is not valid", lasting=True)
+
+
 async def test_a_missing_receiver_is_a_failure_in_one_line(guard: AddressGuard) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,12 +12,15 @@ import pytest
 from aiohttp import ClientError, web
 from yarl import URL
 
+from boxsched.errors import Invalid
 from boxsched.outgoing.guard import (
     CONNECTIONS,
     RESOLVING_AT_ONCE,
     AddressGuard,
     AddressRefused,
+    address_of,
     canonical_host,
+    check_host,
     is_public,
 )
 
@@ -236,7 +240,48 @@ async def test_a_proxy_from_the_environment_is_not_used(monkeypatch: pytest.Monk
         ("[::1]", "::1"),
         ("0:0:0:0:0:0:0:1", "::1"),
         ("10.0.0.1", "10.0.0.1"),
+        ("127.1", "127.0.0.1"),
+        ("0", "0.0.0.0"),
+        ("2130706433", "127.0.0.1"),
+        ("0x7F.1.", "127.0.0.1"),
+        ("face.b00c", "face.b00c"),
+        ("1.2.3.4 x", "1.2.3.4 x"),
     ],
 )
 def test_hosts_are_compared_in_one_form(text: str, host: str) -> None:
     assert canonical_host(text) == host
+
+
+@pytest.mark.parametrize("url", REFUSED)
+def test_a_private_address_is_refused_in_any_notation_unless_it_is_allowed(url: str) -> None:
+    host = URL(url).host or ""
+    address = address_of(host)
+    if address is None:
+        assert "localhost" in url.lower(), "names are looked up when a request is sent"
+        check_host(host, (), "f")
+        return
+    with pytest.raises(Invalid, match=re.escape(f"--allow-outgoing {address}")) as refused:
+        check_host(host, (), "f")
+    assert refused.value.field == "f"
+    if address.version == 6 or host == str(address):
+        check_host(host, (host,), "f")
+    else:  # the client does not send requests to such a notation
+        with pytest.raises(Invalid, match=re.escape(f"write its host {host} as {address}")):
+            check_host(host, (host,), "f")
+
+
+@pytest.mark.parametrize("host", ["8.8.2056", "134744072", "010.8.8.8", "8.8.8.8."])
+def test_a_public_address_has_one_notation(host: str) -> None:
+    with pytest.raises(Invalid, match=r"^write its host"):
+        check_host(host, (), "f")
+
+
+@pytest.mark.parametrize("host", ["256.1.1.1", "1.2.3.4.5", "4294967296", "08.8.8.8"])
+def test_what_is_neither_a_name_nor_an_address_is_refused(host: str) -> None:
+    with pytest.raises(Invalid, match="neither a name nor a valid address"):
+        check_host(host, (), "f")
+
+
+@pytest.mark.parametrize("host", ["hooks.example", "8.8.8.8", "2606:4700::1111", "0x.example", "b"])
+def test_names_and_public_addresses_are_accepted(host: str) -> None:
+    check_host(host, (), "f")

@@ -165,6 +165,17 @@ async def test_write_only_values_are_never_returned_and_stay(
         ({"hooks": [{"url": "https://h/", "events": ["nonsense"]}]}, "hooks[0].events[0]"),
         ({"hooks": [{"url": "https://h/", "events": []}]}, "hooks[0].events"),
         ({"hooks": [{"events": ["workload.finished"]}]}, "hooks[0].url"),
+        ({"hooks": [{"url": "https://h/"}, {"url": "http://10.0.0.1/"}]}, "hooks[1].url"),
+        ({"hooks": [{"url": "http://127.1/"}]}, "hooks[0].url"),
+        ({"hooks": [{"url": "http://0/"}]}, "hooks[0].url"),
+        ({"hooks": [{"url": "http://2130706433/"}]}, "hooks[0].url"),
+        ({"hooks": [{"url": "http://0x7f.1/"}]}, "hooks[0].url"),
+        ({"hooks": [{"url": "http://[::1]/"}]}, "hooks[0].url"),
+        ({"repository": "https://h/a/b",
+          "statuses": {"provider": "gitea", "token": "t", "api_url": "http://127.1/"}},
+         "statuses.api_url"),
+        ({"repository": "https://127.0.0.1/a/b", "statuses": {"provider": "gitea", "token": "t"}},
+         "statuses.api_url"),
         ({"hooks": [{"url": f"https://h/{n}"} for n in range(21)]}, "hooks"),
         ({"statuses": {"provider": "github", "token": "t"}}, "statuses"),
         ({"statuses": {"provider": "svn", "token": "t"}}, "statuses.provider"),
@@ -199,12 +210,23 @@ async def test_a_token_is_not_sent_to_another_host(boxless_service: RunningServi
 
 
 async def test_a_private_address_is_refused_unless_it_is_allowed(service: RunningService) -> None:
+    """An address at once, a name when it was looked up."""
     async with Receiver.open() as receiver:
-        await service.project(hooks=[{"url": receiver.url}])
+        refused = await service.project(hooks=[{"url": receiver.url}])
+        assert refused.status == 422
+        assert "--allow-outgoing 127.0.0.1" in refused.error["message"]
+        url = receiver.url.replace("127.0.0.1", "localhost")
+        assert (await service.project(hooks=[{"url": url}])).status == 201
         await service.build()
         [row] = await listed(service, 1, state="dead", attempts=1)
-        assert "--allow-outgoing 127.0.0.1" in row["error"]
+        assert "--allow-outgoing localhost" in row["error"]
         assert receiver.got == []
+
+
+async def test_an_address_has_one_notation(open_service: RunningService) -> None:
+    refused = await open_service.project(hooks=[{"url": "http://127.1/"}])
+    assert (refused.status, refused.error["field"]) == (422, "hooks[0].url")
+    assert refused.error["message"] == "write its host 127.1 as 127.0.0.1"
 
 
 async def test_a_redirect_is_not_followed(open_service: RunningService) -> None:

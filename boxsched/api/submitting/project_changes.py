@@ -80,7 +80,7 @@ class ProjectChanges:
         now = await self._store.time() if asked.schedules else 0.0
         schedules = await first_times(asked, now)
         vault = self._node.vault
-        new_targets = tuple(targets(vault, asked))
+        new_targets = tuple(targets(vault, asked, self._node.options.allow_outgoing))
         before = await self._store.project(name)
         stored = [] if before is None else await self._store.targets(before.id)
         check_tokens(stored, new_targets)

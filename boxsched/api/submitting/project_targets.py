@@ -1,11 +1,15 @@
 """Turn a project's ``statuses`` and ``hooks`` into the targets that the store keeps."""
 
+from collections.abc import Collection
+
 import msgspec
 from msgspec import UNSET, UnsetType
+from yarl import URL
 
 from boxsched.api.messages.requests import Hook, ProjectSettings, StatusSettings
 from boxsched.errors import Invalid
 from boxsched.outgoing import statuses
+from boxsched.outgoing.guard import check_host
 from boxsched.outgoing.targets import hook_name, host_of
 from boxsched.repository import repository
 from boxsched.secrets.owners import sealing
@@ -14,12 +18,17 @@ from boxsched.store.steps.notifications import KEPT, STATUSES, Target
 from boxsched.store.steps.secrets import Seal
 
 
-def targets(vault: Vault, asked: ProjectSettings) -> list[Target]:
-    """Return the targets. Raises Invalid with the field to change."""
-    found = [] if asked.statuses is None else [_statuses(vault, asked.statuses, asked.repository)]
+def targets(vault: Vault, asked: ProjectSettings, allowed: Collection[str]) -> list[Target]:
+    """Return the targets. Raises Invalid with the field to change.
+
+    ``allowed``: hosts to which requests may be sent although their addresses are not public.
+    """
+    found = []
+    if asked.statuses is not None:
+        found.append(_statuses(vault, asked.statuses, asked.repository, allowed))
     names: set[str] = set()
     for index, hook in enumerate(asked.hooks):
-        target = _hook(vault, hook, f"hooks[{index}]")
+        target = _hook(vault, hook, f"hooks[{index}]", allowed)
         if target.name in names:
             raise Invalid("an earlier hook has the same URL", f"hooks[{index}].url")
         names.add(target.name)
@@ -39,7 +48,9 @@ def without_secrets(asked: ProjectSettings) -> ProjectSettings:
     )
 
 
-def _statuses(vault: Vault, asked: StatusSettings, git: str | None) -> Target:
+def _statuses(
+    vault: Vault, asked: StatusSettings, git: str | None, allowed: Collection[str]
+) -> Target:
     if git is None:
         raise Invalid("commit statuses need the project's `repository`", "statuses")
     where = repository(git)
@@ -53,16 +64,22 @@ def _statuses(vault: Vault, asked: StatusSettings, git: str | None) -> Target:
             "must be given: the repository's URL does not name the code host",
             "statuses.api_url",
         )
-    host = host_of(url, "statuses.api_url")
+    host = _host(url, "statuses.api_url", allowed)
     seal = _sealed(vault, STATUSES, asked.token, "statuses.token")
     return Target(STATUSES, asked.provider, url, host, statuses.EVENTS, seal)
 
 
-def _hook(vault: Vault, hook: Hook, field: str) -> Target:
-    host = host_of(hook.url, f"{field}.url")
+def _hook(vault: Vault, hook: Hook, field: str, allowed: Collection[str]) -> Target:
+    host = _host(hook.url, f"{field}.url", allowed)
     name = hook_name(hook.url)
     seal = _sealed(vault, name, hook.secret, f"{field}.secret")
     return Target(name, None, hook.url, host, hook.events, seal)
+
+
+def _host(url: str, field: str, allowed: Collection[str]) -> str:
+    host = host_of(url, field)
+    check_host(URL(url).host or "", allowed, field)
+    return host
 
 
 def _sealed(
