@@ -62,13 +62,19 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 60)]
 
 
 class CacheCounts(msgspec.Struct, frozen=True, array_like=True):
-    """What a worker's cache has done since the worker's start."""
+    """What a worker's cache has done since the worker's start.
+
+    ``saved_milliseconds``: how much less time passed jobs that found a cache took than the same
+    jobs without one; ``lost_milliseconds``: how much more. 0 of earlier workers.
+    """
 
     hits: _Count = 0
     misses: _Count = 0
     damaged: _Count = 0
     restored_bytes: _Count = 0
     kept_bytes: _Count = 0
+    saved_milliseconds: _Count = 0
+    lost_milliseconds: _Count = 0
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):

@@ -107,6 +107,16 @@ def test_fields_that_an_earlier_version_omits_change_nothing() -> None:
     assert JobSecret("n", "v").file is False
 
 
+def test_counts_of_a_cache_are_read_across_versions() -> None:
+    """A worker counts more or less than its node knows."""
+    earlier = wire.from_worker.decode('{"type":"beat","number":1,"cache":[1,2,3,4,5]}')
+    assert isinstance(earlier, wire.Beat) and earlier.cache is not None
+    assert earlier.cache == wire.CacheCounts(1, 2, 3, 4, 5, 0, 0)
+    later = wire.from_worker.decode('{"type":"beat","number":1,"cache":[1,2,3,4,5,6,7,8,9]}')
+    assert isinstance(later, wire.Beat)
+    assert later.cache == wire.CacheCounts(1, 2, 3, 4, 5, 6, 7)
+
+
 # The meaning of each omitted field, except None and empty values.
 DEFAULTS: dict[type, dict[str, object]] = {
     JobSecret: {"file": False},

@@ -184,3 +184,20 @@ async def test_stale_attempts_are_reported_once_that_is_durable(
         assert not [one for one in worker.waiting if isinstance(one, wire.Ack)]
         durable.set()
         assert (await worker.next(wire.Ack)).number == 1
+
+
+async def test_what_a_workers_cache_did_is_counted_once(
+    harness: GatewayHarness, worker: FakeWorker
+) -> None:
+    """A heartbeat has the counts since the worker's start; an earlier worker sends none."""
+    await worker.beat()
+    assert not harness.gateway.figures.cache
+    for number, saved in ((7, 1_500), (8, 1_500), (9, 4_000)):
+        await worker.say(wire.Beat(number, cache=wire.CacheCounts(2, 1, saved_milliseconds=saved)))
+        await worker.next(wire.Ack)
+    known = wire.CacheCounts(2, 1, saved_milliseconds=4_000)
+    again = await harness.worker(cache=known)  # connects again: nothing has happened meanwhile
+    await again.say(wire.Beat(1, cache=wire.CacheCounts(3, 1, saved_milliseconds=4_500)))
+    await again.next(wire.Ack)
+    counted = harness.gateway.figures.cache
+    assert (counted["hits"], counted["misses"], counted["saved_milliseconds"]) == (3, 1, 4_500)

@@ -1,5 +1,6 @@
 """Boxes, workers, health, metrics, and the OpenAPI description."""
 
+import json
 import re
 from email.utils import parsedate_to_datetime
 
@@ -61,6 +62,29 @@ async def test_metrics_are_served(service: RunningService) -> None:
         if one.labels == {"route": f"POST {API}/projects/{{project}}/builds", "status": "201"}
     ]
     assert posted[0].value == 1
+
+
+async def test_metrics_show_what_caches_did(executing_service: RunningService) -> None:
+    """The second build finds what the first left. What the first took is set to an hour."""
+    service = executing_service
+    work = {"name": "work", "commands": ["mkdir -p kept; touch kept/n"]}
+    await service.project("web", cache=["kept"], jobs=[work])
+    await service.finished((await service.build())["id"])
+    (durations,) = service.node.options.data.glob("**/durations.json")
+    (key,) = json.loads(durations.read_text())
+    durations.write_text(json.dumps({key: [3_600.0]}))
+    await service.finished((await service.build())["id"])
+    told = (await service.call("GET", "/metrics")).body.decode()
+    counted = {
+        (one.name, *one.labels.values()): one.value
+        for family in text_string_to_metric_families(told)
+        for one in family.samples
+        if one.name.startswith("boxsched_cache")
+    }
+    lookups = [counted["boxsched_cache_lookups_total", it] for it in ("hit", "miss", "damaged")]
+    assert lookups == [1, 1, 0]
+    assert 3_400 < counted["boxsched_cache_seconds_total", "saved"] < 3_600
+    assert counted["boxsched_cache_seconds_total", "lost"] == 0
 
 
 async def test_metrics_from_another_machine_need_a_token(service: RunningService) -> None:

@@ -1,6 +1,7 @@
 """Artifacts and caches of jobs, with either driver."""
 
 import hashlib
+import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from boxsched.protocol.artifacts import PART_BYTES, ArtifactFile
 from boxsched.protocol.assignments import Assignment, JobCache
 from boxsched.protocol.inbox import JobFinished
 from boxsched.states import Result
+from boxsched.worker.agent import savings
 from tests.worker.conftest import end, needs_bubblewrap
 from tests.worker.harness import AgentHarness, assigned, eventually
 
@@ -275,6 +277,64 @@ async def test_a_passed_job_leaves_files_for_the_next(harness: AgentHarness) -> 
     assert b"\n2\n" in harness.log(3)
     figures = harness.agent.cache_figures
     assert (figures.hits, figures.misses) == (2, 1)
+
+
+def durations_of(harness: AgentHarness) -> Path:
+    return harness.folder / "cache/durations.json"
+
+
+@pytest.mark.parametrize(("before", "saves"), [(3_600.0, True), (0.0, False)])
+async def test_what_a_cache_saves_is_compared_with_the_same_job_without_one(
+    harness: AgentHarness, before: float, saves: bool
+) -> None:
+    """The job ran without a cache once; how long that took is replaced."""
+    figures = harness.agent.cache_figures
+    without = await harness.run("mkdir kept; touch kept/n", kept_cache=CACHE)
+    (key, measured), *others = json.loads(durations_of(harness).read_text()).items()
+    assert not others and len(measured) == 1
+    assert without.seconds is not None and measured[0] >= without.seconds
+    durations_of(harness).write_text(json.dumps({key: [before, before, 7_200.0]}))
+    await again(harness, 2, "touch kept/m", name="another", kept_cache=CACHE)
+    await again(harness, 3, "false", kept_cache=CACHE)
+    assert figures.hits == 2, "one never ran without a cache, the other failed"
+    assert (figures.saved_milliseconds, figures.lost_milliseconds) == (0, 0)
+    finished = await again(harness, 4, "touch kept/n", kept_cache=CACHE)
+    assert finished.seconds is not None
+    took = round(abs(before - finished.seconds) * 1_000)
+    if saves:
+        assert 0 < figures.saved_milliseconds <= took and figures.lost_milliseconds == 0
+    else:
+        assert figures.lost_milliseconds >= took > 0 and figures.saved_milliseconds == 0
+    (kept,) = json.loads(durations_of(harness).read_text()).values()
+    assert len(kept) == 3, "only what found no cache is kept"
+
+
+async def test_durations_outlive_the_agent_and_are_limited(
+    harness: AgentHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(savings, "JOBS", 2)
+    durations = durations_of(harness)
+    for number in range(1, savings.RUNS + 2):
+        key = f"branch {number}"
+        none = JobCache("7", ("kept",), (key,), key)
+        await again(harness, number, "true", kept_cache=none)
+    (kept,) = json.loads(durations.read_text()).values()
+    assert len(kept) == savings.RUNS
+    await harness.restart()
+    for number, name in ((7, "b"), (8, "c")):
+        none = JobCache("7", ("kept",), (f"branch {number}",), None)
+        await again(harness, number, "true", name=name, kept_cache=none)
+    assert [len(kept) for kept in json.loads(durations.read_text()).values()] == [1, 1]
+
+
+@pytest.mark.parametrize("content", ["{", '{"a": ["x"]}', "x" * (1 << 21)])
+async def test_damaged_durations_are_no_harm(harness: AgentHarness, content: str) -> None:
+    (harness.folder / "cache").mkdir(exist_ok=True)
+    durations = durations_of(harness)
+    durations.write_text(content)
+    finished = await harness.run("true", kept_cache=CACHE)
+    assert finished.result is Result.PASSED
+    assert len(json.loads(durations.read_text())) == 1
 
 
 async def test_a_failed_job_leaves_nothing(harness: AgentHarness) -> None:

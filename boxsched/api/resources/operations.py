@@ -251,6 +251,13 @@ class NodeFigures(Collector):
         for what in ("restored", "kept"):
             moved.add_metric((what,), getattr(own, f"{what}_bytes") + others[f"{what}_bytes"])
         yield moved
+        spent = CounterMetricFamily(
+            "boxsched_cache_seconds", "Time of jobs that a cache saved or cost", labels=("what",)
+        )
+        for what in ("saved", "lost"):
+            name = f"{what}_milliseconds"
+            spent.add_metric((what,), (getattr(own, name) + others[name]) / 1_000)
+        yield spent
 
     def _round_trips(self) -> Metric:
         """Round trips to the database. ``inbox`` and ``commit``: the engine's; the rest: API and

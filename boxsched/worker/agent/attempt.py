@@ -71,6 +71,8 @@ class Attempt:
     reported_at: float = 0.0  # monotonic time of the report of its end
     stale: bool = False  # this worker no longer holds its lease
     parked: bool = False  # a ghost (``ghosts``): its output and its end are kept here
+    cached: bool | None = None  # it found a cache; None: it did not look, or this is not known
+    cache_seconds: float = 0.0  # how long it looked
     furnished: bool = attrs.field(init=False)  # what it is given is in its folder
     kept: bool = attrs.field(init=False)  # the files that are kept of it are stored
     spool: Spool = attrs.field(init=False)

@@ -10,11 +10,13 @@ import hashlib
 import json
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import attrs
 
+from boxsched.worker.agent import savings
 from boxsched.worker.agent.attempt import Attempt
 from boxsched.worker.agent.collecting import MatchedFile, collect, open_found, pieces
 from boxsched.worker.agent.workspaces import counted, shown_size, workspace
@@ -36,6 +38,8 @@ class CacheFigures:
     damaged: int = 0
     restored_bytes: int = 0
     kept_bytes: int = 0
+    saved_milliseconds: int = 0  # of jobs that took less time than without a cache
+    lost_milliseconds: int = 0  # of jobs that took more
 
 
 class _Pack(NamedTuple):
@@ -60,7 +64,7 @@ class CacheFolder:
         """Link the pack for a job into its folder as ``name``; return a line for its log."""
         if self._limit <= 0:
             return ""
-        damaged = ""
+        damaged, began = "", time.monotonic()
         with self._opened() as folder:
             for key in wanted.keys:
                 for pack in self._packs(folder, _hash(wanted, key)):
@@ -74,9 +78,11 @@ class CacheFolder:
                     os.link(pack.name, name, src_dir_fd=folder, dst_dir_fd=attempt.folder.at)
                     os.utime(pack.name, dir_fd=folder)
                     self._figures.hits += 1
+                    attempt.cached, attempt.cache_seconds = True, time.monotonic() - began
                     self._figures.restored_bytes += pack.size
                     return f"{damaged}cache of {key}, {shown_size(pack.size)}"
         self._figures.misses += 1
+        attempt.cached, attempt.cache_seconds = False, time.monotonic() - began
         return f"{damaged}no cache of {' or '.join(wanted.keys) or 'this project'} yet"
 
     def keep(self, attempt: Attempt, wanted: CacheUse, go_on: Callable[[Attempt], None]) -> str:
@@ -114,11 +120,22 @@ class CacheFolder:
             self._make_room(folder)
         return f"cache of {wanted.keep}: {counted(files, 'file')} kept, {shown_size(size)}"
 
+    def compare(self, attempt: Attempt) -> None:
+        """Count what the cache saved an attempt that has passed. Raises OSError."""
+        if self._limit <= 0:
+            return
+        with self._opened() as folder:
+            saved = savings.saved(folder, attempt)
+        if saved is not None and saved >= 0:
+            self._figures.saved_milliseconds += round(saved * 1_000)
+        elif saved is not None:
+            self._figures.lost_milliseconds += round(-saved * 1_000)
+
     def tidy(self) -> None:
         """Remove what an agent left incomplete, and what exceeds the limit."""
         with self._opened() as folder:
             for name in os.listdir(folder):
-                if not name.endswith(_SUFFIX):
+                if not name.endswith(_SUFFIX) and name != savings.FILE:
                     safe_files.remove_tree(folder, name)
             self._make_room(folder)
 

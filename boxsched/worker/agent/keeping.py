@@ -85,6 +85,7 @@ class Keeping:
                 if attempt.record.keeps_files(attempt.ended):
                     await self._keep_artifacts(attempt)
                     await self._keep_cache(attempt)
+                await self._compare(attempt)
         except Cancelled:
             note(attempt, "stopped: nothing more is kept of it")
         except NotKept as problem:
@@ -169,8 +170,7 @@ class Keeping:
 
     async def _keep_cache(self, attempt: Attempt) -> None:
         wanted = attempt.record.cache
-        assert attempt.ended is not None
-        if wanted is None or wanted.keep is None or attempt.ended.result != "passed":
+        if wanted is None or wanted.keep is None or not _has_passed(attempt):
             return
         try:
             said = await in_thread(self._cache().keep, attempt, wanted, self._go_on)
@@ -178,6 +178,19 @@ class Keeping:
             said = f"the cache was not kept: {error}"
         if said:
             note(attempt, said)
+
+    async def _compare(self, attempt: Attempt) -> None:
+        """Count the time that the cache saved; that it cannot be counted is no harm to the job."""
+        if attempt.cached is None or not _has_passed(attempt):
+            return
+        try:
+            await in_thread(self._cache().compare, attempt)
+        except OSError as error:
+            _log.warning("%s: the time that its cache saved: %s", attempt.name, error)
+
+
+def _has_passed(attempt: Attempt) -> bool:
+    return attempt.ended is not None and attempt.ended.result == "passed"
 
 
 def _find(attempt: Attempt, patterns: Sequence[str]) -> Collected:

@@ -133,7 +133,8 @@ def _cache_of(assignment: Assignment) -> CacheUse | None:
     its = assignment.kept_cache
     if its is None:
         return None
-    return CacheUse(its.scope, list(its.patterns), list(its.keys), its.keep)
+    job = f"{assignment.kind.value} {assignment.name}"
+    return CacheUse(its.scope, list(its.patterns), list(its.keys), its.keep, job)
 
 
 def _image(

@@ -64,6 +64,7 @@ class CacheUse(NamedTuple):
     patterns: list[str]
     keys: list[str]
     keep: str | None
+    job: str = ""  # kind and name of the job
 
 
 class Record(NamedTuple):
