@@ -1,13 +1,22 @@
 """How isolation is set up: the user, what is hidden, and what to do if it does not work."""
 
 import os
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from boxsched.worker.agent import bubblewrap
-from boxsched.worker.agent.bubblewrap import DEFAULT_USER, BadBoxOption, _covers, _user, advice
+from boxsched.worker.agent.bubblewrap import (
+    DEFAULT_USER,
+    BadBoxOption,
+    BoxOptions,
+    _covers,
+    _user,
+    advice,
+)
+from tests.worker.conftest import needs_bubblewrap
 
 
 @pytest.mark.parametrize(
@@ -64,9 +73,34 @@ def test_what_jobs_would_see_is_covered(tmp_path: Path) -> None:
     file.touch()
     hidden = [str(path) for path in (seen / "deep", file, beside, seen / "nowhere")]
     for shown in (str(seen), f"{seen}/"):
-        assert [*_covers(hidden, [shown])] == [
+        assert [*_covers(hidden, {shown: str(seen)})] == [
             "--tmpfs", str(seen / "deep"), "--remount-ro", str(seen / "deep"),
             "--ro-bind", "/dev/null", str(file),
         ]  # fmt: skip
-    assert [*_covers([str(seen)], [str(seen)])] == ["--tmpfs", str(seen), "--remount-ro", str(seen)]
-    assert [*_covers(hidden, ["/usr"])] == []
+    itself = str(seen)
+    covers = [*_covers([itself], {itself: itself})]
+    assert covers == ["--tmpfs", itself, "--remount-ro", itself]
+    assert [*_covers(hidden, {"/usr": "/usr"})] == []
+
+
+def test_what_jobs_would_see_through_a_link_is_covered_too(tmp_path: Path) -> None:
+    deep, link = tmp_path / "real/deep", str(tmp_path / "link")
+    deep.mkdir(parents=True)
+    both = {link: str(tmp_path / "real"), str(tmp_path): str(tmp_path), f"{link}/deep": str(deep)}
+    places = [word for word in _covers([str(deep)], both) if word.startswith("/")]
+    assert places[::2] == [f"{link}/deep", str(deep)]
+
+
+@needs_bubblewrap
+def test_a_readable_link_shows_nothing_that_is_hidden(reachable_folder: Path) -> None:
+    data = reachable_folder / "real/data"
+    data.mkdir(parents=True)
+    (data / "token").write_text("the token")
+    (data.parent / "file").write_text("the file")
+    link = reachable_folder / "link"
+    link.symlink_to(data.parent)
+    walls = bubblewrap.isolation(BoxOptions(readable=(link,), hidden=(data,)))
+    for name, said in (("file", b"the file"), ("data/token", b"")):
+        command = [*walls.arguments, *walls.late, "--", "cat", str(link / name)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+        assert (done.stdout, done.returncode == 0) == (said, bool(said))

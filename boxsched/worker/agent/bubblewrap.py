@@ -9,7 +9,7 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -66,7 +66,8 @@ def isolation(options: BoxOptions) -> Isolation:
             raise BadBoxOption(f"--box-readable: {path} does not exist")
     readable += [os.environ[name] for name in CERTIFICATES if name in os.environ]
     hidden = [os.path.realpath(path) for path in options.hidden]
-    seen = [*SYSTEM, *map(os.path.realpath, readable)]
+    shown = {path: path for path in SYSTEM} | {path: os.path.realpath(path) for path in readable}
+    seen = list(shown.values())
     arguments = [
         program("bwrap"),
         *_NAMESPACES,
@@ -82,7 +83,7 @@ def isolation(options: BoxOptions) -> Isolation:
     ]
     late = [
         *(word for path in readable for word in ("--ro-bind-try", path, path)),
-        *_covers(hidden, seen),
+        *_covers(hidden, shown),
     ]
     server = session_program.needed((*SYSTEM, *readable))
     return Isolation(
@@ -91,7 +92,7 @@ def isolation(options: BoxOptions) -> Isolation:
         uid,
         gid,
         server,
-        list(_covers(hidden, server)),
+        list(_covers(hidden, {path: os.path.realpath(path) for path in server})),
         options.repositories,
         seen,
         hidden,
@@ -128,15 +129,26 @@ def _resolver() -> Iterator[str]:
         yield from ("--ro-bind-try", target, target)
 
 
-def _covers(hidden: Collection[str], seen: Collection[str]) -> Iterator[str]:
-    """Yield options that hide files and folders that jobs would see."""
+def _covers(hidden: Collection[str], shown: Mapping[str, str]) -> Iterator[str]:
+    """Yield options that hide files and folders that jobs would see.
+
+    ``shown``: what jobs see, each path with the real one. A folder that a link names appears at the
+    link's path, too, with all that is in it.
+    """
     for path in hidden:
-        if not any(f"{path}/".startswith(f"{folder.rstrip('/')}/") for folder in seen):
-            continue
-        if os.path.isdir(path):
-            yield from ("--tmpfs", path, "--remount-ro", path)
-        elif os.path.exists(path):
-            yield from ("--ro-bind", os.devnull, path)
+        for place in dict.fromkeys(_places(path, shown)):
+            if os.path.isdir(path):
+                yield from ("--tmpfs", place, "--remount-ro", place)
+            elif os.path.exists(path):
+                yield from ("--ro-bind", os.devnull, place)
+
+
+def _places(path: str, shown: Mapping[str, str]) -> Iterator[str]:
+    """Yield where jobs see a real path."""
+    for place, real in shown.items():
+        inside = f"{real.rstrip('/')}/"
+        if f"{path}/".startswith(inside):
+            yield f"{place.rstrip('/')}/{f'{path}/'[len(inside) :]}".rstrip("/")
 
 
 # --- Whether it works here ------------------------------------------------------------------
