@@ -249,3 +249,21 @@ async def test_a_credential_helper_is_asked_for_a_repository_over_https(
     assert finished.result is Result.FAILED  # the server accepts none
     credential = base64.b64encode(b"builder:s3cret").decode()
     assert asked == [f"Authorization: Basic {credential}"]
+
+
+@pytest.mark.parametrize(
+    "name", ["No space left on device", "\nfatal: write error: No space left on device\n"]
+)
+async def test_no_name_in_a_repository_can_say_that_the_worker_is_out_of_order(
+    harness: AgentHarness, repository: Path, name: str
+) -> None:
+    """git quotes the names of files. A worker out of order gets no more jobs, and its job goes to
+    the next one: one commit would stop all workers.
+    """
+    content = git(repository, "hash-object", "-w", "file")
+    git(repository, "update-index", "--add", "--cacheinfo", f"100644,{content},{name}{'x' * 256}")
+    git(repository, "commit", "-m", "hostile")
+    finished = await harness.run("true", repository=str(repository), branch="main")
+    assert name.strip() in harness.log().decode()
+    assert (finished.result, finished.not_begun) == (Result.FAILED, False)
+    assert harness.agent.problem is None

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import subprocess
 import time
@@ -13,7 +14,7 @@ import pytest
 from boxsched.protocol.inbox import JobFinished
 from boxsched.states import Result
 from boxsched.worker.agent import readiness, repository
-from boxsched.worker.agent.readiness import Readiness, check, has_no_room
+from boxsched.worker.agent.readiness import Readiness, check
 from boxsched.worker.supervisor import trouble
 from tests.worker.harness import AgentHarness, assigned
 
@@ -113,11 +114,22 @@ async def test_a_limit_that_a_job_itself_exceeds_is_its_own_failure(
 
 
 def test_how_much_disk_space_is_enough(small_disk: Path) -> None:
-    assert not has_no_room(str(small_disk))
+    assert not trouble.has_no_room(str(small_disk))
     assert check(str(small_disk), ["/bin/bash"]) is None
     fill(small_disk)
-    assert has_no_room(str(small_disk))
+    assert trouble.has_no_room(str(small_disk))
     assert check(str(small_disk), ["/bin/bash"]) == "disk full"
+
+
+def test_of_steps_that_write_files_git_is_believed_if_the_disk_says_the_same(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    fill(small_disk)
+    said = b"error: unable to write file x: No space left on device\n"
+    for folder, problem in ((small_disk, "disk full"), (tmp_path, None)):
+        at = os.open(folder, os.O_RDONLY)
+        assert trouble.of_git("git checkout", 128, said, at=at) == problem
+        os.close(at)
 
 
 # --- git ------------------------------------------------------------------------------------
@@ -297,6 +309,12 @@ async def test_each_episode_lasts_longer_until_a_job_starts(worker: Worker) -> N
 
 
 def test_some_git_errors_are_problems_of_the_worker() -> None:
-    assert trouble.of_git("git clone", 128, b"error: x\nNo space left on device") == "disk full"
+    said = b"error: x\nfatal: write error: No space left on device\n"
+    assert trouble.of_git("git clone", 128, said) == "disk full"
     assert trouble.of_git("git clone", 128, b"fatal: no such branch") is None
+    for quoted in (b"remote: fatal: x", b"fatal: remote error: x", b"x"):
+        said = quoted + b": No space left on device\n"
+        assert trouble.of_git("git clone", 128, said) is None
+    said = b"fatal: x: No space left on device: y\n"
+    assert trouble.of_git("git clone", 128, said) is None
     assert trouble.of_git("git clone", -signal.SIGTERM, b"") is None

@@ -8,7 +8,6 @@ from boxsched.worker.agent import remains
 from boxsched.worker.agent.attempt import GONE, Attempt, Phase
 from boxsched.worker.agent.attempt_folder import AttemptFolder
 from boxsched.worker.agent.plan import Worksite, attempt_name, cgroup_of, limit_groups, plan
-from boxsched.worker.agent.readiness import has_no_room
 from boxsched.worker.agent.repository import Unrunnable
 from boxsched.worker.agent.site import TRASH
 from boxsched.worker.supervisor import folder as files
@@ -30,7 +29,7 @@ def prepare(wanted: Assignment, site: Worksite, lost_after: float | None) -> Att
     Raises CannotBegin if this worker is the cause, OSError if a retry may succeed.
     """
     try:
-        if has_no_room(site.folder):
+        if trouble.has_no_room(site.folder):
             raise CannotBegin(files.DISK_FULL)
         record, script, secret = plan(wanted, site, lost_after)
         name = attempt_name(wanted)

@@ -23,8 +23,6 @@ from boxsched.worker.supervisor.isolation import Isolation
 
 MACHINE_LOOK_SECONDS = 5.0
 LONGEST_EPISODE_SECONDS = 300.0
-FREE_BYTES = 64 << 20  # with less, a disk counts as full
-SMALLEST_SHARE = 20  # a small disk counts as full with less than a 20th free
 PROBE_BYTES = 64 << 10
 PROGRAM_SECONDS = 10.0
 PROBE = ".probe"
@@ -105,7 +103,7 @@ class Readiness:
 def check(folder: str, programs: Collection[str]) -> str | None:
     """Try what a job needs to begin; return the problem or None. Blocking."""
     try:
-        if has_no_room(folder):
+        if trouble.has_no_room(folder):
             return DISK_FULL
         _write_probe(folder)
     except OSError as error:
@@ -128,13 +126,6 @@ def check(folder: str, programs: Collection[str]) -> str | None:
         except subprocess.TimeoutExpired:
             return f"{os.path.basename(path)} does not answer"
     return None
-
-
-def has_no_room(folder: str) -> bool:
-    """Whether the folder's disk counts as full. Raises OSError."""
-    status = os.statvfs(folder)
-    needed = min(FREE_BYTES, status.f_blocks * status.f_frsize // SMALLEST_SHARE)
-    return status.f_bavail * status.f_frsize < needed
 
 
 def _write_probe(folder: str) -> None:

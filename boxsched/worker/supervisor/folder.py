@@ -55,6 +55,7 @@ class Step(NamedTuple):
     alone: bool = False  # ``environment`` is the whole environment, without the job's variables
     is_lent: bool = False  # git gets the project's credentials
     reads: str | None = None  # a repository on this machine that an isolated git sees
+    writes_files: bool = False  # it writes the repository's files, or gets what these name
 
 
 class CacheUse(NamedTuple):

@@ -197,7 +197,8 @@ class Supervision:
         if reached := limits.reached(self.limits, status):
             self.output.note(f"{step.what} has reached the {reached[0]}")
             return self._failed(f"{step.what}: {reached[0]}")
-        problem = trouble.of_git(step.what, status, self.output.tail or b"")
+        at = self.at if step.writes_files else None
+        problem = trouble.of_git(step.what, status, self.output.tail or b"", at=at)
         if problem is not None:
             return self._not_begun(problem)
         failed = f"{step.what} failed with {verdict.ending(status)}"

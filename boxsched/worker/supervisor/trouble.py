@@ -15,13 +15,19 @@ TAIL_BYTES = 4_096  # how much of git's last messages is kept
 # Arguments that are too long or invalid: the program could not start on any machine.
 _OF_THE_JOB = frozenset({errno.E2BIG, errno.EINVAL, errno.ENAMETOOLONG})
 # Git ends with status 128 for most errors; its last messages contain the system's error.
+NO_MEMORY, READ_ONLY = "out of memory", "read-only file system"
 _SAID_BY_GIT = (
     (os.strerror(errno.ENOSPC).encode(), DISK_FULL),
     (os.strerror(errno.EDQUOT).encode(), DISK_FULL),
-    (os.strerror(errno.ENOMEM).encode(), "out of memory"),
-    (b"fatal: Out of memory", "out of memory"),
-    (os.strerror(errno.EROFS).encode(), "read-only file system"),
+    (os.strerror(errno.ENOMEM).encode(), NO_MEMORY),
+    (os.strerror(errno.EROFS).encode(), READ_ONLY),
 )
+_OUT_OF_MEMORY = b"fatal: Out of memory"
+_BEGINS = (b"fatal: ", b"error: ")
+_REMOTE = b"fatal: remote error: "  # what follows are the words of a server
+
+FREE_BYTES = 64 << 20  # with less, a disk counts as full
+SMALLEST_SHARE = 20  # a small disk counts as full with less than a 20th free
 
 
 def lies_with_worker(error: OSError) -> bool:
@@ -41,14 +47,45 @@ def missing(program: str) -> str | None:
     return f"{os.path.basename(program)} is not installed"
 
 
-def of_git(what: str, status: int, said: bytes) -> str | None:
+def has_no_room(place: str | int) -> bool:
+    """Whether the disk with this folder, or with its descriptor, is full. Raises OSError."""
+    status = os.statvfs(place)
+    needed = min(FREE_BYTES, status.f_blocks * status.f_frsize // SMALLEST_SHARE)
+    return status.f_bavail * status.f_frsize < needed
+
+
+def of_git(what: str, status: int, said: bytes, *, at: int | None = None) -> str | None:
     """Return why a git step failed if the worker is the cause, otherwise None.
 
-    ``status``: the exit status; negative: the signal. ``said``: git's last messages.
+    ``status``: the exit status; negative: the signal. ``said``: git's last messages. They quote
+    names of files and servers, which may contain any words and any line. ``at``: a folder on the
+    disk, for a step that handles what the repository contains. Then git's words count only if the
+    disk is in that state, so that no commit can say that its worker is out of order.
     """
-    for words, problem in _SAID_BY_GIT:
-        if words in said:
-            return problem
+    problem = _said(said)
+    if problem is not None and (at is None or _is_so(problem, at)):
+        return problem
     if status == -signal.SIGKILL:  # not by its supervisor: then this function is not called
         return f"{what} was killed, perhaps because memory ran out"
     return None
+
+
+def _said(said: bytes) -> str | None:
+    """Return the problem in git's messages; those of servers do not count."""
+    for line in said.splitlines():
+        if line.startswith(_OUT_OF_MEMORY):
+            return NO_MEMORY
+        if line.startswith(_BEGINS) and not line.startswith(_REMOTE):
+            for words, problem in _SAID_BY_GIT:
+                if line.endswith(b": " + words):
+                    return problem
+    return None
+
+
+def _is_so(problem: str, at: int) -> bool:
+    try:
+        if problem == DISK_FULL:
+            return has_no_room(at)
+        return problem == READ_ONLY and bool(os.fstatvfs(at).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
