@@ -13,7 +13,7 @@ from boxsched.gateway.figures import Times
 from boxsched.gateway.gateway import Gateway
 from boxsched.model import JobId, WorkerId
 from boxsched.store.store import Store
-from tests.gateway.fakes import AT_ONCE, ME
+from tests.gateway.fakes import AT_ONCE, ME, TOKEN
 from tests.gateway.harness import PATIENCE_SECONDS
 
 
@@ -156,6 +156,20 @@ async def test_heartbeats_are_written_often_enough_for_a_short_promise() -> None
     assert gateway(lambda: True, Times(beats=1.0), lost_after=60.0)._beats._seconds == 1.0
 
 
+async def test_a_gateway_that_closes_waits_for_no_store_that_is_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    closing = gateway(lambda: True, attrs.evolve(AT_ONCE, hang_up=20.0))
+
+    async def away() -> None:
+        raise StoreAway("away for the test")
+
+    closing._ends.write = away  # type: ignore[method-assign]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await closing.close()
+    assert "workers could not be marked as disconnected" in caplog.text
+
+
 async def test_a_gateway_that_closes_writes_the_last_output() -> None:
     harness = gateway(lambda: True, attrs.evolve(AT_ONCE, leave=0.0, hang_up=20.0))
     written: list[Any] = []
@@ -177,3 +191,37 @@ async def test_a_gateway_that_closes_writes_the_last_output() -> None:
         await closing
     assert written == [chunk]
     await adding
+
+
+class StuckLine:
+    """A connection on which nothing arrives until it is cut."""
+
+    address = "192.0.2.7"
+    gone = False
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.was_cut = asyncio.Event()
+
+    async def receive(self) -> str | None:
+        self.asked.set()
+        await self.was_cut.wait()
+        return None
+
+    async def send(self, texts: list[bytes]) -> None: ...
+
+    async def hang_up(self, code: WSCloseCode, reason: str) -> None: ...
+
+    def cut(self) -> None:
+        self.was_cut.set()
+
+
+async def test_a_gateway_that_closes_cuts_connections_that_do_not_end() -> None:
+    closing = gateway(lambda: True, attrs.evolve(AT_ONCE, hello=3_600.0, leave=0.0, hang_up=0.0))
+    line = StuckLine()
+    serving = asyncio.create_task(closing._serve(line, TOKEN))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await line.asked.wait()
+        await closing.close()
+        assert line.was_cut.is_set()
+        await serving

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
+import msgspec
 import pytest
 from aiohttp import WSCloseCode
 
@@ -11,10 +12,14 @@ from boxsched.gateway.figures import Figures
 from boxsched.gateway.link import Held, WorkerLink
 from boxsched.model import JobId
 from boxsched.protocol import inbox, wire
+from boxsched.protocol.ghosts import HeldAttempt
 from boxsched.protocol.workers import Connected, WorkerConnection
+from boxsched.store.records import SshPlace
 from boxsched.worker.agent.spool import most_bytes
 from tests.contract.store_data import NOW
-from tests.gateway.fakes import AT_ONCE, ME, FakeSocket
+from tests.gateway.fakes import AT_ONCE, ME, TOKEN, FakeSocket
+
+KEY = "ssh-ed25519 AAAA"
 
 
 class FakeNodeSide:
@@ -44,12 +49,16 @@ class FakeNodeSide:
         self.calls.append((job, token, commit))
         return None if token == 8 else commit
 
+    async def open_session(self, job: JobId, token: int, place: SshPlace) -> bool:
+        self.calls.append((job, token, place))
+        return token != 8
 
-def link_of(side: FakeNodeSide) -> WorkerLink:
+
+def link_of(side: FakeNodeSide, **says: Any) -> WorkerLink:
     """A worker's link, which holds jobs 1 (token 7) and 2 (token 8)."""
-    hello = wire.Hello(wire.VERSION, "own", "w", ("default",), "", "")
+    hello = wire.Hello(wire.VERSION, "own", "w", ("default",), "", "", **says)
     connected = Connected(WorkerConnection(ME, 1), 3, ())
-    link = WorkerLink(cast(Any, FakeSocket()), connected, cast(Any, side), hello)
+    link = WorkerLink(cast(Any, FakeSocket()), connected, cast(Any, side), hello, TOKEN.id)
     link._held = {JobId(1): Held(7, 1, False), JobId(2): Held(8, 1, False)}
     return link
 
@@ -103,6 +112,54 @@ async def test_only_commits_of_running_jobs_in_a_group_are_stored() -> None:
         wire.Ack(2, ((2, 8),), None),
         wire.Ack(3, ((1, 6),), None),
     ]
+
+
+async def test_only_sessions_of_running_jobs_in_a_group_are_opened() -> None:
+    side = FakeNodeSide()
+    link = link_of(side)
+    direct, through = SshPlace("192.0.2.7", 2222, KEY), SshPlace(None, None, KEY)
+    opened = [
+        wire.Opened(1, 1, 7, "192.0.2.7", 2222, KEY),
+        wire.Opened(2, 2, 8, None, None, KEY),
+        wire.Opened(3, 1, 6, None, None, KEY),
+    ]
+    await link._store_opened(opened)
+    assert side.calls == ["looked", (1, 7, direct), (2, 8, through), "settle"]
+    assert acks_of(link) == [wire.Ack(1), wire.Ack(2, ((2, 8),)), wire.Ack(3, ((1, 6),))]
+    side.calls.clear()
+    await link._store_opened(opened[:1])
+    assert side.calls == [(1, 7, direct)], "nothing is looked up for what it holds"
+
+
+async def test_what_a_worker_holds_without_a_lease_is_a_ghost() -> None:
+    link = link_of(FakeNodeSide())
+    own, old = HeldAttempt(1, 1, 7, True, True), HeldAttempt(2, 1, 7, False, True)
+    link._note_ghosts((own, old))
+    assert link.ghosts is None, "before the first look-up nobody knows what is its own"
+    link.give((), anyway=False)
+    link._held = {JobId(1): Held(7, 1, False), JobId(2): Held(8, 1, False)}
+    link._note_ghosts((own, old))
+    assert link.ghosts == (old,)
+    link._note_ghosts(None)
+    assert link.ghosts == (old,), "an older worker, or one that did not look"
+    link._note_ghosts((own,))
+    assert link.ghosts == ()
+
+
+async def test_what_a_workers_cache_has_done_is_counted_from_its_hello() -> None:
+    side = FakeNodeSide()
+    counts = wire.CacheCounts(hits=5, misses=2, restored_bytes=100)
+    link = link_of(side, cache=counts)
+    link._count_cache(counts)
+    assert +side.figures.cache == {}
+    link._count_cache(None)
+    link._count_cache(msgspec.structs.replace(counts, hits=7, kept_bytes=9))
+    link._count_cache(msgspec.structs.replace(counts, hits=8, misses=1, kept_bytes=9))
+    assert +side.figures.cache == {"hits": 3, "kept_bytes": 9}, "a count never falls"
+
+
+async def test_a_link_names_the_token_of_its_worker() -> None:
+    assert link_of(FakeNodeSide()).token == "token-1"
 
 
 async def test_a_level_is_sent_when_it_is_new_or_requested() -> None:

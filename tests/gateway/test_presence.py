@@ -12,6 +12,7 @@ from boxsched.gateway.figures import Figures, Times
 from boxsched.gateway.lookups import LookUps
 from boxsched.gateway.presence import MAX_UNANSWERED_BEATS, Beats, Ends
 from boxsched.model import WorkerId
+from boxsched.protocol.ghosts import Haunted, HeldAttempt, Lease
 from boxsched.protocol.workers import WorkerConnection
 from tests.gateway.fakes import AT_ONCE, ME
 from tests.gateway.harness import PATIENCE_SECONDS
@@ -19,18 +20,21 @@ from tests.gateway.harness import PATIENCE_SECONDS
 
 class BeatingLink:
     problem: str | None = None
-    ghosts = noted = None
+    ghosts: tuple[HeldAttempt, ...] | None = None
+    noted: tuple[Any, Any] | None = None
     notes: tuple[str, ...] = ()
 
     def __init__(self, worker: int = 1, problem: str | None = None) -> None:
         self.connection = WorkerConnection(WorkerId(worker), 1)
         self.problem = problem
         self.acked: list[int] = []
+        self.ends: list[object] = []
         self.told_to_end = 0
         self.ended: list[tuple[int, str]] = []
 
     def ack(self, number: int, *, end: object = ()) -> None:
         self.acked.append(number)
+        self.ends.append(end)
 
     def drained(self) -> None:
         self.told_to_end += 1
@@ -45,6 +49,8 @@ class BeatStore:
     def __init__(self, *alive: int) -> None:
         self.alive = {WorkerId(each) for each in alive}
         self.drained: set[WorkerId] = set()
+        self.haunted: list[list[Haunted]] = []
+        self.ends: dict[WorkerId, tuple[Lease, ...]] = {}
         self.asked: list[tuple[list[WorkerId], float, dict[WorkerId, str]]] = []
         self.away = 0
         self.wrote = asyncio.Event()
@@ -58,6 +64,10 @@ class BeatStore:
         self.asked.append(([each.worker for each in connections], lost_after, problems))
         self.wrote.set()
         return {worker: worker in self.drained for worker in self.alive}
+
+    async def note_ghosts(self, haunted: list[Haunted]) -> dict[WorkerId, tuple[Lease, ...]]:
+        self.haunted.append(haunted)
+        return self.ends
 
 
 async def test_heartbeats_are_written_with_the_promise_and_the_problem() -> None:
@@ -89,6 +99,41 @@ async def test_only_a_drained_worker_is_told_to_end() -> None:
         beats.add(link, 1)
     await beats.write()
     assert [link.told_to_end for link in links] == [0, 1, 0]
+
+
+async def test_ghosts_and_notes_are_stored_and_the_worker_is_told_which_to_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store, ghost = BeatStore(1, 2, 3, 4), HeldAttempt(5, 1, 2, False, True)
+    store.ends = {WorkerId(2): (ghost.lease,)}
+    beats = Beats(cast(Any, store), 1.0, lambda link: True, 77.0)
+    silent, haunted, noting, foreign = (BeatingLink(worker) for worker in (1, 2, 3, 9))
+    links = (silent, haunted, noting, foreign)
+    haunted.ghosts = foreign.ghosts = (ghost,)
+    noting.ghosts, noting.notes = (), ("left a folder",)
+
+    async def beat() -> list[list[Haunted]]:
+        store.haunted.clear()
+        for link in links:
+            beats.add(link, 1)
+        await beats.write()
+        return store.haunted
+
+    held = Haunted(haunted.connection, (ghost,))
+    assert await beat() == [[held, Haunted(noting.connection, (), ("left a folder",))]]
+    assert [link.ends for link in links] == [[()], [(ghost.lease,)], [()], []]
+    assert (silent.noted, haunted.noted) == (None, ((ghost,), ()))
+    assert caplog.text.count("worker 2 holds 1 ghosts") == 1
+    assert await beat() == [[held]], "notes only when they change, ghosts always"
+    assert caplog.text.count("ghosts") == 1
+    haunted.ghosts, noting.notes = (), ()
+    assert await beat() == [[Haunted(haunted.connection, ()), Haunted(noting.connection, ())]], (
+        "also that there are none any more"
+    )
+    assert await beat() == []
+    haunted.ghosts = (ghost,)
+    assert await beat() == [[held]]
+    assert caplog.text.count("worker 2 holds 1 ghosts") == 2, "it is news again"
 
 
 async def test_a_limited_number_of_heartbeats_wait_for_their_answers() -> None:

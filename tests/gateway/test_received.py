@@ -28,6 +28,15 @@ def finished(**changes: object) -> wire.Said:
     return wire.Said(1, (JobFinished(**told),))  # type: ignore[arg-type]
 
 
+def opened(**changes: object) -> wire.Opened:
+    told: dict[str, object] = {
+        "number": 1, "job": 1, "lease_token": 1, "host": None, "port": None,
+        "host_key": f"ssh-ed25519 {'A' * 68}",
+        **changes,
+    }  # fmt: skip
+    return wire.Opened(**told)  # type: ignore[arg-type]
+
+
 def chunk(job: float = 1, attempt: float = 1, offset: float = 0, size: float = 1) -> wire.Logged:
     piece = wire.Chunk(int(job), int(attempt), int(offset), b"x" * int(size))
     return wire.Logged(1, (piece,))
@@ -49,6 +58,8 @@ LIMITS: dict[str, tuple[Making, float, float, float]] = {
     "chunk's offset": (lambda n: chunk(offset=n), 0, 1024 * MIB, 1),
     "chunk's size": (lambda n: chunk(size=n), 1, 64 * 1024, 1),
     "found job": (lambda n: wire.Found(1, int(n), 1, COMMIT), 0, GREATEST, 1),
+    "opened job": (lambda n: opened(job=int(n)), 0, GREATEST, 1),
+    "opened token": (lambda n: opened(lease_token=int(n)), 0, GREATEST, 1),
     "found token": (lambda n: wire.Found(1, 1, int(n), COMMIT), 0, GREATEST, 1),
 }
 
@@ -96,6 +107,14 @@ def test_a_commit_is_reported_whole_or_short_and_found_whole(
     ):
         with contextlib.nullcontext() if good else pytest.raises(ProtocolViolation):
             assert read(wire.encode(message).decode()) == message
+
+
+def test_a_session_has_both_host_and_port_or_none() -> None:
+    for message in (opened(), opened(host="192.0.2.7", port=22)):
+        assert read(wire.encode(message).decode()) == message
+    for message in (opened(host="192.0.2.7"), opened(port=22)):
+        with pytest.raises(ProtocolViolation, match="both host and port, or none"):
+            read(wire.encode(message).decode())
 
 
 def test_only_long_reasons_are_cut() -> None:
