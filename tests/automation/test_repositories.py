@@ -284,6 +284,36 @@ def test_of_gits_error_lines_the_fatal_one_is_shown() -> None:
         assert repositories._error_line(said) == shown
 
 
+async def test_git_has_limits_of_memory_and_of_what_it_fetches(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake = tmp_path / "git"
+    fake.write_text('#!/bin/sh\necho $(grep -E "^Max file|address" /proc/$$/limits) >&2\nexit 1\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    message, _ = await reader.refused()
+    file, memory = str(256 << 20), str(3 << 30)
+    assert message == (
+        f"Max file size {file} {file} bytes Max address space {memory} {memory} bytes"
+    )
+
+
+def test_only_temporary_folders_that_a_killed_node_left_are_removed(folder: Path) -> None:
+    for name in ("plan-a", "plan-b", "planned", "logs"):
+        (folder / name / "inner").mkdir(parents=True)
+        (folder / name / "inner" / "file").write_text("x")
+    repositories.sweep(folder)
+    assert {path.name for path in folder.iterdir()} == {"planned", "logs"}
+    repositories.sweep(folder)
+
+
+async def test_a_problem_of_the_node_is_not_lasting(reader: Reader, tmp_path: Path) -> None:
+    reader.folder.rmdir()
+    with pytest.raises(Unreadable, match="the node cannot run git: No such file") as error:
+        await read_file("x", ref=MAIN, commit=None, path=FILE, folder=reader.folder)
+    assert not error.value.lasting
+
+
 async def test_a_hanging_git_can_write_long_errors(
     reader: Reader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,9 +11,10 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from boxsched.errors import NotFound
 from boxsched.gateway import dialling as module
-from boxsched.gateway.dialling import MAX_REASON_CHARACTERS, CannotEnter, Dialling
+from boxsched.gateway.dialling import CannotEnter, Dialling
 from boxsched.model import JobId
 from boxsched.protocol import wire
+from tests.gateway.harness import PATIENCE_SECONDS
 
 JOB = JobId(7)
 OURS = "token-1"
@@ -31,7 +32,8 @@ class Link:
         self.told.put_nowait(message)
 
     async def dial(self) -> wire.Dial:
-        message = await self.told.get()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            message = await self.told.get()
         assert isinstance(message, wire.Dial)
         return message
 
@@ -52,13 +54,16 @@ class Node:
             self.entered.put_nowait("entered")
             await self.leave.wait()
 
-    @contextlib.contextmanager
-    def entering(self) -> Iterator["asyncio.Task[None]"]:
+    @contextlib.asynccontextmanager
+    async def entering(self) -> AsyncIterator["asyncio.Task[None]"]:
         task = asyncio.create_task(self.enter())
         try:
-            yield task
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                yield task
         finally:
             task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert not self.dialling._tunnels, "nothing is kept of a tunnel"
 
     async def opened(self, name: str, token: str = OURS) -> ClientWebSocketResponse:
         return await self.client.ws_connect("/tunnel", params={"name": name, "token": token})
@@ -80,12 +85,12 @@ async def node() -> AsyncIterator[Node]:
 
     app = web.Application()
     app.router.add_get("/tunnel", arrive)
-    async with asyncio.timeout(60), TestClient(TestServer(app)) as client:
+    async with TestClient(TestServer(app)) as client:
         yield Node(client, dialling)
 
 
 async def test_the_tunnel_that_a_worker_opens_is_used_and_closed_afterwards(node: Node) -> None:
-    with node.entering() as entering:
+    async with node.entering() as entering:
         dial = await node.link.dial()
         assert (dial.job, dial.lease_token) == (JOB, 3)
         assert node.dialling.is_ours(dial.tunnel)
@@ -101,7 +106,7 @@ async def test_the_tunnel_that_a_worker_opens_is_used_and_closed_afterwards(node
 
 
 async def test_a_tunnel_is_only_for_the_worker_that_was_asked_and_only_once(node: Node) -> None:
-    with node.entering():
+    async with node.entering():
         dial = await node.link.dial()
         assert await node.refused("5.unknown")
         assert await node.refused(dial.tunnel, "token-2")
@@ -124,7 +129,7 @@ async def test_of_two_tunnels_that_arrive_at_once_one_is_used_and_one_is_closed(
         return await prepare(self, request)
 
     monkeypatch.setattr(web.WebSocketResponse, "prepare", prepared)
-    with node.entering() as entering:
+    async with node.entering() as entering:
         dial = await node.link.dial()
         tunnels = await asyncio.gather(node.opened(dial.tunnel), node.opened(dial.tunnel))
         received = [asyncio.create_task(tunnel.receive()) for tunnel in tunnels]
@@ -139,19 +144,19 @@ async def test_of_two_tunnels_that_arrive_at_once_one_is_used_and_one_is_closed(
 
 
 async def test_a_session_that_cannot_be_entered_says_why_in_one_short_line(node: Node) -> None:
-    with node.entering() as entering:
+    async with node.entering() as entering:
         tunnel = await node.opened((await node.link.dial()).tunnel)
-        await tunnel.send_bytes(b"it has\nended \xff" + b"x" * MAX_REASON_CHARACTERS)
+        await tunnel.send_bytes(b"it has\nended \xff" + b"x" * 999)
         with pytest.raises(CannotEnter) as refused:
             await entering
         said = str(refused.value)
         assert said.startswith("it has?ended \N{REPLACEMENT CHARACTER}x")
-        assert len(said) <= MAX_REASON_CHARACTERS
+        assert (len(said), refused.value.status) == (200, 503)
         assert (await tunnel.receive()).type is web.WSMsgType.CLOSE
 
 
 async def test_a_tunnel_that_closes_before_its_first_message_cannot_be_entered(node: Node) -> None:
-    with node.entering() as entering:
+    async with node.entering() as entering:
         tunnel = await node.opened((await node.link.dial()).tunnel)
         await tunnel.close()
         with pytest.raises(CannotEnter, match=r"^the worker closed the tunnel$"):
