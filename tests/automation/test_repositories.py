@@ -288,7 +288,9 @@ async def test_git_has_limits_of_memory_and_of_what_it_fetches(
     reader: Reader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fake = tmp_path / "git"
-    fake.write_text('#!/bin/sh\necho $(grep -E "^Max file|address" /proc/$$/limits) >&2\nexit 1\n')
+    fake.write_text(
+        '#!/bin/sh\necho $(grep -E "file size  |address" /proc/$$/limits) >&2\nexit 1\n'
+    )
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     message, _ = await reader.refused()

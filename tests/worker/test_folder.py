@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -160,13 +161,18 @@ def test_files_that_can_never_be_removed_are_reported(
 ) -> None:
     (tmp_path / "trash/job").mkdir(parents=True)
 
+    tried: list[str] = []
+
     def refused(shelf: int, name: str) -> None:
+        tried.append(name)
         raise OSError(1, "Operation not permitted", name)
 
+    pauses: list[float] = []
     monkeypatch.setattr(remains.safe_files, "remove_tree", refused)
-    monkeypatch.setattr(remains, "_EMPTY_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(remains, "time", SimpleNamespace(sleep=pauses.append))
     failures = remains.empty(at(tmp_path), "trash")
     assert [error.strerror for error in failures] == ["Operation not permitted"]
+    assert (tried, sum(pauses)) == (["job"] * 3, 1.0), "it is tried for about a second"
 
 
 def test_a_shelf_that_became_a_link_is_not_followed(tmp_path: Path) -> None:

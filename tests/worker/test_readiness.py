@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,6 +75,20 @@ def fake_git(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 # --- The disk -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "needed"),
+    [(1 << 40, 64 << 20), (1280 << 20, 64 << 20), (1200 << 20, 60 << 20), (40 << 12, 2 << 12)],
+)
+def test_a_disk_is_full_with_less_than_64_mib_or_a_20th_free(
+    monkeypatch: pytest.MonkeyPatch, size: int, needed: int
+) -> None:
+    for free, full in ((needed, False), (needed - 4096, True), (0, True), (size, False)):
+        status = SimpleNamespace(f_blocks=size >> 12, f_frsize=4096, f_bavail=free >> 12)
+        disks = {"/data": status}
+        monkeypatch.setattr(trouble, "os", SimpleNamespace(statvfs=disks.__getitem__))
+        assert trouble.has_no_room("/data") is full
 
 
 async def test_a_full_disk_fails_no_build_and_is_reported_first(
