@@ -13,7 +13,7 @@ from boxsched.states import Result
 from boxsched.store.errors import InvariantRefused
 from boxsched.store.operating.check import check
 from boxsched.store.records import WorkloadFilter
-from boxsched.store.steps.pruning import CutPlace
+from boxsched.store.steps.pruning import CutPlace, Pruned
 from boxsched.store.store import Store
 from tests.contract.conftest import DatabaseUnderTest
 from tests.contract.store_data import NOW, Leader, build, deploy, event, key, loaded, spec
@@ -62,6 +62,21 @@ async def prune(store: Store, before: float = LATER, limit: int = 500) -> tuple[
 
 async def left(store: Store) -> list[WorkloadId]:
     return [one.id for one in (await store.workloads(WorkloadFilter())).workloads][::-1]
+
+
+async def test_a_slice_says_what_it_has_deleted_and_whether_there_is_more(leader: Leader) -> None:
+    project = await leader.project()
+    for _ in range(2):
+        await ran(leader, project, Result.FAILED, jobs=(spec(),))
+    await said_last(leader)
+    found = len(await leader.store.events_after(SHARD, 0, 0, 100))
+    slices = [await leader.store.prune_history(SHARD, LATER, 5) for _ in range(3)]
+    assert [one.more for one in slices] == [True, True, False]
+    assert {one.logs for one in slices} == {0}, "those of its workloads are not counted"
+    assert sum(one.workloads for one in slices) == 1, "the one of the greatest id stays"
+    left = len(await leader.store.events_after(SHARD, 0, 0, 100))
+    assert sum(one.events for one in slices) == found - left
+    assert await leader.store.prune_history(SHARD, LATER, 500) == Pruned()
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 500])
