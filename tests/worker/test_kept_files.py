@@ -170,6 +170,24 @@ async def test_a_refusal_of_the_store_fails_a_job_that_passed(
     assert finished.reason is not None and "the limit is 8.0 MiB" in finished.reason
 
 
+async def test_a_sparse_file_is_refused_before_it_is_read(
+    harness: AgentHarness, files: StoredFiles
+) -> None:
+    """It takes no disk, but days to read, and four of them would hold up all other jobs' files."""
+    files.refusals = [TooLarge("out has too much")]
+    finished = await harness.run("truncate -s 8T out", artifacts=("out",))
+    assert finished.reason == "its artifacts were not kept: out has too much"
+    assert files.calls == 1
+
+
+async def test_large_files_that_the_store_takes_are_kept(
+    harness: AgentHarness, files: StoredFiles
+) -> None:
+    finished = await harness.run("truncate -s 70M out", artifacts=("out",))
+    assert finished.result is Result.PASSED, finished.reason
+    assert files.contents == {"out": bytes(70 << 20)}
+
+
 async def test_no_matching_file_is_only_a_line_in_the_log(harness: AgentHarness) -> None:
     finished = await harness.run("true", artifacts=("out/*",))
     assert finished.result is Result.PASSED
@@ -335,6 +353,14 @@ async def test_damaged_durations_are_no_harm(harness: AgentHarness, content: str
     finished = await harness.run("true", kept_cache=CACHE)
     assert finished.result is Result.PASSED
     assert len(json.loads(durations.read_text())) == 1
+
+
+async def test_a_link_whose_line_would_be_too_long_spoils_no_pack(harness: AgentHarness) -> None:
+    long = r"$(printf '\xff%.0s' {1..3900})"
+    await harness.run(f"mkdir kept; echo x > kept/z; ln -s {long} kept/a", kept_cache=CACHE)
+    assert b"1 file kept" in harness.log()
+    await again(harness, 2, "cat kept/z", kept_cache=CACHE)
+    assert b"1 file of the cache" in harness.log(2)
 
 
 async def test_a_failed_job_leaves_nothing(harness: AgentHarness) -> None:

@@ -209,9 +209,10 @@ def _write(
         for one in found:
             go_on(attempt)
             if one.target is not None:
-                if not packs.leads_inside(one.path, one.target):
+                line = packs.link(one.path, one.target)
+                if not packs.leads_inside(one.path, one.target) or len(line) > packs.MAX_LINE_BYTES:
                     continue
-                put(packs.link(one.path, one.target))
+                put(line)
             else:
                 put(packs.member(one.path, one.mode, one.size, one.mtime_ns))
                 file = open_found(workspace_at, one.path)

@@ -25,6 +25,10 @@ from boxsched.worker.supervisor.safe_files import Damaged
 
 AT_ONCE = 4  # attempts whose files are read at the same time
 SHOWN_LEFT_OUT = 5
+# The store is asked before more than this is read: a sparse file of terabytes takes no disk, but
+# hours to read, and meanwhile other jobs' files would wait.
+ASK_FIRST_BYTES = 64 << 20
+_NO_HASH = "0" * 64
 
 T = TypeVar("T")
 
@@ -114,8 +118,9 @@ class Keeping:
         if not found.files:
             note(attempt, f"artifacts: no file matches {', '.join(patterns)}")
             return
-        kept = await in_thread(self._hashed, attempt, found)
         try:
+            await self._ask_first(attempt, found)
+            kept = await in_thread(self._hashed, attempt, found)
             await self._send(attempt, kept)
         except LeaseEnded:
             raise Cancelled from None
@@ -123,6 +128,14 @@ class Keeping:
             raise NotKept(error.message) from None
         size = shown_size(sum(file.size for file in kept))
         note(attempt, f"artifacts: {counted(len(kept), 'file')} kept, {size}")
+
+    async def _ask_first(self, attempt: Attempt, found: Collected) -> None:
+        """Let the store refuse large files before they are read. Raises what it raises."""
+        transfers, key = self._transfers, attempt.key
+        assert transfers is not None
+        if sum(file.size for file in found.files) > ASK_FIRST_BYTES:
+            sizes = [ArtifactFile(file.path, file.size, _NO_HASH) for file in found.files]
+            await self._repeat(attempt, lambda: transfers.missing(key, sizes))
 
     def _hashed(self, attempt: Attempt, found: Collected) -> list[ArtifactFile]:
         """Return the files with their hashes. Raises Damaged, OSError, Cancelled. Blocking."""
