@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import attrs
 import pytest
 
@@ -199,3 +200,52 @@ async def test_only_one_key_enters_and_its_memory_cannot_be_read(user: OpenSsh) 
         assert ran.status == 0 and b"SETTINGS" not in ran.out
         status = Path(f"/proc/{pid}/environ").stat()
         assert status.st_uid == 0  # not dumpable: its files in /proc belong to root
+
+
+def _library(server: Server) -> Any:
+    """Connect with the library, which sends what OpenSSH's programs would not."""
+    user = server.user.home
+    return asyncssh.connect(
+        "127.0.0.1",
+        server.port,
+        username="box",
+        client_keys=[str(user / "key")],
+        known_hosts=None,
+        config=None,
+        agent_path=None,
+    )
+
+
+async def test_a_named_pipe_does_not_stop_the_server(user: OpenSsh) -> None:
+    os.mkfifo(user.home / "pipe")
+    (user.home / "file").write_text("kept")
+    async with serving(user) as server, asyncio.timeout(LIMIT_SECONDS):
+        async with _library(server) as connection, connection.start_sftp_client() as sftp:
+            for mode in ("rb", "wb"):
+                with pytest.raises(asyncssh.SFTPFailure, match="not a regular file"):
+                    await sftp.open("pipe", mode)
+            async with sftp.open("file", "r") as file:
+                assert await file.read() == "kept"
+        assert (await server.user.run("echo well")).out == b"well\n"
+
+
+async def test_of_the_subsystems_there_is_only_sftp(user: OpenSsh) -> None:
+    async with serving(user) as server:
+        ran = await server.user.run("netconf", "-s", given=b"echo a shell\n")
+        assert (ran.status != 0, ran.out) == (True, b""), "the library opens a shell"
+
+
+async def test_words_that_no_program_can_have_end_no_connection(user: OpenSsh) -> None:
+    async with (
+        serving(user) as server,
+        asyncio.timeout(LIMIT_SECONDS),
+        _library(server) as connection,
+    ):
+        refused = await connection.run("echo a\0b")
+        assert refused.exit_status == 255 and "null byte" in refused.stderr
+        refused = await connection.run("true", term_type="x\0y")
+        assert refused.exit_status == 255
+        given = {"LC_A\0": "x", "LC_B=C": "x", "LC_OK": "x", "LD_PRELOAD": "/no", "LC_": "y"}
+        seen = await connection.run("env", env=given)
+        assert "LC_OK=x" in seen.stdout.splitlines()
+        assert "LC_B" not in seen.stdout and "LD_PRELOAD" not in seen.stdout

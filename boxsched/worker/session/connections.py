@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import signal
+import stat
 from collections.abc import Callable
 from typing import cast
 
@@ -150,6 +152,9 @@ class Shell(asyncssh.SSHServerProcess[bytes]):
             self._session.changed.set()
         await self._owner.program_ended()
 
+    def subsystem_requested(self, subsystem: str) -> bool:
+        return subsystem == "sftp"  # the library would open a shell for any other
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._owner.channel_closed()
@@ -170,12 +175,34 @@ class Shell(asyncssh.SSHServerProcess[bytes]):
 
 
 class Files(asyncssh.SFTPServer):
-    """Serves files. The library sends no exit status, but ``scp`` waits for one."""
+    """Serves files. The library sends no exit status, but ``scp`` waits for one.
+
+    Only regular files are opened: a named pipe would stop the whole server until somebody opens its
+    other end.
+    """
+
+    def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
+        _refuse_special(self.map_path(path))
+        return super().open(path, pflags, attrs)
+
+    def open56(
+        self, path: bytes, desired_access: int, flags: int, attrs: asyncssh.SFTPAttrs
+    ) -> object:
+        _refuse_special(self.map_path(path))
+        return super().open56(path, desired_access, flags, attrs)
 
     def exit(self) -> None:
         if self.channel.get_subsystem() is not None:
             with contextlib.suppress(OSError, asyncssh.Error):
                 self.channel.exit(0)
+
+
+def _refuse_special(path: bytes) -> None:
+    """Raise SFTPFailure for what is there and is neither a file nor a folder."""
+    with contextlib.suppress(OSError):  # the library answers with the error
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise asyncssh.SFTPFailure("not a regular file")
 
 
 def _files(channel: object) -> asyncssh.SFTPServer:

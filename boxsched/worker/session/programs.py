@@ -37,7 +37,7 @@ class Program:
                 status = await self._with_pipes()
             else:
                 status = await self._with_terminal(self._channel.term_type)
-        except (OSError, asyncssh.Error) as error:
+        except (OSError, ValueError, asyncssh.Error) as error:  # ValueError: a null character
             if self._process is None:
                 self._say(f"cannot start {self._shell}: {error}\n")
             self.signal(signal.SIGHUP)
@@ -172,6 +172,8 @@ def _variables(channel: Channel) -> dict[str, str]:
         name: value
         for name, value in channel.env.items()
         if name.startswith(_FORWARDED_VARIABLES)
+        and name.isidentifier()
+        and len(name) <= MAX_VARIABLE_CHARACTERS
         and len(value) <= MAX_VARIABLE_CHARACTERS
         and value.isprintable()
     }
