@@ -1,6 +1,7 @@
 """Limits of jobs: the kernel's, by this machine's cgroups, and the supervisor's of the disk."""
 
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -176,3 +177,16 @@ def _proc_with(unified: Path) -> str:
         f"30 24 0:26 / {unified} rw,relatime shared:9 - cgroup2 cgroup2 rw\n"
     )
     return str(proc)
+
+
+@needs_bubblewrap
+async def test_a_tree_that_is_too_deep_to_measure_hides_no_files(
+    make_harness: Callable[..., AgentHarness], tmp_path: Path
+) -> None:
+    """Each level takes two descriptors of the process that measures."""
+    harness = make_harness(driver="bubblewrap", limits=Limits(disk=1 << 40))
+    await harness.agent.start()
+    levels = resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 2 + 1
+    deep = f"for (1..{levels}) {{ mkdir 'd'; chdir 'd' or exit 3 }} sleep 300"
+    finished = await harness.run(f'perl -e "{deep}"')
+    assert (finished.result, finished.reason) == (Result.FAILED, "disk limit of 1024 GiB")

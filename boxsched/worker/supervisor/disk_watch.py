@@ -7,7 +7,7 @@ unless the worker is root, folders that the job has made unreadable.
 Imported by the spawner, so it imports only small modules of the standard library.
 """
 
-import contextlib
+import errno
 import os
 import resource
 import signal
@@ -78,7 +78,10 @@ def _measure(box: int, limit: int, pipe: int) -> None:
 
 
 def taken(folder: int, limit: int) -> int:
-    """Return the bytes of disk that the folder takes. May stop counting above ``limit``."""
+    """Return the bytes of disk that the folder takes. May stop counting above ``limit``.
+
+    Folders that are too deep to be looked at count as above it: any file may be in them.
+    """
     linked: set[tuple[int, int]] = set()
     total = 0
     waiting = [_Folder(os.dup(folder))]  # each is inside of the one before
@@ -99,8 +102,11 @@ def taken(folder: int, limit: int) -> int:
                 linked.add(key)
         total += found.st_blocks * BLOCK_BYTES
         if stat.S_ISDIR(found.st_mode):
-            with contextlib.suppress(OSError):
+            try:
                 waiting.append(_Folder(safe_files.open_folder(entry.name, waiting[-1].at)))
+            except OSError as error:
+                if error.errno == errno.EMFILE:
+                    total = limit + 1
     for one in waiting:
         one.close()
     return total
