@@ -127,6 +127,21 @@ async def test_podman_itself_has_none_of_the_jobs_variables(harness: AgentHarnes
     assert "ERROR" not in said and "LD_PRELOAD=/none.so\n" in said and "PATH=/none:/bin\n" in said
 
 
+async def test_a_container_does_not_get_the_workers_proxies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their URLs may have a password. Jobs without an image do not get them, either."""
+    monkeypatch.setenv("https_proxy", "http://worker:canary@127.0.0.1:9")
+    _podman.cache_clear()
+    harness = _harness(tmp_path / "worker")
+    _podman.cache_clear()
+    await harness.agent.start()
+    await harness.run("env; echo that was all", image=IMAGE)
+    said = harness.log()
+    await end(harness)
+    assert b"that was all" in said and b"canary" not in said
+
+
 async def test_an_image_that_is_not_there_is_the_jobs_failure(harness: AgentHarness) -> None:
     finished = await harness.run("true", image="localhost/no-such-image:1")
     assert finished.result is Result.FAILED and not finished.not_begun

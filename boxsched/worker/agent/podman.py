@@ -95,6 +95,7 @@ def _options(network: bool, limits: Limits) -> Iterator[str]:
     yield from ("--ulimit", f"nproc={PROCESSES}:{PROCESSES}")
     yield from ("--ulimit", "core=0:0")
     yield from ("--security-opt", "no-new-privileges")
+    yield "--http-proxy=false"  # podman's own proxies, which may have a password, are not the job's
     yield from ("--log-driver", "none")
     yield from ("--network", "host" if network else "none")
     if os.geteuid() == 0:
