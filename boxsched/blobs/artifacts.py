@@ -15,6 +15,7 @@ from boxsched.store.steps.blobs import HeldJob, StoredArtifact, StoredFile
 
 Key = tuple[JobId, int]  # a job and its lease token
 MIB = 1 << 20
+LEASES_COUNTED = 500
 
 
 @attrs.frozen
@@ -37,6 +38,7 @@ class ArtifactStore:
         self._now = now
         self.bytes: Counter[str] = Counter()  # kept, given and downloaded, for the metrics
         self.kept = 0  # files
+        self._begun: dict[Key, dict[str, int]] = {}  # hash and size of the contents of each lease
 
     # --- From workers -----------------------------------------------------------------------
 
@@ -91,14 +93,33 @@ class ArtifactStore:
         held = await self._held(holder, key)
         if not held.keeps:
             raise Invalid("the job has no artifacts in its settings", "file")
+        self._count(key, one)
         place = self._places.new
         file = f"{one.sha256}-{key[0]}-{key[1]}"
         end = await place.append(file, offset, data)
         if end < one.size:
             return end
+        if end > one.size:
+            raise Invalid("a file with this content has another size", "size")
         await place.finish(file, one.size, one.sha256)
         await self._store(holder, key, one, StoredFile(place.name, file, one.size))
         return None
+
+    def _count(self, key: Key, one: ArtifactFile) -> None:
+        """Count a content that is sent under this lease. Raises TooLarge.
+
+        The rows limit what a job has in the end; this limits what a worker can write to the disk:
+        files that it does not finish, and contents that it replaces.
+        """
+        begun = self._begun.setdefault(key, {})
+        if len(self._begun) > LEASES_COUNTED:
+            del self._begun[next(iter(self._begun))]
+        others = sum(size for sha256, size in begun.items() if sha256 != one.sha256)
+        if one.sha256 not in begun and len(begun) >= MAX_ARTIFACTS:
+            raise TooLarge(f"a job has at most {MAX_ARTIFACTS} artifacts", "file")
+        if others + one.size > self._limits.job:
+            raise TooLarge(f"a job's artifacts have at most {_shown(self._limits.job)}", "file")
+        begun[one.sha256] = max(one.size, begun.get(one.sha256, 0))
 
     async def _store(self, holder: str, key: Key, one: ArtifactFile, stored: StoredFile) -> None:
         is_ = await self._rows.put_artifact(

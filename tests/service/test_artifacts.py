@@ -2,12 +2,17 @@
 
 import asyncio
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from boxsched.errors import BoxschedError, TooLarge
+from boxsched.model import parse_job
 from boxsched.node.sweeping import LEFT_SECONDS, UNUSED_SECONDS, Sweeping
+from boxsched.protocol.artifacts import ArtifactFile
+from boxsched.protocol.workers import IN_PROCESS
 from boxsched.store.operating.check import check
 from tests.service.running_service import API, RunningService, job
 
@@ -324,6 +329,38 @@ async def test_limits_of_the_operator(tmp_path: Path, limits: dict[str, int], re
         assert one["result"] == "failed"
         assert reason in one["reason"]
         assert await listed(service, one["id"]) == []
+
+
+async def test_a_worker_cannot_fill_the_disk_under_one_lease(tmp_path: Path) -> None:
+    """With files that it never finishes, with new contents of one path, or with a wrong size."""
+    limits = {"artifact_limit": 40, "artifact_total": 100}
+    async with RunningService.open(tmp_path / "data", box_driver="process", **limits) as service:
+        lease = tmp_path / "lease"
+        os.mkfifo(lease)
+        say = f"echo $BOXSCHED_LEASE_TOKEN > {lease}; sleep 60"
+        await service.project("web", jobs=[job("wait", say, artifacts=["out"])])
+        build = await service.build()
+        running = await service.until(build["id"], state="running")
+        job_id = parse_job(running["jobs"][0]["id"])
+        assert job_id is not None
+        token = int(await asyncio.to_thread(lease.read_text))
+        store, key = service.node.artifacts, (job_id, token)
+
+        async def put(content: bytes, sent: int, size: int | None = None) -> int | None:
+            sha256 = hashlib.sha256(content).hexdigest()
+            one = ArtifactFile("x", len(content) if size is None else size, sha256)
+            return await store.put(IN_PROCESS, key, one, 0, content[:sent])
+
+        assert await put(b"a" * 40, 40) is None
+        with pytest.raises(BoxschedError, match=r"size|SHA-256"):
+            await put(b"a" * 40, 0, 0)
+        assert await put(b"b" * 40, 39) == 39
+        for name in b"cdefgh":
+            with pytest.raises(TooLarge, match="at most 100 bytes"):
+                await put(bytes([name]) * 40, 39)
+        assert await put(b"b" * 40, 40) == 39  # the next part is asked for
+        found = [path for path in (tmp_path / "data/blobs").rglob("*-*-*") if path.is_file()]
+        assert sum(path.stat().st_size for path in found) <= 100
 
 
 @pytest.mark.parametrize("pattern", ["/etc/passwd", "../x", "a/../../b", "a//b", ""])
