@@ -9,7 +9,7 @@ token, so nothing that was sent under the old one counts.
 from boxsched.engine.books import LiveJob, LiveWorkload
 from boxsched.engine.outcomes import Outcomes
 from boxsched.model import JobId, Kind, WorkerId, job_index
-from boxsched.protocol.inbox import GhostKilled, Restore
+from boxsched.protocol.inbox import GhostKilled, Reports, Restore
 from boxsched.scheduling import interface as core
 from boxsched.states import JOB_TRANSITIONS, JobMove, JobState, State, moved
 
@@ -17,6 +17,12 @@ from boxsched.states import JOB_TRANSITIONS, JobMove, JobState, State, moved
 def killed(out: Outcomes, command: GhostKilled) -> None:
     """Record the decision; the worker's node tells it to the worker."""
     out.news.ghost_killed(command)
+
+
+def tell(out: Outcomes, command: Reports) -> None:
+    """Record what happened to ghosts of this worker."""
+    for ghost in command.ghosts:
+        out.news.ghost(command.worker, ghost)
 
 
 def restore(out: Outcomes, command: Restore) -> None:

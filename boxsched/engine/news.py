@@ -9,7 +9,15 @@ from boxsched.engine.books import Books, LiveJob, LiveWorkload
 from boxsched.engine.capacity import capacity
 from boxsched.model import JobId, job_index, job_text, workload_text
 from boxsched.protocol.batches import SUBMISSION_SET_ASIDE, Event, InboxEntry, Notice
-from boxsched.protocol.inbox import GhostKilled, JobFinished, RefusedWorker, Resolve, Submit
+from boxsched.protocol.inbox import (
+    GhostKilled,
+    GhostMove,
+    GhostMoved,
+    JobFinished,
+    RefusedWorker,
+    Resolve,
+    Submit,
+)
 from boxsched.protocol.shards import Pause
 
 _encode = msgspec.json.Encoder().encode
@@ -168,6 +176,23 @@ class News:
             address=command.address,
             code=command.code,
             message=command.message,
+        )
+
+    def ghost(self, worker: int, ghost: GhostMoved) -> None:
+        """Record that a ghost was found, ended by itself, or is gone."""
+        gone: dict[str, Any] = {}
+        if ghost.move is GhostMove.GONE:
+            gone = {"cause": ghost.cause, "by": ghost.by}
+        self._add(
+            f"ghost.{ghost.move}",
+            worker=str(worker),
+            name=ghost.name,
+            job=job_text(JobId(ghost.job)),
+            attempt=ghost.attempt,
+            lease_token=ghost.lease_token,
+            build=ghost.build,
+            state="running" if ghost.running else "ended",
+            **gone,
         )
 
     def ghost_killed(self, command: GhostKilled) -> None:

@@ -97,6 +97,8 @@ def run(
                 draining.end(out, command)
             case RefusedWorker():
                 out.news.refused_worker(command)
+            case Reports():  # what they say of jobs was applied first
+                ghosts.tell(out, command)
             case GhostKilled():
                 ghosts.killed(out, command)
             case Restore():

@@ -243,14 +243,49 @@ class JobFinished(msgspec.Struct, array_like=True, frozen=True, tag="finished"):
     not_begun: bool = False  # the worker could not begin its commands; ``reason`` says why
 
 
+class GhostMove(enum.StrEnum):
+    """What happens to a ghost."""
+
+    FOUND = "found"
+    ENDED = "ended"  # its commands have ended by themselves; the worker keeps their result
+    GONE = "gone"  # its worker does not hold it any more
+
+
+class GhostCause(enum.StrEnum):
+    """Why a worker does not hold a ghost any more."""
+
+    KILLED = "killed"  # a person decided to end it
+    RESTORED = "restored"  # it is the worker's attempt again
+    REPORTED = "reported"  # its end had been stored already
+    ENDED = "ended"  # the worker has ended it, as it does with those of builds
+
+
+class GhostMoved(msgspec.Struct, array_like=True, frozen=True):
+    """A change of a ghost (``protocol.ghosts``), which the store has already. ``cause`` and ``by``:
+    only if it is gone; ``by``: the person, if one decided.
+    """
+
+    move: GhostMove
+    name: str  # the worker's
+    job: int
+    attempt: int
+    lease_token: int
+    build: bool
+    running: bool
+    cause: GhostCause | None = None
+    by: str | None = None
+
+
 class Reports(msgspec.Struct, array_like=True, frozen=True):
     """Reports of one worker, in their order; kind ``reports``.
 
-    A report with an old lease token changes nothing.
+    A report with an old lease token changes nothing. ``ghosts``: only for the history; a leader of
+    an earlier version ignores them.
     """
 
     worker: int
     reports: tuple[JobStarted | JobFinished, ...]
+    ghosts: tuple[GhostMoved, ...] = ()
 
 
 class CommitFixed(msgspec.Struct, array_like=True, frozen=True):

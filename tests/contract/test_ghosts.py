@@ -81,6 +81,40 @@ async def test_a_persons_decision_is_told_to_the_worker_and_to_the_leader_once(
     assert not await store.kill_ghost(4_711, "bob")
     assert (await store.ghosts())[0].killed_by == "ann"
     assert await note(store, mine, RUNS, ENDED) == (RUNS.lease,)
-    (entry,) = await store.inbox(SHARD, 9)
-    said = inbox.read(entry.kind, entry.payload)
-    assert said == inbox.GhostKilled(mine.worker, "w", RUNS.job, 1, 5, "ann")
+    found, killed = await commands(store)
+    assert isinstance(found, inbox.Reports) and len(found.ghosts) == 2
+    assert killed == inbox.GhostKilled(mine.worker, "w", RUNS.job, 1, 5, "ann")
+
+
+async def commands(store: Store) -> list[inbox.Command]:
+    return [inbox.read(one.kind, one.payload) for one in await store.inbox(SHARD, 99)]
+
+
+async def test_the_leader_is_told_of_each_change_once(store: Store) -> None:
+    """Two workers have the same attempt; one is killed, the other ends by itself."""
+    mine, other = await connected(store), await connected(store, "other")
+    both = [Haunted(mine, (RUNS, ENDED)), Haunted(other, (RUNS,))]
+    for _ in range(3):
+        await store.note_ghosts(both)
+    first = next(one for one in await store.ghosts() if one.worker == mine.worker)
+    assert first.lease_token == RUNS.lease_token and await store.kill_ghost(first.id, "ann")
+    over = HeldAttempt(RUNS.job, 1, 5, False, False)
+    for _ in range(2):
+        await store.note_ghosts([Haunted(mine, (over, ENDED)), Haunted(other, (over,))])
+    for _ in range(2):
+        await store.note_ghosts([Haunted(mine, (ENDED,)), Haunted(other, ())])
+    told = [
+        (said.worker, one.move, one.name, one.lease_token, one.running, one.cause, one.by)
+        for said in await commands(store)
+        if isinstance(said, inbox.Reports)
+        for one in said.ghosts
+    ]
+    me, it = mine.worker, other.worker
+    assert told == [
+        (me, "found", "w", 5, True, None, None),
+        (me, "found", "w", 6, False, None, None),
+        (it, "found", "other", 5, True, None, None),
+        (it, "ended", "other", 5, False, None, None),
+        (me, "gone", "w", 5, False, "killed", "ann"),
+        (it, "gone", "other", 5, False, "ended", None),
+    ]

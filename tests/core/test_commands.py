@@ -55,6 +55,20 @@ COMMANDS: list[tuple[str, inbox.Command, bytes]] = [
 ]
 
 
+def test_a_leader_of_an_earlier_version_ignores_what_is_said_of_ghosts() -> None:
+    """``Reports`` of the first schema that has ghosts."""
+
+    class Earlier(msgspec.Struct, array_like=True):
+        worker: int
+        reports: tuple[object, ...]
+
+    moved = inbox.GhostMoved(inbox.GhostMove.FOUND, "w", 2, 3, 4, True, True)
+    kind, payload = inbox.written(inbox.Reports(1, (), (moved,)))
+    assert kind == "reports"
+    earlier = msgspec.json.decode(payload, type=Earlier)
+    assert (earlier.worker, earlier.reports) == (1, ())
+
+
 def grown(old: object, new: object) -> bool:
     """Whether lists only grow at their ends, also the lists inside them."""
     if isinstance(old, list) and isinstance(new, list):

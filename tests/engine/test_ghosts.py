@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from boxsched.model import JobId, WorkloadId
+from boxsched.model import JobId, WorkloadId, job_text
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.ghosts import Haunted, HeldAttempt
@@ -60,6 +61,13 @@ class Lost:
 
 async def resolve(harness: EngineHarness, given: Assignment, result: Resolution) -> None:
     await harness.ask(inbox.Resolve(given.job, given.lease_token, result, "ann", ""))
+    await harness.settle()
+
+
+async def note(harness: EngineHarness, *held: HeldAttempt) -> None:
+    """A heartbeat of the worker names these ghosts."""
+    assert harness.first is not None
+    await harness.store.note_ghosts([Haunted(harness.first.connection, held)])
     await harness.settle()
 
 
@@ -221,6 +229,56 @@ async def test_who_ends_a_ghost_is_in_the_history(harness: EngineHarness) -> Non
     said = told(harness)[-1]
     assert said["type"] == "ghost.killed"
     assert (said["by"], said["name"], said["job"], said["attempt"]) == ("ann", "w", "w7-1", 3)
+
+
+async def test_the_history_says_what_happens_to_a_ghost(harness: EngineHarness) -> None:
+    """Found at a heartbeat; restored by a person, or ended; then its worker does not hold it."""
+    lost = await Lost.again(harness)
+    await harness.connect(1)
+    await harness.settle()
+    held = HeldAttempt(lost.given.job, 1, lost.given.lease_token, False, True)
+    other = HeldAttempt(7 << 10, 3, 41, True, True)
+    await note(harness, held, other)
+    await note(harness, held, other)
+    await lost.restore()
+    await note(harness)
+    said = [one for one in told(harness) if one["type"].startswith(("ghost.", "job.restored"))]
+    job = (await lost.job()).id
+    assert [(one["type"], one["job"], one.get("cause"), one.get("by")) for one in said] == [
+        ("ghost.found", job_text(job), None, None),
+        ("ghost.found", "w7-1", None, None),
+        ("job.restored", job_text(job), None, "ann"),
+        ("ghost.gone", job_text(job), "restored", None),
+        ("ghost.gone", "w7-1", "ended", None),
+    ]
+    found = said[1]
+    assert (found["name"], found["worker"]) == ("w", str(harness.worker))
+    assert (found["attempt"], found["lease_token"]) == (3, 41)
+    assert (found["build"], found["state"]) == (True, "running")
+
+
+async def test_the_history_says_that_a_ghost_ended_and_that_a_person_ended_one(
+    harness: EngineHarness,
+) -> None:
+    runs, ends = (HeldAttempt(n << 10, 1, n, False, True) for n in (7, 8))
+    await note(harness, runs, ends)
+    await note(harness, runs, msgspec.structs.replace(ends, running=False))
+    (first, _) = await harness.store.ghosts()
+    assert await harness.store.kill_ghost(first.id, "ann")
+    for held in ((msgspec.structs.replace(runs, running=False),), ()):
+        assert harness.first is not None  # the leader learns of all of it in one turn
+        await harness.store.note_ghosts([Haunted(harness.first.connection, held)])
+    await harness.settle()
+    said = [one for one in told(harness) if one["type"].startswith("ghost.")]
+    assert [(one["type"], one["job"], one.get("cause"), one.get("by")) for one in said] == [
+        ("ghost.found", "w7-1", None, None),
+        ("ghost.found", "w8-1", None, None),
+        ("ghost.ended", "w8-1", None, None),
+        ("ghost.killed", "w7-1", None, "ann"),
+        ("ghost.gone", "w8-1", "ended", None),
+        ("ghost.gone", "w7-1", "killed", "ann"),
+    ]
+    assert said[2]["state"] == "ended"
 
 
 @pytest.mark.parametrize("ended", [True, False])

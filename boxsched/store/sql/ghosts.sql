@@ -1,9 +1,10 @@
 -- name: ghosts_of
 -- The ghosts of these workers, each with what the store knows of its job; none of a worker that has
 -- another connection by now.
--- returns: worker, id, job, lease_token, running, killed_by
+-- returns: worker, id, job, attempt, lease_token, build, running, killed_by
 WITH v(worker, number) AS (VALUES (:worker, :number))
-SELECT ghost.worker, ghost.id, ghost.job, ghost.lease_token, ghost.running, ghost.killed_by
+SELECT ghost.worker, ghost.id, ghost.job, ghost.attempt, ghost.lease_token, ghost.build,
+       ghost.running, ghost.killed_by
   FROM v
   JOIN worker ON worker.id = v.worker AND worker.connection = v.number
   JOIN ghost ON ghost.worker = v.worker;
@@ -17,10 +18,11 @@ SELECT worker.id AS worker
  ORDER BY worker.id FOR NO KEY UPDATE OF worker;
 
 -- name: jobs_of_ghosts
--- The jobs of ghosts, as far as they decide whether something is left to decide.
--- returns: id, state, lease_token, reason
+-- The jobs of ghosts, as far as they decide whether something is left to decide, or was decided.
+-- returns: id, state, lease_token, reason, restored_from
 WITH v(id) AS (VALUES (:id))
-SELECT DISTINCT job.id, job.state, job.lease_token, job.reason FROM v JOIN job ON job.id = v.id;
+SELECT DISTINCT job.id, job.state, job.lease_token, job.reason, job.restored_from
+  FROM v JOIN job ON job.id = v.id;
 
 -- name: insert_ghosts
 -- Insert ghosts that were found.

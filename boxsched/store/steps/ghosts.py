@@ -1,11 +1,12 @@
 """Ghosts: what workers hold that is not theirs for the scheduler (``protocol.ghosts``)."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from boxsched.model import JobId, WorkerId
 from boxsched.protocol import inbox
 from boxsched.protocol.ghosts import Ghost, Haunted, HeldAttempt, Lease
+from boxsched.protocol.inbox import GhostCause, GhostMove
 from boxsched.protocol.reasons import ended_unreported
 from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
@@ -21,12 +22,18 @@ class _Known(NamedTuple):
     worker: int
     id: int
     job: int
+    attempt: int
     lease_token: int
+    build: bool
     running: bool
     killed_by: str | None
 
+    @property
+    def lease(self) -> Lease:
+        return self.job, self.lease_token
 
-_known = mapper(_Known, _SQL["ghosts_of"].returns, running=bool)
+
+_known = mapper(_Known, _SQL["ghosts_of"].returns, build=bool, running=bool)
 _ghost = mapper(
     Ghost, _SQL["ghosts"].returns, build=bool, running=bool, connected=bool, job_begun=bool
 )
@@ -56,19 +63,22 @@ def note_ghosts(haunted: Sequence[Haunted]) -> Steps[dict[WorkerId, tuple[Lease,
             if one.connection.worker in current
         )
     )
-    settled = yield from _settled(now.values())
-    fresh = [
-        (key[0], held.job, held.attempt, held.lease_token, held.build, held.running)
-        for key, held in now.items()
-        if key not in before and held.lease not in settled
-    ]
-    yield _SQL["insert_ghosts"].rows(sorted(fresh))
-    yield _SQL["ghosts_ended"].rows(
-        sorted((one.id,) for key, one in before.items() if one.running and _ended(now.get(key)))
+    jobs = yield from _jobs(now.values(), [one for key, one in before.items() if key not in now])
+    settled = {held.lease for held in now.values() if jobs.has_settled(held)}
+    fresh = {
+        key: held for key, held in now.items() if key not in before and held.lease not in settled
+    }
+    yield _SQL["insert_ghosts"].rows(
+        sorted(
+            (key[0], held.job, held.attempt, held.lease_token, held.build, held.running)
+            for key, held in fresh.items()
+        )
     )
-    yield _SQL["drop_ghosts"].rows(
-        sorted((one.id,) for key, one in before.items() if key not in now or key[1:] in settled)
-    )
+    ended = {key: one for key, one in before.items() if one.running and _ended(now.get(key))}
+    yield _SQL["ghosts_ended"].rows(sorted((one.id,) for one in ended.values()))
+    gone = {key: one for key, one in before.items() if key not in now or one.lease in settled}
+    yield _SQL["drop_ghosts"].rows(sorted((one.id,) for one in gone.values()))
+    yield from _tell(_moves(fresh, ended, gone, jobs))
     ends: dict[WorkerId, list[Lease]] = {}
     for key, held in now.items():
         known = before.get(key)
@@ -81,18 +91,71 @@ def _ended(held: HeldAttempt | None) -> bool:
     return held is not None and not held.running
 
 
-def _settled(held: Iterable[HeldAttempt]) -> Steps[set[Lease]]:
-    """Return the ended attempts whose reports were applied: their workers did not get the answer.
+class _Jobs:
+    """What the store knows of the jobs of ghosts."""
 
-    Nothing is left to decide about these.
-    """
-    ended = {one.lease for one in held if not one.running}
-    jobs = yield _SQL["jobs_of_ghosts"].rows(sorted({(job,) for job, _ in ended}))
-    return {
-        (job, token)
-        for job, state, token, reason in jobs
-        if (job, token) in ended and state == "finished" and not ended_unreported(reason)
-    }
+    def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
+        self._settled: set[Lease] = set()
+        self._restored: set[Lease] = set()
+        for job, state, token, reason, restored_from in rows:
+            if state == "finished" and not ended_unreported(reason):
+                self._settled.add((job, token))
+            if restored_from is not None:
+                self._restored.add((job, restored_from))
+
+    def has_settled(self, held: HeldAttempt) -> bool:
+        """Whether its report was applied: its worker did not get the answer. Nothing is left to
+        decide.
+        """
+        return not held.running and held.lease in self._settled
+
+    def cause(self, one: _Known) -> GhostCause:
+        if one.killed_by is not None:
+            return GhostCause.KILLED
+        if one.lease in self._restored:
+            return GhostCause.RESTORED
+        return GhostCause.REPORTED if one.lease in self._settled else GhostCause.ENDED
+
+
+def _jobs(held: Iterable[HeldAttempt], gone: Iterable[_Known]) -> Steps[_Jobs]:
+    wanted = {(one.job,) for one in held if not one.running} | {(one.job,) for one in gone}
+    return _Jobs((yield _SQL["jobs_of_ghosts"].rows(sorted(wanted))))
+
+
+_Move = tuple[WorkerId, GhostMove, HeldAttempt | _Known, GhostCause | None, str | None]
+
+
+def _moves(
+    fresh: Mapping[_Key, HeldAttempt],
+    ended: Mapping[_Key, _Known],
+    gone: Mapping[_Key, _Known],
+    jobs: _Jobs,
+) -> Iterator[_Move]:
+    """Yield what the history says of these ghosts."""
+    for key, held in fresh.items():
+        yield key[0], GhostMove.FOUND, held, None, None
+    for key, one in ended.items():
+        if key not in gone and one.killed_by is None:
+            yield key[0], GhostMove.ENDED, one, None, None
+    for key, one in gone.items():
+        yield key[0], GhostMove.GONE, one, jobs.cause(one), one.killed_by
+
+
+def _tell(moves: Iterable[_Move]) -> Steps[None]:
+    """Put the changes into the inboxes of the workers' shards."""
+    told: dict[WorkerId, list[_Move]] = {}
+    for move in moves:
+        told.setdefault(move[0], []).append(move)
+    for worker, its in sorted(told.items()):
+        ((name, shard),) = yield _SQL["haunted_worker"](worker=worker)
+        ghosts = tuple(
+            inbox.GhostMoved(
+                *(move, name, one.job, one.attempt, one.lease_token, one.build),
+                *(one.running and move is not GhostMove.ENDED, cause, by),
+            )
+            for _, move, one, cause, by in its
+        )
+        yield add_commands(shard, [inbox.written(inbox.Reports(worker, (), ghosts))])
 
 
 def ghosts() -> Steps[list[Ghost]]:
