@@ -14,6 +14,7 @@ import { exactly, moment, since } from "./times.js";
 const AGAIN_MS = 5000;
 const PROBLEM_CHARACTERS = 60;
 const NOTE_CHARACTERS = 80;
+const ENFORCED_CHARACTERS = 300; // what is not enforced comes last
 const ROWS_AT_MOST = 500;
 const CHANGED_BY = /^(worker\.|ghost\.|workload\.(started|finished)$|job\.(unknown|restored)$)/;
 const MARKS = {
@@ -161,7 +162,7 @@ function rowOf(cells) {
     }
     node.append(said);
     if (cell.since) node.append(" ", make("span", "since", cell.since));
-    if (cell.note) node.append(make("span", "note", cell.note));
+    for (const note of [cell.note, ...(cell.notes ?? [])].filter(Boolean)) node.append(make("span", "note", note));
     if (cell.title) node.title = cell.title;
     if (cell.actions) node.append(...cell.actions.map(actionButton));
     return node;
@@ -207,7 +208,14 @@ function workerRow(worker, actions) {
 
 /** The cell with what an operator should look at on the worker. */
 function withNotes(cell, notes) {
-  return notes.length ? { ...cell, note: [cell.note, ...notes].filter(Boolean).join("; ").slice(0, 2 * NOTE_CHARACTERS), title: notes.join("\n") } : cell;
+  if (!notes.length) return cell;
+  return { ...cell, notes: notes.map((note) => short(note, NOTE_CHARACTERS)), title: [cell.title, ...notes].filter(Boolean).join("\n") };
+}
+
+/** The text, cut with an ellipsis between words if it is longer. */
+function short(text, characters) {
+  if (text.length <= characters) return text;
+  return `${text.slice(0, characters - 1).replace(/\s+\S*$/, "")} …`;
 }
 
 /** The state of a worker; one that cannot begin jobs has its own state. */
@@ -216,14 +224,14 @@ function workerState(worker) {
   if (worker.drain) {
     const { by, note, done } = worker.drain;
     const why = note ? `by ${by}: ${note}` : `by ${by}`;
-    return { ...cell, note: `${done ? "drained" : "draining"} ${why}`.slice(0, NOTE_CHARACTERS), title: why };
+    return { ...cell, note: short(`${done ? "drained" : "draining"} ${why}`, NOTE_CHARACTERS), title: why };
   }
   if (worker.differs?.length) {
     const differs = worker.differs.join("; ");
-    return { ...cell, note: `gets no new jobs: ${differs}`.slice(0, NOTE_CHARACTERS), title: differs };
+    return { ...cell, note: short(`gets no new jobs: ${differs}`, NOTE_CHARACTERS), title: differs };
   }
-  if (!worker.problem) return worker.enforced ? { ...cell, note: `jobs ${worker.enforced}`.slice(0, NOTE_CHARACTERS) } : cell;
-  const note = `cannot begin jobs: ${worker.problem.slice(0, PROBLEM_CHARACTERS)}`;
+  if (!worker.problem) return worker.enforced ? { ...cell, note: short(`jobs ${worker.enforced}`, ENFORCED_CHARACTERS) } : cell;
+  const note = `cannot begin jobs: ${short(worker.problem, PROBLEM_CHARACTERS)}`;
   return { ...cell, mark: "unknown", note, title: worker.problem };
 }
 

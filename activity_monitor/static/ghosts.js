@@ -20,7 +20,7 @@ export function ghostRow(ghost, asking, onProblem) {
     : `${ghost.kind} ${ghost.project} #${ghost.number}: ${ghost.job_name}`;
   const note = ghost.killed_by === null ? ghost.refusal ?? "can be restored" : `${ghost.killed_by} ends it`;
   return [
-    { text: `${ghost.job}, attempt ${ghost.attempt}`, note: about },
+    { text: `${ghost.job}, attempt ${ghost.attempt}`, note: about, look: "wraps" },
     { text: ghost.worker_name, note: ghost.connected ? "" : "disconnected" },
     { text: ghost.state, note, look: "wraps" },
     { text: moment(ghost.since), look: "number" },

@@ -120,7 +120,9 @@ export class Panel {
     this.#on.onWorkload(body);
     put(this.problem, "");
     if (this.#ssh?.host_key !== body.ssh?.host_key) {
-      this.#ssh = body.ssh;
+      const fingerprint = body.ssh && await fingerprintOf(body.ssh.host_key);
+      if (this.#closed) return;
+      this.#ssh = body.ssh && { ...body.ssh, fingerprint };
       this.#showFacts(this.#row);
     }
     const jobs = body.jobs ?? [];
@@ -167,8 +169,17 @@ function entering(id, ssh) {
   return [
     ["Enter", `ssh -o ProxyCommand='boxsched ssh --proxy ${id}' ${ssh.user}@${id}`, "through this service"],
     ["Directly", ssh.host && `ssh -p ${ssh.port} ${ssh.user}@${ssh.host}`, "where its worker can be reached"],
+    ["Fingerprint", ssh.fingerprint, "what ssh shows of the host key; accept no other"],
     ["Host key", ssh.host_key, "accept no other"],
   ];
+}
+
+/** The fingerprint of a host key as ssh shows it; null where the browser computes no hashes (http). */
+async function fingerprintOf(key) {
+  if (!globalThis.crypto?.subtle) return null;
+  const bytes = Uint8Array.from(atob(key.split(" ")[1]), (char) => char.charCodeAt(0));
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return `SHA256:${btoa(String.fromCharCode(...digest)).replace(/=+$/, "")}`;
 }
 
 /** A link to the code host's page of the changes. Its address is from outside: only http and https are links. */

@@ -87,6 +87,30 @@ def test_a_worker_that_cannot_start_jobs_shows_the_reason(page: Page) -> None:
     expect(row.locator(".mark")).to_have_attribute("data-mark", "unknown")
 
 
+def test_what_a_worker_does_not_enforce_is_shown_whole(page: Page) -> None:
+    """It comes last, and notes have lines of their own."""
+    enforced = (
+        "isolated with bubblewrap, 2 GiB memory, 1.5 processors, 512 processes; a job may take all "
+        "disk that this worker may have"
+    )
+    notes = [f"{n} records of jobs in quarantine, such as w{n}-1-1: the record is torn" * n
+             for n in (1, 2)]  # fmt: skip
+    worker = {
+        "id": "1", "name": "builder-1", "address": "10.0.0.7", "state": "connected", "boxes": 4,
+        "builds": 0, "deploys": 0, "ssh_sessions": 0, "seen_at": None, "problem": None,
+        "enforced": enforced, "notes": notes,
+    }  # fmt: skip
+    answer = json.dumps({"workers": [worker]})
+    page.route("**/api/v1/workers", lambda route: route.fulfill(body=answer))
+    page.keyboard.press("n")
+    shown = page.locator("#fleet-workers tbody tr .note")
+    expect(shown).to_have_count(3)
+    expect(shown.nth(0)).to_have_text(f"jobs {enforced}")
+    expect(shown.nth(1)).to_have_text(notes[0])
+    text = shown.nth(2).inner_text()
+    assert text.endswith(" …") and notes[1].startswith(text.removesuffix(" …") + " ")
+
+
 def test_the_dialog_reports_a_problem_and_tries_again(page: Page) -> None:
     away = True
 
