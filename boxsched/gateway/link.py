@@ -1,6 +1,7 @@
 """The connection of an accepted worker."""
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Any, NamedTuple
@@ -20,6 +21,10 @@ from boxsched.protocol import ghosts, inbox, wire
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.workers import Connected
 from boxsched.store.records import SshPlace
+
+# Of one worker, before other tasks have a turn:
+MESSAGES_AT_ONCE = 32
+REPORTS_AT_ONCE = 1_000
 
 LogChunk = tuple[JobId, int, int, bytes]  # job, attempt, offset, bytes
 
@@ -191,8 +196,13 @@ class WorkerLink:
     # --- Messages from the worker -----------------------------------------------------------
 
     async def _read(self) -> None:
-        """Read until the worker closes the connection. Raises ProtocolViolation."""
-        while True:
+        """Read until the worker closes the connection. Raises ProtocolViolation.
+
+        Messages that have arrived already are read without waiting, so other tasks get a turn here.
+        """
+        for count in itertools.count(1):
+            if count % MESSAGES_AT_ONCE == 0:
+                await asyncio.sleep(0)
             await self._sending.room()
             self._listens_since = self._loop.time()
             text = await self._line.receive()
@@ -241,26 +251,40 @@ class WorkerLink:
 
     async def _store_reports(self, group: list[wire.Said]) -> None:
         """Store the reports. After StoreAway, call it again: a repeated report changes nothing."""
-        if not all(self._holds(report) for said in group for report in said.reports):
+        taken, stale = await self._sorted_out(group)
+        if any(stale):
             await self._node.looked((self.worker,))
-        taken: list[Report] = []
-        stale: list[tuple[tuple[int, int], ...]] = []
-        for said in group:
-            refused: list[tuple[int, int]] = []
-            for report in said.reports:
-                if self._holds(report):
-                    taken.append(report)
-                else:
-                    refused.append((report.job, report.lease_token))
-            stale.append(tuple(refused))
+            taken, stale = await self._sorted_out(group)
         if any(stale):
             await self._node.settle()
         if taken:
-            await self._node.report(self._shard, inbox.Reports(self.worker, tuple(taken)))
+            await self._node.report(self._shard, inbox.Reports(self.worker, taken))
         self._node.figures.reports += len(taken)
         for said, jobs in zip(group, stale, strict=True):
             self._node.figures.stale_reports += len(jobs)
             self.ack(said.number, jobs)
+
+    async def _sorted_out(
+        self, group: list[wire.Said]
+    ) -> tuple[tuple[Report, ...], list[tuple[ghosts.Lease, ...]]]:
+        """Return the reports on attempts that the worker holds, and for each message the others'
+        leases; each once, however often the worker repeats it.
+        """
+        taken: dict[tuple[type[Report], int, int], Report] = {}
+        stale: list[tuple[ghosts.Lease, ...]] = []
+        count = 0
+        for said in group:
+            refused: dict[ghosts.Lease, None] = {}
+            for report in said.reports:
+                count += 1
+                if count % REPORTS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+                if self._holds(report):
+                    taken.setdefault((type(report), report.job, report.lease_token), report)
+                else:
+                    refused[report.job, report.lease_token] = None
+            stale.append(tuple(refused))
+        return tuple(taken.values()), stale
 
     async def _store_found(self, group: list[wire.Found]) -> None:
         """Answer each with the commit of its workload, or as stale if its lease has ended."""

@@ -1,7 +1,5 @@
 """Decodes and checks a worker's messages completely, before anything else uses them."""
 
-import math
-
 import msgspec
 
 from boxsched import commits
@@ -15,7 +13,8 @@ MAX_LOG_BYTES = 1 << 30
 MAX_REASON_CHARACTERS = 500
 MAX_AT = 1e11  # in the year 5138
 
-_NUMBERS = range(1 << 63)  # the range of the store's columns
+_MOST = (1 << 63) - 1  # the range of the store's columns
+_NUMBERS = range(_MOST + 1)
 _EXIT_STATUSES = range(-(1 << 31), 1 << 32)
 _RESULTS = frozenset({Result.PASSED, Result.FAILED, Result.STOPPED})
 
@@ -84,37 +83,33 @@ def _checked(said: wire.Said) -> wire.Said:
     """Check a message, and return it with shortened reasons. Raises ProtocolViolation."""
     long = False
     for report in said.reports:
-        _check_report(report)
-        long = long or len(_reason(report)) > MAX_REASON_CHARACTERS
+        if not (0 <= report.job <= _MOST and 0 <= report.lease_token <= _MOST):
+            raise ProtocolViolation("values", "a report's job or lease token is out of range")
+        if not 0 <= report.at <= MAX_AT:
+            raise ProtocolViolation("values", "a report's time is out of range")
+        if isinstance(report, JobFinished):
+            _check_end(report)
+            long = long or len(report.reason or "") > MAX_REASON_CHARACTERS
     return wire.Said(said.number, tuple(map(_shortened, said.reports))) if long else said
 
 
-def _reason(report: Report) -> str:
-    return (report.reason or "") if isinstance(report, JobFinished) else ""
-
-
 def _shortened(report: Report) -> Report:
-    if len(_reason(report)) <= MAX_REASON_CHARACTERS:
+    if not isinstance(report, JobFinished) or len(report.reason or "") <= MAX_REASON_CHARACTERS:
         return report
-    return msgspec.structs.replace(report, reason=_reason(report)[:MAX_REASON_CHARACTERS])
+    return msgspec.structs.replace(report, reason=(report.reason or "")[:MAX_REASON_CHARACTERS])
 
 
-def _check_report(report: Report) -> None:
-    if report.job not in _NUMBERS or report.lease_token not in _NUMBERS:
-        raise ProtocolViolation("values", "a report's job or lease token is out of range")
-    if not (math.isfinite(report.at) and 0 <= report.at <= MAX_AT):
-        raise ProtocolViolation("values", "a report's time is out of range")
-    if isinstance(report, JobFinished):
-        if report.result not in _RESULTS:
-            raise ProtocolViolation("values", f"a worker cannot report {report.result}")
-        if report.seconds is not None and not 0 <= report.seconds <= MAX_AT:
-            raise ProtocolViolation("values", "the duration of a run is out of range")
-        if report.exit_status is not None and report.exit_status not in _EXIT_STATUSES:
-            raise ProtocolViolation("values", "an exit status is out of range")
-        if report.reason is not None and "\0" in report.reason:
-            raise ProtocolViolation("values", "a reason contains a NUL character")
-        if report.commit is not None and not commits.is_reported(report.commit):
-            raise ProtocolViolation("values", "a commit is not a valid hash")
+def _check_end(report: JobFinished) -> None:
+    if report.result not in _RESULTS:
+        raise ProtocolViolation("values", f"a worker cannot report {report.result}")
+    if report.seconds is not None and not 0 <= report.seconds <= MAX_AT:
+        raise ProtocolViolation("values", "the duration of a run is out of range")
+    if report.exit_status is not None and report.exit_status not in _EXIT_STATUSES:
+        raise ProtocolViolation("values", "an exit status is out of range")
+    if report.reason is not None and "\0" in report.reason:
+        raise ProtocolViolation("values", "a reason contains a NUL character")
+    if report.commit is not None and not commits.is_reported(report.commit):
+        raise ProtocolViolation("values", "a commit is not a valid hash")
 
 
 def _check_found(found: wire.Found) -> None:
