@@ -4,7 +4,7 @@
 // connection also ends it. So the reader requests the rest, after its last byte, until three things
 // are true: the job has finished, this was its last attempt, and the output is read completely.
 
-import { Away, open } from "./api.js";
+import { Away, Refused, open } from "./api.js";
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 8000;
@@ -12,28 +12,34 @@ const SETTLED_MS = 5000; // an answer that ended sooner and without data counts 
 const SILENCE_MS = 45000; // the service ends each answer after at most 20 s
 
 /**
- * Yields {text} and {attempt} in order, each byte once; {attempt} marks where a later attempt begins.
+ * Yields {text} and {attempt} in order, each byte once; {attempt} marks where another attempt begins.
+ * That is a later one, or an earlier one that its worker got back; then it goes on where it was left.
  * onState("live" | "reconnecting"). Raises SignedOut, Refused, AbortError.
  */
 export async function* readLog(job, { signal, onState }) {
-  const place = { job, attempt: null, offset: 0, decoder: new TextDecoder() };
+  const place = { job, attempt: null, offset: 0, left: new Map(), decoder: new TextDecoder() };
   for (let wait = FIRST_WAIT_MS; ;) {
     await shown(signal);
     const began = performance.now();
     const before = place.offset;
     const answer = { head: null };
+    let gone = false; // whether the attempt gave way to the one before
     try {
       yield* part(place, answer, signal, onState);
     } catch (error) {
-      if (!(error instanceof Away)) throw error;
-      onState("reconnecting");
+      gone = error instanceof Refused && error.status === 404 && place.attempt > 1;
+      if (!gone && !(error instanceof Away)) throw error;
+      if (!gone) onState("reconnecting");
     }
     const { head } = answer;
     const all = head !== null && place.offset >= head.size;
-    if (all && head.latest > head.attempt) {
+    if (gone || (all && head.latest > head.attempt)) {
       yield { text: place.decoder.decode() };
-      Object.assign(place, { attempt: head.attempt + 1, offset: 0 });
-      if (head.attempt > 0) yield { attempt: place.attempt };
+      const last = place.attempt;
+      place.left.set(last, place.offset);
+      place.attempt = gone ? last - 1 : last + 1;
+      place.offset = place.left.get(place.attempt) ?? 0;
+      if (last > 0) yield { attempt: place.attempt };
     } else if (all && head.finished) {
       yield { text: place.decoder.decode() };
       return;

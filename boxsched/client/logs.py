@@ -66,6 +66,15 @@ class _Reading:
         self.attempt: int | None = None  # None: the latest attempt is not known yet
         self.offset = 0
         self.head: _Head | None = None
+        self.gone = False  # whether the attempt gave way to the one before (a restored ghost)
+        self._left: dict[int, int] = {}  # how far other attempts were read
+
+    def turn_to(self, attempt: int) -> bytes:
+        """Continue with another attempt, where it was left; return the line between both."""
+        before, self.gone = self.attempt or 0, False
+        self._left[before] = self.offset
+        self.attempt, self.offset = attempt, self._left.get(attempt, 0)
+        return f"\n--- attempt {attempt} ---\n".encode() if before > 0 else b""
 
     @property
     def all_read(self) -> bool:
@@ -91,6 +100,10 @@ class _Reading:
             await self._line.retry(self._patience, self._line.unreachable(broken))
         except (errors.StoreAway, errors.TooMany) as busy:
             await self._line.retry(self._patience, busy)
+        except errors.NotFound as missing:
+            if not self._follow or missing.field != "attempt" or (self.attempt or 0) < 2:
+                raise
+            self.gone = True
 
 
 async def read_log(line: ServiceLine, job: str) -> bytes:
@@ -118,10 +131,14 @@ async def follow_log(line: ServiceLine, job: str) -> AsyncIterator[bytes]:
             began = -math.inf  # it brought data
             yield chunk
         head = reading.head
-        if head is not None and reading.all_read and head.latest > head.attempt:
-            reading.attempt, reading.offset = head.attempt + 1, 0
-            if head.attempt > 0:
-                yield f"\n--- attempt {reading.attempt} ---\n".encode()
+        following = None
+        if reading.gone:
+            following = (reading.attempt or 0) - 1
+        elif head is not None and reading.all_read and head.latest > head.attempt:
+            following = head.attempt + 1
+        if following is not None:
+            if line_between := reading.turn_to(following):
+                yield line_between
             continue
         if head is not None and reading.all_read and head.finished:
             return

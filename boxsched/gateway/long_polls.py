@@ -36,6 +36,8 @@ MAX_CONNECTIONS = 2_000
 MAX_WAITING_BYTES = 2 * MAX_WORKER_MESSAGE_BYTES  # received, not yet read by the gateway
 MAX_UNREAD_BYTES = 64 << 10  # sent, not yet confirmed; more make the sender wait
 MAX_ANSWER_BYTES = 8 << 20  # of one answer; a single message may be larger
+# Of one connection at once: one in each direction, and repetitions of those that a proxy cut.
+MAX_REQUESTS = 16
 
 _ID = re.compile(r"(?P<node>.{1,255})\.[0-9a-f]{32}")
 
@@ -81,7 +83,8 @@ class PolledLine:
     async def put(self, number: int, texts: Sequence[str]) -> None:
         """Take the messages of request ``number``; do nothing if they are here already.
 
-        Raises Ended, Conflict if an earlier request is missing, TooMany if there is no room now.
+        Raises Ended, Conflict if an earlier request is missing, TooMany if there is no room now or
+        there are too many requests.
         """
         size = sum(map(len, texts))
         with self._visited():
@@ -101,7 +104,10 @@ class PolledLine:
             await self._notify()
 
     async def take(self, after: int) -> list[bytes]:
-        """Return the messages after number ``after``; none if none comes soon. Raises Ended."""
+        """Return the messages after number ``after``; none if none comes soon.
+
+        Raises Ended, Conflict if these are gone, TooMany if there are too many requests.
+        """
         with self._visited():
             if not self._confirmed <= after <= self._confirmed + len(self._unread):
                 first, last = self._confirmed, self._confirmed + len(self._unread)
@@ -150,7 +156,9 @@ class PolledLine:
 
     @contextlib.contextmanager
     def _visited(self) -> Iterator[None]:
-        """A request is here: the connection is not silent."""
+        """A request is here: the connection is not silent. Raises TooMany."""
+        if self._asking >= MAX_REQUESTS:
+            raise TooMany(f"a connection has at most {MAX_REQUESTS} requests at once: repeat it")
         self._asking += 1
         if self._patience is not None:
             self._patience.cancel()

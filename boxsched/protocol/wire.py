@@ -35,6 +35,7 @@ MAX_MESSAGE_BYTES = 8 << 20  # limit of a node's message: a level of 10,000 jobs
 # Limits of a worker's messages:
 MAX_WORKER_MESSAGE_BYTES = 1 << 20
 MAX_POLL_BYTES = MAX_WORKER_MESSAGE_BYTES + 1  # a request of long polling; each line has an end
+MAX_POLL_MESSAGES = 1_000  # of such a request
 MAX_BOXES = 10_000
 
 

@@ -19,6 +19,7 @@ READ = """async (answers) => {
         asked.push([query.get("attempt"), Number(query.get("offset"))]);
         const play = answers.length > 1 ? answers.shift() : answers[0];
         if (play.away) throw new TypeError("away");
+        if (play.missing) return new Response("{}", { status: 404 });
         const bytes = new TextEncoder().encode(play.log);
         const from = Number(query.get("offset"));
         const body = bytes.slice(from, play.cut === undefined ? undefined : from + play.cut);
@@ -66,3 +67,14 @@ def test_after_a_lost_attempt_the_next_one_is_shown(read: Any) -> None:
     )
     assert seen["text"] == "of 1\nlast\n[2]of 2\n"
     assert seen["asked"] == [[None, 0], ["1", 5], ["2", 0]]
+
+
+def test_an_attempt_that_its_worker_got_back_goes_on_where_it_was_left(read: Any) -> None:
+    seen = read(
+        {"state": "running", "latest": 2, "log": "of 1\n"},
+        {"state": "running", "latest": 2, "log": ""},
+        {"missing": True},
+        {"state": "finished", "log": "of 1\nmore\n"},
+    )
+    assert seen["text"] == "of 1\n[2][1]more\n"
+    assert seen["asked"] == [[None, 0], ["2", 0], ["2", 0], ["1", 5]]

@@ -29,6 +29,9 @@ class Job:
         offset = int(request.query["offset"])
         self.asked.append((request.query["follow"], attempt, offset))
         self.asks.release()
+        if attempt > self.latest:
+            error = {"code": "not_found", "message": "no such attempt", "field": "attempt"}
+            return web.json_response({"error": error}, status=404)
         response = web.StreamResponse()
         response.headers["Boxsched-Job-State"] = self.state
         response.headers["Boxsched-Attempt"] = str(attempt)
@@ -100,6 +103,21 @@ async def test_after_a_lost_attempt_the_next_one_is_shown(client, job):
                 job.attempts |= {1: TEXT + b"last of 1\n", 2: b"of 2\n", 3: b"of 3\n"}
                 job.latest, job.state = 3, "finished"
     assert seen == (TEXT + b"last of 1\n\n--- attempt 2 ---\nof 2\n\n--- attempt 3 ---\nof 3\n")
+
+
+async def test_an_attempt_that_its_worker_got_back_goes_on_where_it_was_left(client, job):
+    """A person restored it while its next attempt had not begun: that one is gone."""
+    job.state = "running"
+    seen = b""
+    async with asyncio.timeout(20):
+        async for chunk in client.follow_log("w1-1"):
+            seen += chunk
+            if seen == TEXT:
+                job.attempts[2], job.latest = b"", 2
+            elif job.latest == 2:
+                job.attempts[1] += b"four\n"
+                job.latest, job.state = 1, "finished"
+    assert seen == TEXT + b"\n--- attempt 2 ---\n\n--- attempt 1 ---\nfour\n"
 
 
 async def test_following_a_waiting_job_shows_its_first_attempt(client, job):

@@ -10,6 +10,7 @@ from boxsched.errors import Conflict, NotFound, TooMany
 from boxsched.gateway import long_polls as module
 from boxsched.gateway.figures import Times
 from boxsched.gateway.long_polls import (
+    MAX_REQUESTS,
     MAX_UNREAD_BYTES,
     MAX_WAITING_BYTES,
     Elsewhere,
@@ -92,6 +93,25 @@ async def test_of_two_equal_requests_one_counts(
 
     await soon(line.put(1, ["a"]), line.put(1, ["a"]), read())
     assert [*line._received] == ["a"]
+
+
+async def test_a_connection_has_a_limit_of_requests_that_wait(
+    line: PolledLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may bring a body of 1 MiB, and is held for seconds."""
+    monkeypatch.setattr(module, "HOLD_SECONDS", 20.0)
+    line._received.append("x")
+    line._received_bytes = MAX_WAITING_BYTES
+    waiting = [asyncio.create_task(line.put(1, ["a"])) for _ in range(MAX_REQUESTS)]
+    await asyncio.sleep(0)
+    for refused in (line.put(1, ["a"]), line.take(0)):
+        with pytest.raises(TooMany):
+            await soon(refused)
+    line.lose()
+    for task in waiting:
+        with pytest.raises(Ended):
+            await soon(task)
+    assert line._asking == 0
 
 
 # --- To the worker --------------------------------------------------------------------------

@@ -154,6 +154,16 @@ async def test_a_malformed_message_ends_a_polled_connection(boxless: RunningServ
     assert ended.error["message"] == "1008 no_hello"
 
 
+async def test_a_request_has_a_limit_of_messages(boxless: RunningService) -> None:
+    token = await worker_token(boxless)
+    opened = await boxless.call("POST", wire.POLLS, token=token)
+    path = f"{wire.POLLS}/{opened.json['connection']}?number=1"
+    refused = await boxless.call("POST", path, data=b"\n" * wire.MAX_POLL_BYTES, token=token)
+    assert (refused.status, refused.error["code"]) == (422, "invalid")
+    most = b"\n" * wire.MAX_POLL_MESSAGES
+    assert (await boxless.call("POST", path, data=most, token=token)).status == 204
+
+
 async def test_a_stopping_node_sends_polling_workers_away(tmp_path: Path) -> None:
     async with (
         RunningService.open(tmp_path / "service", boxes=0) as service,

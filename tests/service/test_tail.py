@@ -60,6 +60,20 @@ async def test_an_attempt_continues_and_a_later_one_starts_after_a_line(
     assert (await tail.read(), tail.end()) == (b"", b"")
 
 
+async def test_an_attempt_that_its_worker_got_back_goes_on_where_it_was_left(
+    boxless_service: RunningService,
+) -> None:
+    await boxless_service.project()
+    await boxless_service.build()
+    await write(boxless_service, 1, b"one\n")
+    tail = LogTail(boxless_service.node, JOB, 1)
+    assert await tail.read() == b"one\n"
+    assert tail.turn_to(2) == b"\n--- attempt 2 ---\n"
+    await write(boxless_service, 1, b"more\n")
+    assert tail.turn_to(1) == b"\n--- attempt 1 ---\n"
+    assert await tail.read() == b"more\n"
+
+
 async def test_before_the_first_attempt_there_is_no_lease_token(
     boxless_service: RunningService,
 ) -> None:

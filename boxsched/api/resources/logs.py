@@ -202,6 +202,7 @@ class LogTail:
         self._logs = node.logs
         self._attempt = attempt
         self._offset = 0
+        self._left: dict[int, int] = {}  # how far earlier attempts were read
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     async def read(self) -> bytes:
@@ -223,11 +224,15 @@ class LogTail:
         return self._stamps.add(chunks)
 
     def turn_to(self, attempt: int) -> bytes:
-        """Continue with another attempt. Return the rest of the old one and a line between both."""
+        """Continue with another attempt. Return the rest of the old one and a line between both.
+
+        It may be an earlier attempt, if its worker got the job back: then only what follows is new.
+        """
         if attempt == self._attempt:
             return b""
         last, before = self.end(), self._attempt
-        self._attempt, self._offset = attempt, 0
+        self._left[before] = self._offset
+        self._attempt, self._offset = attempt, self._left.get(attempt, 0)
         if self._stamps is not None:
             self._stamps.begin_line()
         return last if before == 0 else last + f"\n--- attempt {attempt} ---\n".encode()

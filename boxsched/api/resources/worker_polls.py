@@ -7,7 +7,7 @@ from boxsched.api.http import bodies, replies
 from boxsched.api.http.guard import TOKEN
 from boxsched.errors import Invalid, Malformed, StoreAway
 from boxsched.node.node import Node
-from boxsched.protocol.wire import MAX_POLL_BYTES
+from boxsched.protocol.wire import MAX_POLL_BYTES, MAX_POLL_MESSAGES
 from boxsched.store.records import Token
 
 MAX_NUMBER_DIGITS = 15
@@ -37,6 +37,8 @@ class WorkerPollRoutes:
         body = await bodies.read_bytes(request, MAX_POLL_BYTES)
         number = _number(request, "number")
         line = self._polls.find(*_connection(request))
+        if body.count(b"\n") > MAX_POLL_MESSAGES:  # a line may be empty
+            raise Invalid(f"a request has at most {MAX_POLL_MESSAGES} messages")
         try:
             texts = [text for text in body.decode().split("\n") if text]
         except UnicodeDecodeError:

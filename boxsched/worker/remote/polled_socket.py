@@ -106,7 +106,9 @@ class PolledSocket:
     def _take(self) -> tuple[bytes, int]:
         taken: list[bytes] = []
         size = 0
-        while self._waiting and (not taken or size + len(self._waiting[0]) < wire.MAX_POLL_BYTES):
+        while self._waiting and len(taken) < wire.MAX_POLL_MESSAGES:
+            if taken and size + len(self._waiting[0]) >= wire.MAX_POLL_BYTES:
+                break
             taken.append(self._waiting.popleft())
             size += len(taken[-1]) + 1
         return b"\n".join(taken), len(taken)
