@@ -185,7 +185,7 @@ async def test_a_token_has_a_limited_number_of_workers(db: DatabaseUnderTest) ->
         await store.connect_worker(worker("w9", token="few"))
     await store.disconnect_workers(there[:1])
     await store.ask(SHARD, [("boxes", b"[]")])
-    with pytest.raises(NoPlace):  # a report of its Boxes waits for the leader
+    with pytest.raises(NotYet, match="2 workers"):  # a report of its Boxes waits for the leader
         await store.connect_worker(worker("w9", token="few"))
     leader = await Leader(store).lead(boxes=0)
     await leader.commit(inbox=await leader.take_inbox())

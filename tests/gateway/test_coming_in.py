@@ -161,6 +161,11 @@ async def test_a_token_has_a_limited_number_of_workers(harness: GatewayHarness) 
     await there[2].socket.close()
     await harness.unsteady.until(harness.unsteady.done, "disconnect_workers", 2)
     assert await harness.state_of(there[2]) == "disconnected"
+    early = await harness.dial()
+    await early.hello("w3")
+    refused = await early.next(wire.Refused)
+    assert (refused.code, refused.again) == ("not_yet", True), "its Boxes are still there"
+    assert "3 workers" in refused.message
     await harness.leader.commit(inbox=await harness.leader.take_inbox())  # its Boxes never arrived
     await harness.worker("w3")
     assert sorted(one.name for one in await harness.store.workers()) == ["w0", "w1", "w3"]

@@ -22,9 +22,10 @@ SELECT max_workers, bound, taken_by FROM token WHERE id = :token FOR NO KEY UPDA
 UPDATE token SET taken_by = :identity WHERE id = :token AND taken_by IS NULL;
 
 -- name: workers_of_token
--- The workers that are bound to a token; disconnected ones first, the longest disconnected first of all.
--- returns: id, gone
-SELECT id, state = 'disconnected' AND NOT EXISTS (
+-- The workers that are bound to a token; those that can be removed first, the longest disconnected
+-- first of all.
+-- returns: id, away, gone
+SELECT id, state = 'disconnected' AS away, state = 'disconnected' AND NOT EXISTS (
            SELECT 1 FROM box WHERE box.worker = worker.id AND (box.job IS NOT NULL OR NOT box.retired)
        ) AND NOT EXISTS (SELECT 1 FROM inbox WHERE kind IN ('boxes', 'worker_forgotten')) AS gone
   FROM worker WHERE token = :token

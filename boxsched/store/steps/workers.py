@@ -120,18 +120,20 @@ def _take_token(new: NewWorker) -> Steps[bool]:
 
 def _make_place(new: NewWorker) -> Steps[None]:
     """Make room for one more worker of its token: if the limit is reached, delete the worker that
-    has been disconnected longest. Raises NoPlace.
+    has been disconnected longest. Raises NoPlace, and NotYet if one is disconnected but has Boxes.
     """
     found = yield _SQL["lock_token"](token=new.token)
     if not found:
         return  # a node's in-process worker
     most = found[0][0]
     workers = yield _SQL["workers_of_token"](token=new.token)
-    for id_, gone in workers[: max(0, len(workers) + 1 - most)]:
+    for id_, _, gone in workers[: max(0, len(workers) + 1 - most)]:
         if not gone:
+            limit = f"this token has reached its limit of {most} worker{'s' if most > 1 else ''}: "
+            if any(away for _, away, _ in workers):
+                raise NotYet(limit + "the place of one that is disconnected is not free yet")
             raise NoPlace(
-                f"this token has reached its limit of {most} worker{'s' if most > 1 else ''}: "
-                "stop some, or create another with `boxsched token create --role worker`"
+                limit + "stop some, or create another with `boxsched token create --role worker`"
             )
         yield _SQL["forget_boxes"](worker=id_)
         yield _SQL["forget_worker"](worker=id_)
