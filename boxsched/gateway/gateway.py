@@ -194,6 +194,7 @@ class Gateway:
                 )
             hello = await self._entry.hello(line)
             try:
+                self._refuse_copy(hello, token)
                 connected = await self._entry.connect(line, hello, token)
             except WorkerRefused as refusal:
                 answer = refusal.answer
@@ -223,6 +224,24 @@ class Gateway:
             line.cut()
         except Gone:
             await line.hang_up(WSCloseCode.OK, "gone")
+
+    def _refuse_copy(self, hello: wire.Hello, token: Token) -> None:
+        """Refuse a worker that is connected from another machine: one is a copy of the other.
+
+        Each would begin the jobs of the other. After a restart of its machine, a worker waits here
+        until the old connection is known to be dead.
+        """
+        for link in self._links.values():
+            other = link.hello
+            if (other.identity, link.token) != (hello.identity, token.id):
+                continue
+            if other.boot and hello.boot and other.boot != hello.boot:
+                raise WorkerRefused(
+                    "in_use",
+                    f"another machine is connected as this worker, from {link.address}: give each "
+                    "worker a data folder of its own",
+                    again=True,
+                )
 
     async def _attend(self, link: WorkerLink) -> None:
         """Serve the link as this node's connection of its worker."""

@@ -95,6 +95,11 @@ class WorkerLink:
         self._opened: MessageQueue[wire.Opened] = MessageQueue(self._store_opened, node.times)
         self._over: asyncio.Future[tuple[WSCloseCode, str]] = self._loop.create_future()
 
+    @property
+    def address(self) -> str:
+        """The worker's IP address."""
+        return self._line.address
+
     # --- Levels -----------------------------------------------------------------------------
 
     def give(self, assignments: Sequence[Assignment], *, anyway: bool) -> bool:

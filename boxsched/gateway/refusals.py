@@ -17,7 +17,7 @@ REPEAT_SECONDS = 60.0
 KEPT = 1_000  # tokens and kinds of refusals
 SCHEMA = 8  # what programs know that have the command
 
-NOTED = frozenset({"token_taken", "bound_to_another", "no_place", "conflict"})
+NOTED = frozenset({"token_taken", "bound_to_another", "no_place", "conflict", "in_use"})
 
 
 class RefusalLog:

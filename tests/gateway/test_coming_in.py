@@ -12,7 +12,7 @@ from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Drain, NewWorker
 from boxsched.store.records import Token
 from tests.contract.store_data import NOW
-from tests.gateway.harness import CLUSTER, NODE, QUICK, FakeWorker, GatewayHarness
+from tests.gateway.harness import CLUSTER, NODE, QUICK, FakeWorker, GatewayHarness, started
 
 
 async def test_a_worker_is_accepted_with_its_boxes(harness: GatewayHarness) -> None:
@@ -122,6 +122,32 @@ async def test_another_token_does_not_replace_a_worker(harness: GatewayHarness) 
     assert await harness.store.revoke_token("token-1")
     again = await harness.worker("w", identity="read by a job")
     assert again.id == mine.id, "what it was bound to holds no more"
+
+
+async def test_a_copy_on_another_machine_gets_no_job_of_a_connected_worker(
+    harness: GatewayHarness,
+) -> None:
+    """A copied data folder contains identity and token: both would begin the same job."""
+    await harness.store.put_token(harness.token)
+    mine = await harness.worker("w", identity="copied", boot="one machine")
+    await harness.take_boxes()
+    await harness.start(0)
+    (task,) = await mine.runs(1)
+    copy = await harness.dial()
+    await copy.hello("w", identity="copied", boot="another machine")
+    refused = await copy.next(wire.Refused)
+    assert (refused.code, refused.again) == ("in_use", True)
+    assert "127.0.0.1" in refused.message and "data folder" in refused.message
+    await mine.said(started(task))
+    await mine.beat()
+    (noted,) = [one for one in harness.asked if isinstance(one, inbox.RefusedWorker)]
+    assert noted.code == "in_use"
+    again = await harness.worker("w", identity="copied", boot="one machine")
+    assert await mine.closed() == 1000, "the same machine connects again"
+    await again.socket.close()
+    await harness.unsteady.until(harness.unsteady.done, "disconnect_workers", 2)
+    moved = await harness.worker("w", identity="copied", boot="another machine")
+    assert moved.id == mine.id, "the machine was restarted, or the folder was moved"
 
 
 async def test_a_refused_identity_is_in_the_history_once(harness: GatewayHarness) -> None:
