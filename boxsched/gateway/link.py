@@ -272,24 +272,26 @@ class WorkerLink:
     async def _sorted_out(
         self, group: list[wire.Said]
     ) -> tuple[tuple[Report, ...], list[tuple[ghosts.Lease, ...]]]:
-        """Return the reports on attempts that the worker holds, and for each message the others'
-        leases; each once, however often the worker repeats it.
+        """Return the reports on attempts that the worker holds, and for each message the leases of
+        the others. What a message repeats counts once.
         """
-        taken: dict[tuple[type[Report], int, int], Report] = {}
+        taken: list[Report] = []
         stale: list[tuple[ghosts.Lease, ...]] = []
         count = 0
         for said in group:
-            refused: dict[ghosts.Lease, None] = {}
+            held: dict[tuple[type[Report], int, int], Report] = {}
+            refused: list[ghosts.Lease] = []
             for report in said.reports:
                 count += 1
                 if count % REPORTS_AT_ONCE == 0:
                     await asyncio.sleep(0)
                 if self._holds(report):
-                    taken.setdefault((type(report), report.job, report.lease_token), report)
+                    held.setdefault((type(report), report.job, report.lease_token), report)
                 else:
-                    refused[report.job, report.lease_token] = None
+                    refused.append((report.job, report.lease_token))
+            taken += held.values()
             stale.append(tuple(refused))
-        return tuple(taken.values()), stale
+        return tuple(taken), stale
 
     async def _store_found(self, group: list[wire.Found]) -> None:
         """Answer each with the commit of its workload, or as stale if its lease has ended."""
