@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 
+from boxsched.blobs import places
 from boxsched.blobs.places import DATABASE, ContentGone, WrongContent
 from boxsched.errors import TooLarge
 from boxsched.store.blob_rows import BlobRows
@@ -12,6 +13,7 @@ DATABASE_FILE_BYTES = 64 << 20
 
 class DatabasePlace:
     name = DATABASE
+    read_bytes = places.READ_BYTES
 
     def __init__(self, rows: BlobRows, now: Callable[[], float]) -> None:
         self._rows = rows
@@ -21,7 +23,7 @@ class DatabasePlace:
         if offset + len(data) > DATABASE_FILE_BYTES:
             raise TooLarge(
                 f"a file in the database has at most {DATABASE_FILE_BYTES >> 20} MiB: start the"
-                " nodes with --log-store, a folder that all of them share, for larger ones"
+                " nodes with --log-store, a folder or bucket that they share, for larger ones"
             )
         if not data:
             return await self._rows.parts_end(file)
@@ -35,6 +37,13 @@ class DatabasePlace:
         if (length, digest.hexdigest()) != (size, sha256):
             await self.remove(file)
             raise WrongContent("the stored content does not have the announced SHA-256")
+
+    async def write(self, file: str, data: bytes, sha256: str) -> None:
+        await self.append(file, 0, data)
+        await self.finish(file, len(data), sha256)
+
+    async def abandon(self, file: str) -> None:
+        await self.remove(file)
 
     async def read(self, file: str, offset: int, limit: int) -> bytes:
         data = await self._rows.part(file, offset)

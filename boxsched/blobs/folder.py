@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from boxsched.blobs.places import FOLDER, NAME, ContentGone, WrongContent
+from boxsched.blobs import places
+from boxsched.blobs.places import LOG_STORE, NAME, ContentGone, WrongContent, WrongStore
 from boxsched.errors import StoreAway, disk_full
 
 READ_BYTES = 1 << 20
@@ -26,21 +27,21 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-class WrongFolder(Exception):
-    """The folder cannot be used; the message says why."""
-
-
 class FolderPlace:
-    name = FOLDER
+    name = LOG_STORE
+    read_bytes = places.READ_BYTES
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def open(self, cluster: str) -> None:
-        """Make the folder, or check that it is this installation's. Raises WrongFolder. Blocking.
+    async def open(self, cluster: str) -> None:
+        """Make the folder, or check that it is this installation's."""
+        await asyncio.to_thread(self._open, cluster)
 
-        Files without a row are removed, so two installations must never share a folder.
-        """
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _open(self, cluster: str) -> None:
         try:
             for name in (FILES, UPLOADS):
                 (self.path / name).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -54,9 +55,9 @@ class FolderPlace:
                     new.unlink()
             found = owner.read_text().strip()
         except OSError as error:
-            raise WrongFolder(f"{self.path} cannot be used: {error.strerror}") from None
+            raise WrongStore(f"{self.path} cannot be used: {error.strerror}") from None
         if found != cluster:
-            raise WrongFolder(f"{self.path} belongs to another installation: use another folder")
+            raise WrongStore(f"{self.path} belongs to another installation: use another folder")
 
     async def append(self, file: str, offset: int, data: bytes) -> int:
         return await _in_thread(self._append, file, offset, data)
@@ -70,10 +71,12 @@ class FolderPlace:
     async def remove(self, file: str) -> None:
         await _in_thread(self._remove, file)
 
-    async def write(self, file: str, data: bytes) -> None:
-        """Write a whole new file durably."""
+    async def write(self, file: str, data: bytes, sha256: str) -> None:
         await self.append(file, 0, data)
-        await self.finish(file, len(data), hashlib.sha256(data).hexdigest())
+        await self.finish(file, len(data), sha256)
+
+    async def abandon(self, file: str) -> None:
+        await _in_thread(self._abandon, file)
 
     def _append(self, file: str, offset: int, data: bytes) -> int:
         if self._place(file).exists():  # a request that was repeated after the end
@@ -135,12 +138,13 @@ class FolderPlace:
     def _remove(self, file: str) -> None:
         self._place(file).unlink(missing_ok=True)
 
+    def _abandon(self, file: str) -> None:
+        self._upload(file).unlink(missing_ok=True)
+
     # --- Names ------------------------------------------------------------------------------
 
     def _place(self, file: str) -> Path:
-        assert NAME.fullmatch(file), file
-        shelf = hashlib.sha256(file.encode()).hexdigest()[:2]
-        return self.path / FILES / shelf / file
+        return self.path / shelved(file)
 
     def _upload(self, file: str) -> Path:
         assert NAME.fullmatch(file), file
@@ -148,17 +152,30 @@ class FolderPlace:
 
     # --- Sweeping ---------------------------------------------------------------------------
 
-    def old_files(self, shelf: int, before: float) -> list[str]:
-        """Return files of a shelf, 0 to SHELVES - 1, last changed before this time. Blocking."""
+    async def old_files(self, after: str, before: float) -> tuple[list[str], str | None]:
+        """``after``: a shelf in hexadecimal digits."""
+        shelf = int(after, 16) + 1 if after else 0
+        found = await _in_thread(self._old_files, shelf, before)
+        return found, f"{shelf:02x}" if shelf + 1 < SHELVES else None
+
+    async def remove_old_uploads(self, before: float) -> int:
+        return await _in_thread(self._remove_old_uploads, before)
+
+    def _old_files(self, shelf: int, before: float) -> list[str]:
         return [entry.name for entry in _old(self.path / FILES / f"{shelf:02x}", before)]
 
-    def remove_old_uploads(self, before: float) -> int:
-        """Remove incomplete files that are old; return how many. Blocking."""
+    def _remove_old_uploads(self, before: float) -> int:
         count = 0
         for entry in _old(self.path / UPLOADS, before):
             Path(entry.path).unlink(missing_ok=True)
             count += 1
         return count
+
+
+def shelved(file: str) -> str:
+    """Return the path of a complete file in a folder; the same as in a bucket."""
+    assert NAME.fullmatch(file), file
+    return f"{FILES}/{hashlib.sha256(file.encode()).hexdigest()[:2]}/{file}"
 
 
 def _old(folder: Path, before: float) -> Iterator[os.DirEntry[str]]:

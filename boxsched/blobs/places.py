@@ -6,7 +6,9 @@ from typing import Protocol
 
 from boxsched.errors import Conflict
 
-FOLDER, DATABASE = "folder", "database"
+# As in the rows. The log store is a folder or a bucket; a row does not say which.
+LOG_STORE, DATABASE = "folder", "database"
+READ_BYTES = 256 * 1024
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,200}")  # of a file, made by the server
 
 
@@ -22,10 +24,18 @@ class ContentGone(Conflict):
     code = "content_gone"
 
 
+class WrongStore(Exception):
+    """A folder or bucket cannot be used; the message says why."""
+
+
 class BlobPlace(Protocol):
-    """Files with names by the server. All methods may raise StoreAway."""
+    """Files with names by the server. All methods may raise StoreAway.
+
+    ``read_bytes``: how much a reader of a whole file should read at a time.
+    """
 
     name: str
+    read_bytes: int
 
     async def append(self, file: str, offset: int, data: bytes) -> int:
         """Store a part of a new file; return the file's length from now on.
@@ -39,11 +49,39 @@ class BlobPlace(Protocol):
         A repeated call changes nothing.
         """
 
+    async def write(self, file: str, data: bytes, sha256: str) -> None:
+        """Store a whole new file durably, as ``append`` and ``finish`` do. Raises WrongContent."""
+
+    async def abandon(self, file: str) -> None:
+        """Remove the parts of a file that will not be finished."""
+
     async def read(self, file: str, offset: int, limit: int) -> bytes:
         """Return at most ``limit`` bytes from ``offset`` on; b"" at the end. Raises ContentGone."""
 
     async def remove(self, file: str) -> None:
         """Remove a file; none of that name is right, too."""
+
+
+class LogStore(BlobPlace, Protocol):
+    """The place of files outside of the database: a folder or a bucket."""
+
+    async def open(self, cluster: str) -> None:
+        """Check that it can be used and is this installation's, before any other call.
+
+        Files without a row are removed, so two installations must never share a store.
+        Raises WrongStore.
+        """
+
+    async def close(self) -> None: ...
+
+    async def old_files(self, after: str, before: float) -> tuple[list[str], str | None]:
+        """Return some files last changed before this time, and where to continue (None at the end).
+
+        ``after``: "" at the beginning.
+        """
+
+    async def remove_old_uploads(self, before: float) -> int:
+        """Remove incomplete files that are old; return how many."""
 
 
 class BlobPlaces:

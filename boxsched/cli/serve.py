@@ -1,11 +1,13 @@
 """``boxsched serve``: the service in this process."""
 
 import asyncio
+import importlib.util
 import ipaddress
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -28,7 +30,7 @@ from boxsched.model import MAX_BOXES, Policy
 from boxsched.protocol import fingerprint
 
 if TYPE_CHECKING:
-    from boxsched.node.options import Options
+    from boxsched.node.options import Options, S3Address
 
 SQLITE = "sqlite:///"
 
@@ -81,20 +83,53 @@ class Days(click.ParamType[int]):
         return days
 
 
-class StoreFolder(click.ParamType[Path]):
-    """A folder; ``s3://`` is refused with a message that says what to use."""
+class LogStorePlace(click.ParamType["Path | S3Address"]):
+    """A folder, or a bucket as ``s3://BUCKET[/PREFIX]``."""
 
-    name = "DIR"
+    name = "DIR|s3://BUCKET[/PREFIX]"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
-        if isinstance(value, str) and "://" in value:
-            self.fail(
-                f"{value!r} is not a folder; object stores such as s3:// are not supported:"
-                " use a shared folder (NFS, or a mounted bucket)",
-                param,
-                ctx,
-            )
-        return Path(value).absolute()
+    def convert(self, value: Any, param: Any, ctx: Any) -> "Path | S3Address":
+        if not isinstance(value, str) or "://" not in value:
+            return Path(value).absolute()
+        if not value.startswith("s3://"):
+            self.fail(f"{value!r} must be a folder or s3://BUCKET[/PREFIX]", param, ctx)
+        from boxsched.node.options import S3Address
+
+        try:
+            return S3Address.read(value)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+
+
+def check_log_store(store: "Path | S3Address | None", endpoint: str | None) -> None:
+    """Refuse a bucket without the library for it, and an endpoint that is not one."""
+    bucket = store is not None and not isinstance(store, Path)
+    if bucket and not _is_installed("aiobotocore"):
+        raise InvalidInput(
+            f"--log-store: {store} needs a library that is not installed:"
+            " pip install 'boxsched[s3]'"
+        )
+    if endpoint is None:
+        return
+    if not bucket:
+        raise InvalidInput("--log-store-endpoint: only with --log-store s3://BUCKET")
+    url = urlsplit(endpoint)
+    if url.username is not None or url.password is not None:
+        raise InvalidInput(
+            "--log-store-endpoint: must contain no credentials: use AWS_ACCESS_KEY_ID and"
+            " AWS_SECRET_ACCESS_KEY, or a profile"
+        )
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+        raise InvalidInput(
+            "--log-store-endpoint: must be http://HOST[:PORT] or https://HOST[:PORT]"
+        )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def check_database(database: str | None, redis: str | None) -> None:
@@ -271,11 +306,19 @@ def loop_factory() -> LoopFactory | None:
 @log_limit_option()
 @env_option(
     "--log-store",
-    type=StoreFolder(),
-    metavar="DIR",
-    help="Folder for artifacts, and for the logs of jobs that have ended, instead of the database; "
-    "the same for all nodes, on a shared file system. [default: logs are in the database; "
-    "artifacts, too, or with SQLite in the data folder]",
+    type=LogStorePlace(),
+    metavar="DIR|s3://BUCKET[/PREFIX]",
+    help="Folder or S3 bucket for artifacts, and for the logs of jobs that have ended, instead of "
+    "the database; the same for all nodes (a folder: on a shared file system). A bucket needs "
+    "`pip install 'boxsched[s3]'`, and credentials as for other AWS programs: environment, profile "
+    "or role, never an option. [default: logs are in the database; artifacts, too, or with SQLite "
+    "in the data folder]",
+)
+@env_option(
+    "--log-store-endpoint",
+    metavar="URL",
+    help="Address of an S3-compatible service (MinIO, Ceph) for --log-store. [default: "
+    "AWS_ENDPOINT_URL, else AWS]",
 )
 @env_option(
     "--artifact-limit",
@@ -403,6 +446,7 @@ def serve(
     check_advertise(options["advertise"])
     check_external(options["external_url"])
     check_outgoing(options["allow_outgoing"])
+    check_log_store(options["log_store"], options["log_store_endpoint"])
     from boxsched.node.options import Options
 
     data = data or default_data()
@@ -429,7 +473,7 @@ def in_process_boxes(data: Path, options: dict[str, Any]) -> BoxSettings:
     hidden = [data]
     if (key_file := options.get("secrets_key_file")) is not None:
         hidden.append(key_file)
-    if (log_store := options.get("log_store")) is not None:
+    if isinstance(log_store := options.get("log_store"), Path):
         hidden.append(log_store)
     database = options.get("database") or ""
     if database.startswith(SQLITE):

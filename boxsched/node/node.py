@@ -100,7 +100,7 @@ class Node:
         self._giving = AssignmentSecrets(store, self.vault)
         self.files = NodeContents(options, store, clock, shared=self.elected)
         self.artifacts = self.files.artifacts
-        self.logs = StoredLogs(store, self.files.folder)
+        self.logs = StoredLogs(store, self.files.log_store)
         self.feed = EventFeed(store)
         self.bus = NoBus()
         self.counters = Counters()
@@ -260,9 +260,9 @@ class Node:
         self._begin("retention", self.retention.run())
         self._begin("pruning", self.pruning.run())
         self._begin("sweeping", self.sweeping.run())
-        if options.log_store is not None and self.files.folder is not None:
+        if options.log_store is not None and self.files.log_store is not None:
             moving = LogMoving(
-                self.store, self.files.folder, self.clock, lambda: SHARD in self.leadership.led
+                self.store, self.files.log_store, self.clock, lambda: SHARD in self.leadership.led
             )
             self._begin("moving of logs", moving.run())
         self._begin("sealing", Sealing(self.store, self.vault).run())
@@ -308,6 +308,7 @@ class Node:
             if hasattr(self, "worker"):
                 await self.worker.close()
         finally:
+            await self.files.close()
             await self.store.close()
 
     def _begin(self, name: str, work: Coroutine[None, None, None]) -> None:

@@ -1,6 +1,7 @@
 """The options of ``boxsched serve``; see its ``--help``."""
 
 import os
+import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
@@ -17,6 +18,36 @@ from boxsched.worker.agent import images, limiting
 from boxsched.worker.agent.images import NO_IMAGES, Images
 from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.limits import NO_LIMITS, Limits
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PREFIX = re.compile(r"[A-Za-z0-9!_.'()-]+(/[A-Za-z0-9!_.'()-]+)*")
+MAX_PREFIX = 255
+
+
+@attrs.frozen
+class S3Address:
+    """A bucket of an object store, and the prefix of keys in it, "" or ending with "/"."""
+
+    bucket: str
+    prefix: str = ""
+
+    @classmethod
+    def read(cls, text: str) -> "S3Address":
+        """Read ``s3://BUCKET[/PREFIX]``. Raises ValueError, with a message."""
+        bucket, _, prefix = text.removeprefix("s3://").partition("/")
+        prefix = prefix.removesuffix("/")
+        if not _BUCKET.fullmatch(bucket):
+            raise ValueError(
+                "the name of a bucket has 3 to 63 lower-case letters, digits, dots and hyphens"
+            )
+        if prefix and (len(prefix) > MAX_PREFIX or not _PREFIX.fullmatch(prefix)):
+            raise ValueError(
+                f"a prefix has at most {MAX_PREFIX} letters, digits and !_.'()-, divided by /"
+            )
+        return cls(bucket, f"{prefix}/" if prefix else "")
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".removesuffix("/")
 
 
 @attrs.frozen
@@ -43,7 +74,8 @@ class Options:
     max_boxes: int | None = None
     priority_aging: float | None = None
     log_limit: int = 16 * 1024 * 1024
-    log_store: Path | None = None  # a folder for artifacts and old logs, shared by all nodes
+    log_store: Path | S3Address | None = None  # for artifacts and old logs, of all nodes
+    log_store_endpoint: str | None = None  # URL of the bucket's service; None = of the environment
     artifact_limit: int = 1 << 30  # limit of one artifact, in bytes
     artifact_total: int = 4 << 30  # limit of all artifacts of a job, in bytes
     cache_size: int = 2 << 30  # limit of the in-process worker's cache, in bytes; 0 = no cache

@@ -6,14 +6,15 @@ deletion of the chunks. A crash in between leaves a file without a row (``sweepi
 """
 
 import asyncio
+import contextlib
+import hashlib
 import logging
 import secrets
 from collections.abc import Callable
 
 import msgspec
 
-from boxsched.blobs.folder import FolderPlace
-from boxsched.blobs.places import ContentGone
+from boxsched.blobs.places import ContentGone, LogStore
 from boxsched.clock import Clock
 from boxsched.errors import BoxschedError
 from boxsched.model import JobId
@@ -34,11 +35,11 @@ _times = msgspec.json.Decoder(list[tuple[int, float | None]])
 
 
 class StoredLogs:
-    """``folder``: of ``--log-store`` or of the data folder; None: all logs are in the database."""
+    """``place``: of ``--log-store`` or of the data folder; None: all logs are in the database."""
 
-    def __init__(self, store: Store, folder: FolderPlace | None) -> None:
+    def __init__(self, store: Store, place: LogStore | None) -> None:
         self._store = store
-        self._folder = folder
+        self._files = place
 
     async def read(self, job: JobId, attempt: int, offset: int, limit: int) -> bytes:
         """Return up to ``limit`` bytes from ``offset``; empty if there are none."""
@@ -72,10 +73,10 @@ class StoredLogs:
         return list(_pieces(data, offset, times))
 
     @property
-    def _place(self) -> FolderPlace:
-        if self._folder is None:
+    def _place(self) -> LogStore:
+        if self._files is None:
             raise ContentGone("this node has no --log-store, where the log is: start it with that")
-        return self._folder
+        return self._files
 
 
 def _pieces(data: bytes, offset: int, times: list[tuple[int, float | None]]) -> list[TimedOutput]:
@@ -93,17 +94,17 @@ class LogMoving:
     """The task that moves logs of finished workloads into files."""
 
     def __init__(
-        self, store: Store, folder: FolderPlace, clock: Clock, leads: Callable[[], bool]
+        self, store: Store, place: LogStore, clock: Clock, leads: Callable[[], bool]
     ) -> None:
         self._store = store
-        self._folder = folder
+        self._place = place
         self._clock = clock
         self._leads = leads
         self.moved = 0
         self._job: JobId | None = JobId(0)
 
     async def run(self) -> None:
-        """Run until cancelled. After an outage of store or folder the next round tries again."""
+        """Run until cancelled. After an outage the next round tries again."""
         while True:
             began = self._clock.monotonic()
             more = False
@@ -126,19 +127,37 @@ class LogMoving:
         return self._job is not None
 
     async def _move(self, job: JobId, attempt: int) -> None:
-        chunks: list[TimedOutput] = []
-        size = 0
-        while part := await self._store.log_chunks(job, attempt, size, READ_BYTES):
-            chunks += part
-            size += sum(len(one.data) for one in part)
-        times, first = [], 0
-        for one in chunks:
-            times.append((first, one.stored_at))
-            first += len(one.data)
-        data = b"".join(one.data for one in chunks) + msgspec.json.encode(times)
         file = f"log-{job}-{attempt}-{secrets.token_hex(8)}"
-        await self._folder.write(file, data)
+        try:
+            size = await self._copy(job, attempt, file)
+        except BoxschedError:
+            with contextlib.suppress(BoxschedError):  # what stays is removed after a day
+                await self._place.abandon(file)
+            raise
         if await self._store.move_log(job, attempt, file, size):
             self.moved += 1
         else:
-            await self._folder.remove(file)
+            await self._place.remove(file)
+
+    async def _copy(self, job: JobId, attempt: int, file: str) -> int:
+        """Write the log, and behind it the times of its chunks; return the log's size in bytes."""
+        times: list[tuple[int, float | None]] = []
+        digest, pending, size = hashlib.sha256(), b"", 0
+        while part := await self._store.log_chunks(job, attempt, size, READ_BYTES):
+            if pending:
+                await self._place.append(file, size - len(pending), pending)
+            for one in part:
+                times.append((size, one.stored_at))
+                size += len(one.data)
+            pending = b"".join(one.data for one in part)
+            digest.update(pending)
+        begin = size - len(pending)
+        index = msgspec.json.encode(times)
+        digest.update(index)
+        pending += index
+        if not begin:
+            await self._place.write(file, pending, digest.hexdigest())
+        else:
+            await self._place.append(file, begin, pending)
+            await self._place.finish(file, size + len(index), digest.hexdigest())
+        return size

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from boxsched.blobs.folder import SHELVES
+from boxsched.blobs.places import LogStore
 from boxsched.clock import Clock
 from boxsched.errors import BoxschedError
 from boxsched.node.contents import NodeContents
@@ -36,7 +36,7 @@ class Sweeping:
         self.removed = 0
         self._hash: str | None = ""  # contents up to this hash were looked at; None: all
         self._part: str | None = ""  # the same for files in the database
-        self._shelf = 0  # the next shelf of the folder
+        self._file: str | None = ""  # the same for files of the log store
 
     async def run(self) -> None:
         """Run until cancelled. After an outage of the database the next round tries again."""
@@ -59,32 +59,29 @@ class Sweeping:
             await self._drop_unused(self._hash, now - UNUSED_SECONDS)
         elif self._part is not None:
             self._part = await self._rows.drop_unknown_parts(self._part, now - LEFT_SECONDS, SLICE)
-        elif self._files.folder is not None and self._shelf < SHELVES:
-            await self._sweep_shelf(now - LEFT_SECONDS)
+        elif self._files.log_store is not None and self._file is not None:
+            await self._drop_unknown(self._files.log_store, self._file, now - LEFT_SECONDS)
         else:
-            if self._files.folder is not None:
-                self.removed += await asyncio.to_thread(
-                    self._files.folder.remove_old_uploads, now - LEFT_SECONDS
-                )
-            self._hash, self._part, self._shelf = "", "", 0
+            if self._files.log_store is not None:
+                before = now - LEFT_SECONDS
+                self.removed += await self._files.log_store.remove_old_uploads(before)
+            self._hash, self._part, self._file = "", "", ""
             return False
         return True
 
     async def _drop_unused(self, after: str, before: float) -> None:
         gone, self._hash = await self._rows.drop_unused(after, before, SLICE)
         for one in gone:
-            if self._files.folder is not None and one.place == self._files.folder.name:
-                await self._files.folder.remove(one.file)
+            if self._files.log_store is not None and one.place == self._files.log_store.name:
+                await self._files.log_store.remove(one.file)
             self.removed += 1
 
-    async def _sweep_shelf(self, before: float) -> None:
-        folder = self._files.folder
-        assert folder is not None
-        found = await asyncio.to_thread(folder.old_files, self._shelf, before)
+    async def _drop_unknown(self, store: LogStore, after: str, before: float) -> None:
+        found, following = await store.old_files(after, before)
         for begin in range(0, len(found), SLICE):
             names = found[begin : begin + SLICE]
             known = await self._rows.known_files(names)
             for name in set(names) - known:
-                await folder.remove(name)
+                await store.remove(name)
                 self.removed += 1
-        self._shelf += 1
+        self._file = following

@@ -1,9 +1,14 @@
 """``boxsched artifacts``: lists, downloads, and folders with links in them."""
 
 import hashlib
+import os
+import subprocess
+import sys
 
 import pytest
 import yaml
+
+from tests.cli.conftest import environment
 
 BIG = 3_000_000
 MAKE = f"mkdir -p dist/x; echo one > dist/a; head -c {BIG} /dev/zero > dist/x/big"
@@ -86,10 +91,44 @@ def test_two_files_of_one_path_are_not_mixed(shell, tmp_path):
     assert "both have f: name one of the jobs" in done.stderr
 
 
-@pytest.mark.parametrize("store", ["s3://bucket/logs", "https://x"])
-def test_an_object_store_is_refused_with_what_to_use(shell, store):
-    done = shell("serve", "--log-store", store, status=2)
-    assert "not supported: use a shared folder" in done.stderr
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--log-store", "https://x"], "must be a folder or s3://BUCKET[/PREFIX]"),
+        (["--log-store", "s3://"], "the name of a bucket has 3 to 63"),
+        (["--log-store", "s3://ab_c/x"], "the name of a bucket has 3 to 63"),
+        (["--log-store", "s3://abc/x//y"], "a prefix has at most 255 letters"),
+        (["--log-store-endpoint", "http://x"], "only with --log-store s3://BUCKET"),
+        (["--log-store", "s3://abc", "--log-store-endpoint", "x:9"], "must be http://HOST"),
+        (["--log-store", "s3://abc", "--log-store-endpoint", "http://u:p@x"], "no credentials"),
+    ],
+)
+def test_a_bucket_that_cannot_be_one_is_refused(shell, options, reason):
+    done = shell("serve", *options, status=2)
+    assert reason in done.stderr
+    assert "u:p" not in done.stderr
+
+
+def test_a_bucket_without_the_library_for_it_is_refused(tmp_path):
+    """As where only `pip install boxsched` was run: the library is hidden from the command."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Hidden:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('aiobotocore', 'botocore'):\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Hidden())\n"
+    )
+    paths = f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"
+    done = subprocess.run(
+        [sys.executable, "-m", "boxsched", "serve", "--log-store", "s3://bucket"],
+        env={**environment(tmp_path / "data"), "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "pip install 'boxsched[s3]'" in done.stderr
 
 
 def test_logs_show_the_time_before_each_line(shell, built):

@@ -372,8 +372,8 @@ async def test_a_moved_log_is_read_as_before(tmp_path: Path) -> None:
         assert len(before[0].body) > 200_000
 
         node = service.node
-        assert node.files.folder is not None
-        moving = LogMoving(node.store, node.files.folder, node.clock, lambda: True)
+        assert node.files.log_store is not None
+        moving = LogMoving(node.store, node.files.log_store, node.clock, lambda: True)
         await moving.run_once(node.clock.now())
         assert moving.moved == 0, "its workload has just finished"
         await moving.run_once(node.clock.now() + 2 * MOVE_AFTER_SECONDS)

@@ -20,7 +20,6 @@ from boxsched.node.node import Node
 from boxsched.protocol.artifacts import MAX_ARTIFACTS, PART_BYTES, ArtifactFile
 from boxsched.store.steps.blobs import StoredArtifact
 
-READ_BYTES = 256 * 1024
 MAX_NUMBER_DIGITS = 15
 _RANGE = re.compile(r"bytes=(?P<first>[0-9]{1,15})?-(?P<last>[0-9]{1,15})?")
 
@@ -110,7 +109,7 @@ class ArtifactRoutes:
     async def _read(self, found: StoredArtifact, first: int, end: int) -> bytes:
         if first >= end:
             return b""
-        return await self._node.artifacts.read(found, first, min(READ_BYTES, end - first))
+        return await self._node.artifacts.read(found, first, end)
 
     async def _job(self, request: web.Request) -> tuple[JobId, int]:
         job = _job_of(request)
