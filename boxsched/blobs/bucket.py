@@ -27,7 +27,7 @@ from typing import Any
 
 import attrs
 
-from boxsched.blobs.bucket_client import BucketClient, NoSuchThing, Refused
+from boxsched.blobs.bucket_client import BucketClient, BucketRefuses, NoSuchThing
 from boxsched.blobs.folder import FILES, OWNER, UPLOADS, shelved
 from boxsched.blobs.places import LOG_STORE, NAME, ContentGone, WrongContent, WrongStore
 from boxsched.errors import StoreAway, TooLarge
@@ -101,7 +101,7 @@ class BucketPlace:
             await self._s3.uploads(f"{UPLOADS}/check-")
             doing = "remove from"
             await self._s3.remove(probe)
-        except Refused as error:
+        except BucketRefuses as error:
             raise WrongStore(f"cannot {doing} {self._s3}: {error.cause}") from None
         if owner != self._cluster:
             raise WrongStore(f"{self._s3} belongs to another installation: use another prefix")

@@ -51,7 +51,7 @@ class NoSuchThing(Exception):
     """The bucket has no object, or no upload, of this name."""
 
 
-class Refused(StoreAway):
+class BucketRefuses(StoreAway):
     """The service refuses the request: configuration or rights are wrong, as ``cause`` says."""
 
     def __init__(self, cause: str) -> None:
@@ -301,21 +301,21 @@ class BucketClient:
                 yield {"Bucket": self._bucket, name: self._prefix + key}
         except SSLError as error:
             self._say("SSL", f"{self} cannot be trusted: {error}")
-            raise Refused(str(error)) from None
+            raise BucketRefuses(str(error)) from None
         except (*_AWAY, aiohttp.ClientError, OSError) as error:
             kind = type(error).__name__
             self._say(kind, f"{self} does not answer: {str(error) or kind}")
             raise _away() from None
         except BotoCoreError as error:
             self._say(type(error).__name__, f"{self} cannot be used: {error}")
-            raise Refused(str(error)) from None
+            raise BucketRefuses(str(error)) from None
 
     def _refused(self, error: ClientError) -> StoreAway:
         code = _code(error)
         text = f"{code}: {error.response.get('Error', {}).get('Message', '')}".rstrip(": ")
         if _status(error) in _REFUSED and code not in _PASSES:
             self._say(code, f"{self} refuses {error.operation_name}: {text}")
-            return Refused(text)
+            return BucketRefuses(text)
         self._say(code, f"{self} cannot answer {error.operation_name} now: {text}")
         return _away()
 
