@@ -39,7 +39,9 @@ class DatabasePlace:
             raise WrongContent("the stored content does not have the announced SHA-256")
 
     async def write(self, file: str, data: bytes, sha256: str) -> None:
-        await self.append(file, 0, data)
+        end = await self.append(file, 0, data)
+        if end < len(data):  # a part was there before
+            await self.append(file, end, data[end:])
         await self.finish(file, len(data), sha256)
 
     async def abandon(self, file: str) -> None:
