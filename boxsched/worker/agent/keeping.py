@@ -83,15 +83,19 @@ class Keeping:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _keep(self, attempt: Attempt) -> None:
+        all_kept = False
         try:
             async with self._turns:
                 assert attempt.ended is not None
                 if attempt.record.keeps_files(attempt.ended):
                     await self._keep_artifacts(attempt)
+                    all_kept = True
                     await self._keep_cache(attempt)
                 await self._compare(attempt)
         except Cancelled:
             note(attempt, "stopped: nothing more is kept of it")
+            if not all_kept:
+                _stop(attempt)
         except NotKept as problem:
             _fail(attempt, f"its artifacts were not kept: {problem}")
         except (OSError, Damaged) as error:
@@ -224,6 +228,16 @@ def _part(attempt: Attempt, file: ArtifactFile, offset: int) -> bytes:
     if len(data) != min(PART_BYTES, file.size - offset):
         raise NotKept(f"{file.path} has changed while it was stored")
     return data
+
+
+def _stop(attempt: Attempt) -> None:
+    """Count a job that passed as stopped: some of its artifacts are missing.
+
+    A node stops a job at its time limit, too, and without this its build would pass.
+    """
+    assert attempt.ended is not None
+    if attempt.ended.result == "passed" and attempt.record.artifacts:
+        attempt.ended = attempt.ended._replace(result="stopped", reason="stopped")
 
 
 def _fail(attempt: Attempt, reason: str) -> None:
