@@ -25,7 +25,8 @@ from tests.worker.test_git import repository
 
 __all__ = ["repository"]
 
-IMAGE = "localhost/boxsched-test:1"
+# An image of this process's own: removing one kills the containers of all who use it.
+IMAGE = f"localhost/boxsched-test-{os.getpid()}:1"
 BUSYBOX = shutil.which("busybox")
 MEMORY = 64 << 20
 
@@ -89,13 +90,14 @@ async def harness(tmp_path: Path) -> AsyncIterator[AgentHarness]:
     await harness.agent.start()
     yield harness
     await end(harness)
-    assert _containers() == []
+    assert _containers(tmp_path) == []
 
 
-def _containers() -> list[str]:
+def _containers(folder: Path) -> list[str]:
+    """Return the containers of the worker in this folder; others may run at the same time."""
     found = _podman()
     assert isinstance(found, Podman)
-    return found.names()
+    return [name for name in found.names() if mark(str(folder / "worker")) in name]
 
 
 async def test_a_job_runs_in_its_image_with_its_own_box(
@@ -171,11 +173,13 @@ async def test_what_ignores_a_stop_is_killed(harness: AgentHarness) -> None:
     assert (await harness.end(1)).result is Result.STOPPED
 
 
-async def test_kills_of_supervisor_and_spawner_leave_no_container(harness: AgentHarness) -> None:
+async def test_kills_of_supervisor_and_spawner_leave_no_container(
+    harness: AgentHarness, tmp_path: Path
+) -> None:
     word = f"45678.{os.getpid()}"
     await harness.agent.reconcile([assigned(1, f"echo ready; sleep {word}", image=IMAGE)])
     await harness.said(1, b"ready")
-    assert len(_containers()) == 1
+    assert len(_containers(tmp_path)) == 1
     (supervisor,) = containment.supervisors("w1-1-1", str(harness.folder))
     spawner = harness.agent._driver.__dict__["_spawner"]._process
     os.kill(spawner.pid, signal.SIGKILL)
@@ -184,7 +188,7 @@ async def test_kills_of_supervisor_and_spawner_leave_no_container(harness: Agent
     await harness.agent.reconcile([assigned(1, "true", image=IMAGE)])
     finished = await harness.end(1)
     assert str(finished.reason).startswith("lost")
-    assert _containers() == []
+    assert _containers(tmp_path) == []
     done = subprocess.run(["pgrep", "-f", f"^sleep {word}"], check=False)  # noqa: ASYNC221
     assert done.returncode == 1
 
@@ -195,9 +199,9 @@ async def test_what_an_earlier_agent_left_is_removed_at_the_start(tmp_path: Path
     name = f"boxsched-{mark(str(tmp_path / 'worker'))}-w9-1-1"
     begin = [*found.command, "create", *found.options, "--name", name, "--label", "boxsched=x"]
     subprocess.run([*begin, IMAGE, "/bin/sh"], check=True, capture_output=True)  # noqa: ASYNC221
-    assert _containers() == [name]
+    assert _containers(tmp_path) == [name]
     await harness.agent.start()
-    await eventually(lambda: _containers() == [])
+    await eventually(lambda: _containers(tmp_path) == [])
     await end(harness)
 
 
