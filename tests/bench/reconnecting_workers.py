@@ -34,6 +34,7 @@ BUILDS = "projects/web/builds"
 
 @attrs.frozen
 class Installation:
+    folder: Path
     nodes: list[Node]
     clients: Clients
     database: str
@@ -55,11 +56,14 @@ class Installation:
 
 
 @contextlib.asynccontextmanager
-async def installation(nodes: int, postgres: bool) -> AsyncIterator[Installation]:
-    """Start the nodes: one on SQLite, or any number on PostgreSQL with Redis."""
+async def installation(nodes: int, postgres: bool, *further: str) -> AsyncIterator[Installation]:
+    """Start the nodes: one on SQLite, or any number on PostgreSQL with Redis.
+
+    ``further``: further options of them.
+    """
     with contextlib.ExitStack() as servers:
         folder = Path(servers.enter_context(tempfile.TemporaryDirectory()))
-        options: list[str] = ["--boxes", "0"]
+        options: list[str] = ["--boxes", "0", *further]
         database = f"sqlite:///{folder / 'node-1' / 'boxsched.sqlite'}"
         if postgres:
             database = servers.enter_context(servers.enter_context(durable()).database())
@@ -70,7 +74,7 @@ async def installation(nodes: int, postgres: bool) -> AsyncIterator[Installation
             for node in its:
                 await node.start()
             clients = Clients([node.url for node in its], its[0].token, folder / "journal")
-            yield Installation(its, clients, database)
+            yield Installation(folder, its, clients, database)
             await clients.close()
             for node in its:
                 await node.terminate()
