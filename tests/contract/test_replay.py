@@ -63,6 +63,11 @@ def lost(type_: str = "job.unknown", /, **more: Any) -> dict[str, Any]:
     return event(type_, W, JOB, **more)
 
 
+def canceled(workload: int = W, **more: Any) -> list[dict[str, Any]]:
+    """In phase 1."""
+    return [event(f"workload.{one}", workload, **more) for one in ("registered", "finished")]
+
+
 def found(
     *events: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     shards: Sequence[Row] = ((1, BATCH, 0, None), (2, BATCH, 0, None)),
@@ -376,3 +381,14 @@ def test_a_finding_names_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(Replay(query, steps.append).run()) == [(LAST, (W, "finished", "queued"))]
     rows[2] = _row(3, event("workload.registered"))
     assert (ORDER, ("1.1.3", "workload.registered", W, None)) in Replay(query, steps.append).run()
+
+
+def test_a_workload_that_is_canceled_in_phase_1_leaves_its_lane_as_it_is() -> None:
+    first, second = {"lane": "a", "number": 1}, {"lane": "a", "number": 2}
+    assert found(canceled(W, **first)) == []
+    assert found(queued(W, **first), canceled(OTHER, **second)) == []
+    assert found(canceled(W, **first), queued(OTHER, **second)) == []
+    third = {"lane": "a", "number": 3}
+    assert LANE in " ".join(
+        found(queued(W, **first), canceled(OTHER, **second), queued(3, **third))
+    )

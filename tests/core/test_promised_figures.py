@@ -24,14 +24,15 @@ from boxsched.protocol import timing
 from boxsched.store import driver
 from boxsched.store.steps import history, maintenance, pages, project_versions, projects
 from boxsched.webhooks import signatures
+from boxsched.worker.session import connections, server
 from boxsched.worker.supervisor import joblog
 from tests.conftest import PROJECT
 
 DAY = 86_400
 MIB = 1 << 20
-OPERATING, FAULTS, API, JOB_FILES, WEBHOOKS = (
+OPERATING, FAULTS, API, JOB_FILES, WEBHOOKS, SSH = (
     PROJECT / "docs" / f"{name}.md"
-    for name in ("operating", "faults", "api", "job-files", "webhooks")
+    for name in ("operating", "faults", "api", "job-files", "webhooks", "ssh")
 )
 README = PROJECT / "README.md"
 
@@ -72,6 +73,11 @@ FIGURES: tuple[Figure, ...] = (
     (requests.MAX_TIMEOUT_SECONDS, 30 * DAY, JOB_FILES, "default 3600, at most 30 days"),
     (joblog.LOG_LIMIT_BYTES, 16 * MIB, README, "the most that is kept of a job's log (16 MiB)"),
     (joblog.TAIL_BYTES, 4 * MIB, README, "without the 4 MiB of its end"),
+    # SSH sessions.
+    (server.MAX_CONNECTIONS, 20, SSH, "has at most 20 connections, with 10 channels each"),
+    (connections.MAX_CHANNELS, 10, SSH, "has at most 20 connections, with 10 channels each"),
+    (server.MAX_STRANGERS, 10, SSH, "10 connections of each listener that have not yet proved"),
+    (server.LOGIN_SECONDS, 20, SSH, "They have 20 seconds to do so."),
     # Files of jobs.
     (repositories.MAX_FILE_BYTES, 256 * 1024, JOB_FILES, "YAML or JSON, at most 256 KiB"),
     (repositories.MAX_FETCH_BYTES, 256 * MIB, JOB_FILES, "git would fetch more than 256 MiB"),
