@@ -17,9 +17,14 @@ from boxsched.worker.supervisor.container import Container
 from boxsched.worker.supervisor.limits import Limits
 from tests.worker.harness import at
 
+NO_PROXIES = "--http-proxy=false"
+
 
 def pairs(words: Iterable[str]) -> list[tuple[str, str]]:
+    """Options with their values; an option with ``=`` has its value there, and is checked here."""
     given = list(words)
+    assert [word for word in given if word.startswith("--") and "=" in word] == [NO_PROXIES]
+    given.remove(NO_PROXIES)
     return list(zip(given[::2], given[1::2], strict=True))
 
 
