@@ -18,6 +18,8 @@ def test_artifacts_are_downloaded_from_below_the_output(service: Service, page: 
     row.locator(".row-title").click()
     files = page.locator(".kept-file")
     expect(files).to_have_text([f"out/{NAME}", "out/a.txt"])
+    expect(page.locator(".kept")).not_to_have_css("padding-left", "0px")  # inside the log's frame
+    expect(page.locator(".kept ul")).to_have_css("list-style-type", "none")
     with page.expect_download() as download:
         files.first.click()
     assert download.value.path().read_text() == "<script>alert(1)</script>\n"
