@@ -1,4 +1,5 @@
 """Carry the bytes of an SSH connection over WebSockets: each binary message is a part of them.
+Where a proxy refuses WebSockets, the bodies of requests and answers carry such messages.
 
 A sender waits until its peer takes what was sent, so a slow reader slows down the other end, and
 little is kept on the way. The tunnel ends when one side ends; what was sent before arrives.
@@ -7,7 +8,8 @@ little is kept on the way. The tunnel ends when one side ends; what was sent bef
 import asyncio
 import contextlib
 import socket
-from collections.abc import Coroutine
+import struct
+from collections.abc import Coroutine, Iterable
 from typing import Any, Protocol
 
 from aiohttp import WSMessage, WSMsgType
@@ -18,6 +20,8 @@ MAX_MESSAGE_BYTES = 256 << 10
 PING_SECONDS = 25.0
 SILENCE_SECONDS = 600  # without an acknowledgement, after which the kernel cuts a connection
 CLOSE_SECONDS = 2.0
+
+_LENGTH = struct.Struct("!I")  # before each message in a body
 
 
 class TunnelSocket(Protocol):
@@ -51,16 +55,21 @@ async def join_socket(tunnel: TunnelSocket, plain: socket.socket) -> None:
         await close(tunnel)
 
 
-async def join_tunnels(one: TunnelSocket, other: TunnelSocket) -> None:
-    """Carry bytes between two tunnels until one ends; close both."""
+async def join_tunnels(
+    one: TunnelSocket, other: TunnelSocket, ended: asyncio.Event | None = None
+) -> None:
+    """Carry bytes between two tunnels until one ends, or until ``ended`` is set; close both."""
 
     async def carry(source: TunnelSocket, target: TunnelSocket) -> None:
         while (data := await received(source)) is not None:
             await target.send_bytes(data)
 
+    async def end() -> None:
+        await (ended or asyncio.Event()).wait()
+
     try:
         await until_one_ends(
-            carry(one, other), carry(other, one), keep_alive(one), keep_alive(other)
+            carry(one, other), carry(other, one), keep_alive(one), keep_alive(other), end()
         )
     finally:
         await asyncio.gather(close(one), close(other))
@@ -96,6 +105,27 @@ async def close(tunnel: TunnelSocket) -> None:
     with contextlib.suppress(TimeoutError, OSError):
         async with asyncio.timeout(CLOSE_SECONDS):
             await tunnel.close()
+
+
+def packed(messages: Iterable[bytes]) -> bytes:
+    """Return a body with these messages."""
+    return b"".join(part for one in messages for part in (_LENGTH.pack(len(one)), one))
+
+
+def unpacked(body: bytes) -> list[bytes]:
+    """Return the messages of a body. Raises ValueError if it is malformed."""
+    found: list[bytes] = []
+    at = 0
+    while at < len(body):
+        begin = at + _LENGTH.size
+        if begin > len(body):
+            raise ValueError("a length is cut off")
+        (length,) = _LENGTH.unpack_from(body, at)
+        at = begin + length
+        if at > len(body):
+            raise ValueError("a message is cut off")
+        found.append(body[begin:at])
+    return found
 
 
 def bound_silence(raw: socket.socket | None) -> None:

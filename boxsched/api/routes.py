@@ -304,11 +304,29 @@ def worker_routes(workers: WorkerRoutes, polls: WorkerPollRoutes) -> Sequence[Ro
     )
     close = Described("End a worker's long polling", status=204, refuses=(421,))
     dialled = Described("A worker's tunnel to an SSH session: a WebSocket", status=101)
+    send_bytes = Described(
+        "Messages of a tunnel, from a worker that uses long polling, each after its length "
+        "(4 bytes, big-endian)",
+        status=204,
+        query=send.query,
+        refuses=_POLL_REFUSALS,
+    )
+    receive_bytes = Described(
+        "Messages of a tunnel, for a worker that uses long polling, each after its length",
+        content_type="application/octet-stream",
+        query=receive.query,
+        refuses=_POLL_REFUSALS,
+    )
+    close_tunnel = Described("End a tunnel that uses long polling", status=204, refuses=(421,))
     tunnel = f"{wire.TUNNELS}/{{tunnel:[^/]+}}"
+    bytes_ = f"{tunnel}/polls"
     one = f"{wire.POLLS}/{{connection:[^/]+}}"
     return (
         Route("GET", wire.PATH, workers.connect, speak, RoutePolicy.WORKER, lasting=True),
         Route("GET", tunnel, workers.tunnel, dialled, RoutePolicy.WORKER, lasting=True),
+        Route("POST", bytes_, polls.send_bytes, send_bytes, RoutePolicy.WORKER),
+        Route("GET", bytes_, polls.receive_bytes, receive_bytes, RoutePolicy.WORKER, lasting=True),
+        Route("DELETE", bytes_, polls.close_tunnel, close_tunnel, RoutePolicy.WORKER),
         Route("POST", wire.POLLS, polls.open, open_, RoutePolicy.WORKER),
         Route("POST", one, polls.send, send, RoutePolicy.WORKER),
         Route("GET", one, polls.receive, receive, RoutePolicy.WORKER, lasting=True),

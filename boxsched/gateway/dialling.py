@@ -1,4 +1,7 @@
-"""Tunnels from workers: asked for over a worker's connection, opened by the worker itself."""
+"""Tunnels from workers: asked for over a worker's connection, opened by the worker itself.
+
+The worker opens a WebSocket, or, if its own connection uses long polling, a ``PolledTunnel``.
+"""
 
 import asyncio
 import contextlib
@@ -10,12 +13,16 @@ from aiohttp import web
 
 from boxsched import tunnelling
 from boxsched.errors import BoxschedError, NotFound
+from boxsched.gateway.figures import Times
 from boxsched.gateway.link import WorkerLink
+from boxsched.gateway.long_polls import Elsewhere, PolledLine
+from boxsched.gateway.polled_tunnels import PolledTunnel
 from boxsched.model import JobId
 from boxsched.protocol import wire
 
 DIAL_SECONDS = 10.0
 MAX_REASON_CHARACTERS = 200
+NO_TUNNEL = "there is no such tunnel, or it was given up"
 
 
 class CannotEnter(BoxschedError):
@@ -24,20 +31,24 @@ class CannotEnter(BoxschedError):
     code, status = "cannot_enter", 503
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Dialled:
-    """A tunnel that a worker was asked for. ``arrived``: its WebSocket. ``over``: it is unused."""
+    """A tunnel that a worker was asked for. ``arrived``: it, once the worker has opened it.
+    ``over``: it is unused.
+    """
 
     token: str  # the id of the worker's token
-    arrived: "asyncio.Future[web.WebSocketResponse]"
+    arrived: "asyncio.Future[tunnelling.TunnelSocket]"
     over: asyncio.Event = attrs.field(factory=asyncio.Event)
+    polled: PolledTunnel | None = None  # without a WebSocket
 
 
 class Dialling:
     """``node``: this node's number, with which the names of its tunnels begin."""
 
-    def __init__(self, node: int) -> None:
+    def __init__(self, node: int, times: Times) -> None:
         self._node = node
+        self._times = times
         self._tunnels: dict[str, _Dialled] = {}
 
     @contextlib.asynccontextmanager
@@ -59,6 +70,8 @@ class Dialling:
         finally:
             del self._tunnels[name]
             dialled.over.set()
+            if dialled.polled is not None:
+                dialled.polled.release()
 
     def is_ours(self, name: str) -> bool:
         return name.partition(".")[0] == str(self._node)
@@ -67,7 +80,7 @@ class Dialling:
         """Serve the tunnel that a worker opened, until it ends. Raises NotFound."""
         dialled = self._tunnels.get(name)
         if dialled is None or dialled.arrived.done() or dialled.token != token:
-            raise NotFound("there is no such tunnel, or it was given up")
+            raise NotFound(NO_TUNNEL)
         response = web.WebSocketResponse(
             compress=False, max_msg_size=tunnelling.MAX_MESSAGE_BYTES, timeout=1.0
         )
@@ -79,8 +92,25 @@ class Dialling:
         await tunnelling.close(response)
         return response
 
+    def polled(self, name: str, token: str, address: str) -> PolledLine[bytes]:
+        """Return the line of a tunnel for a request of long polling; the first one opens it.
 
-async def _agreed(tunnel: web.WebSocketResponse) -> None:
+        Raises Elsewhere if it is another node's, NotFound.
+        """
+        if not self.is_ours(name):
+            raise Elsewhere("this tunnel belongs to another node: send the request again")
+        dialled = self._tunnels.get(name)
+        if dialled is None or dialled.token != token:
+            raise NotFound(NO_TUNNEL)
+        if dialled.polled is None:
+            if dialled.arrived.done():
+                raise NotFound(NO_TUNNEL)
+            dialled.polled = PolledTunnel(address, token, self._times)
+            dialled.arrived.set_result(dialled.polled)
+        return dialled.polled.line
+
+
+async def _agreed(tunnel: tunnelling.TunnelSocket) -> None:
     """Read the worker's first message: OPEN, or why the session cannot be entered there."""
     first = await tunnelling.received(tunnel)
     if first is None:

@@ -64,7 +64,7 @@ class Gateway:
         self._lost_after = lost_after
         self._required = required
         self._hints_reach = hints_reach
-        self._times = times
+        self.times = times
         self._links: dict[WorkerId, WorkerLink] = {}
         self._lines: set[WorkerLine] = set()
         self._left = asyncio.Event()  # set while no connection is open
@@ -135,7 +135,7 @@ class Gateway:
 
         ``polls`` has the connections of workers without WebSockets.
         """
-        line = WorkerSocket(request, self._times)
+        line = WorkerSocket(request, self.times)
         await line.open()
         await self._serve(line, token)
         return line.response
@@ -150,15 +150,15 @@ class Gateway:
         self._leaving = True
         for link in self._links.values():
             link.say(wire.Leave())
-        await self._all_left(self._times.leave)
+        await self._all_left(self.times.leave)
         for link in self._links.values():
             link.end(WSCloseCode.SERVICE_RESTART, "leaving")
-        if not await self._all_left(2 * self._times.hang_up):
+        if not await self._all_left(2 * self.times.hang_up):
             for line in self._lines:
                 line.cut()
-            await self._all_left(self._times.hang_up)
+            await self._all_left(self.times.hang_up)
         try:
-            async with asyncio.timeout(self._times.hang_up):
+            async with asyncio.timeout(self.times.hang_up):
                 await self._output.drain()
                 await self._ends.write()
         except (StoreAway, TimeoutError) as error:
@@ -285,15 +285,15 @@ class Gateway:
         """Close silent connections, and send levels again after ``Times.level`` seconds."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(min(self._times.silence, self._times.level) / 10)
+            await asyncio.sleep(min(self.times.silence, self.times.level) / 10)
             now = loop.time()
             for link in self._links.values():
-                if link.silent_since(now - self._times.silence):
-                    link.end(WSCloseCode.TRY_AGAIN_LATER, "silent")
+                if link.silent_since(now - self.times.silence):
+                    link.end_silent()
             due = [
                 worker
                 for worker, link in self._links.items()
-                if link.level_sent_before(now - self._times.level)
+                if link.level_sent_before(now - self.times.level)
             ]
             self._look_ups.look(due, anyway=True)
 
@@ -302,7 +302,7 @@ class Gateway:
         changes.
         """
         loop = asyncio.get_running_loop()
-        backoff, spent = Backoff(self._times.poll_fastest, self._times.poll), 0.0
+        backoff, spent = Backoff(self.times.poll_fastest, self.times.poll), 0.0
         while True:
             # Use at most half of the time for this.
             await asyncio.sleep(max(backoff.next(), spent))

@@ -94,6 +94,7 @@ class WorkerLink:
         self._found: MessageQueue[wire.Found] = MessageQueue(self._store_found, node.times)
         self._opened: MessageQueue[wire.Opened] = MessageQueue(self._store_opened, node.times)
         self._over: asyncio.Future[tuple[WSCloseCode, str]] = self._loop.create_future()
+        self.fell_silent = asyncio.Event()
 
     @property
     def address(self) -> str:
@@ -147,6 +148,11 @@ class WorkerLink:
         reading.
         """
         return self._listens_since is not None and self._listens_since < time
+
+    def end_silent(self) -> None:
+        """End the connection, and the tunnels that were asked for over it: nobody answers."""
+        self.fell_silent.set()
+        self.end(WSCloseCode.TRY_AGAIN_LATER, "silent")
 
     # --- Its life ---------------------------------------------------------------------------
 

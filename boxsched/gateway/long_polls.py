@@ -21,6 +21,7 @@ import re
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Generic, TypeVar
 
 from aiohttp import WSCloseCode
 
@@ -39,6 +40,8 @@ MAX_ANSWER_BYTES = 8 << 20  # of one answer; a single message may be larger
 # Of one connection at once: one in each direction, and repetitions of those that a proxy cut.
 MAX_REQUESTS = 16
 
+Message = TypeVar("Message", str, bytes)  # of the worker
+
 _ID = re.compile(r"(?P<node>.{1,255})\.[0-9a-f]{32}")
 
 _log = logging.getLogger(__name__)
@@ -56,15 +59,27 @@ class Ended(Conflict):
     code = "ended"
 
 
-class PolledLine:
-    """A ``WorkerLine`` over separate requests. Other tokens than ``token`` may not use it."""
+class PolledLine(Generic[Message]):
+    """A ``WorkerLine`` over separate requests. Other tokens than ``token`` may not use it.
 
-    def __init__(self, address: str, token: str, times: Times) -> None:
+    ``waiting`` and ``unread``: limits in bytes of what is kept of either direction.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        token: str,
+        times: Times,
+        *,
+        waiting: int = MAX_WAITING_BYTES,
+        unread: int = MAX_UNREAD_BYTES,
+    ) -> None:
         self.address = address
         self.token = token
         self._times = times
+        self._max_waiting, self._max_unread = waiting, unread
         self._loop = asyncio.get_running_loop()
-        self._received: deque[str] = deque()
+        self._received: deque[Message] = deque()
         self._received_bytes = 0
         self._number = 0  # of the last request with messages
         self._unread: deque[bytes] = deque()
@@ -80,7 +95,7 @@ class PolledLine:
 
     # --- The requests -----------------------------------------------------------------------
 
-    async def put(self, number: int, texts: Sequence[str]) -> None:
+    async def put(self, number: int, texts: Sequence[Message]) -> None:
         """Take the messages of request ``number``; do nothing if they are here already.
 
         Raises Ended, Conflict if an earlier request is missing, TooMany if there is no room now or
@@ -139,7 +154,7 @@ class PolledLine:
         return Ended(f"{code} {reason}")
 
     def _has_room(self, size: int) -> bool:
-        return not self._received or self._received_bytes + size <= MAX_WAITING_BYTES
+        return not self._received or self._received_bytes + size <= self._max_waiting
 
     async def _until(self, condition: Callable[[], object]) -> bool:
         """Wait at most HOLD_SECONDS for the condition; return whether it holds."""
@@ -194,10 +209,10 @@ class PolledLine:
     def gone(self) -> bool:
         return self._over
 
-    async def receive(self) -> str | None:
+    async def receive(self) -> Message | None:
         async with self._changed:
             await self._changed.wait_for(lambda: self._over or self._received)
-            if self._over:
+            if self._end is not None or not self._received:
                 return None
             text = self._received.popleft()
             self._received_bytes -= len(text)
@@ -216,7 +231,7 @@ class PolledLine:
             try:
                 async with asyncio.timeout(self._times.write):
                     await self._changed.wait_for(
-                        lambda: self._over or self._unread_bytes <= MAX_UNREAD_BYTES
+                        lambda: self._over or self._unread_bytes <= self._max_unread
                     )
             except TimeoutError:
                 raise Slow(f"it read nothing for {self._times.write:g} s") from None
@@ -250,13 +265,13 @@ class LongPolls:
     def __init__(
         self,
         node: str,
-        serve: Callable[[PolledLine, Token], Awaitable[None]],
+        serve: Callable[[PolledLine[str], Token], Awaitable[None]],
         times: Times,
     ) -> None:
         self._node = node
         self._serve = serve
         self._times = times
-        self._lines: dict[str, PolledLine] = {}
+        self._lines: dict[str, PolledLine[str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self, address: str, token: Token) -> str:
@@ -264,13 +279,14 @@ class LongPolls:
         if len(self._lines) >= MAX_CONNECTIONS:
             raise TooMany("this node has its maximum number of workers: use another node")
         connection = f"{self._node}.{secrets.token_hex(16)}"
-        line = self._lines[connection] = PolledLine(address, token.id, self._times)
+        line: PolledLine[str] = PolledLine(address, token.id, self._times)
+        self._lines[connection] = line
         task = asyncio.create_task(self._served(connection, line, token), name="a polling worker")
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return connection
 
-    def find(self, connection: str, token: Token) -> PolledLine:
+    def find(self, connection: str, token: Token) -> PolledLine[str]:
         """Return an open connection of this token. Raises Elsewhere, NotFound."""
         line = self._lines.get(connection)
         if line is not None and line.token == token.id and not line.lost:
@@ -280,7 +296,7 @@ class LongPolls:
             raise Elsewhere("this connection belongs to another node: send the request again")
         raise NotFound("no such connection: it has ended")
 
-    async def _served(self, connection: str, line: PolledLine, token: Token) -> None:
+    async def _served(self, connection: str, line: PolledLine[str], token: Token) -> None:
         try:
             await self._serve(line, token)
         finally:

@@ -19,6 +19,7 @@ from boxsched import tunnelling
 from boxsched.errors import Conflict, NotFound
 from boxsched.gateway import Gateway
 from boxsched.gateway.dialling import CannotEnter, Dialling
+from boxsched.gateway.long_polls import PolledLine
 from boxsched.model import WorkloadId, workload_text
 from boxsched.node.in_process import LocalWorker
 from boxsched.reaching import why_not
@@ -42,8 +43,13 @@ class Entering:
         self._gateway = gateway
         self._worker = worker
         self._name = node[1]
-        self._dialling = Dialling(node[0])
+        self._dialling = Dialling(node[0], gateway.times)
         self._open: set[asyncio.Task[object]] = set()
+
+    @property
+    def open(self) -> int:
+        """The number of open tunnels."""
+        return len(self._open)
 
     def close(self) -> None:
         """End all tunnels: the node stops."""
@@ -65,7 +71,7 @@ class Entering:
                 link = self._gateway.link(found.worker)
                 if link is not None:
                     async with self._dialling.dialled(link, found.job, found.lease_token) as tunnel:
-                        return await _joined(request, tunnel)
+                        return await _joined(request, tunnel, link.fell_silent)
                 if may_relay and found.is_connected and found.node != self._name and found.url:
                     return await self._relayed(request, found.url)
                 await asyncio.sleep(LOOK_SECONDS)
@@ -102,6 +108,12 @@ class Entering:
                 raise NotFound("there is no such tunnel")
             return await self._relayed(request, urls[number])
 
+    def polled(self, name: str, token: str, address: str) -> PolledLine[bytes]:
+        """Return the tunnel ``name`` of a worker that uses long polling. Raises Elsewhere,
+        NotFound.
+        """
+        return self._dialling.polled(name, token, address)
+
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
         """Count this tunnel, and end it with the node. Raises CannotEnter."""
@@ -125,9 +137,11 @@ async def _prepared(request: web.Request) -> web.WebSocketResponse:
     return response
 
 
-async def _joined(request: web.Request, tunnel: tunnelling.TunnelSocket) -> web.WebSocketResponse:
+async def _joined(
+    request: web.Request, tunnel: tunnelling.TunnelSocket, ended: asyncio.Event | None = None
+) -> web.WebSocketResponse:
     response = await _prepared(request)
-    await tunnelling.join_tunnels(response, tunnel)
+    await tunnelling.join_tunnels(response, tunnel, ended)
     return response
 
 

@@ -27,7 +27,7 @@ from boxsched.protocol.inbox import JobFinished, JobStarted
 
 PATH = "/api/v1/worker"
 POLLS = f"{PATH}/polls"  # long polling, where a proxy refuses WebSockets (gateway.long_polls)
-TUNNELS = f"{PATH}/tunnels"
+TUNNELS = f"{PATH}/tunnels"  # with /NAME; with /NAME/polls where a proxy refuses WebSockets
 OPEN = b"open"  # the first message of a tunnel
 VERSION = 1
 
@@ -276,7 +276,8 @@ class Dial(msgspec.Struct, frozen=True, tag="dial"):
 
     The worker opens another WebSocket, to ``TUNNELS`` with the name of the tunnel, and joins it to
     the server of the session. Its first message is OPEN, or why the session cannot be entered. All
-    further ones are the bytes of the connection. All are binary.
+    further ones are the bytes of the connection. All are binary. A worker whose own connection uses
+    long polling uses it for the tunnel, too.
     """
 
     tunnel: str

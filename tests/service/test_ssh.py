@@ -13,8 +13,9 @@ import pytest
 from boxsched.worker.remote.discovery import SystemNames
 from tests.contract.postgres_server import database
 from tests.openssh import OpenSsh, Ran, needs_openssh, ran
+from tests.service.http_proxy import Refusal
 from tests.service.running_service import API, PATIENCE_SECONDS, RunningService
-from tests.service.test_long_polling import worker_token
+from tests.service.test_long_polling import polling, worker_token
 from tests.service.test_tokens import server  # noqa: F401 (a fixture)
 from tests.worker.nodes_and_workers import TaskWorker, end_jobs
 
@@ -126,6 +127,53 @@ async def test_openssh_enters_through_the_service(
         key = await run(boxless, "--host-key", f"{id_}.boxsched")
         known = (user.home / "known_hosts").read_text().split(" ", 1)[1]
         assert key.out.decode() == f"{id_}.boxsched {known}"
+
+
+@needs_openssh
+async def test_a_worker_that_polls_is_entered_through_the_service(
+    boxless: RunningService, tmp_path: Path, user: OpenSsh
+) -> None:
+    """Bytes arrive in order, each once, also where answers are lost; the session ends after it."""
+    async with polling(tmp_path / "w", Refusal.STATUS, boxless, ssh_address=None) as (proxy, _):
+        id_ = await opened(boxless, user)
+        session = await inside(boxless, user, id_)
+        data = os.urandom(BYTES // 10)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            shell = await asyncio.create_subprocess_exec(
+                *session.command("ssh", session.target, "echo begun; cat"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            assert shell.stdout is not None
+            assert await shell.stdout.readline() == b"begun\n"
+            proxy.lose = 5
+            assert (await shell.communicate(data))[0] == data
+            assert await shell.wait() == 0 and proxy.lose == 0
+        big = await session.run(f"head -c {BYTES} /dev/zero")
+        assert (big.status, len(big.out)) == (0, BYTES)
+        taken = await session.run("wc -c", given=bytes(BYTES))
+        assert taken.out.strip() == str(BYTES).encode()
+        assert (await boxless.until(id_, state="finished"))["result"] == "passed"
+        assert not boxless.node.entering.open
+
+
+async def test_a_polling_worker_is_entered_behind_a_balancer(
+    server: str,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    with database(server) as url:
+        async with (
+            RunningService.open(tmp_path / "one", database=url, boxes=0) as one,
+            RunningService.open(tmp_path / "two", database=url, boxes=0) as two,
+        ):
+            for at in (one, two):
+                await at.node.store.put_node(at.node.name, at.url, "1")
+            await one.project()
+            async with polling(tmp_path / "w", Refusal.STRIP, one, two, ssh_address=None):
+                for at in (one, two):
+                    send = f"head -c {BYTES // 10} /dev/zero"
+                    done = await run(at, "web", "--branch", "main", "--", send)
+                    assert (done.status, len(done.out)) == (0, BYTES // 10), done.errors
 
 
 @needs_openssh

@@ -1,11 +1,15 @@
-"""Long polling for external workers whose proxy refuses WebSockets (``gateway.long_polls``)."""
+"""Long polling for external workers whose proxy refuses WebSockets (``gateway.long_polls``), and
+for their tunnels to SSH sessions (``gateway.polled_tunnels``).
+"""
 
 from aiohttp import web
 from msgspec import Struct
 
+from boxsched import tunnelling
 from boxsched.api.http import bodies, replies
 from boxsched.api.http.guard import TOKEN
 from boxsched.errors import Invalid, Malformed, StoreAway
+from boxsched.gateway.long_polls import PolledLine
 from boxsched.node.node import Node
 from boxsched.protocol.wire import MAX_POLL_BYTES, MAX_POLL_MESSAGES
 from boxsched.store.records import Token
@@ -56,6 +60,36 @@ class WorkerPollRoutes:
         """End a connection."""
         self._polls.find(*_connection(request)).lose()
         return web.Response(status=204)
+
+    # --- Tunnels ----------------------------------------------------------------------------
+
+    async def send_bytes(self, request: web.Request) -> web.Response:
+        """Take messages of a tunnel from the worker; an empty one says that it is alive."""
+        body = await bodies.read_bytes(request, MAX_POLL_BYTES)
+        number = _number(request, "number")
+        tunnel = self._tunnel(request)
+        try:
+            messages = tunnelling.unpacked(body)
+        except ValueError as error:
+            raise Malformed(f"the body is malformed: {error}") from None
+        await tunnel.put(number, [one for one in messages if one])
+        return web.Response(status=204)
+
+    async def receive_bytes(self, request: web.Request) -> web.Response:
+        """Answer with the messages of a tunnel after number ``after``, when there are any."""
+        after = _number(request, "after")
+        taken = await self._tunnel(request).take(after)
+        body = tunnelling.packed(taken)
+        return web.Response(body=body, content_type="application/octet-stream")
+
+    async def close_tunnel(self, request: web.Request) -> web.Response:
+        """End a tunnel, after what the worker has sent."""
+        self._tunnel(request).lose()
+        return web.Response(status=204)
+
+    def _tunnel(self, request: web.Request) -> PolledLine[bytes]:
+        name, token = request.match_info["tunnel"], request[TOKEN]
+        return self._node.entering.polled(name, token.id, request.remote or "")
 
 
 def _connection(request: web.Request) -> tuple[str, Token]:

@@ -17,6 +17,7 @@ from boxsched.worker.remote.link import Link, Lost, NodeListener, NothingListens
 from boxsched.worker.remote.messages import NumberedMessage, found_message, opened_message
 from boxsched.worker.remote.opening import connection
 from boxsched.worker.remote.pace import Pace
+from boxsched.worker.remote.polled_socket import PolledSocket
 from boxsched.worker.supervisor.last_heartbeat import boottime
 
 REPEAT_PROBLEM_SECONDS = 60.0
@@ -92,6 +93,7 @@ class ConnectionLoop:
         self._token: str | None = None  # the last token; None: there was none
         self._link: Link | None = None
         self.node: NodeAddress | None = None  # the node of the connection
+        self.polls = False  # whether the connection uses long polling
         self._up = asyncio.Event()
         self._sending = 0
         self._quiet = asyncio.Event()
@@ -237,6 +239,7 @@ class ConnectionLoop:
                 tls=self._worker.tls(),
             )
         )
+        self.polls = isinstance(socket, PolledSocket)
         link = Link(socket, self._pace, self._chance)
         sent = boottime()
         return link, await link.greet(self._worker.hello()), sent

@@ -18,7 +18,7 @@ from boxsched.protocol.wire import MAX_MESSAGE_BYTES
 from boxsched.reaching import why_not
 from boxsched.worker.remote.discovery import NodeAddress
 from boxsched.worker.remote.link import Lost, NothingListens, RefusedByNode, Socket
-from boxsched.worker.remote.polled_socket import open_polled
+from boxsched.worker.remote.polled_socket import PolledTunnelSocket, open_polled
 from boxsched.worker.remote.refusal import why_refused
 
 CLOSE_SECONDS = 1.0  # how long to wait for the node's close frame
@@ -54,11 +54,26 @@ async def connection(
 
 @contextlib.asynccontextmanager
 async def tunnel_connection(
-    node: NodeAddress, token: str, name: str, *, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    """Open the tunnel that the node asked for, and close it in any case. Raises Lost."""
+    node: NodeAddress,
+    token: str,
+    name: str,
+    *,
+    polls: bool = False,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[tunnelling.TunnelSocket]:
+    """Open the tunnel that the node asked for, and close it in any case. Raises Lost.
+
+    ``polls``: by long polling, which begins with the first message.
+    """
     url = node.url.with_path(f"{node.url.path.rstrip('/')}{wire.TUNNELS}/{name}")
     async with _session(node, token, tls) as session:
+        if polls:
+            polled = PolledTunnelSocket(session, url / "polls")
+            try:
+                yield polled
+            finally:
+                await tunnelling.close(polled)
+            return
         try:
             tunnel = await session.ws_connect(url, max_msg_size=tunnelling.MAX_MESSAGE_BYTES)
         except (aiohttp.ClientError, OSError) as error:

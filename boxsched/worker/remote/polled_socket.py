@@ -7,13 +7,14 @@ of the requests are in ``boxsched/gateway/long_polls.py``.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import aiohttp
 import msgspec
 from aiohttp import WSCloseCode, WSMessage, WSMsgType
 from yarl import URL
 
+from boxsched import tunnelling
 from boxsched.protocol import wire
 from boxsched.worker.remote.messages import printable
 
@@ -23,7 +24,10 @@ REPEATS = 3  # of a request without an answer; its number makes the repetition h
 MISSES = 200  # requests in a row that a load balancer passed to other nodes, before we give up
 MISS_PAUSE_SECONDS = 0.05
 BUSY_PAUSE_SECONDS = 0.5
+MAX_FRAME_BYTES = 4  # of a message in a request
+MAX_REQUEST_BYTES = wire.MAX_POLL_BYTES - MAX_FRAME_BYTES
 MAX_ANSWER_BYTES = 4 * wire.MAX_MESSAGE_BYTES
+SENDINGS = 4  # of a tunnel, under way or waiting; the next request has all that wait
 
 _ELSEWHERE, _BUSY = 421, 429
 
@@ -43,6 +47,8 @@ class _Refused(msgspec.Struct):
 
 class PolledSocket:
     """A connection by long polling. ``open_polled`` makes one."""
+
+    _kind = WSMsgType.TEXT
 
     def __init__(self, session: aiohttp.ClientSession, url: URL) -> None:
         self.close_code: int | None = None
@@ -75,7 +81,7 @@ class PolledSocket:
             if self.close_code is None:
                 return WSMessage(WSMsgType.ERROR, error, None)
             return WSMessage(WSMsgType.CLOSED, self.close_code, self._reason)
-        return WSMessage(WSMsgType.TEXT, self._arrived.popleft(), None)
+        return WSMessage(self._kind, self._arrived.popleft(), None)
 
     async def close(self) -> None:
         """Tell the node, if it answers soon; otherwise it notices that nobody asks any more."""
@@ -107,19 +113,26 @@ class PolledSocket:
         taken: list[bytes] = []
         size = 0
         while self._waiting and len(taken) < wire.MAX_POLL_MESSAGES:
-            if taken and size + len(self._waiting[0]) >= wire.MAX_POLL_BYTES:
+            if taken and size + len(self._waiting[0]) >= MAX_REQUEST_BYTES:
                 break
             taken.append(self._waiting.popleft())
-            size += len(taken[-1]) + 1
-        return b"\n".join(taken), len(taken)
+            size += len(taken[-1]) + MAX_FRAME_BYTES
+        return self._body(taken), len(taken)
 
     async def _ask(self) -> None:
         """Wait for messages from the node; there may be none."""
         query = {"after": str(self._received)}
         body = await self._asked(lambda: self._session.get(self._url.with_query(query)))
-        texts = [text for text in body.split(b"\n") if text]
+        texts = self._messages(body)
         self._arrived.extend(texts)
         self._received += len(texts)
+
+    def _body(self, messages: Sequence[bytes]) -> bytes:
+        return b"\n".join(messages)
+
+    def _messages(self, body: bytes) -> list[bytes]:
+        """Return the messages of an answer. Raises ConnectionError if it is malformed."""
+        return [text for text in body.split(b"\n") if text]
 
     async def _asked(self, request: Callable[[], "aiohttp.client._RequestContextManager"]) -> bytes:
         """Make a request until the connection's node answers; return the body.
@@ -158,6 +171,41 @@ class PolledSocket:
             code, _, self._reason = said.partition(" ")
             self.close_code = int(code) if code.isdecimal() else int(WSCloseCode.ABNORMAL_CLOSURE)
         raise ConnectionResetError(f"the node answered with status {status}: {said}")
+
+
+class PolledTunnelSocket(PolledSocket):
+    """A tunnel by long polling (``boxsched/gateway/polled_tunnels.py``). ``url``: its own."""
+
+    _kind = WSMsgType.BINARY
+
+    def __init__(self, session: aiohttp.ClientSession, url: URL) -> None:
+        super().__init__(session, url)
+        self._ahead: deque[asyncio.Task[None]] = deque()
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send data; a few sendings are under way at a time. Raises ConnectionError."""
+        self._ahead.append(asyncio.create_task(self.send_frame(data, self._kind)))
+        while self._ahead and (len(self._ahead) > SENDINGS or self._ahead[0].done()):
+            await self._ahead.popleft()
+
+    async def ping(self) -> None:
+        """Tell the node that we are alive: nothing is asked for while the session reads slowly."""
+        await self.send_bytes(b"")
+
+    async def close(self) -> None:
+        """Send what is left, then end the tunnel."""
+        await asyncio.gather(*self._ahead, return_exceptions=True)
+        self._ahead.clear()
+        await super().close()
+
+    def _body(self, messages: Sequence[bytes]) -> bytes:
+        return tunnelling.packed(messages)
+
+    def _messages(self, body: bytes) -> list[bytes]:
+        try:
+            return tunnelling.unpacked(body)
+        except ValueError as error:
+            raise ConnectionResetError(f"the node's answer is malformed: {error}") from None
 
 
 async def open_polled(session: aiohttp.ClientSession, node: URL) -> PolledSocket | None:

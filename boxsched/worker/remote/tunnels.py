@@ -32,12 +32,17 @@ class Tunnels:
         tls: ssl.SSLContext | None,
         asked: wire.Dial,
         agent: Agent,
+        *,
+        polls: bool,
     ) -> None:
-        """Open a tunnel in the background. Beyond the limit, let the node wait in vain."""
+        """Open a tunnel in the background. Beyond the limit, let the node wait in vain.
+
+        ``polls``: by long polling.
+        """
         if len(self._open) >= MAX_TUNNELS:
             _log.warning("an SSH session is not entered: there are %d tunnels", MAX_TUNNELS)
             return
-        task = asyncio.create_task(_carry(node, token, tls, asked, agent))
+        task = asyncio.create_task(_carry(node, token, tls, asked, agent, polls))
         self._open.add(task)
         task.add_done_callback(self._open.discard)
 
@@ -49,10 +54,15 @@ class Tunnels:
 
 
 async def _carry(
-    node: NodeAddress, token: str, tls: ssl.SSLContext | None, asked: wire.Dial, agent: Agent
+    node: NodeAddress,
+    token: str,
+    tls: ssl.SSLContext | None,
+    asked: wire.Dial,
+    agent: Agent,
+    polls: bool,
 ) -> None:
     try:
-        async with tunnel_connection(node, token, asked.tunnel, tls=tls) as tunnel:
+        async with tunnel_connection(node, token, asked.tunnel, polls=polls, tls=tls) as tunnel:
             try:
                 plain = await agent.enter_session(JobId(asked.job), asked.lease_token)
             except NoSession as error:

@@ -337,7 +337,8 @@ class RemoteWorker:
     def dial(self, asked: wire.Dial) -> None:
         node = self._connection.node
         if self._agent is not None and node is not None:
-            self._tunnels.open(node, self._connection.token, self.tls(), asked, self._agent)
+            polls, token = self._connection.polls, self._connection.token
+            self._tunnels.open(node, token, self.tls(), asked, self._agent, polls=polls)
 
     def disconnected(self) -> None:
         self._level = None
