@@ -1,6 +1,7 @@
 """OpenSSH's own programs, as the clients of sessions."""
 
 import asyncio
+import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ needs_openssh = pytest.mark.skipif(
     any(shutil.which(name) is None for name in ("ssh", "sftp", "scp", "ssh-keygen")),
     reason="OpenSSH's programs are not installed",
 )
+needs_rsync = pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
 LIMIT_SECONDS = 60.0
 
 
@@ -68,6 +70,12 @@ class OpenSsh:
         self, command: str, *options: str, given: bytes = b"", program: str = "ssh"
     ) -> Ran:
         return await ran(self.command(program, *options, self.target, command), given)
+
+    async def synchronize(self, source: str, target: str) -> Ran:
+        """Copy a tree with rsync; a path that begins with ``:`` is in the session."""
+        places = [f"{self.target}{at}" if at.startswith(":") else at for at in (source, target)]
+        remote_shell = shlex.join(self.command("ssh"))
+        return await ran(["rsync", "-aHi", "--delete", "-e", remote_shell, *places])
 
     async def copy(self, source: str, target: str, *options: str) -> Ran:
         """Copy with scp; a path that begins with ``:`` is in the session."""

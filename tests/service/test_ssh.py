@@ -196,6 +196,77 @@ async def test_a_tunnel_that_is_cut_ends_its_connection_and_the_session_can_be_e
             assert (await session.run("echo again")).out == b"again\n"
 
 
+@needs_openssh
+@pytest.mark.parametrize("polls", [False, True])
+async def test_a_worker_that_falls_silent_loses_its_tunnels_and_nothing_is_left_of_them(
+    polls: bool, boxless: RunningService, tmp_path: Path, user: OpenSsh
+) -> None:
+    """The client gets an end, the session ends by itself, and no descriptor or task is left."""
+    if polls:
+        at = polling(tmp_path / "w", Refusal.STATUS, boxless, ssh_address=None)
+    else:
+        at = working(tmp_path / "w", boxless.url, await worker_token(boxless))
+    async with at:
+        id_ = await opened(boxless, user)
+        session = await inside(boxless, user, id_)
+        assert (await session.run("true")).status == 0
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while boxless.node.entering.open:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        before = tunnel_tasks(), descriptors()
+        process = await asyncio.create_subprocess_exec(
+            *session.command("ssh", session.target, "echo begun; sleep 1000"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        assert process.stdout is not None
+        await process.stdout.readuntil(b"begun\n")
+        assert boxless.node.entering.open
+        [worker] = boxless.node.gateway.connected
+        link = boxless.node.gateway.link(worker)
+        assert link is not None
+        link.end_silent()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await process.wait() == 255
+        assert (await boxless.until(id_, state="finished"))["result"] == "passed"
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while boxless.node.entering.open or tunnel_tasks() > before[0]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            while descriptors() > before[1]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+def tunnel_tasks() -> int:
+    """The number of tasks that carry tunnels, at the node and the worker."""
+    names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
+    return sum("join_" in name or "_carry" in name or "keep_alive" in name for name in names)
+
+
+def descriptors() -> int:
+    """The number of this process's sockets, without those of clients that are kept for later."""
+    places = Path("/proc/self/fd").iterdir()
+    return sum("socket" in os.readlink(one) for one in places if one.exists())
+
+
+async def test_a_tunnels_long_polling_is_for_its_worker(
+    boxless: RunningService, tmp_path: Path, user: OpenSsh
+) -> None:
+    token, stranger = await worker_token(boxless), await worker_token(boxless)
+    number = boxless.node.info.id
+    for path, asks, status in (
+        (f"{number}.guessed", token, 404),
+        (f"{number + 1}.guessed", token, 421),
+        (f"{number}.guessed", stranger, 404),
+        (f"{number}.guessed", boxless.token, 403),
+        (f"{number}.guessed", None, 401),
+    ):
+        polls = f"{API}/worker/tunnels/{path}/polls"
+        assert (await boxless.call("GET", f"{polls}?after=0", token=asks)).status == status
+        sent = await boxless.call("POST", f"{polls}?number=1", data=b"", token=asks)
+        assert sent.status == status
+        assert (await boxless.call("DELETE", polls, token=asks)).status == status
+
+
 async def test_a_stopping_node_ends_its_tunnels(tmp_path: Path) -> None:
     async with RunningService.open(tmp_path / "data", boxes=0) as service:
         await service.project()

@@ -15,7 +15,7 @@ from boxsched.model import Kind
 from boxsched.protocol.assignments import Assignment, JobSecret
 from boxsched.states import Result
 from boxsched.worker.agent.sessions import NoSession
-from tests.openssh import OpenSsh, needs_openssh, ran
+from tests.openssh import OpenSsh, needs_openssh, needs_rsync, ran
 from tests.worker.conftest import end, needs_bubblewrap
 from tests.worker.harness import AgentHarness, assigned, eventually, isolated, job
 
@@ -103,6 +103,80 @@ async def test_files_are_copied_by_scp_and_sftp(
     listed = await inside.run("", "-b", "-", program="sftp", given=batch.encode())
     assert listed.status == 0, listed.errors
     assert b"five/six" in listed.out
+
+
+@needs_rsync
+async def test_rsync_carries_a_whole_tree_both_ways(
+    harness: AgentHarness, user: OpenSsh, tmp_path: Path
+) -> None:
+    inside = await entered(harness, user)
+    tree = tmp_path / "tree"
+    (tree / "with space ü" / "empty").mkdir(parents=True)
+    (tree / "big").write_bytes(os.urandom(3_000_000))
+    (tree / "hard").hardlink_to(tree / "big")
+    (tree / "link").symlink_to("with space ü/none")
+    (tree / "run").write_text("#!/bin/sh\n")
+    (tree / "run").chmod(0o750)
+    for number in range(300):
+        (tree / "with space ü" / f"{number}").write_bytes(os.urandom(number))
+    os.utime(tree / "run", ns=(10**18, 10**18))
+    assert (await inside.synchronize(f"{tree}/", ":tree/")).status == 0
+    assert (await inside.run("cd tree && ./run && rm hard && echo new > added")).status == 0
+    assert (await inside.synchronize(f"{tree}/", ":tree/")).out.count(b"\n") == 3
+    back = await inside.synchronize(":tree/", f"{tmp_path}/back/")
+    assert back.status == 0, back.errors
+    assert _contents(tmp_path / "back") == _contents(tree)
+
+
+def _contents(tree: Path) -> dict[str, object]:
+    """Return what rsync is to keep of each file."""
+    found: dict[str, object] = {}
+    for path in tree.rglob("*"):
+        stat = path.lstat()
+        data = path.readlink() if path.is_symlink() else path.is_file() and path.read_bytes()
+        links = stat.st_nlink if path.is_file() else 0
+        seconds = int(stat.st_mtime)  # rsync does not correct smaller differences
+        found[str(path.relative_to(tree))] = (stat.st_mode, seconds, links, data)
+    return found
+
+
+async def test_an_editor_runs_a_script_and_many_programs_over_one_connection(
+    harness: AgentHarness, user: OpenSsh, tmp_path: Path
+) -> None:
+    """Editors send a script to a shell, keep its connection, and open further channels in it."""
+    inside = await entered(harness, user, ssh_forwarding=True)
+    shared = ("-S", str(tmp_path / "control"))
+    master = await asyncio.create_subprocess_exec(
+        *inside.command("ssh", "-M", *shared, "-T", inside.target, "bash"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert master.stdin is not None and master.stdout is not None
+    master.stdin.write(b"echo $((40 + 2)); read line\nlater\necho more $line; exit 5\n")
+    assert await master.stdout.readline() == b"42\n"
+    assert await master.stdout.readline() == b"more later\n"
+    assert await master.wait() == 5
+    script = b"cat <<'END'\nof $HOME\nEND\nexit 6\n"
+    for shell in ("bash", "sh", "bash --noprofile --norc -s x"):
+        done = await inside.run(shell, "-T", given=script)
+        assert (done.status, done.out) == (6, b"of $HOME\n")
+    keep = ("-o", "ControlMaster=auto", "-o", "ControlPersist=yes", *shared)
+    assert (await inside.run("true", *keep)).status == 0
+    data = [os.urandom(400_000) for _ in range(8)]
+    many = [inside.run("cat", *shared, given=one) for one in data]
+    assert [one.out for one in await asyncio.gather(*many)] == data
+    server = await asyncio.start_server(_greet, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        at = tmp_path / "forwarded"
+        asked = inside.command("ssh", *shared, "-O", "forward", "-L", f"{at}:127.0.0.1:{port}")
+        assert (await ran([*asked, inside.target])).status == 0
+        for _ in range(3):
+            reader, writer = await asyncio.open_unix_connection(at)
+            assert await reader.read() == b"greetings"
+            writer.close()
+    assert harness.log().count(b" connected") == 5
+    assert (await ran(inside.command("ssh", *shared, "-O", "exit", inside.target))).status == 0
 
 
 async def test_another_key_and_another_user_are_refused(

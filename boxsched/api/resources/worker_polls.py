@@ -72,6 +72,8 @@ class WorkerPollRoutes:
             messages = tunnelling.unpacked(body)
         except ValueError as error:
             raise Malformed(f"the body is malformed: {error}") from None
+        if len(messages) > MAX_POLL_MESSAGES:
+            raise Invalid(f"a request has at most {MAX_POLL_MESSAGES} messages")
         await tunnel.put(number, [one for one in messages if one])
         return web.Response(status=204)
 
