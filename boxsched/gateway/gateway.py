@@ -10,7 +10,7 @@ from boxsched.backoff import Backoff
 from boxsched.errors import StoreAway
 from boxsched.gateway.entry import Entry, Gone, WorkerRefused, refuse
 from boxsched.gateway.figures import Figures, Times
-from boxsched.gateway.link import LogChunk, NodeSide, WorkerLink
+from boxsched.gateway.link import SILENT, LogChunk, NodeSide, WorkerLink
 from boxsched.gateway.long_polls import LongPolls
 from boxsched.gateway.lookups import LevelSource, LookUps
 from boxsched.gateway.presence import Beating, Beats, Ends
@@ -289,7 +289,7 @@ class Gateway:
             now = loop.time()
             for link in self._links.values():
                 if link.silent_since(now - self.times.silence):
-                    link.end_silent()
+                    link.end(WSCloseCode.TRY_AGAIN_LATER, SILENT)
             due = [
                 worker
                 for worker, link in self._links.items()

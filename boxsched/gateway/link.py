@@ -28,6 +28,8 @@ REPORTS_AT_ONCE = 1_000
 
 LogChunk = tuple[JobId, int, int, bytes]  # job, attempt, offset, bytes
 
+SILENT = "silent"  # the reason why a connection ends whose worker sends nothing
+
 _log = logging.getLogger(__name__)
 
 
@@ -94,7 +96,7 @@ class WorkerLink:
         self._found: MessageQueue[wire.Found] = MessageQueue(self._store_found, node.times)
         self._opened: MessageQueue[wire.Opened] = MessageQueue(self._store_opened, node.times)
         self._over: asyncio.Future[tuple[WSCloseCode, str]] = self._loop.create_future()
-        self.fell_silent = asyncio.Event()
+        self.fell_silent = asyncio.Event()  # the tunnels that were asked for over it end, too
 
     @property
     def address(self) -> str:
@@ -137,6 +139,8 @@ class WorkerLink:
         """End the connection from our side. ``reason``: the label of its metric."""
         if not self._over.done():
             self._over.set_result((code, reason))
+        if reason == SILENT:
+            self.fell_silent.set()
 
     # --- Silence ----------------------------------------------------------------------------
 
@@ -148,11 +152,6 @@ class WorkerLink:
         reading.
         """
         return self._listens_since is not None and self._listens_since < time
-
-    def end_silent(self) -> None:
-        """End the connection, and the tunnels that were asked for over it: nobody answers."""
-        self.fell_silent.set()
-        self.end(WSCloseCode.TRY_AGAIN_LATER, "silent")
 
     # --- Its life ---------------------------------------------------------------------------
 
