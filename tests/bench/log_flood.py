@@ -98,7 +98,7 @@ async def submitted(where: Installation, branch: str, job: dict[str, object]) ->
 async def main(chosen: argparse.Namespace) -> None:
     options = ["--log-limit", LOG_LIMIT]
     if chosen.embedded:
-        options += ["--boxes", str(chosen.floods), "--box-type", "flood"]
+        options += ["--boxes", str(chosen.floods), "--allow-mixed"]
     async with contextlib.AsyncExitStack() as opened:
         where = await opened.enter_async_context(
             installation(chosen.nodes, chosen.postgres, *options)
@@ -128,7 +128,11 @@ async def main(chosen: argparse.Namespace) -> None:
         script.write_text(_FLOOD)
         rate = chosen.rate * 1e6 / chosen.floods
         command = f"{sys.executable} {script} {rate} {chosen.seconds}"
-        flood = {"name": "f", "commands": [command], "box_type": "flood"}
+        flood = {
+            "name": "f",
+            "commands": [command],
+            "box_type": "default" if chosen.embedded else "flood",
+        }
         jobs = await asyncio.gather(
             *(submitted(where, f"flood-{number}", flood) for number in range(chosen.floods))
         )
@@ -144,7 +148,7 @@ async def main(chosen: argparse.Namespace) -> None:
         await asyncio.gather(*readers, return_exceptions=True)
         for id_ in await where.clients.workloads():
             await where.clients.ask("POST", f"workloads/{id_}/stop")
-        await until(lambda: idle(where), "all has ended")
+        await until(lambda: idle(where), "all has ended", within=600.0)
         for one in workers:
             await one.terminate()
 
