@@ -9,7 +9,6 @@ from boxsched import tunnelling
 from boxsched.api.http import bodies, replies
 from boxsched.api.http.guard import TOKEN
 from boxsched.errors import Invalid, Malformed, StoreAway
-from boxsched.gateway.long_polls import PolledLine
 from boxsched.node.node import Node
 from boxsched.protocol.wire import MAX_POLL_BYTES, MAX_POLL_MESSAGES
 from boxsched.store.records import Token
@@ -67,7 +66,7 @@ class WorkerPollRoutes:
         """Take messages of a tunnel from the worker; an empty one says that it is alive."""
         body = await bodies.read_bytes(request, MAX_POLL_BYTES)
         number = _number(request, "number")
-        tunnel = self._tunnel(request)
+        tunnel = self._node.entering.polled(*_tunnel(request))
         try:
             messages = tunnelling.unpacked(body)
         except ValueError as error:
@@ -80,18 +79,19 @@ class WorkerPollRoutes:
     async def receive_bytes(self, request: web.Request) -> web.Response:
         """Answer with the messages of a tunnel after number ``after``, when there are any."""
         after = _number(request, "after")
-        taken = await self._tunnel(request).take(after)
+        taken = await self._node.entering.polled(*_tunnel(request)).take(after)
         body = tunnelling.packed(taken)
         return web.Response(body=body, content_type="application/octet-stream")
 
     async def close_tunnel(self, request: web.Request) -> web.Response:
         """End a tunnel, after what the worker has sent."""
-        self._tunnel(request).lose()
+        self._node.entering.polled(*_tunnel(request)).lose()
         return web.Response(status=204)
 
-    def _tunnel(self, request: web.Request) -> PolledLine[bytes]:
-        name, token = request.match_info["tunnel"], request[TOKEN]
-        return self._node.entering.polled(name, token.id, request.remote or "")
+
+def _tunnel(request: web.Request) -> tuple[str, str, str]:
+    """Return the tunnel's name, the id of the caller's token, and the caller's address."""
+    return request.match_info["tunnel"], request[TOKEN].id, request.remote or ""
 
 
 def _connection(request: web.Request) -> tuple[str, Token]:
