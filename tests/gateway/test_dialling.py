@@ -14,6 +14,7 @@ from boxsched.gateway import dialling as module
 from boxsched.gateway.dialling import CannotEnter, Dialling
 from boxsched.model import JobId
 from boxsched.protocol import wire
+from tests.gateway.fakes import AT_ONCE
 from tests.gateway.harness import PATIENCE_SECONDS
 
 JOB = JobId(7)
@@ -75,7 +76,7 @@ class Node:
 
 @pytest.fixture
 async def node() -> AsyncIterator[Node]:
-    dialling = Dialling(5)
+    dialling = Dialling(5, AT_ONCE)
 
     async def arrive(request: web.Request) -> web.StreamResponse:
         try:
@@ -94,7 +95,7 @@ async def test_the_tunnel_that_a_worker_opens_is_used_and_closed_afterwards(node
         dial = await node.link.dial()
         assert (dial.job, dial.lease_token) == (JOB, 3)
         assert node.dialling.is_ours(dial.tunnel)
-        assert not Dialling(6).is_ours(dial.tunnel)
+        assert not Dialling(6, AT_ONCE).is_ours(dial.tunnel)
         tunnel = await node.opened(dial.tunnel)
         await tunnel.send_bytes(wire.OPEN)
         assert await tunnel.receive_bytes() == b"hello"
