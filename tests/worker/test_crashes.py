@@ -312,7 +312,6 @@ class Full(output.Output):
 if sys.argv[3:]:
     supervision.Output = Full
 supervisor.supervise(descriptor, site, name)
-os.wait()
 """
 
 

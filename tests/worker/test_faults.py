@@ -350,7 +350,6 @@ def wrong():
 time.time = wrong
 site, name = os.path.split(sys.argv[1])
 supervisor.supervise(os.open(site, os.O_RDONLY), site, name)
-os.wait()  # for the child that removes the job's files
 """
 
 
