@@ -289,7 +289,7 @@ async def test_git_has_limits_of_memory_and_of_what_it_fetches(
 ) -> None:
     fake = tmp_path / "git"
     fake.write_text(
-        '#!/bin/sh\necho $(grep -E "file size  |address" /proc/$$/limits) >&2\nexit 1\n'
+        '#!/bin/sh\necho $(grep -E "^Max (file size|address)" /proc/$$/limits) >&2\nexit 1\n'
     )
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
