@@ -1,8 +1,9 @@
 """Limits of jobs: the kernel's, by this machine's cgroups, and the supervisor's of the disk."""
 
 import os
-import resource
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from boxsched.worker.supervisor.limits import Limits
 from tests.worker.conftest import end, needs_bubblewrap, needs_limits
 from tests.worker.harness import AgentHarness, assigned, eventually
 
+PROJECT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
 LIMITS = Limits(memory=128 * MIB, cpus=1.0, processes=40, disk=8 * MIB)
 ALLOCATE = "head -c 1000000000 /dev/zero | tail > /dev/null"  # tail keeps a line that does not end
@@ -179,14 +181,21 @@ def _proc_with(unified: Path) -> str:
     return str(proc)
 
 
-@needs_bubblewrap
-async def test_a_tree_that_is_too_deep_to_measure_hides_no_files(
-    make_harness: Callable[..., AgentHarness], tmp_path: Path
+_MEASURED = """
+import os, resource, sys
+from boxsched.worker.supervisor.disk_watch import taken
+folder = os.open(sys.argv[1], os.O_RDONLY)
+resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+print(taken(folder, 1 << 40) > 1 << 40)
+"""
+
+
+@pytest.mark.parametrize(("levels", "counts_as_above"), [(20, False), (30, True)])
+def test_a_tree_that_is_too_deep_to_measure_hides_no_files(
+    tmp_path: Path, levels: int, counts_as_above: bool
 ) -> None:
     """Each level takes two descriptors of the process that measures."""
-    harness = make_harness(driver="bubblewrap", limits=Limits(disk=1 << 40))
-    await harness.agent.start()
-    levels = resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 2 + 1
-    deep = f"for (1..{levels}) {{ mkdir 'd'; chdir 'd' or exit 3 }} sleep 300"
-    finished = await harness.run(f'perl -e "{deep}"')
-    assert (finished.result, finished.reason) == (Result.FAILED, "disk limit of 1024 GiB")
+    tmp_path.joinpath(*["d"] * levels).mkdir(parents=True)
+    command = [sys.executable, "-c", _MEASURED, str(tmp_path)]
+    done = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True)
+    assert done.stdout == f"{counts_as_above}\n"
