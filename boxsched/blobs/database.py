@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 
 from boxsched.blobs import places
-from boxsched.blobs.places import DATABASE, ContentGone, WrongContent
+from boxsched.blobs.places import DATABASE, ContentGone, WrongContent, write_in_parts
 from boxsched.errors import TooLarge
 from boxsched.store.blob_rows import BlobRows
 
@@ -39,10 +39,7 @@ class DatabasePlace:
             raise WrongContent("the stored content does not have the announced SHA-256")
 
     async def write(self, file: str, data: bytes, sha256: str) -> None:
-        end = await self.append(file, 0, data)
-        if end < len(data):  # a part was there before
-            await self.append(file, end, data[end:])
-        await self.finish(file, len(data), sha256)
+        await write_in_parts(self, file, data, sha256)
 
     async def abandon(self, file: str) -> None:
         await self.remove(file)

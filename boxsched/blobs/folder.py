@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from boxsched.blobs import places
-from boxsched.blobs.places import LOG_STORE, NAME, ContentGone, WrongContent, WrongStore
+from boxsched.blobs.places import (
+    LOG_STORE,
+    NAME,
+    ContentGone,
+    WrongContent,
+    WrongStore,
+    write_in_parts,
+)
 from boxsched.errors import StoreAway, disk_full
 
 READ_BYTES = 1 << 20
@@ -72,10 +79,7 @@ class FolderPlace:
         await _in_thread(self._remove, file)
 
     async def write(self, file: str, data: bytes, sha256: str) -> None:
-        end = await self.append(file, 0, data)
-        if end < len(data):  # a part was there before
-            await self.append(file, end, data[end:])
-        await self.finish(file, len(data), sha256)
+        await write_in_parts(self, file, data, sha256)
 
     async def abandon(self, file: str) -> None:
         await _in_thread(self._abandon, file)

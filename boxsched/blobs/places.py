@@ -62,6 +62,14 @@ class BlobPlace(Protocol):
         """Remove a file; none of that name is right, too."""
 
 
+async def write_in_parts(place: BlobPlace, file: str, data: bytes, sha256: str) -> None:
+    """``BlobPlace.write`` by ``append`` and ``finish``; completes parts that were there before."""
+    end = await place.append(file, 0, data)
+    if end < len(data):
+        await place.append(file, end, data[end:])
+    await place.finish(file, len(data), sha256)
+
+
 class LogStore(BlobPlace, Protocol):
     """The place of files outside of the database: a folder or a bucket."""
 

@@ -5,7 +5,6 @@ The worker opens a WebSocket, or, if its own connection uses long polling, a ``P
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import AsyncIterator
 
 import attrs
@@ -15,7 +14,7 @@ from boxsched import tunnelling
 from boxsched.errors import BoxschedError, NotFound
 from boxsched.gateway.figures import Times
 from boxsched.gateway.link import WorkerLink
-from boxsched.gateway.long_polls import Elsewhere, PolledLine
+from boxsched.gateway.long_polls import Elsewhere, PolledLine, is_of_another, new_id
 from boxsched.gateway.polled_tunnels import PolledTunnel
 from boxsched.model import JobId
 from boxsched.protocol import wire
@@ -47,7 +46,7 @@ class Dialling:
     """``node``: this node's number, with which the names of its tunnels begin."""
 
     def __init__(self, node: int, times: Times) -> None:
-        self._node = node
+        self._node = str(node)
         self._times = times
         self._tunnels: dict[str, _Dialled] = {}
 
@@ -56,7 +55,7 @@ class Dialling:
         self, link: WorkerLink, job: JobId, lease_token: int
     ) -> AsyncIterator[tunnelling.TunnelSocket]:
         """Ask the worker for a tunnel to a session, and wait for it. Raises CannotEnter."""
-        name = f"{self._node}.{secrets.token_urlsafe(24)}"
+        name = new_id(self._node)
         arrived = asyncio.get_running_loop().create_future()
         dialled = self._tunnels[name] = _Dialled(link.token, arrived)
         try:
@@ -74,7 +73,7 @@ class Dialling:
                 dialled.polled.release()
 
     def is_ours(self, name: str) -> bool:
-        return name.partition(".")[0] == str(self._node)
+        return name.partition(".")[0] == self._node
 
     async def arrive(self, request: web.Request, name: str, token: str) -> web.StreamResponse:
         """Serve the tunnel that a worker opened, until it ends. Raises NotFound."""
@@ -97,7 +96,7 @@ class Dialling:
 
         Raises Elsewhere if it is another node's, NotFound.
         """
-        if not self.is_ours(name):
+        if is_of_another(name, self._node):
             raise Elsewhere("this tunnel belongs to another node: send the request again")
         dialled = self._tunnels.get(name)
         if dialled is None or dialled.token != token:

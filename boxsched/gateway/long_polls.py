@@ -44,6 +44,18 @@ Message = TypeVar("Message", str, bytes)  # of the worker
 
 _ID = re.compile(r"(?P<node>.{1,255})\.[0-9a-f]{32}")
 
+
+def new_id(node: str) -> str:
+    """Return a secret id of a connection or tunnel of this node."""
+    return f"{node}.{secrets.token_hex(16)}"
+
+
+def is_of_another(id_: str, node: str) -> bool:
+    """Whether it is the id of another node; a text that is no id is of none."""
+    form = _ID.fullmatch(id_)
+    return form is not None and form["node"] != node
+
+
 _log = logging.getLogger(__name__)
 
 
@@ -278,7 +290,7 @@ class LongPolls:
         """Begin a connection; return its id. Raises TooMany."""
         if len(self._lines) >= MAX_CONNECTIONS:
             raise TooMany("this node has its maximum number of workers: use another node")
-        connection = f"{self._node}.{secrets.token_hex(16)}"
+        connection = new_id(self._node)
         line: PolledLine[str] = PolledLine(address, token.id, self._times)
         self._lines[connection] = line
         task = asyncio.create_task(self._served(connection, line, token), name="a polling worker")
@@ -291,8 +303,7 @@ class LongPolls:
         line = self._lines.get(connection)
         if line is not None and line.token == token.id and not line.lost:
             return line
-        form = _ID.fullmatch(connection)
-        if form is not None and form["node"] != self._node:
+        if is_of_another(connection, self._node):
             raise Elsewhere("this connection belongs to another node: send the request again")
         raise NotFound("no such connection: it has ended")
 

@@ -1,6 +1,7 @@
 """A server with S3's interface (moto), in a process of its own; its data is in its memory."""
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -13,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from botocore.config import Config
 
 from tests.conftest import skip_without_servers
+
+_numbers = itertools.count()
 
 START_SECONDS = 60.0
 # As a service's operator sets them. No file of the machine's user counts.
@@ -124,3 +128,17 @@ def served(folder: Path) -> Iterator[S3Server]:
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture(scope="module", name="s3")
+def s3_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with served(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(name="bucket")
+def bucket_fixture(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """A new bucket, and its credentials in the environment."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return s3.bucket(f"bucket-{next(_numbers)}")

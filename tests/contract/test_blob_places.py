@@ -1,8 +1,9 @@
 """One contract for the places of contents: a folder, the database, and a bucket."""
 
+import contextlib
 import hashlib
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,41 +17,36 @@ from boxsched.errors import StoreAway
 from boxsched.protocol.artifacts import PART_BYTES as SENT_BYTES
 from boxsched.store import Store
 from tests.contract.conftest import PostgresUnderTest, SqliteUnderTest
-from tests.contract.s3_server import CREDENTIALS, Bucket, S3Server, served
+from tests.contract.s3_server import (
+    Bucket,
+    S3Server,
+    bucket_fixture,  # noqa: F401
+    s3_fixture,  # noqa: F401
+)
 
 BIG = b"".join(n.to_bytes(8, "big") for n in range((PART_BYTES * 2 + SENT_BYTES // 2) // 8))
 SMALL = b"some bytes"
-_numbers = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with served(tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
-@pytest.fixture
-def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    return s3.bucket(f"bucket-{next(_numbers)}")
+@contextlib.asynccontextmanager
+async def opened(url: str, bucket: str) -> AsyncIterator[BucketPlace]:
+    place = BucketPlace(bucket, "box/", url)
+    await place.open("cluster")
+    yield place
+    await place.close()
 
 
 @pytest.fixture
 async def bucket_place(s3: S3Server, bucket: Bucket) -> AsyncIterator[BucketPlace]:
-    place = BucketPlace(bucket.name, "box/", s3.url)
-    await place.open("cluster")
-    yield place
-    await place.close()
+    async with opened(s3.url, bucket.name) as place:
+        yield place
 
 
 @pytest.fixture
 async def another(s3: S3Server, bucket: Bucket) -> AsyncIterator[BucketPlace]:
     """Another node at the same bucket."""
-    place = BucketPlace(bucket.name, "box/", s3.url)
-    await place.open("cluster")
-    yield place
-    await place.close()
+    async with opened(s3.url, bucket.name) as place:
+        yield place
 
 
 @pytest.fixture

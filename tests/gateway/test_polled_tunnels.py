@@ -11,7 +11,7 @@ from boxsched.errors import NotFound, TooMany
 from boxsched.gateway import long_polls, polled_tunnels
 from boxsched.gateway.dialling import Dialling, _Dialled
 from boxsched.gateway.figures import Times
-from boxsched.gateway.long_polls import Elsewhere, Ended
+from boxsched.gateway.long_polls import Elsewhere, Ended, new_id
 from boxsched.gateway.polled_tunnels import WINDOW_BYTES, PolledTunnel
 
 TIMES = Times(hang_up=0.01)
@@ -79,8 +79,8 @@ async def test_only_its_worker_opens_a_tunnel_and_only_once() -> None:
     arrived = asyncio.get_running_loop().create_future()
     dialling._tunnels["7.name"] = _Dialled("token-1", arrived)
     with pytest.raises(Elsewhere):
-        dialling.polled("8.name", "token-1", "")
-    for name, token in (("7.other", "token-1"), ("7.name", "token-2")):
+        dialling.polled(new_id("8"), "token-1", "")
+    for name, token in (("7.other", "token-1"), ("7.name", "token-2"), ("8.no-id", "token-1")):
         with pytest.raises(NotFound):
             dialling.polled(name, token, "")
     line = dialling.polled("7.name", "token-1", "")

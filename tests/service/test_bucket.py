@@ -3,10 +3,9 @@
 import asyncio
 import contextlib
 import hashlib
-import itertools
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +18,18 @@ from boxsched.node.options import S3Address
 from boxsched.node.stored_logs import MOVE_AFTER_SECONDS, LogMoving
 from boxsched.node.sweeping import LEFT_SECONDS, UNUSED_SECONDS, Sweeping
 from boxsched.store.operating.check import check
-from tests.contract.s3_server import CREDENTIALS, Bucket, S3Server, served
+from tests.contract.s3_server import (
+    CREDENTIALS,
+    Bucket,
+    S3Server,
+    bucket_fixture,  # noqa: F401
+    s3_fixture,  # noqa: F401
+)
 from tests.service.running_service import API, PATIENCE_SECONDS, RunningService, job
 
 ZEROS = 20_000_000
 MAKE = f"echo one; seq 40000; head -c {ZEROS} /dev/zero > big; echo small > small; printf end"
 AWAY = "the object store for artifacts and logs does not answer: try again later"
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with served(tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
-@pytest.fixture
-def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    return s3.bucket(f"bucket-{next(_numbers)}")
 
 
 def options(s3: S3Server, bucket: str, prefix: str = "box/") -> dict[str, Any]:

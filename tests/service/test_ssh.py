@@ -160,23 +160,37 @@ async def test_a_worker_that_polls_is_entered_through_the_service(
         assert not boxless.node.entering.open
 
 
-async def test_a_polling_worker_is_entered_behind_a_balancer(
-    server: str,  # noqa: F811
-    tmp_path: Path,
-) -> None:
-    with database(server) as url:
+@contextlib.asynccontextmanager
+async def two_nodes(
+    postgres: str, folder: Path
+) -> AsyncIterator[tuple[RunningService, RunningService]]:
+    """Two nodes without Boxes over one database, with a project."""
+    with database(postgres) as url:
         async with (
-            RunningService.open(tmp_path / "one", database=url, boxes=0) as one,
-            RunningService.open(tmp_path / "two", database=url, boxes=0) as two,
+            RunningService.open(folder / "one", database=url, boxes=0) as one,
+            RunningService.open(folder / "two", database=url, boxes=0) as two,
         ):
             for at in (one, two):
                 await at.node.store.put_node(at.node.name, at.url, "1")
             await one.project()
-            async with polling(tmp_path / "w", Refusal.STRIP, one, two, ssh_address=None):
-                for at in (one, two):
-                    send = f"head -c {BYTES // 10} /dev/zero"
-                    done = await run(at, "web", "--branch", "main", "--", send)
-                    assert (done.status, len(done.out)) == (0, BYTES // 10), done.errors
+            yield one, two
+
+
+async def enter_each(*nodes: RunningService) -> None:
+    for at in nodes:
+        done = await run(at, "web", "--branch", "main", "--", f"head -c {BYTES // 10} /dev/zero")
+        assert (done.status, len(done.out)) == (0, BYTES // 10), done.errors
+
+
+async def test_a_polling_worker_is_entered_behind_a_balancer(
+    server: str,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    async with (
+        two_nodes(server, tmp_path) as (one, two),
+        polling(tmp_path / "w", Refusal.STRIP, one, two, ssh_address=None),
+    ):
+        await enter_each(one, two)
 
 
 @needs_openssh
@@ -328,20 +342,10 @@ async def balanced(urls: Sequence[str]) -> AsyncIterator[str]:
 
 async def test_any_node_lets_in_also_behind_a_balancer(server: str, tmp_path: Path) -> None:  # noqa: F811
     """The worker's connection and its tunnels come to different nodes, and so do clients."""
-    with database(server) as url:
+    async with two_nodes(server, tmp_path) as (one, two):
+        token = await worker_token(one)
         async with (
-            RunningService.open(tmp_path / "one", database=url, boxes=0) as one,
-            RunningService.open(tmp_path / "two", database=url, boxes=0) as two,
+            balanced([one.url, two.url]) as balancer,
+            working(tmp_path / "w", balancer, token),
         ):
-            for at in (one, two):
-                await at.node.store.put_node(at.node.name, at.url, "1")
-            await one.project()
-            token = await worker_token(one)
-            async with (
-                balanced([one.url, two.url]) as balancer,
-                working(tmp_path / "w", balancer, token),
-            ):
-                for at in (one, two, one, two):
-                    send = f"head -c {BYTES // 10} /dev/zero"
-                    done = await run(at, "web", "--branch", "main", "--", send)
-                    assert (done.status, len(done.out)) == (0, BYTES // 10), done.errors
+            await enter_each(one, two, one, two)

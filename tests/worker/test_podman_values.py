@@ -1,4 +1,4 @@
-"""What podman is asked for, as values, and how its answers are read: no container is started."""
+"""The options and environment for podman, and how its answers are read; starts no container."""
 
 import json
 import os

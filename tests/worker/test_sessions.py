@@ -304,9 +304,8 @@ async def test_its_time_limit_ends_it_and_it_has_passed(
     assert (finished.result, finished.reason) == (Result.PASSED, "time limit of 2 s")
 
 
-async def test_an_agent_that_restarts_finds_its_sessions(
-    harness: AgentHarness, user: OpenSsh
-) -> None:
+async def reading_shell(harness: AgentHarness, user: OpenSsh) -> asyncio.subprocess.Process:
+    """Enter a session with a command that waits for a line."""
     inside = await entered(harness, user)
     shell = await asyncio.create_subprocess_exec(
         *inside.command("ssh", inside.target, "read line; echo again $line"),
@@ -314,6 +313,13 @@ async def test_an_agent_that_restarts_finds_its_sessions(
         stdout=asyncio.subprocess.PIPE,
     )
     await eventually(lambda: b"connected" in harness.log())
+    return shell
+
+
+async def test_an_agent_that_restarts_finds_its_sessions(
+    harness: AgentHarness, user: OpenSsh
+) -> None:
+    shell = await reading_shell(harness, user)
     await harness.restart()
     await opened(harness, session(1, user))
     await harness.store.until(lambda: len(harness.store.openings) == 2)
@@ -324,13 +330,7 @@ async def test_an_agent_that_restarts_finds_its_sessions(
 async def test_a_session_that_was_a_ghost_can_be_entered_again_when_it_is_restored(
     harness: AgentHarness, user: OpenSsh
 ) -> None:
-    inside = await entered(harness, user)
-    shell = await asyncio.create_subprocess_exec(
-        *inside.command("ssh", inside.target, "read line; echo again $line"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    await eventually(lambda: b"connected" in harness.log())
+    shell = await reading_shell(harness, user)
     await harness.agent.reconcile([])
     assert [(one.lease_token, one.running) for one in harness.agent.ghosts or ()] == [(1, True)]
     await harness.agent.reconcile([session(1, user, lease_token=9, restores=1, started=True)])

@@ -189,7 +189,7 @@ class PolledTunnelSocket(PolledSocket):
             await self._ahead.popleft()
 
     async def ping(self) -> None:
-        """Tell the node that we are alive: nothing is asked for while the session reads slowly."""
+        """Show the node that this worker is alive, also while it asks for no messages."""
         await self.send_bytes(b"")
 
     async def close(self) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-import ssl
+from contextlib import AbstractAsyncContextManager
 
 from boxsched import tunnelling
 from boxsched.model import JobId
@@ -12,9 +12,10 @@ from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.sessions import NoSession
 from boxsched.worker.remote.discovery import NodeAddress
 from boxsched.worker.remote.link import Lost
-from boxsched.worker.remote.opening import tunnel_connection
 
 MAX_TUNNELS = 64
+
+OpeningTunnel = AbstractAsyncContextManager[tunnelling.TunnelSocket]
 
 _log = logging.getLogger(__name__)
 
@@ -25,24 +26,14 @@ class Tunnels:
     def __init__(self) -> None:
         self._open: set[asyncio.Task[None]] = set()
 
-    def open(
-        self,
-        node: NodeAddress,
-        token: str,
-        tls: ssl.SSLContext | None,
-        asked: wire.Dial,
-        agent: Agent,
-        *,
-        polls: bool,
-    ) -> None:
-        """Open a tunnel in the background. Beyond the limit, let the node wait in vain.
-
-        ``polls``: by long polling.
+    def open(self, node: NodeAddress, way: OpeningTunnel, asked: wire.Dial, agent: Agent) -> None:
+        """Open a tunnel to the node in the background, by this way. Beyond the limit, let the node
+        wait in vain.
         """
         if len(self._open) >= MAX_TUNNELS:
             _log.warning("an SSH session is not entered: there are %d tunnels", MAX_TUNNELS)
             return
-        task = asyncio.create_task(_carry(node, token, tls, asked, agent, polls))
+        task = asyncio.create_task(_carry(node, way, asked, agent))
         self._open.add(task)
         task.add_done_callback(self._open.discard)
 
@@ -53,16 +44,9 @@ class Tunnels:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _carry(
-    node: NodeAddress,
-    token: str,
-    tls: ssl.SSLContext | None,
-    asked: wire.Dial,
-    agent: Agent,
-    polls: bool,
-) -> None:
+async def _carry(node: NodeAddress, way: OpeningTunnel, asked: wire.Dial, agent: Agent) -> None:
     try:
-        async with tunnel_connection(node, token, asked.tunnel, polls=polls, tls=tls) as tunnel:
+        async with way as tunnel:
             try:
                 plain = await agent.enter_session(JobId(asked.job), asked.lease_token)
             except NoSession as error:

@@ -52,6 +52,7 @@ from boxsched.worker.remote.messages import (
     report_messages,
     short_problem,
 )
+from boxsched.worker.remote.opening import tunnel_connection
 from boxsched.worker.remote.pace import Pace
 from boxsched.worker.remote.tls import BadTlsFile, TlsFiles
 from boxsched.worker.remote.tunnels import Tunnels
@@ -338,7 +339,8 @@ class RemoteWorker:
         node = self._connection.node
         if self._agent is not None and node is not None:
             polls, token = self._connection.polls, self._connection.token
-            self._tunnels.open(node, token, self.tls(), asked, self._agent, polls=polls)
+            way = tunnel_connection(node, token, asked.tunnel, polls=polls, tls=self.tls())
+            self._tunnels.open(node, way, asked, self._agent)
 
     def disconnected(self) -> None:
         self._level = None
