@@ -12,6 +12,7 @@ import pytest
 from aiohttp import WSCloseCode
 
 from boxsched.gateway.link import SILENT
+from boxsched.gateway.long_polls import new_id
 from boxsched.worker.remote.discovery import SystemNames
 from tests.contract.postgres_server import database
 from tests.openssh import OpenSsh, Ran, needs_openssh, ran
@@ -268,7 +269,8 @@ async def test_a_tunnels_long_polling_is_for_its_worker(
     number = boxless.node.info.id
     for path, asks, status in (
         (f"{number}.guessed", token, 404),
-        (f"{number + 1}.guessed", token, 421),
+        (f"{number + 1}.guessed", token, 404),
+        (new_id(str(number + 1)), token, 421),
         (f"{number}.guessed", stranger, 404),
         (f"{number}.guessed", boxless.token, 403),
         (f"{number}.guessed", None, 401),
