@@ -325,7 +325,11 @@ MAX_WORKERS = 100  # the default limit of a token
 
 @attrs.frozen
 class Token:
-    """An API token, stored only as its SHA-256 sum. ``role``: admin | worker."""
+    """An API token, stored only as its SHA-256 sum.
+
+    ``role``: viewer | developer | operator | admin | worker. ``projects``, ``servers``: patterns of
+    what it concerns; None: all. ``instance``: it is not limited to its organization.
+    """
 
     id: str
     digest: str = attrs.field(repr=False)
@@ -338,6 +342,10 @@ class Token:
     # For one worker: the first that connects with it takes it, and no other may use it any more.
     bound: bool = False
     taken_by: str | None = None  # the identity of that worker
+    projects: tuple[str, ...] | None = None
+    servers: tuple[str, ...] | None = None
+    instance: bool = False
+    last_used_at: float | None = None  # about a minute exact
 
 
 @attrs.frozen

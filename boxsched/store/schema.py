@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from boxsched.store.blocks import sql_text
 from boxsched.store.errors import SchemaTooNew
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 OLDEST_PROGRAM = 1  # the oldest program version whose statements still have the same meaning
 assert OLDEST_PROGRAM <= SCHEMA_VERSION
 

@@ -14,7 +14,7 @@ Rules that hold for every call:
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -215,6 +215,10 @@ class Store:
     async def revoke_token(self, id: str) -> bool:
         """Revoke a token; return False if no token has this id."""
         return await self._driver.serving.write(tokens.revoke_token, id)
+
+    async def tokens_used(self, ids: Collection[str], seconds: float) -> None:
+        """Note that these tokens are in use now; without those noted less than ``seconds`` ago."""
+        await self._driver.serving.write(tokens.tokens_used, ids, seconds)
 
     async def drop_old_tokens(self, older_than: float, limit: int) -> int:
         """Delete tokens that expired, and tokens that were revoked, more than ``older_than``

@@ -122,7 +122,7 @@ TEXTS = {
     "host": "h7",
     "target": "hook.1",
 }
-TEXT_IDS = {"token", "revoke_token", "put_token"}  # ids of tokens are texts
+TEXT_IDS = {"token", "revoke_token", "put_token", "token_used"}  # ids of tokens are texts
 WALKS = {name: block for name, block in BLOCKS.items() if name.startswith("walk_")}
 
 

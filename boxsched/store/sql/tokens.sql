@@ -2,26 +2,44 @@
 -- Store a token. If its digest is already stored, that token stays unchanged, revoked or not.
 -- returns: nothing
 INSERT INTO token (
-    id, digest, role, name, created_at, expires_at, organization, max_workers, bound, taken_by
+    id, digest, role, limited_role, name, created_at, expires_at, organization, max_workers, bound,
+    taken_by, projects, servers, instance, last_used_at
 ) VALUES (
-    :id, :digest, :role, :name, :created_at, :expires_at, :organization, :max_workers,
-    :bound, :taken_by
+    :id, :digest, :role, :limited_role, :name, :created_at, :expires_at, :organization,
+    :max_workers, :bound, :taken_by, :projects, :servers, :instance, :last_used_at
 )
 ON CONFLICT (digest) DO NOTHING;
 
 -- name: token
 -- The token with a digest, unless it was revoked.
--- returns: id, digest, role, name, created_at, expires_at, organization, max_workers, bound, taken_by
-SELECT id, digest, role, name, created_at, expires_at, organization, max_workers, bound, taken_by
+-- returns: id, digest, role, name, created_at, expires_at, organization, max_workers, bound, taken_by,
+-- projects, servers, instance, last_used_at
+SELECT id, digest, coalesce(limited_role, role), name, created_at, expires_at, organization,
+       max_workers, bound AND limited_role IS NULL,
+       CASE WHEN limited_role IS NULL THEN taken_by END, projects, servers,
+       coalesce(instance, role = 'admin'), last_used_at
   FROM token
  WHERE digest = :digest AND NOT revoked;
 
 -- name: tokens
 -- All tokens, oldest first.
--- returns: id, digest, role, name, created_at, expires_at, organization, max_workers, bound, taken_by
-SELECT id, digest, role, name, created_at, expires_at, organization, max_workers, bound, taken_by
+-- returns: id, digest, role, name, created_at, expires_at, organization, max_workers, bound, taken_by,
+-- projects, servers, instance, last_used_at
+SELECT id, digest, coalesce(limited_role, role), name, created_at, expires_at, organization,
+       max_workers, bound AND limited_role IS NULL,
+       CASE WHEN limited_role IS NULL THEN taken_by END, projects, servers,
+       coalesce(instance, role = 'admin'), last_used_at
   FROM token
  WHERE NOT revoked ORDER BY created_at, id;
+
+-- name: token_used
+-- Note that a token is in use, unless that was noted less than :seconds ago, by any node.
+-- returns: nothing
+WITH v(id) AS (VALUES (:id))
+UPDATE token SET last_used_at = EXTRACT(EPOCH FROM clock_timestamp())
+  FROM v
+ WHERE token.id = v.id
+   AND coalesce(token.last_used_at <= EXTRACT(EPOCH FROM clock_timestamp()) - :seconds, TRUE);
 
 -- name: revoke_token
 -- Revoke a token.
