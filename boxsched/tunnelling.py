@@ -12,7 +12,7 @@ import struct
 from collections.abc import Coroutine, Iterable
 from typing import Any, Protocol
 
-from aiohttp import WSMessage, WSMsgType
+from aiohttp import WSCloseCode, WSMessage, WSMsgType
 
 CHUNK_BYTES = 64 << 10
 MAX_MESSAGE_BYTES = 256 << 10
@@ -20,8 +20,15 @@ MAX_MESSAGE_BYTES = 256 << 10
 PING_SECONDS = 25.0
 SILENCE_SECONDS = 600  # without an acknowledgement, after which the kernel cuts a connection
 CLOSE_SECONDS = 2.0
+MAX_REASON_BYTES = 120  # of a close frame
+
+BROKE = "the connection broke"
 
 _LENGTH = struct.Struct("!I")  # before each message in a body
+
+
+class Broken(ConnectionError):
+    """The tunnel has ended, but neither end of it has closed it; the message says why."""
 
 
 class TunnelSocket(Protocol):
@@ -33,52 +40,91 @@ class TunnelSocket(Protocol):
 
     async def ping(self) -> None: ...
 
-    async def close(self) -> Any: ...
+    async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"") -> Any: ...
 
 
-async def join_socket(tunnel: TunnelSocket, plain: socket.socket) -> None:
-    """Carry bytes between the tunnel and a non-blocking socket until one ends; close both."""
+async def join_socket(
+    tunnel: TunnelSocket, plain: socket.socket, *, cancelled: str | None = None
+) -> str | None:
+    """Carry bytes between the tunnel and a non-blocking socket until one ends; close both.
+
+    Return why the tunnel was lost; None if an end closed it. ``cancelled``: why it is lost if the
+    caller is cancelled.
+    """
+    why = cancelled
     loop = asyncio.get_running_loop()
 
     async def out() -> None:
-        while data := await loop.sock_recv(plain, CHUNK_BYTES):
+        while data := await read():
             await tunnel.send_bytes(data)
+
+    async def read() -> bytes:
+        with contextlib.suppress(OSError):  # its end, too
+            return await loop.sock_recv(plain, CHUNK_BYTES)
+        return b""
 
     async def back() -> None:
         while (data := await received(tunnel)) is not None:
-            await loop.sock_sendall(plain, data)
+            try:
+                await loop.sock_sendall(plain, data)
+            except OSError:
+                return
 
     try:
-        await until_one_ends(out(), back(), keep_alive(tunnel))
+        why = await until_one_ends(out(), back(), keep_alive(tunnel))
     finally:
         plain.close()
-        await close(tunnel)
+        await close(tunnel, why)
+    return why
 
 
 async def join_tunnels(
-    one: TunnelSocket, other: TunnelSocket, ended: asyncio.Event | None = None
+    user: TunnelSocket,
+    further: TunnelSocket,
+    *works: Coroutine[Any, Any, None],
+    to: str,
+    cancelled: str | None = None,
 ) -> None:
-    """Carry bytes between two tunnels until one ends, or until ``ended`` is set; close both."""
+    """Carry bytes between a user's tunnel and the further one until one ends; close both.
 
-    async def carry(source: TunnelSocket, target: TunnelSocket) -> None:
-        while (data := await received(source)) is not None:
-            await target.send_bytes(data)
+    ``works`` run meanwhile, and end it when they end. ``to``: where the further one leads; the user
+    learns why it was lost. ``cancelled``: as for ``join_socket``.
+    """
 
-    async def end() -> None:
-        await (ended or asyncio.Event()).wait()
+    async def out() -> None:
+        while (data := await received(user)) is not None:
+            await further.send_bytes(data)
 
+    async def back() -> None:
+        try:
+            while (data := await received(further)) is not None:
+                await user.send_bytes(data)
+        except Broken as error:
+            reason = f"{BROKE} between the service and {to}" if str(error) == BROKE else error
+            raise Broken(str(reason)) from None
+
+    why = cancelled
     try:
-        await until_one_ends(
-            carry(one, other), carry(other, one), keep_alive(one), keep_alive(other), end()
-        )
+        why = await until_one_ends(out(), back(), keep_alive(user), keep_alive(further), *works)
     finally:
-        await asyncio.gather(close(one), close(other))
+        await asyncio.gather(close(user, why), close(further, why))
 
 
 async def received(tunnel: TunnelSocket) -> bytes | None:
-    """Return the next bytes; None at the end of the tunnel."""
+    """Return the next bytes; None if the other side has closed the tunnel. Raises Broken."""
     message = await tunnel.receive()
-    return message.data if message.type is WSMsgType.BINARY else None
+    match message.type:
+        case WSMsgType.BINARY:
+            data: bytes = message.data
+            return data
+        case WSMsgType.CLOSE if message.data in (WSCloseCode.OK, None):
+            return None
+        case WSMsgType.CLOSE:
+            raise Broken(message.extra or f"it was closed with code {message.data}")
+        case WSMsgType.CLOSING:  # by this side
+            return None
+        case _:
+            raise Broken(BROKE)
 
 
 async def keep_alive(tunnel: TunnelSocket) -> None:
@@ -87,8 +133,11 @@ async def keep_alive(tunnel: TunnelSocket) -> None:
         await tunnel.ping()
 
 
-async def until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
-    """Run all until one returns or finds its connection closed; then cancel the others."""
+async def until_one_ends(*works: Coroutine[Any, Any, None]) -> str | None:
+    """Run all until one returns or finds its connection lost; then cancel the others.
+
+    Return why the tunnel was lost; None if an end closed it.
+    """
     tasks = [asyncio.create_task(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -96,15 +145,24 @@ async def until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    why: str | None = None
     for task in done:
-        with contextlib.suppress(OSError):  # the connection was lost
+        try:
             task.result()
+        except Broken as error:
+            why = str(error)
+        except OSError:
+            why = why or BROKE
+    return why
 
 
-async def close(tunnel: TunnelSocket) -> None:
+async def close(tunnel: TunnelSocket, why: str | None = None) -> None:
+    """Close it. ``why``: it was lost; the other side learns the reason."""
+    code = WSCloseCode.OK if why is None else WSCloseCode.INTERNAL_ERROR
+    message = (why or "").encode()[:MAX_REASON_BYTES].decode(errors="ignore").encode()
     with contextlib.suppress(TimeoutError, OSError):
         async with asyncio.timeout(CLOSE_SECONDS):
-            await tunnel.close()
+            await tunnel.close(code=code, message=message)
 
 
 def packed(messages: Iterable[bytes]) -> bytes:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator
 
 from boxsched import tunnelling
+from boxsched.cli.clean import plain
 
 CHUNK_BYTES = 64 << 10
 
@@ -51,8 +52,11 @@ def _write(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-async def join_stdio(tunnel: tunnelling.TunnelSocket) -> None:
-    """Carry bytes between the tunnel and standard input and output until one ends."""
+async def join_stdio(tunnel: tunnelling.TunnelSocket) -> str | None:
+    """Carry bytes between the tunnel and standard input and output until one ends.
+
+    Return why the tunnel was lost; None if an end closed it.
+    """
 
     async def out() -> None:
         async for data in read_input():
@@ -62,4 +66,9 @@ async def join_stdio(tunnel: tunnelling.TunnelSocket) -> None:
         while (data := await tunnelling.received(tunnel)) is not None:
             await write_output(1, data)
 
-    await tunnelling.until_one_ends(out(), back(), tunnelling.keep_alive(tunnel))
+    return await tunnelling.until_one_ends(out(), back(), tunnelling.keep_alive(tunnel))
+
+
+def lost_text(workload: str, why: str) -> str:
+    """Return what a user reads whose way into a session was lost."""
+    return f"lost the connection to the session {workload}: {plain(why)}"

@@ -188,12 +188,15 @@ async def _give_up(client: Client, workload: Workload) -> None:
 
 
 def _serve_openssh(service: Service, proxy: str | None, host_key: str | None) -> None:
-    from boxsched.cli.piping import join_stdio
+    from boxsched.cli.piping import join_stdio, lost_text
     from boxsched.cli.serve import loop_factory
 
     async def carry(client: Client) -> None:
-        async with client.ssh_tunnel(await _session_id(client, str(proxy))) as tunnel:
-            await join_stdio(tunnel)
+        id_ = await _session_id(client, str(proxy))
+        async with client.ssh_tunnel(id_) as tunnel:
+            why = await join_stdio(tunnel)
+        if why is not None:
+            raise Failure(lost_text(id_, why))
 
     async def find(client: Client) -> str:
         found = await client.workload(await _session_id(client, str(host_key)))

@@ -14,11 +14,12 @@ import tty
 from collections.abc import AsyncIterator, Iterator
 
 import asyncssh
+import attrs
 import click
 
 from boxsched import tunnelling
 from boxsched.cli.failing import Failure
-from boxsched.cli.piping import read_input, write_output
+from boxsched.cli.piping import lost_text, read_input, write_output
 from boxsched.cli.ssh_keys import Key
 from boxsched.client import Client
 from boxsched.client.records import SshEndpoint
@@ -46,17 +47,20 @@ async def enter(
     """Run the command, or a shell, in the session; return its exit status."""
     async with contextlib.AsyncExitStack() as opened:
         try:
+            way = None
             connection = await _direct(endpoint, key)
             if connection is None:
-                plain = await opened.enter_async_context(_through(client, workload))
-                connection = await _logged_in(plain, endpoint, key)
+                way = await opened.enter_async_context(_through(client, workload))
+                connection = await _logged_in(way.ours, endpoint, key)
         except (asyncssh.Error, OSError) as error:
             raise Failure(f"cannot enter the session {workload}: {error}") from None
         opened.callback(connection.abort)
         try:
             status = await _run(connection, command, terminal)
         except asyncssh.ConnectionLost as error:
-            status = _lost(workload, str(error))
+            why = None if way is None else await way.why_lost()
+            click.echo(f"boxsched: {lost_text(workload, why or str(error))}", err=True)
+            status = LOST
         except (asyncssh.Error, OSError) as error:
             raise Failure(f"the session {workload} refuses it: {error}") from None
         connection.close()
@@ -64,11 +68,6 @@ async def enter(
             async with asyncio.timeout(1.0):
                 await connection.wait_closed()
         return status
-
-
-def _lost(workload: str, why: str) -> int:
-    click.echo(f"boxsched: lost the connection to the session {workload}: {why}", err=True)
-    return LOST
 
 
 # --- Connections ----------------------------------------------------------------------------
@@ -124,16 +123,28 @@ async def _logged_in(
     )
 
 
+@attrs.frozen
+class _Way:
+    """A way through the service. ``ours``: our end of it."""
+
+    ours: socket.socket
+    carrying: "asyncio.Task[str | None]"
+
+    async def why_lost(self) -> str | None:
+        """Return why the way was lost; None if it was not, or if that is not known soon."""
+        await asyncio.wait([self.carrying], timeout=tunnelling.CLOSE_SECONDS)
+        return self.carrying.result() if self.carrying.done() else None
+
+
 @contextlib.asynccontextmanager
-async def _through(client: Client, workload: str) -> AsyncIterator[socket.socket]:
-    """Open a way through the service. Yields our end of it."""
+async def _through(client: Client, workload: str) -> AsyncIterator[_Way]:
     async with client.ssh_tunnel(workload) as tunnel:
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setblocking(False)
         carrying = asyncio.create_task(tunnelling.join_socket(tunnel, theirs))
         try:
-            yield ours
+            yield _Way(ours, carrying)
         finally:
             # what was sent last is still on its way
             with contextlib.suppress(TimeoutError):

@@ -66,6 +66,8 @@ class Dialling:
             yield tunnel
         except TimeoutError:
             raise CannotEnter("the worker opened no tunnel") from None
+        except tunnelling.Broken as error:
+            raise CannotEnter(f"the worker's tunnel was lost: {error}") from None
         finally:
             del self._tunnels[name]
             dialled.over.set()

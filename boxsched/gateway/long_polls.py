@@ -100,6 +100,7 @@ class PolledLine(Generic[Message]):
         self._end: tuple[int, str] | None = None  # code and reason; set when the node ends it
         self._told = asyncio.Event()  # the worker knows of the end
         self.lost = False  # the worker has gone
+        self.silent = False  # ... without a word
         self._changed = asyncio.Condition()
         self._asking = 0
         self._patience: asyncio.TimerHandle | None = None
@@ -199,7 +200,11 @@ class PolledLine(Generic[Message]):
 
     def _wait_for_requests(self) -> None:
         if not self._over:
-            self._patience = self._loop.call_later(self._times.silence, self.lose)
+            self._patience = self._loop.call_later(self._times.silence, self._fall_silent)
+
+    def _fall_silent(self) -> None:
+        self.silent = True
+        self.lose()
 
     def lose(self) -> None:
         """The worker has gone."""

@@ -34,8 +34,10 @@ class PolledTunnel:
 
     async def receive(self) -> WSMessage:
         data = await self.line.receive()
-        if data is None:
+        if data is None and self.line.silent:
             return WSMessage(WSMsgType.CLOSED, None, None)
+        if data is None:
+            return WSMessage(WSMsgType.CLOSE, WSCloseCode.OK, None)
         return WSMessage(WSMsgType.BINARY, data, None)
 
     async def send_bytes(self, data: bytes) -> None:
@@ -47,9 +49,9 @@ class PolledTunnel:
     async def ping(self) -> None:
         """Do nothing: the worker's requests keep its connections alive."""
 
-    async def close(self) -> None:
+    async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"") -> None:
         """Let the worker fetch what was sent, if it does so soon."""
-        await self.line.hang_up(WSCloseCode.OK, "closed")
+        await self.line.hang_up(WSCloseCode(code), message.decode() or "closed")
 
     def release(self) -> None:
         """End it for good."""

@@ -19,9 +19,11 @@ from boxsched import tunnelling
 from boxsched.errors import Conflict, NotFound
 from boxsched.gateway import Gateway
 from boxsched.gateway.dialling import CannotEnter, Dialling
+from boxsched.gateway.link import WorkerLink
 from boxsched.gateway.long_polls import PolledLine
 from boxsched.model import WorkloadId, workload_text
 from boxsched.node.in_process import LocalWorker
+from boxsched.protocol.timing import UNKNOWN_AFTER_SECONDS
 from boxsched.reaching import why_not
 from boxsched.store.records import SshWorker
 from boxsched.store.store import Store
@@ -31,6 +33,7 @@ RELAYED = "X-Boxsched-Relayed"  # a request with this header is not relayed agai
 LOOKS, LOOK_SECONDS = 10, 0.5  # a worker may just be connecting to another node
 CONNECT_SECONDS = 15.0  # with the time that the other node takes to reach the worker
 MAX_TUNNELS = 200
+STOPS = "the node stops"
 
 
 class Entering:
@@ -71,7 +74,7 @@ class Entering:
                 link = self._gateway.link(found.worker)
                 if link is not None:
                     async with self._dialling.dialled(link, found.job, found.lease_token) as tunnel:
-                        return await _joined(request, tunnel, link.fell_silent)
+                        return await _joined(request, tunnel, link)
                 if may_relay and found.is_connected and found.node != self._name and found.url:
                     return await self._relayed(request, found.url)
                 await asyncio.sleep(LOOK_SECONDS)
@@ -84,7 +87,7 @@ class Entering:
             raise CannotEnter(str(error)) from None
         try:
             response = await _prepared(request)
-            await tunnelling.join_socket(response, plain)
+            await tunnelling.join_socket(response, plain, cancelled=STOPS)
         finally:
             plain.close()
         return response
@@ -138,11 +141,22 @@ async def _prepared(request: web.Request) -> web.WebSocketResponse:
 
 
 async def _joined(
-    request: web.Request, tunnel: tunnelling.TunnelSocket, ended: asyncio.Event | None = None
+    request: web.Request,
+    tunnel: tunnelling.TunnelSocket,
+    link: WorkerLink | None = None,
 ) -> web.WebSocketResponse:
+    """``link``: the connection of the worker that has opened the tunnel; None: a node has."""
     response = await _prepared(request)
-    await tunnelling.join_tunnels(response, tunnel, ended)
+    to = "its worker" if link is not None else "the node of its worker"
+    works = () if link is None else (_silent(link),)
+    await tunnelling.join_tunnels(response, tunnel, *works, to=to, cancelled=STOPS)
     return response
+
+
+async def _silent(link: WorkerLink) -> None:
+    """Raise Broken when the worker falls silent."""
+    await link.fell_silent.wait()
+    raise tunnelling.Broken(f"its worker has been silent for {UNKNOWN_AFTER_SECONDS:g} s")
 
 
 @contextlib.asynccontextmanager

@@ -39,7 +39,8 @@ async def test_what_was_sent_before_the_end_arrives(tunnel: PolledTunnel) -> Non
     tunnel.line.lose()  # the worker has closed it
     said = [await tunnel.receive() for _ in range(3)]
     assert [one.data for one in said[:2]] == [b"a", b"b"]
-    assert said[2].type is WSMsgType.CLOSED
+    assert said[2].type is WSMsgType.CLOSE
+    assert await tunnelling.received(tunnel) is None
 
 
 async def test_what_the_client_sent_before_its_end_is_fetched(tunnel: PolledTunnel) -> None:
@@ -68,7 +69,8 @@ async def test_the_faster_side_waits_for_the_slower_one(tunnel: PolledTunnel) ->
 async def test_a_worker_that_asks_for_nothing_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(polled_tunnels, "SILENT_SECONDS", 0.01)
     silent = PolledTunnel("192.0.2.7", "token-1", TIMES)
-    assert (await silent.receive()).type is WSMsgType.CLOSED
+    with pytest.raises(tunnelling.Broken):
+        await tunnelling.received(silent)
     with pytest.raises(ConnectionResetError):
         await silent.send_bytes(b"x")
     silent.release()

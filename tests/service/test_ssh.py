@@ -298,7 +298,8 @@ async def test_a_stopping_node_ends_its_tunnels(tmp_path: Path) -> None:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await service.node.hang_up()
                 assert await process.wait() == 255
-            assert b"lost the connection" in await process.stderr.read()
+            said = await process.stderr.read()
+            assert said == b"boxsched: lost the connection to the session w1: the node stops\n"
 
 
 async def test_who_may_not_enter(boxless: RunningService, tmp_path: Path, user: OpenSsh) -> None:

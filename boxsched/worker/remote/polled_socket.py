@@ -192,8 +192,8 @@ class PolledTunnelSocket(PolledSocket):
         """Show the node that this worker is alive, also while it asks for no messages."""
         await self.send_bytes(b"")
 
-    async def close(self) -> None:
-        """Send what is left, then end the tunnel."""
+    async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"") -> None:
+        """Send what is left, then end the tunnel. The node is not told why."""
         await asyncio.gather(*self._ahead, return_exceptions=True)
         self._ahead.clear()
         await super().close()
