@@ -16,9 +16,16 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType
 
 CHUNK_BYTES = 64 << 10
 MAX_MESSAGE_BYTES = 256 << 10
-# Load balancers cut connections without traffic. A peer that is suspended need not answer.
-PING_SECONDS = 25.0
-SILENCE_SECONDS = 600  # without an acknowledgement, after which the kernel cuts a connection
+# Each side pings, whatever it receives: its own data may delay its answers to the other's pings.
+# Load balancers, too, cut connections without traffic.
+PING_SECONDS = 10.0
+# After that long without a byte from the other side, the WebSocket asks it for an answer, and ends
+# ANSWER_PART of it later.
+HEARTBEAT_SECONDS = 30.0
+ANSWER_PART = 0.5  # aiohttp's
+# Earlier versions ping every 25 s.
+assert HEARTBEAT_SECONDS > 25.0 > PING_SECONDS
+UNSENT_SECONDS = 120  # the kernel keeps data that the other side does not take
 CLOSE_SECONDS = 2.0
 MAX_REASON_BYTES = 120  # of a close frame
 
@@ -123,6 +130,8 @@ async def received(tunnel: TunnelSocket) -> bytes | None:
             raise Broken(message.extra or f"it was closed with code {message.data}")
         case WSMsgType.CLOSING:  # by this side
             return None
+        case WSMsgType.ERROR if isinstance(message.data, TimeoutError):
+            raise Broken(f"no answer for {(1 + ANSWER_PART) * HEARTBEAT_SECONDS:g} s")
         case _:
             raise Broken(BROKE)
 
@@ -187,7 +196,10 @@ def unpacked(body: bytes) -> list[bytes]:
 
 
 def bound_silence(raw: socket.socket | None) -> None:
-    """Let the kernel cut the connection of a peer that is gone, but not of one that is slow."""
+    """Let the kernel cut the connection of a peer that is gone, but not of one that is slow.
+
+    It also ends one that the heartbeat has given up, but that has unsent data.
+    """
     if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
         with contextlib.suppress(OSError, AttributeError):  # some systems do not support it
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_SECONDS * 1_000)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNSENT_SECONDS * 1_000)

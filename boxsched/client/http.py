@@ -155,13 +155,19 @@ class ServiceLine:
             self._learn_clock,
         )
 
-    async def web_socket(self, where: str, max_message: int) -> aiohttp.ClientWebSocketResponse:
-        """Open a WebSocket; one attempt. Raises aiohttp's errors."""
+    async def web_socket(
+        self, where: str, max_message: int, heartbeat: float
+    ) -> aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket; one attempt. Raises aiohttp's errors.
+
+        ``heartbeat``: seconds without a byte, after which the service must show that it is there.
+        """
         if self._session is None:
             raise RuntimeError("the client is not open: use it as `async with Client(...)`")
         return await self._session.ws_connect(
             URL(str(self.url) + where, encoded=True),
             max_msg_size=max_message,
+            heartbeat=heartbeat,
             timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
         )
 

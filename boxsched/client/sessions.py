@@ -62,7 +62,9 @@ class Sessions:
         patience = self._line.trying()
         while True:
             try:
-                tunnel = await self._line.web_socket(where, tunnelling.MAX_MESSAGE_BYTES)
+                tunnel = await self._line.web_socket(
+                    where, tunnelling.MAX_MESSAGE_BYTES, tunnelling.HEARTBEAT_SECONDS
+                )
                 break
             except aiohttp.WSServerHandshakeError as refused:
                 if refused.status not in _UNREADY:

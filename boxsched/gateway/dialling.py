@@ -83,7 +83,10 @@ class Dialling:
         if dialled is None or dialled.arrived.done() or dialled.token != token:
             raise NotFound(NO_TUNNEL)
         response = web.WebSocketResponse(
-            compress=False, max_msg_size=tunnelling.MAX_MESSAGE_BYTES, timeout=1.0
+            compress=False,
+            max_msg_size=tunnelling.MAX_MESSAGE_BYTES,
+            heartbeat=tunnelling.HEARTBEAT_SECONDS,
+            timeout=1.0,
         )
         await response.prepare(request)
         tunnelling.bound_silence(request.get_extra_info("socket"))

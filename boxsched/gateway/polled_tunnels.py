@@ -27,7 +27,7 @@ class PolledTunnel:
             address,
             token,
             # A slow reader is waited for, as in a tunnel that is a WebSocket.
-            attrs.evolve(times, silence=SILENT_SECONDS, write=float(tunnelling.SILENCE_SECONDS)),
+            attrs.evolve(times, silence=SILENT_SECONDS, write=float(tunnelling.UNSENT_SECONDS)),
             waiting=WINDOW_BYTES,
             unread=WINDOW_BYTES,
         )

@@ -133,7 +133,10 @@ class Entering:
 
 async def _prepared(request: web.Request) -> web.WebSocketResponse:
     response = web.WebSocketResponse(
-        compress=False, max_msg_size=tunnelling.MAX_MESSAGE_BYTES, timeout=1.0
+        compress=False,
+        max_msg_size=tunnelling.MAX_MESSAGE_BYTES,
+        heartbeat=tunnelling.HEARTBEAT_SECONDS,
+        timeout=1.0,
     )
     await response.prepare(request)
     tunnelling.bound_silence(request.get_extra_info("socket"))
@@ -170,7 +173,10 @@ async def _connected(
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 tunnel = await session.ws_connect(
-                    url, max_msg_size=tunnelling.MAX_MESSAGE_BYTES, compress=0
+                    url,
+                    max_msg_size=tunnelling.MAX_MESSAGE_BYTES,
+                    compress=0,
+                    heartbeat=tunnelling.HEARTBEAT_SECONDS,
                 )
         except aiohttp.WSServerHandshakeError as error:
             raise CannotEnter(f"the node of this session answers {error.status}") from None

@@ -75,7 +75,11 @@ async def tunnel_connection(
                 await tunnelling.close(polled)
             return
         try:
-            tunnel = await session.ws_connect(url, max_msg_size=tunnelling.MAX_MESSAGE_BYTES)
+            tunnel = await session.ws_connect(
+                url,
+                max_msg_size=tunnelling.MAX_MESSAGE_BYTES,
+                heartbeat=tunnelling.HEARTBEAT_SECONDS,
+            )
         except (aiohttp.ClientError, OSError) as error:
             raise Lost(why_not(error, node.url)) from None
         try:
