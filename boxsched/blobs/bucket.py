@@ -70,7 +70,7 @@ class BucketPlace:
 
     # --- Start ------------------------------------------------------------------------------
 
-    async def open(self, cluster: str) -> None:
+    async def open(self, cluster: str) -> bool:
         """A bucket that does not answer is checked at its first use: a node starts without."""
         self._cluster = cluster
         await self._s3.open()
@@ -81,6 +81,15 @@ class BucketPlace:
             raise
         except StoreAway:
             _log.warning("%s does not answer: it will be checked at its first use", self._s3)
+            return False
+        return True
+
+    async def owner(self) -> str | None:
+        await self._s3.open()
+        try:
+            return await self._owner()
+        except BucketRefuses as error:
+            raise WrongStore(f"cannot read {self._s3}: {error.cause}") from None
 
     async def close(self) -> None:
         await self._s3.close()
@@ -140,6 +149,10 @@ class BucketPlace:
         except NoSuchThing:
             _log.error("%s/%s is not there, but the database refers to it", self._s3, file)
             raise ContentGone("its content is not in the store any more") from None
+
+    async def length(self, file: str) -> int | None:
+        await self._ready()
+        return await self._s3.length(shelved(file))
 
     async def remove(self, file: str) -> None:
         await self._ready()

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -33,9 +33,12 @@ from boxsched.errors import StoreAway
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 15.0
 TRIES = 3  # of a request
-REQUEST_SECONDS = 45.0  # of all its tries together
+# Of all tries of a request together. A reader of a log waits 45 s for an answer (``client.logs``):
+# it must learn before why there is none.
+REQUEST_SECONDS = 30.0
 CONNECTIONS = 50
-SAID_SECONDS = 60.0  # the same error is logged again after this time
+SAID_SECONDS = 60.0  # the same refusal, or a new outage, is logged again after this time
+OUTAGE_SECONDS = 600.0  # between two warnings of one outage
 PAGE = 1_000  # keys of a list
 
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -69,6 +72,35 @@ class UploadedPart:
     changed: float
 
 
+class Outage:
+    """Logs that a bucket does not answer: at its beginning, every OUTAGE_SECONDS, and at the end.
+
+    A bucket that fails again and again is logged at most every SAID_SECONDS.
+    """
+
+    def __init__(self, bucket: str, now: Callable[[], float] = time.monotonic) -> None:
+        self._bucket = bucket
+        self._now = now
+        self._since: float | None = None
+        self._said = float("-inf")
+        self._must_end = False  # whether this outage was logged
+
+    def failed(self, what: str) -> None:
+        now = self._now()
+        if self._since is None:
+            self._since = now
+        pause = OUTAGE_SECONDS if self._must_end else SAID_SECONDS
+        if now - self._said >= pause:
+            self._said, self._must_end = now, True
+            since = f" (for {now - self._since:.0f} s)" if now > self._since else ""
+            _log.warning("%s %s%s", self._bucket, what, since)
+
+    def over(self) -> None:
+        if self._must_end and self._since is not None:
+            _log.warning("%s answers again, after %.0f s", self._bucket, self._now() - self._since)
+        self._since, self._must_end = None, False
+
+
 class BucketClient:
     """``open`` first, ``close`` last. Keys are without the prefix. All methods raise StoreAway."""
 
@@ -79,12 +111,17 @@ class BucketClient:
         self._client: Any = None
         self._opened = contextlib.AsyncExitStack()
         self._said: dict[str, float] = {}
+        self._outage = Outage(str(self))
 
     def __str__(self) -> str:
         return f"s3://{self._bucket}/{self._prefix}".removesuffix("/")
 
     async def open(self) -> None:
-        """Raises WrongStore if there are no credentials or the configuration is wrong."""
+        """Raises WrongStore if there are no credentials or the configuration is wrong. A repeated
+        call changes nothing.
+        """
+        if self._client is not None:
+            return
         session = get_session()
         try:
             if await session.get_credentials() is None:
@@ -138,6 +175,7 @@ class BucketClient:
     async def get(self, key: str, offset: int = 0, limit: int | None = None) -> bytes:
         """Return bytes of an object; b"" behind its end. Raises NoSuchThing."""
         more = {} if limit is None else {"Range": f"bytes={offset}-{offset + limit - 1}"}
+        until = time.monotonic() + READ_SECONDS
         for attempt in range(1, TRIES + 1):
             answered = False
             try:
@@ -155,7 +193,7 @@ class BucketClient:
                 raise self._refused(error) from None
             except StoreAway:
                 # the library repeats requests, but not the reading of a body
-                if not answered or attempt == TRIES:
+                if not answered or attempt == TRIES or time.monotonic() > until:
                     raise
         raise AssertionError
 
@@ -299,12 +337,15 @@ class BucketClient:
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 yield {"Bucket": self._bucket, name: self._prefix + key}
+            self._outage.over()
         except SSLError as error:
             self._say("SSL", f"{self} cannot be trusted: {error}")
             raise BucketRefuses(str(error)) from None
+        except TimeoutError:
+            self._outage.failed(f"has not answered within {REQUEST_SECONDS:g} s")
+            raise _away() from None
         except (*_AWAY, aiohttp.ClientError, OSError) as error:
-            kind = type(error).__name__
-            self._say(kind, f"{self} does not answer: {str(error) or kind}")
+            self._outage.failed(f"does not answer: {str(error) or type(error).__name__}")
             raise _away() from None
         except BotoCoreError as error:
             self._say(type(error).__name__, f"{self} cannot be used: {error}")
@@ -316,7 +357,7 @@ class BucketClient:
         if _status(error) in _REFUSED and code not in _PASSES:
             self._say(code, f"{self} refuses {error.operation_name}: {text}")
             return BucketRefuses(text)
-        self._say(code, f"{self} cannot answer {error.operation_name} now: {text}")
+        self._outage.failed(f"cannot answer {error.operation_name} now: {text}")
         return _away()
 
     def _of_upload(self, error: ClientError) -> Exception:

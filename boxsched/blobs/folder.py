@@ -41,9 +41,13 @@ class FolderPlace:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    async def open(self, cluster: str) -> None:
+    async def open(self, cluster: str) -> bool:
         """Make the folder, or check that it is this installation's."""
         await asyncio.to_thread(self._open, cluster)
+        return True
+
+    async def owner(self) -> str | None:
+        return await asyncio.to_thread(self._owner)
 
     async def close(self) -> None:
         """Nothing is kept open."""
@@ -60,11 +64,21 @@ class FolderPlace:
                     os.link(new, owner)  # one of several nodes wins, with a complete file
                 finally:
                     new.unlink()
-            found = owner.read_text().strip()
         except OSError as error:
             raise WrongStore(f"{self.path} cannot be used: {error.strerror}") from None
-        if found != cluster:
+        if self._owner() != cluster:
             raise WrongStore(f"{self.path} belongs to another installation: use another folder")
+
+    def _owner(self) -> str | None:
+        try:
+            return (self.path / OWNER).read_text().strip()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise WrongStore(f"{self.path} cannot be used: {error.strerror}") from None
+
+    async def length(self, file: str) -> int | None:
+        return await _in_thread(self._length, file)
 
     async def append(self, file: str, offset: int, data: bytes) -> int:
         return await _in_thread(self._append, file, offset, data)
@@ -140,6 +154,12 @@ class FolderPlace:
             return os.pread(descriptor, limit, offset)
         finally:
             os.close(descriptor)
+
+    def _length(self, file: str) -> int | None:
+        try:
+            return self._place(file).stat().st_size
+        except FileNotFoundError:
+            return None
 
     def _remove(self, file: str) -> None:
         self._place(file).unlink(missing_ok=True)

@@ -73,14 +73,23 @@ async def write_in_parts(place: BlobPlace, file: str, data: bytes, sha256: str) 
 class LogStore(BlobPlace, Protocol):
     """The place of files outside of the database: a folder or a bucket."""
 
-    async def open(self, cluster: str) -> None:
+    async def open(self, cluster: str) -> bool:
         """Check that it can be used and is this installation's, before any other call.
 
-        Files without a row are removed, so two installations must never share a store.
+        Files without a row are removed, so two installations must never share a store. Return
+        whether it answers. If not, it is checked later. Raises WrongStore.
+        """
+
+    async def owner(self) -> str | None:
+        """Return the installation to which it belongs, None if it is new; also before ``open``.
+
         Raises WrongStore.
         """
 
     async def close(self) -> None: ...
+
+    async def length(self, file: str) -> int | None:
+        """Return the length of a complete file in bytes; None if there is none."""
 
     async def old_files(self, after: str, before: float) -> tuple[list[str], str | None]:
         """Return some files last changed before this time, and where to continue (None at the end).

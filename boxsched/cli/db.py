@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from boxsched.cli.clean import plain
+from boxsched.cli.copy_files import copy_files
 from boxsched.cli.failing import FAILED, InvalidInput, clear_errors
 from boxsched.cli.options import env_option
 from boxsched.cli.output import as_json_option, local_time, print_fields, print_json, print_table
@@ -29,6 +30,9 @@ def db() -> None:
     \b
     Example:  boxsched db upgrade --database postgresql://owner@db/boxsched --grant boxsched
     """
+
+
+db.add_command(copy_files)
 
 
 @db.command()

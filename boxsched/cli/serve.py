@@ -1,18 +1,17 @@
 """``boxsched serve``: the service in this process."""
 
 import asyncio
-import importlib.util
 import ipaddress
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import click
 
 from boxsched.cli.failing import Failure, InvalidInput, clear_errors
 from boxsched.cli.isolating import BoxSettings, choose_boxes
+from boxsched.cli.log_store import LogStorePlace, check_log_store
 from boxsched.cli.options import (
     FiniteRange,
     box_options,
@@ -30,7 +29,7 @@ from boxsched.model import MAX_BOXES, Policy
 from boxsched.protocol import fingerprint
 
 if TYPE_CHECKING:
-    from boxsched.node.options import Options, S3Address
+    from boxsched.node.options import Options
 
 SQLITE = "sqlite:///"
 
@@ -81,55 +80,6 @@ class Days(click.ParamType[int]):
         if days != 0 and not self._least <= days <= MOST_DAYS:
             self.fail(f"{value!r} must be 0, or from {self._least} to {MOST_DAYS} days", param, ctx)
         return days
-
-
-class LogStorePlace(click.ParamType["Path | S3Address"]):
-    """A folder, or a bucket as ``s3://BUCKET[/PREFIX]``."""
-
-    name = "DIR|s3://BUCKET[/PREFIX]"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> "Path | S3Address":
-        if not isinstance(value, str) or "://" not in value:
-            return Path(value).absolute()
-        if not value.startswith("s3://"):
-            self.fail(f"{value!r} must be a folder or s3://BUCKET[/PREFIX]", param, ctx)
-        from boxsched.node.options import S3Address
-
-        try:
-            return S3Address.read(value)
-        except ValueError as error:
-            self.fail(f"{value!r}: {error}", param, ctx)
-
-
-def check_log_store(store: "Path | S3Address | None", endpoint: str | None) -> None:
-    """Refuse a bucket without the library for it, and an endpoint that is not one."""
-    bucket = store is not None and not isinstance(store, Path)
-    if bucket and not _is_installed("aiobotocore"):
-        raise InvalidInput(
-            f"--log-store: {store} needs a library that is not installed:"
-            " pip install 'boxsched[s3]'"
-        )
-    if endpoint is None:
-        return
-    if not bucket:
-        raise InvalidInput("--log-store-endpoint: only with --log-store s3://BUCKET")
-    url = urlsplit(endpoint)
-    if url.username is not None or url.password is not None:
-        raise InvalidInput(
-            "--log-store-endpoint: must contain no credentials: use AWS_ACCESS_KEY_ID and"
-            " AWS_SECRET_ACCESS_KEY, or a profile"
-        )
-    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
-        raise InvalidInput(
-            "--log-store-endpoint: must be http://HOST[:PORT] or https://HOST[:PORT]"
-        )
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def check_database(database: str | None, redis: str | None) -> None:
@@ -446,7 +396,7 @@ def serve(
     check_advertise(options["advertise"])
     check_external(options["external_url"])
     check_outgoing(options["allow_outgoing"])
-    check_log_store(options["log_store"], options["log_store_endpoint"])
+    check_log_store(options["log_store"], options["log_store_endpoint"], "--log-store")
     from boxsched.node.options import Options
 
     data = data or default_data()

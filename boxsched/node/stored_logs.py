@@ -102,6 +102,7 @@ class LogMoving:
         self._leads = leads
         self.moved = 0
         self._job: JobId | None = JobId(0)
+        self._fails = False  # so that an outage is logged once
 
     async def run(self) -> None:
         """Run until cancelled. After an outage the next round tries again."""
@@ -110,8 +111,13 @@ class LogMoving:
             more = False
             try:
                 more = self._leads() and await self.run_once(self._clock.now())
+                if self._fails:
+                    log.info("logs are moved again")
+                self._fails = False
             except BoxschedError as error:
-                log.warning("logs were not moved this time: %s", error.message)
+                if not self._fails:
+                    log.warning("logs stay in the database for now: %s", error.message)
+                self._fails = True
             took = self._clock.monotonic() - began
             rest = REST_SECONDS if self._leads() else LOOK_SECONDS
             await asyncio.sleep(pause_after(took) if more else rest)

@@ -79,6 +79,11 @@ class BlobRows:
         """
         return await self._driver.serving.write(blobs.drop_unused, after, before, limit)
 
+    async def oldest_files(self, place: str) -> list[str]:
+        """Return the file of the first log that is in a file, and that of the content that was used
+        the longest time ago, if it is in this place."""
+        return await self._driver.reading.read(blobs.oldest_files, place)
+
     async def known_files(self, files: Sequence[str]) -> set[str]:
         """Return those of the files that a content or a log is in."""
         return await self._driver.reading.read(blobs.known_files, files)

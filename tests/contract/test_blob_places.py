@@ -3,12 +3,14 @@
 import contextlib
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from boxsched.blobs.bucket import PART_BYTES, BucketPlace
+from boxsched.blobs.counted import OPERATIONS, CountedStore
 from boxsched.blobs.database import DatabasePlace
 from boxsched.blobs.folder import FolderPlace
 from boxsched.blobs.places import BlobPlace, ContentGone, LogStore, WrongContent, WrongStore
@@ -211,13 +213,40 @@ async def test_a_store_of_another_installation_is_refused(
     await beside.close()
 
 
-async def test_a_folder_can_be_copied_into_a_bucket(
-    tmp_path: Path, folder_place: FolderPlace, bucket: Bucket, bucket_place: BucketPlace
+async def test_the_owner_and_the_length_of_a_file(
+    tmp_path: Path, log_store: LogStore, s3: S3Server, bucket: Bucket
 ) -> None:
-    await folder_place.write("kept", SMALL, sha(SMALL))
-    for path in (tmp_path / "store/files").rglob("kept"):
-        bucket.put(f"box/{path.relative_to(tmp_path / 'store')}", path.read_bytes())
-    assert await whole(bucket_place, "kept") == SMALL
+    assert await log_store.owner() == "cluster"
+    await log_store.write("a", SMALL, sha(SMALL))
+    await send(log_store, "begun", SMALL)
+    assert await log_store.length("a") == len(SMALL)
+    assert [await log_store.length(name) for name in ("begun", "none")] == [None, None]
+    new = BucketPlace(bucket.name, "new/", s3.url)
+    assert (await new.owner(), await FolderPlace(tmp_path / "new").owner()) == (None, None)
+    await new.close()
+    assert not (tmp_path / "new").exists()
+
+
+async def test_calls_are_counted_with_their_failures_seconds_and_bytes(log_store: LogStore) -> None:
+    store = CountedStore(log_store)
+    await store.write("a", SMALL, sha(SMALL))
+    await store.append("b", 0, SMALL)
+    await store.finish("b", len(SMALL), sha(SMALL))
+    assert await store.read("a", 5, 100) == SMALL[5:]
+    assert await store.length("a") == len(SMALL)
+    with pytest.raises(ContentGone):
+        await store.read("none", 0, 1)
+    with pytest.raises(WrongContent):  # the caller's mistake
+        await store.write("c", SMALL, sha(b"other"))
+    await store.remove("a")
+    await store.abandon("b")
+    await store.old_files("", 0)
+    await store.remove_old_uploads(0)
+    figures = store.figures
+    assert figures.requests == Counter(OPERATIONS) + Counter(["read", "write"])
+    assert figures.failures == {"read": 1}
+    assert figures.bytes == {"write": len(SMALL), "append": len(SMALL), "read": len(SMALL) - 5}
+    assert all(figures.seconds[name] > 0 for name in OPERATIONS)
 
 
 # --- The bucket -------------------------------------------------------------------------------

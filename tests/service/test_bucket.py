@@ -133,6 +133,7 @@ async def test_pruning_and_sweeping_remove_objects(service: RunningService, buck
 async def test_while_the_bucket_is_away_the_log_stays_and_readers_are_told(
     service: RunningService,
     s3: S3Server,
+    bucket: Bucket,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -142,8 +143,8 @@ async def test_while_the_bucket_is_away_the_log_stays_and_readers_are_told(
     monkeypatch.setattr(bucket_client, "REQUEST_SECONDS", 0.5)  # it never answers
     s3.freeze()
     try:
-        for path in (f"{first}/log", f"{first}/log?timestamps=1", f"{first}/artifacts/big"):
-            answer = await service.call("GET", path)
+        for path in ("log", "log?timestamps=1", "log?offset=0", "log?follow=1", "artifacts/big"):
+            answer = await service.call("GET", f"{first}/{path}")
             assert (answer.status, answer.error["message"]) == (503, AWAY), path
         await service.project("web", jobs=[job("make", "echo two", show_commands=False)])
         second = await built(service)
@@ -153,12 +154,15 @@ async def test_while_the_bucket_is_away_the_log_stays_and_readers_are_told(
         assert (await service.call("GET", f"{second}/log")).body == b"two\n"
     finally:
         s3.thaw()
-    monkeypatch.setattr(bucket_client, "REQUEST_SECONDS", 45.0)
+    monkeypatch.setattr(bucket_client, "REQUEST_SECONDS", 30.0)
     assert await moved(service) == 1
     assert chunks(tmp_path) == 0
     assert (await service.call("GET", f"{second}/log")).body == b"two\n"
     assert (await service.call("GET", f"{first}/log")).body.startswith(b"one\n1\n2\n")
-    assert "does not answer" in caplog.text
+    said = [one.message for one in caplog.records if one.name == "boxsched.blobs.bucket_client"]
+    assert said[0].startswith(f"s3://{bucket.name}/box has not answered within 0.5 s")
+    assert said[1].startswith(f"s3://{bucket.name}/box answers again, after ")
+    assert len(said) == 2, "one warning, however many requests fail"
     assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in caplog.text
 
 
@@ -186,8 +190,39 @@ async def test_a_job_ends_when_the_bucket_answers_again(
     finally:
         logging.getLogger("boxsched.blobs.bucket_client").removeHandler(watch)
         s3.thaw()
-    monkeypatch.setattr(bucket_client, "REQUEST_SECONDS", 45.0)
+    monkeypatch.setattr(bucket_client, "REQUEST_SECONDS", 30.0)
     assert (await service.finished(build["id"]))["result"] == "passed"
+
+
+def test_an_outage_is_logged_at_its_beginning_every_ten_minutes_and_at_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 0.0
+    outage = bucket_client.Outage("s3://files", lambda: now)
+
+    def said() -> list[str]:
+        found = [one.message for one in caplog.records]
+        caplog.clear()
+        return found
+
+    outage.over()
+    assert said() == []
+    for _ in range(1_201):
+        outage.failed("does not answer: why")
+        now += 1
+    assert said() == [
+        "s3://files does not answer: why",
+        "s3://files does not answer: why (for 600 s)",
+        "s3://files does not answer: why (for 1200 s)",
+    ]
+    outage.over()
+    outage.over()
+    assert said() == ["s3://files answers again, after 1201 s"]
+    for _ in range(60):  # every second request fails
+        now += 1
+        outage.failed("does not answer: why")
+        outage.over()
+    assert len(said()) == 2, "once a minute, with its end"
 
 
 # --- Start ------------------------------------------------------------------------------------
@@ -234,7 +269,7 @@ async def test_a_bucket_that_does_not_answer_at_the_start_is_checked_later(
     finally:
         s3.thaw()
     try:
-        monkeypatch.setattr(bucket_client, "REQUEST_SECONDS", 45.0)
+        monkeypatch.setattr(bucket_client, "REQUEST_SECONDS", 30.0)
         files = service.node.files.places.new
         with pytest.raises(StoreAway, match="cannot be used: see the log"):
             await files.write("a", b"x", hashlib.sha256(b"x").hexdigest())

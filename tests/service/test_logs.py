@@ -11,6 +11,7 @@ import pytest
 
 from boxsched.api.http.streams import Stream
 from boxsched.api.resources.logs import LogRoutes
+from boxsched.blobs.places import ContentGone
 from boxsched.client import Client as BoxschedClient
 from boxsched.errors import NodeFailed
 from boxsched.model import JobId
@@ -394,6 +395,56 @@ async def test_a_moved_log_is_read_as_before(tmp_path: Path) -> None:
         while await sweeping.run_once(node.clock.now() + LEFT_SECONDS + 60):
             pass
         assert not list((tmp_path / "store/files").glob("*/*"))
+
+
+async def test_a_moved_log_that_is_gone_is_an_error_that_says_so(
+    tmp_path: Path, mistakes: pytest.LogCaptureFixture
+) -> None:
+    options = {"box_driver": "process", "log_store": tmp_path / "store"}
+    async with RunningService.open(tmp_path / "data", **options) as service:
+        await service.project("web", jobs=[job("say", "seq 40000", show_commands=False)])
+        build = await service.finished((await service.build())["id"])
+        path = f"{API}/jobs/{build['jobs'][0]['id']}/log"
+        node = service.node
+        assert node.files.log_store is not None
+        moving = LogMoving(node.store, node.files.log_store, node.clock, lambda: True)
+        await moving.run_once(node.clock.now() + 2 * MOVE_AFTER_SECONDS)
+        (file,) = (tmp_path / "store/files").glob("*/*")
+        file.unlink()
+        for query in ("", "?follow=1", "?offset=0", "?offset=9&follow=1", "?timestamps=1"):
+            answer = await service.call("GET", path + query)
+            assert (answer.status, answer.error["code"]) == (409, "content_gone"), query
+        assert "is not there, but the database refers to it" in mistakes.text
+
+
+@pytest.mark.parametrize("query", ["", "?offset=0"])
+async def test_an_error_in_the_middle_of_a_log_cuts_it_and_adds_nothing(
+    executing_service: RunningService, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    await executing_service.project("web", jobs=[job("say", "seq 40000", show_commands=False)])
+    build = await executing_service.finished((await executing_service.build())["id"])
+    logs = executing_service.node.logs
+    read = logs.read
+
+    async def fails(job: JobId, attempt: int, offset: int, limit: int) -> bytes:
+        if offset:
+            raise ContentGone("its content is not in the store any more")
+        return await read(job, attempt, offset, limit)
+
+    monkeypatch.setattr(logs, "read", fails)
+    path = f"{API}/jobs/{build['jobs'][0]['id']}/log{query}"
+    url, headers = executing_service.url, {"Authorization": f"Bearer {executing_service.token}"}
+    found: list[bytes] = []
+
+    async def receive(answer: aiohttp.ClientResponse) -> None:
+        async for chunk in answer.content.iter_any():
+            found.append(chunk)
+
+    async with aiohttp.ClientSession() as session, session.get(url + path, headers=headers) as got:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await receive(got)
+    assert b"".join(found).startswith(b"1\n2\n")
+    assert b"error" not in b"".join(found)
 
 
 async def test_a_folder_of_another_installation_is_refused(tmp_path: Path) -> None:

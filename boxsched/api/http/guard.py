@@ -34,6 +34,7 @@ from boxsched.api.http.parameters import check_parameters
 from boxsched.api.http.peers import Peers
 from boxsched.api.http.recent import PRINCIPAL
 from boxsched.api.http.serving import recognize
+from boxsched.api.http.streams import OPENED
 from boxsched.errors import BoxschedError, Forbidden, Unauthorized
 from boxsched.store.records import Token
 
@@ -141,6 +142,10 @@ class Guard:
             with self.lasting.watched(request, request[TOKEN].digest):
                 return await handler(request)
         except BoxschedError as error:
+            if OPENED in request:
+                stream = request[OPENED]
+                stream.cut()
+                return stream.response
             return replies.refusal(error)
         except web.HTTPException as error:
             if error.status < 400:

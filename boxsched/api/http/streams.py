@@ -2,7 +2,8 @@
 
 A client that does not read is cut off (``deadlines``). For each client, at most the transport's
 buffer (BUFFER_BYTES) and one write are kept in memory. A stream that stops before its end is cut,
-not ended properly. So its reader knows that there is more, and connects again.
+not ended properly. So its reader knows that there is more, and connects again. The guard does this
+for an error that a handler raises after ``open``: an answer to it would become part of the data.
 """
 
 import socket
@@ -17,6 +18,8 @@ class Cut(ConnectionError):
 
 
 class Stream:
+    """An answer in pieces; after ``open`` the request has it as OPENED."""
+
     def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
         self._request = request
         self.response = response
@@ -33,6 +36,7 @@ class Stream:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
         try:
             await self.response.prepare(self._request)
+            self._request[OPENED] = self
         except ConnectionError:
             raise Cut("the reader is gone") from None
 
@@ -55,3 +59,6 @@ class Stream:
         transport = self._request.transport
         if transport is not None:
             transport.abort()
+
+
+OPENED = web.RequestKey("opened", Stream)

@@ -14,7 +14,7 @@ from boxsched.api.http import bodies, replies
 from boxsched.api.http.guard import TOKEN
 from boxsched.api.http.not_found import no_such
 from boxsched.api.http.streams import Cut, Stream
-from boxsched.errors import Invalid, StoreAway
+from boxsched.errors import Invalid
 from boxsched.model import JobId, parse_job
 from boxsched.node.node import Node
 from boxsched.protocol.artifacts import MAX_ARTIFACTS, PART_BYTES, ArtifactFile
@@ -102,8 +102,6 @@ class ArtifactRoutes:
                 data = await self._read(found, first, end)
         except Cut:
             pass
-        except StoreAway:
-            stream.cut()
         return response
 
     async def _read(self, found: StoredArtifact, first: int, end: int) -> bytes:

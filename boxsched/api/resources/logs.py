@@ -87,8 +87,6 @@ class LogRoutes:
             await self._send(stream, tail, first, state, follow)
         except Cut:
             pass
-        except StoreAway:
-            stream.cut()
         return stream.response
 
     async def _part(
@@ -113,16 +111,18 @@ class LogRoutes:
         response.headers[SIZE_HEADER] = str(size)
         if not follow:
             response.content_length = max(0, size - asked.offset)
+        # the first piece before the headers: an error can still be answered
+        first = await self._read(id_, attempt, asked.offset, size)
         stream = Stream(request, response)
         try:
             await stream.open()
-            end = await self._pass_on(stream, id_, attempt, asked.offset, size)
+            if first:
+                await stream.write(first)
+            end = await self._pass_on(stream, id_, attempt, asked.offset + len(first), size)
             if follow and state is not JobState.FINISHED and latest == attempt:
                 await self._go_on(stream, id_, attempt, end)
         except Cut:
             pass
-        except StoreAway:
-            stream.cut()
         return response
 
     async def _go_on(self, stream: Stream, id_: JobId, attempt: int, offset: int) -> None:
@@ -143,14 +143,15 @@ class LogRoutes:
         self, stream: Stream, id_: JobId, attempt: int, offset: int, end: int | None
     ) -> int:
         """Write the output from ``offset`` up to ``end``; return the new offset."""
-        while end is None or offset < end:
-            at_most = CHUNK_BYTES if end is None else min(CHUNK_BYTES, end - offset)
-            chunk = await self._node.logs.read(id_, attempt, offset, at_most)
-            if not chunk:
-                break
+        while chunk := await self._read(id_, attempt, offset, end):
             await stream.write(chunk)
             offset += len(chunk)
         return offset
+
+    async def _read(self, id_: JobId, attempt: int, offset: int, end: int | None) -> bytes:
+        """Return the next piece of the output before ``end``; b"" if there is none."""
+        at_most = CHUNK_BYTES if end is None else min(CHUNK_BYTES, end - offset)
+        return b"" if at_most <= 0 else await self._node.logs.read(id_, attempt, offset, at_most)
 
     async def _send(
         self, stream: Stream, tail: "LogTail", text: bytes, state: JobState, follow: bool

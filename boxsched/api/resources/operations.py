@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from boxsched.api.http import replies
+from boxsched.blobs.counted import OPERATIONS, WITH_BYTES
 from boxsched.errors import StoreAway
 from boxsched.job_files import schema
 from boxsched.node.node import Node
@@ -240,6 +241,7 @@ class NodeFigures(Collector):
         yield CounterMetricFamily("boxsched_artifacts", "Artifacts kept", node.artifacts.kept)
         swept = "Files of contents removed because nothing refers to them"
         yield CounterMetricFamily("boxsched_swept_files", swept, node.sweeping.removed)
+        yield from self._log_store()
         own, others = node.worker.agent.cache_figures, node.gateway.figures.cache
         looked = CounterMetricFamily(
             "boxsched_cache_lookups", "Jobs that looked for a cache", labels=("result",)
@@ -258,6 +260,21 @@ class NodeFigures(Collector):
             name = f"{what}_milliseconds"
             spent.add_metric((what,), (getattr(own, name) + others[name]) / 1_000)
         yield spent
+
+    def _log_store(self) -> Iterator[Metric]:
+        """Requests to the folder or bucket; no samples if files are in the database."""
+        store = self._node.files.log_store
+        for name, meaning, operations in (
+            ("requests", "Requests to the log store", OPERATIONS),
+            ("failures", "Requests that failed, or whose file was not there", OPERATIONS),
+            ("seconds", "Time of the requests", OPERATIONS),
+            ("bytes", "Bytes of contents that were read or stored", WITH_BYTES),
+        ):
+            one = CounterMetricFamily(f"boxsched_log_store_{name}", meaning, labels=("operation",))
+            if store is not None:
+                for operation in operations:
+                    one.add_metric((operation,), getattr(store.figures, name)[operation])
+            yield one
 
     def _round_trips(self) -> Metric:
         """Round trips to the database. ``inbox`` and ``commit``: the engine's; the rest: API and

@@ -112,6 +112,16 @@ SELECT v.file FROM v
  WHERE EXISTS (SELECT 1 FROM blob WHERE blob.file = v.file)
     OR EXISTS (SELECT 1 FROM log_file WHERE log_file.file = v.file);
 
+-- name: first_log_file
+-- The file of the first log that is in a file.
+-- returns: file
+SELECT file FROM log_file ORDER BY job, attempt LIMIT 1;
+
+-- name: oldest_blob
+-- The content that was used the longest time ago, and where it is.
+-- returns: place, file
+SELECT place, file FROM blob ORDER BY used_at LIMIT 1;
+
 -- name: next_part_files
 -- The next files that have parts in the database.
 -- returns: file, stored_at

@@ -176,6 +176,12 @@ def drop_unused(
     return files, last if len(found) == limit else None
 
 
+def oldest_files(place: str) -> Steps[list[str]]:
+    logs = yield _SQL["first_log_file"]()
+    contents = yield _SQL["oldest_blob"]()
+    return [file for (file,) in logs] + [file for its, file in contents if its == place]
+
+
 def known_files(files: Sequence[str]) -> Steps[set[str]]:
     found = yield _SQL["known_files"].rows([(file,) for file in files])
     return {file for (file,) in found}
