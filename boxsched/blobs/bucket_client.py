@@ -72,7 +72,7 @@ class UploadedPart:
     changed: float
 
 
-class Outage:
+class BucketOutage:
     """Logs that a bucket does not answer: at its beginning, every OUTAGE_SECONDS, and at the end.
 
     A bucket that fails again and again is logged at most every SAID_SECONDS.
@@ -111,7 +111,7 @@ class BucketClient:
         self._client: Any = None
         self._opened = contextlib.AsyncExitStack()
         self._said: dict[str, float] = {}
-        self._outage = Outage(str(self))
+        self._outage = BucketOutage(str(self))
 
     def __str__(self) -> str:
         return f"s3://{self._bucket}/{self._prefix}".removesuffix("/")

@@ -198,7 +198,7 @@ def test_an_outage_is_logged_at_its_beginning_every_ten_minutes_and_at_its_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     now = 0.0
-    outage = bucket_client.Outage("s3://files", lambda: now)
+    outage = bucket_client.BucketOutage("s3://files", lambda: now)
 
     def said() -> list[str]:
         found = [one.message for one in caplog.records]
