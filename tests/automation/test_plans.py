@@ -11,7 +11,14 @@ import pytest
 from boxsched.automation import plans as module
 from boxsched.automation.backlog import AT_ONCE, AT_ONCE_OF_A_PROJECT
 from boxsched.automation.git_errors import Unreadable
-from boxsched.automation.plans import GIVE_UP_SECONDS, PAGE, Plans, _ref, _runs
+from boxsched.automation.plans import (
+    GIVE_UP_SECONDS,
+    LAST_PAUSE_SECONDS,
+    PAGE,
+    Plans,
+    _ref,
+    _runs,
+)
 from boxsched.automation.repositories import FoundFile
 from boxsched.errors import NotFound, SecretsUnusable, StoreAway
 from boxsched.model import ProjectId, WorkloadId
@@ -233,6 +240,43 @@ async def test_a_repository_is_given_up_after_some_time(
     service.says = [AWAY]
     assert await result(service) == ("ci/jobs.yml: fatal: away", None)
     assert len(service.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("says", "give_up", "pause", "turns"),
+    [
+        ([AWAY], GIVE_UP_SECONDS, LAST_PAUSE_SECONDS, 1),
+        ([AWAY], 0.0, 0.001, 1),
+        ([AWAY, FILE], GIVE_UP_SECONDS, 0.001, AT_ONCE_OF_A_PROJECT),
+        ([Unreadable("no entry", lasting=True)], GIVE_UP_SECONDS, 0.001, AT_ONCE_OF_A_PROJECT),
+    ],
+    ids=["pauses", "given up", "answers again", "has answered"],
+)
+async def test_a_project_whose_repository_did_not_answer_gets_one_turn(
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    says: list[Any],
+    give_up: float,
+    pause: float,
+    turns: int,
+) -> None:
+    monkeypatch.setattr(module, "GIVE_UP_SECONDS", give_up)
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", pause)
+    service.says = list(says)
+    service.submit(1)
+    rests = pause > 1
+    async with running(service):
+        await until(lambda: len(service.asked) == len(says) and not service.busy)
+        await until(lambda: rests or service.planned or service.builds[1].finished_at)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        service.gate.clear()
+        service.submit(2, 3, 4)
+        service.plans_due.set()
+        await until(lambda: service.busy == turns)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert service.busy == turns
 
 
 @pytest.mark.parametrize("change", [{"finished_at": 9.0}, {"boxes": 2}, None])

@@ -60,6 +60,8 @@ class Service:
         self.away = 0
         self.took = 0.0
         self.at_once = self.most = 0
+        self.gate = asyncio.Event()  # of submissions that do not fail
+        self.gate.set()
         self.store = self
         self.clock = SimpleNamespace(now=lambda: 50.0, monotonic=self.monotonic)
         self.schedules_due = asyncio.Event()
@@ -110,13 +112,14 @@ class Service:
 
     async def submit(self, new: NewWorkload) -> Any:
         self.submitted.append(new)
-        self.at_once += 1
-        self.most = max(self.most, self.at_once)
-        await asyncio.sleep(0)
-        self.at_once -= 1
         outcome = self.outcomes.pop(0) if self.outcomes else Submitted(WorkloadId(6), 10, False)
         if isinstance(outcome, Exception):
             raise outcome
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        await asyncio.sleep(0)
+        await self.gate.wait()
+        self.at_once -= 1
         return outcome
 
 
@@ -242,8 +245,15 @@ async def test_a_failure_leaves_the_rest_to_the_next_round_but_waits_for_its_gro
 ) -> None:
     service.due = [due()] * (SUBMITTED_AT_ONCE + 1)
     service.outcomes = [StoreAway("for the test")]
+    service.gate.clear()
+    round_ = asyncio.create_task(schedules(service).run_once())
+    await until(lambda: service.at_once == SUBMITTED_AT_ONCE - 1)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not round_.done()
+    service.gate.set()
     with pytest.raises(StoreAway):
-        await schedules(service).run_once()
+        await round_
     assert (len(service.submitted), service.at_once) == (SUBMITTED_AT_ONCE, 0)
 
 
