@@ -58,29 +58,40 @@ class Copy:
     def tried(self, mutant: Mutant, tests: Sequence[str], seconds: float) -> Outcome:
         """Run these tests with the change, until one fails or ``seconds`` have passed.
 
-        Raises ValueError if pytest could not run them, for example because of an unknown test name:
-        such a run tells nothing about the mutant.
+        If the mutant changes the name of a test, whose parameters are in its name, all tests of
+        these files run. Raises ValueError if pytest could not run them either, for example because
+        of an unknown test name: such a run tells nothing about the mutant.
         """
         path = self.folder / mutant.file
         source = path.read_bytes()
         path.write_bytes(mutant.applied(source))
         for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
             compiled.unlink()
-        named = self.folder / "nearest.txt"
-        named.write_text("\n".join(tests))
-        command = [sys.executable, "-m", "pytest", *_QUIET, "-x", f"@{named}"]
-        started = self._start(command, {"PYTHONDONTWRITEBYTECODE": "1"})
         try:
-            status = started.wait(seconds)
+            status = self._status(tests, seconds)
+            if status in _NOT_RUN:
+                files = dict.fromkeys(name.partition("::")[0] for name in tests)
+                status = self._status(list(files), seconds)
         except subprocess.TimeoutExpired:
-            os.killpg(started.pid, signal.SIGKILL)
-            started.wait()
             return Outcome.OUT_OF_TIME
         finally:
             path.write_bytes(source)
         if status in _NOT_RUN:
             raise ValueError(f"pytest ended with {status}: it could not run {', '.join(tests[:3])}")
         return Outcome.CAUGHT if status else Outcome.SURVIVED
+
+    def _status(self, tests: Sequence[str], seconds: float) -> int:
+        """Run these tests; return pytest's exit status. Raises TimeoutExpired."""
+        named = self.folder / "nearest.txt"
+        named.write_text("\n".join(tests))
+        command = [sys.executable, "-m", "pytest", *_QUIET, "-x", f"@{named}"]
+        started = self._start(command, {"PYTHONDONTWRITEBYTECODE": "1"})
+        try:
+            return started.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(started.pid, signal.SIGKILL)
+            started.wait()
+            raise
 
     def _start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

@@ -4,6 +4,8 @@ import ast
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.mutation.changes import chosen, mutants_of
 from tests.mutation.nearest import Nearest
 from tests.mutation.places import naming, places
@@ -29,7 +31,9 @@ def room(used: int, asked: int) -> bool:
 '''
 
 TESTS = """\
-from shop.room import room
+import pytest
+
+from shop.room import MOST, room
 
 
 def test_room():
@@ -39,6 +43,11 @@ def test_room():
 
 def test_slow():
     assert room(1, 1)
+
+
+@pytest.mark.parametrize("most", [MOST])
+def test_limit(most):
+    assert most == 5
 """
 
 
@@ -181,5 +190,10 @@ def test_a_mutant_is_tried_only_in_the_copy(tmp_path: Path) -> None:
     assert copy.tried(caught, ["test_room.py::test_slow"], 60) is Outcome.SURVIVED
     assert copy.tried(missed, ["test_room.py"], 60) is Outcome.SURVIVED
     assert copy.tried(missed, ["test_room.py"], 0) is Outcome.OUT_OF_TIME
+    # Its name contains the constant that the mutant changes.
+    limit = by_change["5  ->  6"]
+    assert copy.tried(limit, ["test_room.py::test_limit[5]"], 60) is Outcome.CAUGHT
+    with pytest.raises(ValueError, match="could not run no_test"):
+        copy.tried(limit, ["no_test.py"], 60)
     for folder in (tree, copy.folder):
         assert (folder / "shop" / "room.py").read_text() == SOURCE
