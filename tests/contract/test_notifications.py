@@ -146,6 +146,7 @@ async def test_a_secret_stays_until_it_is_replaced_and_is_sealed_again(leader: L
     await store.put_project("web", "{}", None, targets=[target(seal)])
     [text] = await stored()
     assert is_sealed(text)
+    assert vault.opened("project/1", "hook.1", 1, text) == "s3cret"
     await store.put_project("web", "{}", None, targets=[target("kept")])
     assert await stored() == [text]
     [one] = await store.sealed_texts(OUTGOING, (ProjectId(0), ""), "nothing", 10)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from boxsched.worker.agent.bubblewrap import _last_line
-from boxsched.worker.agent.images import Images, image_folders, in_image
+from boxsched.worker.agent.images import Images, NoImage, image_folders, in_image
 from boxsched.worker.agent.workspaces import counted, note, shown_size
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor import isolation
@@ -82,6 +82,91 @@ def test_in_an_image_a_job_is_as_isolated_as_elsewhere(tmp_path: Path) -> None:
         "--ro-bind", f"{root}/bin", "/bin", "--proc", "/proc", "--dev", "/dev", "--dir", "/run",
     ]  # fmt: skip
     assert (inside.late, inside.image) == ([], str(root))
+
+
+def test_an_image_shows_its_own_system_but_not_what_each_box_has(tmp_path: Path) -> None:
+    root = tmp_path / "tiny"
+    for name in ("bin", "etc", "proc", "dev", "sys", "tmp", "run", "box", "lost+found"):
+        (root / name).mkdir(parents=True)
+    (root / "bin" / "sh").touch()
+    (root / "lib").symlink_to("usr/lib")
+    images = Images("builder-1", image_folders([tmp_path]))
+
+    def system(walls: Isolation) -> list[str]:
+        words = in_image(f"dir:{root}", images, walls).arguments
+        return words[4 : words.index("--proc")]
+
+    shown = ["--ro-bind", f"{root}/bin", "/bin", "--ro-bind", f"{root}/etc", "/etc"]
+    assert system(WALLS) == [*shown, "--symlink", "usr/lib", "/lib"]
+    (root / "etc" / "resolv.conf").touch()
+    named = ["--ro-bind-try", os.path.realpath("/etc/resolv.conf"), "/etc/resolv.conf"]
+    assert system(WALLS) == [*shown, "--symlink", "usr/lib", "/lib", *named]
+    (root / "etc" / "resolv.conf").unlink()
+    (root / "etc" / "resolv.conf").symlink_to("/etc/hostname")
+    assert "--ro-bind-try" not in system(WALLS), "the image says where it is"
+    place = f"{isolation.STAGE}/{isolation.IMAGE}"
+    inside = system(WALLS._replace(uid=1_000))
+    assert inside[:3] == ["--ro-bind", f"{place}/bin", "/bin"], "another user may not enter"
+
+
+@pytest.mark.parametrize(
+    ("image", "hidden", "said"),
+    [
+        ("tiny", (), None),
+        ("tiny", ("tiny/data",), "{}/tiny contains files of builder-1"),
+        ("tiny", ("tin",), None),
+        ("", ("tiny",), "{}/ contains files of builder-1"),
+        ("tiny/bin", ("tiny",), "{}/tiny/bin contains files of builder-1"),
+        ("none", (), "builder-1 has no image {}/none"),
+        ("tiny/bin/sh", (), "builder-1 has no image {}/tiny/bin/sh"),
+        ("empty", (), "the image {}/empty has no /bin/sh"),
+        ("../other", (), "{}/../other is not in a folder of images of builder-1: start it with "
+         "--image-dir"),
+        ("out", (), "{}/out is not in a folder of images of builder-1: start it with --image-dir"),
+    ],
+)  # fmt: skip
+def test_what_is_no_image_is_refused_with_the_reason(
+    tmp_path: Path, image: str, hidden: tuple[str, ...], said: str | None
+) -> None:
+    folder = tmp_path / "images"
+    for name in (folder / "tiny" / "bin", folder / "empty", tmp_path / "other" / "bin"):
+        name.mkdir(parents=True)
+    (folder / "tiny" / "bin" / "sh").touch()
+    (folder / "out").symlink_to(tmp_path / "other")
+    images = Images("builder-1", image_folders([folder]))
+    walls = WALLS._replace(hidden=[f"{folder}/{name}" for name in hidden])
+    if said is None:
+        assert in_image(f"dir:{folder}/{image}", images, walls).image == f"{folder}/{image}"
+        return
+    with pytest.raises(NoImage) as refused:
+        in_image(f"dir:{folder}/{image}", images, walls)
+    assert str(refused.value) == said.format(folder)
+
+
+def test_an_image_that_cannot_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "sh").touch()
+    images = Images("builder-1", image_folders([tmp_path]))
+
+    def denied(path: str) -> list[str]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(os, "listdir", denied)
+    with pytest.raises(NoImage) as refused:
+        in_image(f"dir:{tmp_path}", images, WALLS)
+    assert str(refused.value) == f"the image {tmp_path} cannot be read: Permission denied"
+
+
+def test_images_are_below_folders_that_exist(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "all").symlink_to("/")
+    assert image_folders([tmp_path / "link"]) == (str(tmp_path),)
+    for wrong in (Path("tests"), tmp_path / "file", tmp_path / "none", Path("/"), tmp_path / "all"):
+        with pytest.raises(ValueError, match="must be the absolute path of a folder, and not /"):
+            image_folders([tmp_path, wrong])
 
 
 @pytest.mark.parametrize(
