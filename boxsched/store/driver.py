@@ -54,10 +54,6 @@ class StoreDriver(Protocol):
         """Whether the database is in this process, so that statements need no round trips."""
 
     @property
-    def writes_fail(self) -> bool:
-        """Whether the last write failed, of any of the three uses."""
-
-    @property
     def servers(self) -> "PostgresServers | None":
         """The database's servers; None for a file."""
 
@@ -74,6 +70,14 @@ class StoreDriver(Protocol):
         """Connect, and prepare or upgrade the schema under a lock."""
 
     async def close(self) -> None: ...
+
+
+class WatchedDriver(StoreDriver, Protocol):
+    """A driver whose failures are noted (``outage``)."""
+
+    @property
+    def writes_fail(self) -> bool:
+        """Whether the last write failed, of any of the three uses."""
 
 
 def advanced(steps: Steps[T], found: list[Row] | None) -> Call | tuple[T]:

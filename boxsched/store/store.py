@@ -37,7 +37,7 @@ from boxsched.store.delivery_records import (
     StoredDelivery,
     WebhookSecrets,
 )
-from boxsched.store.driver import StoreDriver
+from boxsched.store.driver import WatchedDriver
 from boxsched.store.records import (
     ActivitySnapshot,
     IdempotencyKey,
@@ -112,7 +112,7 @@ class Store:
     Each call runs a procedure of ``steps`` on the driver's connections of its use.
     """
 
-    def __init__(self, driver: StoreDriver) -> None:
+    def __init__(self, driver: WatchedDriver) -> None:
         self._driver = driver
         self.blobs = BlobRows(driver)
 

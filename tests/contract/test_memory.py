@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from boxsched.store.marks import Descent, Mark, Seen
+from boxsched.store.marks import Descent, Mark, Seen, lower
 from boxsched.store.memory import FILE, Memory
 from tests.contract.conftest import DatabaseUnderTest
 from tests.contract.store_data import Leader
@@ -21,6 +21,26 @@ def test_the_highest_timeline_of_a_system_is_remembered() -> None:
     assert seen.timeline == 2
     assert seen.note(Mark("other", 1, "run", "cluster"))
     assert (seen.system, seen.timeline) == ("other", 1)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({1: (4, 9), 2: (7, 1)}, None),
+        ({1: (5, 10), 2: (7, 1), 3: (1, 1)}, None),
+        ({1: (3, 9), 2: (7, 1)}, "shard 1 is at epoch 3, batch 9, but epoch 4, batch 9"),
+        ({1: (4, 8), 2: (7, 1)}, "shard 1 is at epoch 4, batch 8, but epoch 4, batch 9"),
+        ({1: (5, 8), 2: (7, 1)}, "shard 1 is at epoch 5, batch 8, but epoch 4, batch 9"),
+        ({1: (4, 9), 2: (7, 0)}, "shard 2 is at epoch 7, batch 0, but epoch 7, batch 1"),
+        ({1: (4, 9)}, "shard 2 is at epoch 0, batch 0, but epoch 7, batch 1"),
+        ({}, "shard 1 is at epoch 0, batch 0, but epoch 4, batch 9"),
+    ],
+)
+def test_a_database_that_has_fewer_batches_than_before_is_an_older_copy(
+    found: dict[int, tuple[int, int]], said: str | None
+) -> None:
+    seen = {2: (7, 1), 1: (4, 9)}
+    assert lower(found, seen) == (None if said is None else f"{said} have been seen")
 
 
 class Writes:

@@ -18,7 +18,7 @@ from boxsched.store.blocks import Row, Steps
 from boxsched.store.errors import BoundToAnother
 from boxsched.store.postgres import errors
 from boxsched.store.postgres.driver import PostgresProcedures
-from boxsched.store.sqlite import readers
+from boxsched.store.sqlite import driver, readers
 from boxsched.store.sqlite.driver import SqliteDriver
 from boxsched.store.sqlite.readers import Readers
 from boxsched.store.steps import reads, workers
@@ -143,6 +143,37 @@ def test_only_an_empty_batch_of_a_shard_is_the_fence(
 
 
 # --- SQLite ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("took", "together"), [(0.0, "abcd"), (0.6, "ab"), (1.0, "ab"), (1.1, "a"), (9.0, "a")]
+)
+def test_writes_share_a_transaction_only_for_a_short_time(
+    monkeypatch: pytest.MonkeyPatch, took: float, together: str
+) -> None:
+    """The others are written by the next one. ``took``: in parts of that time."""
+    now = [100.0]
+
+    class OneWriter:
+        def run(self, steps: str) -> str:
+            now[0] += took
+            return steps
+
+    monkeypatch.setattr(driver, "TOGETHER_SECONDS", 1.0)
+    monkeypatch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    writer: Any = OneWriter()
+    assert driver._run(writer, "abcd") == list(together)  # type: ignore[arg-type]
+
+
+async def test_a_closed_store_over_sqlite_is_away(tmp_path: Path) -> None:
+    file = SqliteDriver(tmp_path / "boxsched.sqlite", tmp_path / "lock")
+    await file.open()
+    await file.serving.write(reads.ping)
+    for _ in range(2):
+        await file.close()
+        for kind in ("write", "read", "load", "snapshot"):
+            with pytest.raises(StoreAway, match="the store is closed"):
+                await getattr(file.serving, kind)(reads.ping)
 
 
 async def busy(reading: Readers) -> asyncio.Task[Any]:

@@ -204,6 +204,10 @@ def test_a_box_runs_one_job_at_a_time() -> None:
     assert found(queued(), started(), second) == [TAKEN]
     assert found(WHOLE, second) == [], "it is free again"
     assert found(queued(), started(), queued(OTHER), started(OTHER, "2")) == []
+    both = [queued(), started(), second, finished()]
+    assert found(*both) == [TAKEN], "it is the second one's"
+    assert found(*both, queued(3), started(3)) == [TAKEN, TAKEN]
+    assert found(*both, finished(OTHER), queued(3), started(3)) == [TAKEN], "it is free again"
 
 
 def test_a_workload_gets_all_its_boxes_at_once() -> None:

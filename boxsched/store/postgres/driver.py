@@ -48,7 +48,6 @@ class PostgresDriver:
         self._lock = FileLock(folder_lock)
         self.is_near = False
         self.round_trips: Counter[str] = Counter()
-        self.writes_fail = False  # set by the driver that logs outages
         self.servers = PostgresServers(url, folder_lock.parent)
         self.deciding = PostgresProcedures(self.servers, DECIDING, self.round_trips)
         self.serving = PostgresProcedures(self.servers, SERVING, self.round_trips)

@@ -80,7 +80,6 @@ class SqliteDriver:
         )
         self._is_open = False
         self.round_trips: Counter[str] = Counter()
-        self.writes_fail = False  # set by the driver that logs outages
         self.servers = None
         self.is_near = True
 
