@@ -24,6 +24,7 @@ DEFAULT_TIMEOUT_SECONDS = 3_600
 DEFAULT_BOX_TYPE = "default"  # the type of Boxes, and of jobs that name none
 DEFAULT_BRANCH = "main"  # the branch of projects that name none
 MAX_BOXES = 1_000_000  # upper limit of a plan and of a project's `max_boxes`
+MAX_TUNNELS = 200  # into SSH sessions, through one node
 MAX_PAUSES = 1_000  # at once, of an organization
 MAX_STOP_GRACE_SECONDS = 3_600.0  # a worker must end a stopped job within this time
 

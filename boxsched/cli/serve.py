@@ -25,7 +25,7 @@ from boxsched.cli.variables import warn_unknown_variables
 from boxsched.errors import Invalid
 from boxsched.folders import default_data
 from boxsched.loglines import log_to_stderr
-from boxsched.model import MAX_BOXES, Policy
+from boxsched.model import MAX_BOXES, MAX_TUNNELS, Policy
 from boxsched.protocol import fingerprint
 
 if TYPE_CHECKING:
@@ -227,6 +227,13 @@ def loop_factory() -> LoopFactory | None:
     default=1_000,
     metavar="N",
     help="Limit of open connections from one address, except a trusted proxy; 0 = no limit.",
+)
+@env_option(
+    "--tunnels-per-token",
+    type=click.IntRange(1, MAX_TUNNELS),
+    default=50,
+    metavar="N",
+    help="Limit of one token's connections into SSH sessions through this node.",
 )
 @boxes_option(0, "Boxes of the in-process worker; 0 = none.")
 @box_options

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from aiohttp import WSCloseCode, web
@@ -26,6 +27,8 @@ from boxsched.store.records import Token
 from boxsched.store.store import Store
 
 MAX_CONNECTIONS = 2_000
+# Of one token: for each of its workers, and in addition.
+CONNECTIONS_PER_WORKER, SPARE_CONNECTIONS = 2, 8
 OUTPUT_AT_ONCE = 8  # groups of 2 MiB at most, in one transaction
 
 _log = logging.getLogger(__name__)
@@ -66,7 +69,8 @@ class Gateway:
         self._hints_reach = hints_reach
         self.times = times
         self._links: dict[WorkerId, WorkerLink] = {}
-        self._lines: set[WorkerLine] = set()
+        self._lines: dict[WorkerLine, str] = {}  # with the id of each one's token
+        self._of_token: Counter[str] = Counter()  # the number of lines of a token
         self._left = asyncio.Event()  # set while no connection is open
         self._left.set()
         self._leaving = False
@@ -175,12 +179,16 @@ class Gateway:
     # --- A connection -----------------------------------------------------------------------
 
     async def _serve(self, line: WorkerLine, token: Token) -> None:
-        self._lines.add(line)
+        self._lines[line] = token.id
+        self._of_token[token.id] += 1
         self._left.clear()
         try:
             await self._serve_accepted(line, token)
         finally:
-            self._lines.discard(line)
+            del self._lines[line]
+            self._of_token[token.id] -= 1
+            if not self._of_token[token.id]:
+                del self._of_token[token.id]
             if not self._lines:
                 self._left.set()
 
@@ -192,6 +200,7 @@ class Gateway:
                     "this node has its maximum number of workers: connect to another node",
                     again=True,
                 )
+            self._refuse_flood(token)
             hello = await self._entry.hello(line)
             try:
                 self._refuse_copy(hello, token)
@@ -224,6 +233,21 @@ class Gateway:
             line.cut()
         except Gone:
             await line.hang_up(WSCloseCode.OK, "gone")
+
+    def _refuse_flood(self, token: Token) -> None:
+        """Refuse a connection of a token that has too many here, also of those without a Hello.
+
+        A worker has one connection, and for a short time those that it has lost.
+        """
+        most = CONNECTIONS_PER_WORKER * token.max_workers + SPARE_CONNECTIONS
+        if self._of_token[token.id] > most:
+            raise WorkerRefused(
+                "too_many",
+                f"this token has {most} connections to this node, its limit: find the program that "
+                "opens so many and stop it, or revoke the token; for more workers, create another "
+                "token with `boxsched token create --role worker --fleet N`",
+                again=True,
+            )
 
     def _refuse_copy(self, hello: wire.Hello, token: Token) -> None:
         """Refuse a worker that is connected from another machine: one is a copy of the other.

@@ -9,6 +9,7 @@ way.
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 
 import aiohttp
@@ -21,7 +22,7 @@ from boxsched.gateway import Gateway
 from boxsched.gateway.dialling import CannotEnter, Dialling
 from boxsched.gateway.link import WorkerLink
 from boxsched.gateway.long_polls import PolledLine
-from boxsched.model import WorkloadId, workload_text
+from boxsched.model import MAX_TUNNELS, WorkloadId, workload_text
 from boxsched.node.in_process import LocalWorker
 from boxsched.protocol.timing import UNKNOWN_AFTER_SECONDS
 from boxsched.reaching import why_not
@@ -32,15 +33,26 @@ from boxsched.worker.agent.sessions import NoSession
 RELAYED = "X-Boxsched-Relayed"  # a request with this header is not relayed again
 LOOKS, LOOK_SECONDS = 10, 0.5  # a worker may just be connecting to another node
 CONNECT_SECONDS = 15.0  # with the time that the other node takes to reach the worker
-MAX_TUNNELS = 200
 STOPS = "the node stops"
 
 
+class TooManyTunnels(Conflict):
+    """This token has its maximum number of tunnels."""
+
+    code = "too_many_tunnels"
+
+
 class Entering:
-    """``node``: this node's number and name."""
+    """``node``: this node's number and name. ``per_token``: the limit of a token's tunnels."""
 
     def __init__(
-        self, store: Store, gateway: Gateway, worker: LocalWorker, node: tuple[int, str]
+        self,
+        store: Store,
+        gateway: Gateway,
+        worker: LocalWorker,
+        node: tuple[int, str],
+        *,
+        per_token: int,
     ) -> None:
         self._store = store
         self._gateway = gateway
@@ -48,6 +60,8 @@ class Entering:
         self._name = node[1]
         self._dialling = Dialling(node[0], gateway.times)
         self._open: set[asyncio.Task[object]] = set()
+        self._per_token = per_token
+        self._of_token: Counter[str] = Counter()  # the tunnels of users, by the id of their token
 
     @property
     def open(self) -> int:
@@ -61,10 +75,24 @@ class Entering:
 
     # --- The client's side --------------------------------------------------------------------
 
-    async def enter(self, request: web.Request, session: WorkloadId) -> web.StreamResponse:
-        """Serve a tunnel to the session until it ends. Raises Conflict, CannotEnter."""
+    def require_room(self, token: str) -> None:
+        """Raise TooManyTunnels if this token must not open another tunnel here."""
+        if self._of_token[token] >= self._per_token:
+            raise TooManyTunnels(
+                f"this token has {self._per_token} connections into SSH sessions through this "
+                "node, its limit: end some, use another token, or start the nodes with a higher "
+                "--tunnels-per-token"
+            )
+
+    async def enter(
+        self, request: web.Request, session: WorkloadId, token: str
+    ) -> web.StreamResponse:
+        """Serve a tunnel to the session until it ends. ``token``: the id of the user's token.
+
+        Raises Conflict, TooManyTunnels, CannotEnter.
+        """
         may_relay = RELAYED not in request.headers
-        with self._counted():
+        with self._counted(), self._counted_for(token):
             for _ in range(LOOKS):
                 found = await self._store.ssh_worker(session)
                 if found is None:
@@ -130,6 +158,18 @@ class Entering:
         finally:
             self._open.discard(task)
 
+    @contextlib.contextmanager
+    def _counted_for(self, token: str) -> Iterator[None]:
+        """Count this tunnel for the user's token. Raises TooManyTunnels."""
+        self.require_room(token)
+        self._of_token[token] += 1
+        try:
+            yield
+        finally:
+            self._of_token[token] -= 1
+            if not self._of_token[token]:
+                del self._of_token[token]
+
 
 async def _prepared(request: web.Request) -> web.WebSocketResponse:
     response = web.WebSocketResponse(
@@ -179,6 +219,11 @@ async def _connected(
                     heartbeat=tunnelling.HEARTBEAT_SECONDS,
                 )
         except aiohttp.WSServerHandshakeError as error:
+            if error.status == TooManyTunnels.status:
+                raise TooManyTunnels(
+                    "the node of this session accepts no more connections of this token: end some, "
+                    "or use another token"
+                ) from None
             raise CannotEnter(f"the node of this session answers {error.status}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise CannotEnter(

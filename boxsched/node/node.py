@@ -242,7 +242,13 @@ class Node:
             objects=mixing.objects,
         )
         self.worker = self._worker(cluster)
-        self.entering = Entering(self.store, self.gateway, self.worker, (self.info.id, self.name))
+        self.entering = Entering(
+            self.store,
+            self.gateway,
+            self.worker,
+            (self.info.id, self.name),
+            per_token=options.tunnels_per_token,
+        )
         await self.worker.connect()
         await self.leadership.start()
         if options.redis is not None:

@@ -62,6 +62,7 @@ class Options:
     advertise: str | None = None  # URL at which others reach this node; None = where it listens
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()  # for X-Forwarded-For
     connections_per_address: int = 1_000  # 0 = no limit
+    tunnels_per_token: int = 50  # into SSH sessions, through this node
     boxes: int | None = None  # None = as many as cores
     box_driver: str = "process"
     isolation: Isolation | None = None  # for the driver bubblewrap

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import attrs
 import pytest
 
 from boxsched.gateway.entry import Gone
@@ -172,6 +173,27 @@ async def test_a_node_accepts_a_limited_number_of_connections(
     assert (refused.code, refused.again) == ("full", True)
     assert await third.closed() == 1013
     assert set(harness.gateway.connected) == {worker.id for worker in there}
+
+
+async def test_a_token_has_a_limited_number_of_connections(
+    harness: GatewayHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of those that send no Hello; one that ends makes room. Other tokens are not affected."""
+    monkeypatch.setattr(harness, "token", attrs.evolve(harness.token, max_workers=1))
+    mute = [await harness.dial() for _ in range(9)]
+    await harness.worker("a")
+    extra = await harness.dial()
+    refused = await extra.next(wire.Refused)
+    assert (refused.code, refused.again) == ("too_many", True)
+    assert "has 10 connections" in refused.message and "revoke the token" in refused.message
+    assert await extra.closed() == 1013
+    await mute[0].socket.close()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while harness.gateway._of_token[harness.token.id] > 9:  # noqa: ASYNC110 (a number)
+            await asyncio.sleep(0.01)
+    await harness.worker("b")
+    monkeypatch.setattr(harness, "token", attrs.evolve(harness.token, id="token-2"))
+    await harness.worker("c")
 
 
 class DeafSocket:

@@ -33,9 +33,11 @@ async def boxless(tmp_path: Path) -> AsyncIterator[RunningService]:
 
 
 @contextlib.asynccontextmanager
-async def working(folder: Path, url: str, token: str) -> AsyncIterator[TaskWorker]:
-    """A worker at which nothing listens."""
-    worker = TaskWorker(folder, [url], SystemNames(), token=lambda: token, ssh_address=None)
+async def working(
+    folder: Path, url: str, token: str, *, ssh_address: str | None = None
+) -> AsyncIterator[TaskWorker]:
+    """A worker at which nothing listens, or its sessions listen at ``ssh_address``."""
+    worker = TaskWorker(folder, [url], SystemNames(), token=lambda: token, ssh_address=ssh_address)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not worker.first:  # noqa: ASYNC110 (a list that the worker fills)
@@ -198,9 +200,21 @@ async def test_a_polling_worker_is_entered_behind_a_balancer(
 async def test_a_tunnel_that_is_cut_ends_its_connection_and_the_session_can_be_entered_again(
     boxless: RunningService, tmp_path: Path, user: OpenSsh
 ) -> None:
+    """A direct connection keeps the session open, however long the worker is away."""
     token = await worker_token(boxless)
-    async with working(tmp_path / "w", boxless.url, token) as worker:
-        session = await inside(boxless, user, await opened(boxless, user))
+    at = "127.0.0.1"
+    async with working(tmp_path / "w", boxless.url, token, ssh_address=at) as worker:
+        id_ = await opened(boxless, user)
+        place = (await boxless.get(f"/workloads/{id_}"))["ssh"]
+        direct = user.directly(at, place["port"], place["host_key"])
+        keeper = await asyncio.create_subprocess_exec(
+            *direct.command("ssh", direct.target, "echo begun; cat"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert keeper.stdout is not None
+        await keeper.stdout.readuntil(b"begun\n")
+        session = await inside(boxless, user, id_)
         process = await asyncio.create_subprocess_exec(
             *session.command("ssh", session.target, "echo begun; sleep 1000"),
             stdout=asyncio.subprocess.PIPE,
@@ -210,8 +224,10 @@ async def test_a_tunnel_that_is_cut_ends_its_connection_and_the_session_can_be_e
         await process.stdout.readuntil(b"begun\n")
         await worker.end()
         assert await process.wait() == 255
-        async with working(tmp_path / "w", boxless.url, token):
+        async with working(tmp_path / "w", boxless.url, token, ssh_address=at):
             assert (await session.run("echo again")).out == b"again\n"
+            await keeper.communicate(b"")
+            assert keeper.returncode == 0
 
 
 @needs_openssh
@@ -317,6 +333,34 @@ async def test_who_may_not_enter(boxless: RunningService, tmp_path: Path, user: 
     upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
     assert (await boxless.call("GET", tunnel, token=worker, headers=upgrade)).status == 404
     assert (await boxless.call("GET", tunnel)).status == 403
+
+
+async def test_a_token_has_a_limited_number_of_tunnels(tmp_path: Path, user: OpenSsh) -> None:
+    async with RunningService.open(tmp_path / "data", boxes=0, tunnels_per_token=1) as service:
+        await service.project()
+        async with working(tmp_path / "w", service.url, await worker_token(service)):
+            id_ = await opened(service, user)
+            inside = await asyncio.create_subprocess_exec(
+                *boxsched(service, "--proxy", id_),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            assert inside.stdout is not None
+            assert (await inside.stdout.readline()).startswith(b"SSH-2.0")
+            refused = await run(service, "--proxy", id_)
+            assert refused.status == 1 and not refused.out
+            assert "has 1 connections into SSH sessions" in refused.errors
+            assert "--tunnels-per-token" in refused.errors
+            asked = {"role": "admin", "name": "other"}
+            other = (await service.call("POST", f"{API}/tokens", asked)).json["token"]
+            path = f"{API}/workloads/{id_}/ssh"
+            assert (await service.call("GET", path)).error["code"] == "too_many_tunnels"
+            assert (await service.call("GET", path, token=other)).error["code"] == "malformed"
+            await inside.communicate(b"")
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while service.node.entering.open:  # noqa: ASYNC110 (a number)
+                    await asyncio.sleep(0.01)
+            assert (await service.call("GET", path)).error["code"] == "malformed"
 
 
 @contextlib.asynccontextmanager

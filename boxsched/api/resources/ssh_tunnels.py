@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from boxsched.api.http.guard import TOKEN
 from boxsched.api.resources.worker_socket import require_websocket
 from boxsched.api.submitting import new_workloads
 from boxsched.errors import Conflict, Forbidden
@@ -25,5 +26,7 @@ class SshTunnelRoutes:
             raise Conflict("this is not an SSH session")
         if stored.ssh is None:
             raise Conflict(f"the session {workload_text(stored.id)} is not open")
+        token = request[TOKEN].id
+        self._node.entering.require_room(token)  # before it: a client can read this refusal
         require_websocket(request)
-        return await self._node.entering.enter(request, stored.id)
+        return await self._node.entering.enter(request, stored.id, token)
