@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 LISTS_KEPT = 64  # compiled lists
 ANSWERS_KEPT = 64  # cached answers of each list
+COMPARED_AT_MOST = 2_000  # pairs of states that ``covers`` looks at
 
 _SPECIAL = "*?[]"
 _LAST = 0x10FFFF
@@ -39,6 +40,41 @@ def first_match(name: str, patterns: "Sequence[str] | Automaton") -> int | None:
         return None
     automaton = patterns if isinstance(patterns, Automaton) else _automaton(tuple(patterns))
     return automaton.first_match(name)
+
+
+def covers(patterns: Sequence[str], pattern: str) -> bool:
+    """Whether each name that ``pattern`` matches is matched by one of ``patterns``.
+
+    Also False if that cannot be found out in bounded time, which only artificial patterns cause.
+    """
+    one, all_ = Automaton((pattern,)), Automaton(patterns)
+    characters = _different_characters((pattern, *patterns))
+    lefts, lefts_of_all = one.left_by(characters), all_.left_by(characters)
+    steps = [(lefts[character], lefts_of_all[character]) for character in characters]
+    begin = one.start, all_.start
+    seen, waiting = {begin}, [begin]
+    while waiting:
+        mine, theirs = waiting.pop()
+        if one.accepts(mine) and not all_.accepts(theirs):
+            return False
+        for left, left_of_all in steps:
+            pair = one.after(mine, left), all_.after(theirs, left_of_all)
+            if pair[0] and pair not in seen:
+                if len(seen) >= COMPARED_AT_MOST:
+                    return False
+                seen.add(pair)
+                waiting.append(pair)
+    return True
+
+
+def _different_characters(patterns: Iterable[str]) -> str:
+    """Return one character of each set of characters that no pattern tells apart."""
+    begins = {0}
+    for pattern in patterns:
+        for token in parse(pattern)[0]:
+            for first, last in token.ranges:
+                begins |= {first, last + 1}
+    return "".join(chr(code) for code in sorted(begins) if code <= _LAST)
 
 
 def one_pattern(pattern: str) -> Callable[[str], bool]:
@@ -97,7 +133,7 @@ class Automaton:
             self._last_states.append(state)
             state += 1
         self._bytes = state // 8 + 1
-        self._start, self._loops = self._bits(begun), self._bits(looped)
+        self.start, self._loops = self._bits(begun), self._bits(looped)
         self._any, self._accept = self._bits(free), self._bits(self._last_states)
         self._answers: dict[str, int | None] = {}
 
@@ -122,8 +158,8 @@ class Automaton:
         return answers[name]
 
     def _match(self, name: str) -> int | None:
-        leave = self._left_by(name)
-        reached = self._start
+        leave = self.left_by(name)
+        reached = self.start
         for character in name:
             reached = (reached & leave[character]) << 1 | reached & self._loops
             if not reached:
@@ -133,7 +169,15 @@ class Automaton:
             return None
         return bisect_left(self._last_states, (ended & -ended).bit_length() - 1)
 
-    def _left_by(self, name: str) -> dict[str, int]:
+    def after(self, reached: int, leave: int) -> int:
+        """Return the states after a character. ``leave``: the states that it continues."""
+        return (reached & leave) << 1 | reached & self._loops
+
+    def accepts(self, reached: int) -> bool:
+        """Whether a pattern has matched the whole name in one of these states."""
+        return bool(reached & self._accept)
+
+    def left_by(self, name: str) -> dict[str, int]:
         """Return, for each character of the name, the states that it continues."""
         characters = sorted(set(name))
         rows = [bytearray(self._bytes) for _ in characters]

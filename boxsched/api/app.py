@@ -11,13 +11,15 @@ from aiohttp import web
 import activity_monitor
 from boxsched.api import openapi
 from boxsched.api.auth.known_tokens import KnownTokens
+from boxsched.api.auth.last_use import LastUses
 from boxsched.api.auth.lasting import Lasting
 from boxsched.api.auth.sessions import StoredSessions
 from boxsched.api.auth.tokens import of_file, replaces
 from boxsched.api.http import bodies, replies
 from boxsched.api.http.bodies import MAX_BODY_BYTES
-from boxsched.api.http.guard import Declared, Guard
+from boxsched.api.http.guard import CheckScope, Declared, Guard
 from boxsched.api.http.peers import Peers
+from boxsched.api.resources.in_scope import InScope
 from boxsched.api.resources.operations import OperationRoutes
 from boxsched.api.routes import PAGE_POLICIES, Route, table
 from boxsched.api.submitting.known_projects import KnownProjects
@@ -46,7 +48,8 @@ def application(node: Node) -> web.Application:
     declared: dict[web.AbstractRoute, Declared] = {}
     pages = activity_monitor.Pages(sessions)
     peers = Peers(node.options.trusted_proxies)
-    guard = Guard(tokens, sessions, lasting, declared, peers, pages)
+    uses = LastUses(node.store, node.clock.now)
+    guard = Guard(tokens, sessions, lasting, declared, peers, pages, uses)
     app = web.Application(middlewares=[guard.middleware()], client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(replies.add_headers)
     app.on_response_prepare.append(_dated(node))
@@ -54,6 +57,7 @@ def application(node: Node) -> web.Application:
     known = KnownProjects(node.store)
     chores = {
         "tokens of what lasts": lasting.run,
+        "last use of tokens": uses.run,
         "automatic deploys": AutomaticDeploys(node, known).run,
         "plans of builds": Plans(node, known).run,
         "schedules": Schedules(node, known).run,
@@ -63,13 +67,14 @@ def application(node: Node) -> web.Application:
     operations = OperationRoutes(node, guard.answered, delivered)
     routes = table(node, known, tokens, operations, delivered)
     operations.describe(
-        openapi.document((one.method, one.path, one.policy, one.what) for one in routes)
+        openapi.document((one.method, one.path, one.asks, one.what) for one in routes)
     )
+    in_scope = InScope(node.store)
     for route in routes:
-        _add(app, route, declared)
+        _add(app, route, declared, in_scope.check_of(route.path))
     _add_page(app, pages, declared)
     for resolved in app.router.routes():
-        assert resolved in declared, f"{resolved.method} {resolved.resource} declares no policy"
+        assert resolved in declared, f"{resolved.method} {resolved.resource} declares no right"
     return app
 
 
@@ -133,7 +138,12 @@ async def _keep(own: Token, node: Node) -> None:
         )
 
 
-def _add(app: web.Application, route: Route, declared: dict[web.AbstractRoute, Declared]) -> None:
+def _add(
+    app: web.Application,
+    route: Route,
+    declared: dict[web.AbstractRoute, Declared],
+    check_scope: CheckScope | None,
+) -> None:
     name = f"{route.method} {openapi.plain(route.path)}"
     # Monitoring tools may add any query parameter to paths outside of the API.
     of_api = route.path.startswith(openapi.PREFIX)
@@ -142,7 +152,7 @@ def _add(app: web.Application, route: Route, declared: dict[web.AbstractRoute, D
         added = app.router.add_route(
             method, route.path, route.handler, expect_handler=bodies.expected
         )
-        declared[added] = Declared(route.policy, name, route.lasting, query)
+        declared[added] = Declared(route.asks, name, route.lasting, query, check_scope)
 
 
 def _add_page(
@@ -153,8 +163,8 @@ def _add_page(
     """Add the page's routes. Raises KeyError for a route that the table does not have."""
     for route in pages.routes():
         name = f"{route.method} {route.path}"
-        policy = PAGE_POLICIES[route.method, route.path]
+        asks = PAGE_POLICIES[route.method, route.path]
         before = set(app.router.routes())
         route.register(app.router)
         for added in set(app.router.routes()) - before:  # GET also adds HEAD
-            declared[added] = Declared(policy, name)
+            declared[added] = Declared(asks, name)

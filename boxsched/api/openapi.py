@@ -8,7 +8,7 @@ import attrs
 import msgspec
 
 import boxsched
-from boxsched.api.http.guard import RoutePolicy
+from boxsched.api.auth.rights import RIGHTS, Asked, Open, Right
 from boxsched.api.http.replies import ErrorAnswer
 from boxsched.api.messages.requests import AskDrain, Nothing
 from boxsched.api.openapi_schemas import GIVES, KEY, NAME, PATHS, TAG, TOGETHER, Schema
@@ -19,7 +19,7 @@ _REF = "#/components/schemas/{name}"
 _REFUSALS: Mapping[int, str] = {
     400: "malformed",
     401: "no token, or an invalid one",
-    403: "not allowed with this token, or not from this page",
+    403: "the token does not have the right, or it is a session, and not from this page",
     404: "an unknown id or name",
     405: "this path does not allow this method",
     408: "the body did not arrive in time",
@@ -62,11 +62,11 @@ class Described:
     refuses: tuple[int, ...] = ()  # statuses of further refusals
 
 
-Routed = tuple[str, str, RoutePolicy, Described]
+Routed = tuple[str, str, Asked, Described]
 
 
 def document(routes: Iterable[Routed]) -> bytes:
-    """Return the whole description as JSON. Routes are (method, path, policy, what)."""
+    """Return the whole description as JSON. Routes are (method, path, asks, what)."""
     routes = list(routes)
     types = {t for *_, what in routes for t in (what.takes, what.gives) if t is not None}
     ordered = [ErrorAnswer, *sorted(types, key=lambda one: one.__name__)]
@@ -75,8 +75,8 @@ def document(routes: Iterable[Routed]) -> bytes:
     for kind, together in TOGETHER.items():
         components[kind.__name__].update(together)
     paths: dict[str, dict[str, Any]] = {}
-    for method, path, policy, what in routes:
-        operation = _operation(method, path, policy, what, schemas)
+    for method, path, asks, what in routes:
+        operation = _operation(method, path, asks, what, schemas)
         paths.setdefault(plain(path), {})[method.lower()] = operation
     _link(paths, routes)
     return msgspec.json.encode(
@@ -99,7 +99,7 @@ def plain(path: str) -> str:
 
 
 def _operation(
-    method: str, path: str, policy: RoutePolicy, what: Described, schemas: Mapping[type, Schema]
+    method: str, path: str, asks: Asked, what: Described, schemas: Mapping[type, Schema]
 ) -> dict[str, Any]:
     good: dict[str, Any] = {"description": "done"}
     if what.gives is not None:
@@ -108,17 +108,17 @@ def _operation(
         good["content"] = {what.content_type: {"schema": {"type": "string"}}}
     answers = {str(status): good for status in (what.status, what.also) if status}
     refusal = {"application/json": {"schema": schemas[ErrorAnswer]}}
-    for status in _refusals(method, path, policy, what):
+    for status in _refusals(method, path, asks, what):
         answers[str(status)] = {"description": _REFUSALS[status], "content": refusal}
     operation: dict[str, Any] = {
         "summary": what.summary,
         "operationId": _operation_id(method, path),
         "responses": answers,
     }
-    if policy is RoutePolicy.PUBLIC:
+    if asks is Open.EVERYONE:
         operation["security"] = []
-    elif policy is RoutePolicy.LOOPBACK:
-        operation["security"] = [{}, {"token": []}]  # requests from this machine need no token
+    else:
+        operation |= _needs(asks)
     parameters = _parameters(path, what)
     if parameters:
         operation["parameters"] = parameters
@@ -130,9 +130,21 @@ def _operation(
     return operation
 
 
-def _refusals(method: str, path: str, policy: RoutePolicy, what: Described) -> list[int]:
+def _needs(asks: Asked) -> dict[str, Any]:
+    """Say which right the operation needs, and which roles have it."""
+    right = asks if isinstance(asks, Right) else Right.MONITOR
+    roles = [role.value for role, rights in RIGHTS.items() if right in rights]
+    text = f"Needs the right `{right}`: a token of role {' or '.join(roles)}."
+    needs: dict[str, Any] = {"x-right": right.value, "x-roles": roles, "description": text}
+    if asks is Open.THIS_MACHINE:
+        needs["security"] = [{}, {"token": []}]
+        needs["description"] = f"{text} Requests from the same machine need no token."
+    return needs
+
+
+def _refusals(method: str, path: str, asks: Asked, what: Described) -> list[int]:
     found = {*_ON_ALL, *what.refuses}
-    if policy is not RoutePolicy.PUBLIC:
+    if asks is not Open.EVERYONE:
         found.update(_ON_PRIVATE)
     if method != "GET":
         found.update(_ON_CHANGING)

@@ -1,4 +1,4 @@
-"""The table of routes: path, permission, handler, and description in openapi.json."""
+"""The table of routes: path, handler, the right that it asks for, description in openapi.json."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,8 @@ import attrs
 
 from activity_monitor.pages import VIEWS
 from boxsched.api.auth.known_tokens import KnownTokens
-from boxsched.api.http.guard import Handler, RoutePolicy
+from boxsched.api.auth.rights import Asked, Open, Right
+from boxsched.api.http.guard import Handler
 from boxsched.api.http.parameters import YES_OR_NO
 from boxsched.api.http.recent import RecentAnswers
 from boxsched.api.messages.answers import WorkloadAnswer, WorkloadList
@@ -45,6 +46,7 @@ from boxsched.api.resources.events import EventRoutes
 from boxsched.api.resources.fleet import BoxList, FleetRoutes, WorkerAnswer, WorkerList
 from boxsched.api.resources.ghosts import GhostAnswer, GhostList, GhostRoutes
 from boxsched.api.resources.logs import MAX_NUMBER_DIGITS, LogRoutes
+from boxsched.api.resources.me import MeAnswer, me
 from boxsched.api.resources.nodes import NodeList, NodeRoutes
 from boxsched.api.resources.notifications import (
     NotificationAnswer,
@@ -85,14 +87,14 @@ from boxsched.store.delivery_records import DeliveryResult
 from boxsched.store.steps.notifications import STATES
 
 # The Activity Monitor's own routes. They are public: without a session they show the sign-in form.
-PAGE_POLICIES: Mapping[tuple[str, str], RoutePolicy] = {
-    ("GET", "/"): RoutePolicy.PUBLIC,
-    **{("GET", view.path): RoutePolicy.PUBLIC for view in VIEWS},
-    ("GET", "/sign-in"): RoutePolicy.PUBLIC,
-    ("POST", "/sign-in"): RoutePolicy.PUBLIC,
-    ("GET", "/sign-out"): RoutePolicy.PUBLIC,
-    ("POST", "/sign-out"): RoutePolicy.PUBLIC,
-    ("GET", "/static/{version}/{name}"): RoutePolicy.PUBLIC,
+PAGE_POLICIES: Mapping[tuple[str, str], Asked] = {
+    ("GET", "/"): Open.EVERYONE,
+    **{("GET", view.path): Open.EVERYONE for view in VIEWS},
+    ("GET", "/sign-in"): Open.EVERYONE,
+    ("POST", "/sign-in"): Open.EVERYONE,
+    ("GET", "/sign-out"): Open.EVERYONE,
+    ("POST", "/sign-out"): Open.EVERYONE,
+    ("GET", "/static/{version}/{name}"): Open.EVERYONE,
 }
 
 SCHEMA = f"{PREFIX}/job-file.schema.json"
@@ -154,7 +156,7 @@ class Route:
     path: str
     handler: Handler
     what: Described
-    policy: RoutePolicy = RoutePolicy.ADMIN
+    asks: Asked
     head: bool = False  # also answers HEAD, for load balancers
     lasting: bool = False  # its answer may never end, so it is cut when its token becomes invalid
 
@@ -169,13 +171,19 @@ def project_routes(
     )  # fmt: skip
     check = Described("What these settings would change", one, ProjectCheck)
     return (
-        asking(f"{_PROJECT}/builds", asks.build, "Build a branch or a tag", AskBuild),
-        asking(f"{_PROJECT}/deploys", asks.deploy, "Deploy to a server", AskDeploy),
-        asking(f"{_PROJECT}/ssh-sessions", asks.session, "Open an SSH session", AskSession),
-        Route("PUT", _PROJECT, projects.put, put),
-        Route("POST", f"{_PROJECT}/check", projects.check, check),
+        asking(f"{_PROJECT}/builds", asks.build, "Build a branch or a tag", AskBuild, Right.SUBMIT),
+        asking(f"{_PROJECT}/deploys", asks.deploy, "Deploy to a server", AskDeploy, Right.DEPLOY),
+        asking(
+            f"{_PROJECT}/ssh-sessions",
+            asks.session,
+            "Open an SSH session",
+            AskSession,
+            Right.SUBMIT,
+        ),
+        Route("PUT", _PROJECT, projects.put, put, Right.CONFIGURE),
+        Route("POST", f"{_PROJECT}/check", projects.check, check, Right.CONFIGURE),
         reading(_PROJECT, projects.get, "A project's settings", one),
-        Route("DELETE", _PROJECT, projects.delete, Described("Delete a project", status=204)),
+        deleting(_PROJECT, projects.delete, "Delete a project", Right.CONFIGURE),
         reading(f"{_PROJECT}/servers", servers.list, "What is live on its servers", ServerList),
         reading(f"{PREFIX}/projects", projects.list, "All projects", ProjectList),
     )
@@ -188,9 +196,9 @@ def history_routes(history: ProjectHistoryRoutes) -> Sequence[Route]:
         "Bring back the settings of a version", AskRevert, ProjectSettings, matched=("If-Match",)
     )
     return (
-        Route("GET", path, history.list, listed),
+        Route("GET", path, history.list, listed, Right.READ),
         reading(f"{path}/{{version:[^/]+}}", history.one, "A version", WholeVersion),
-        Route("POST", f"{_PROJECT}/revert", history.revert, revert),
+        Route("POST", f"{_PROJECT}/revert", history.revert, revert, Right.CONFIGURE),
     )
 
 
@@ -198,7 +206,7 @@ def session_routes(tunnels: SshTunnelRoutes) -> Sequence[Route]:
     enter = Described(
         "A way into an SSH session: a WebSocket with the bytes of SSH", status=101, refuses=(409,)
     )
-    return (Route("GET", f"{_WORKLOAD}/ssh", tunnels.enter, enter, lasting=True),)
+    return (Route("GET", f"{_WORKLOAD}/ssh", tunnels.enter, enter, Right.SUBMIT, lasting=True),)
 
 
 def workload_routes(
@@ -218,22 +226,28 @@ def workload_routes(
     )
     log = Described("A job's output", content_type="text/plain", query=(_FOLLOW, _STAMPS, *_PART))
     return (
-        Route("GET", f"{PREFIX}/workloads", workloads.list, listed),
+        Route("GET", f"{PREFIX}/workloads", workloads.list, listed, Right.READ),
         reading(_WORKLOAD, workloads.one, "A workload with its jobs", WorkloadAnswer),
         reading(
             f"{_WORKLOAD}/explanation", workloads.explanation, "Why a workload waits", Explanation
         ),
-        Route("POST", f"{_WORKLOAD}/stop", workloads.stop, stop),
-        Route("POST", f"{_WORKLOAD}/priority", priorities.change, bump),
-        asking(f"{_WORKLOAD}/rebuild", asks.rebuild, "Submit the same jobs again", Nothing),
-        Route("POST", f"{_JOB}/resolve", resolving.resolve, resolve),
-        Route("GET", f"{_JOB}/log", logs.log, log, lasting=True),
+        Route("POST", f"{_WORKLOAD}/stop", workloads.stop, stop, Right.STOP),
+        Route("POST", f"{_WORKLOAD}/priority", priorities.change, bump, Right.OPERATE),
+        asking(
+            f"{_WORKLOAD}/rebuild",
+            asks.rebuild,
+            "Submit the same jobs again",
+            Nothing,
+            Right.SUBMIT,
+        ),
+        Route("POST", f"{_JOB}/resolve", resolving.resolve, resolve, Right.OPERATE),
+        Route("GET", f"{_JOB}/log", logs.log, log, Right.READ, lasting=True),
     )
 
 
 def artifact_routes(artifacts: ArtifactRoutes) -> Sequence[Route]:
     path, one = f"{_JOB}/artifacts", f"{_JOB}/artifacts/{{path:.+}}"
-    given, worker = f"{_JOB}/given-artifacts", RoutePolicy.WORKER
+    given, worker = f"{_JOB}/given-artifacts", Right.WORK
     download = Described("An artifact's content", content_type="application/octet-stream")
     keep = Described("Begin to store a job's artifacts (for workers)", AskKeep, MissingAnswer)
     put = Described(
@@ -254,7 +268,7 @@ def artifact_routes(artifacts: ArtifactRoutes) -> Sequence[Route]:
     )
     return (
         reading(path, artifacts.list, "The artifacts of a job", ArtifactList),
-        Route("GET", one, artifacts.download, download),
+        Route("GET", one, artifacts.download, download, Right.READ),
         Route("POST", path, artifacts.keep, keep, worker),
         Route("PUT", one, artifacts.put, put, worker),
         Route("GET", given, artifacts.given, listed, worker),
@@ -267,9 +281,9 @@ def pause_routes(pauses: PauseRoutes) -> Sequence[Route]:
     pause = f"{path}/{{pause:[^/]+}}"
     put = Described("Begin a pause, or replace it", AskPause, PauseAnswer, 201, 200)
     return (
-        Route("PUT", pause, pauses.put, put),
+        Route("PUT", pause, pauses.put, put, Right.OPERATE),
         reading(path, pauses.list, "All pauses", PauseList),
-        Route("DELETE", pause, pauses.end, Described("End a pause", status=204)),
+        deleting(pause, pauses.end, "End a pause", Right.OPERATE),
     )
 
 
@@ -278,7 +292,7 @@ def schedule_routes(schedules: ScheduleRoutes) -> Sequence[Route]:
     listed = Described("The schedules of all projects", gives=ScheduleList, query=_PAGE)
     return (
         reading(f"{_PROJECT}/schedules", schedules.of_project, of_project, ProjectSchedules),
-        Route("GET", f"{PREFIX}/schedules", schedules.all, listed),
+        Route("GET", f"{PREFIX}/schedules", schedules.all, listed, Right.READ),
     )
 
 
@@ -322,15 +336,15 @@ def worker_routes(workers: WorkerRoutes, polls: WorkerPollRoutes) -> Sequence[Ro
     bytes_ = f"{tunnel}/polls"
     one = f"{wire.POLLS}/{{connection:[^/]+}}"
     return (
-        Route("GET", wire.PATH, workers.connect, speak, RoutePolicy.WORKER, lasting=True),
-        Route("GET", tunnel, workers.tunnel, dialled, RoutePolicy.WORKER, lasting=True),
-        Route("POST", bytes_, polls.send_bytes, send_bytes, RoutePolicy.WORKER),
-        Route("GET", bytes_, polls.receive_bytes, receive_bytes, RoutePolicy.WORKER, lasting=True),
-        Route("DELETE", bytes_, polls.close_tunnel, close_tunnel, RoutePolicy.WORKER),
-        Route("POST", wire.POLLS, polls.open, open_, RoutePolicy.WORKER),
-        Route("POST", one, polls.send, send, RoutePolicy.WORKER),
-        Route("GET", one, polls.receive, receive, RoutePolicy.WORKER, lasting=True),
-        Route("DELETE", one, polls.close, close, RoutePolicy.WORKER),
+        Route("GET", wire.PATH, workers.connect, speak, Right.WORK, lasting=True),
+        Route("GET", tunnel, workers.tunnel, dialled, Right.WORK, lasting=True),
+        Route("POST", bytes_, polls.send_bytes, send_bytes, Right.WORK),
+        Route("GET", bytes_, polls.receive_bytes, receive_bytes, Right.WORK, lasting=True),
+        Route("DELETE", bytes_, polls.close_tunnel, close_tunnel, Right.WORK),
+        Route("POST", wire.POLLS, polls.open, open_, Right.WORK),
+        Route("POST", one, polls.send, send, Right.WORK),
+        Route("GET", one, polls.receive, receive, Right.WORK, lasting=True),
+        Route("DELETE", one, polls.close, close, Right.WORK),
     )
 
 
@@ -341,11 +355,17 @@ def fleet_routes(fleet: FleetRoutes, draining: DrainRoutes, nodes: NodeRoutes) -
     return (
         reading(f"{PREFIX}/boxes", fleet.boxes, "Every Box, and what runs on it", BoxList),
         reading(f"{PREFIX}/workers", fleet.workers, "All workers", WorkerList),
-        reading(f"{PREFIX}/nodes", nodes.list, "All nodes: which are alive, which lead", NodeList),
-        Route("POST", f"{_WORKER}/drain", draining.drain, drain),
-        Route("POST", f"{_WORKER}/resume", draining.resume, resume),
-        Route("DELETE", _WORKER, draining.remove, remove),
-        Route("DELETE", _NODE, nodes.forget, Described("Remove a retired node", status=204)),
+        reading(
+            f"{PREFIX}/nodes",
+            nodes.list,
+            "All nodes: which are alive, which lead",
+            NodeList,
+            Right.MONITOR,
+        ),
+        Route("POST", f"{_WORKER}/drain", draining.drain, drain, Right.FLEET),
+        Route("POST", f"{_WORKER}/resume", draining.resume, resume, Right.FLEET),
+        Route("DELETE", _WORKER, draining.remove, remove, Right.FLEET),
+        deleting(_NODE, nodes.forget, "Remove a retired node", Right.INSTANCE),
     )
 
 
@@ -357,8 +377,8 @@ def ghost_routes(ghosts: GhostRoutes) -> Sequence[Route]:
     kill = Described("End a ghost", Nothing, GhostAnswer, 202)
     return (
         reading(path, ghosts.list, listed, GhostList),
-        Route("POST", f"{one}/restore", ghosts.restore, restore),
-        Route("POST", f"{one}/kill", ghosts.kill, kill),
+        Route("POST", f"{one}/restore", ghosts.restore, restore, Right.OPERATE),
+        Route("POST", f"{one}/kill", ghosts.kill, kill, Right.OPERATE),
     )
 
 
@@ -370,7 +390,7 @@ def set_aside_routes(commands: SetAsideRoutes) -> Sequence[Route]:
     return (
         reading(path, commands.list, listed, SetAsideList),
         reading(command, commands.one, "A command that was set aside", SetAsideAnswer),
-        Route("DELETE", command, commands.drop, drop),
+        Route("DELETE", command, commands.drop, drop, Right.OPERATE),
     )
 
 
@@ -380,9 +400,9 @@ def notification_routes(notifications: NotificationRoutes) -> Sequence[Route]:
     listed = Described("Notifications, newest first", gives=NotificationList, query=_NOTIFICATIONS)
     resend = Described("Send a notification again", Nothing, NotificationAnswer, 202)
     return (
-        Route("GET", path, notifications.list, listed),
+        Route("GET", path, notifications.list, listed, Right.READ),
         reading(one, notifications.one, "A notification", NotificationAnswer),
-        Route("POST", f"{one}/resend", notifications.resend, resend),
+        Route("POST", f"{one}/resend", notifications.resend, resend, Right.OPERATE),
     )
 
 
@@ -395,8 +415,8 @@ def webhook_routes(webhooks: WebhookRoutes, deliveries: DeliveryRoutes) -> Seque
     )
     listed = Described("Deliveries, newest first", gives=DeliveryList, query=_DELIVERIES)
     return (
-        Route("POST", path, webhooks.receive, take, RoutePolicy.PUBLIC),
-        Route("GET", f"{PREFIX}/deliveries", deliveries.list, listed),
+        Route("POST", path, webhooks.receive, take, Open.EVERYONE),
+        Route("GET", f"{PREFIX}/deliveries", deliveries.list, listed, Right.READ),
     )
 
 
@@ -406,19 +426,32 @@ def secret_routes(secrets: SecretRoutes) -> Sequence[Route]:
     put = Described("Create or replace a secret of a project", AskSecret, PutSecretAnswer, 201, 200)
     rotate = Described("Seal the next values with the first key", AskRotate, RotateAnswer)
     return (
-        Route("PUT", one, secrets.put, put),
-        reading(path, secrets.list, "A project's secrets, without their values", SecretList),
-        Route("DELETE", one, secrets.delete, Described("Delete a secret", status=204)),
-        Route("POST", f"{PREFIX}/secrets/rotate", secrets.rotate, rotate),
+        Route("PUT", one, secrets.put, put, Right.CONFIGURE),
+        reading(
+            path,
+            secrets.list,
+            "A project's secrets, without their values",
+            SecretList,
+            Right.CONFIGURE,
+        ),
+        deleting(one, secrets.delete, "Delete a secret", Right.CONFIGURE),
+        Route("POST", f"{PREFIX}/secrets/rotate", secrets.rotate, rotate, Right.INSTANCE),
     )
 
 
 def token_routes(tokens: TokenRoutes) -> Sequence[Route]:
     make = Described("Create a token; only this answer has its text", AskToken, NewTokenAnswer, 201)
     return (
-        Route("POST", f"{PREFIX}/tokens", tokens.make, make),
-        reading(f"{PREFIX}/tokens", tokens.list, "All tokens, without their texts", TokenList),
-        Route("DELETE", _TOKEN, tokens.revoke, Described("Revoke a token", status=204)),
+        reading(f"{PREFIX}/me", me, "What the caller's token may do", MeAnswer),
+        Route("POST", f"{PREFIX}/tokens", tokens.make, make, Right.ADMINISTER),
+        reading(
+            f"{PREFIX}/tokens",
+            tokens.list,
+            "All tokens, without their texts",
+            TokenList,
+            Right.ADMINISTER,
+        ),
+        deleting(_TOKEN, tokens.revoke, "Revoke a token", Right.ADMINISTER),
     )
 
 
@@ -431,23 +464,29 @@ def other_routes(
     figures = Described("Metrics for Prometheus", content_type="text/plain")
     return (
         reading(f"{PREFIX}/activity", activity.show, "All unfinished workloads", ActivityAnswer),
-        Route("GET", f"{PREFIX}/events", events.stream, every, lasting=True),
+        Route("GET", f"{PREFIX}/events", events.stream, every, Right.READ, lasting=True),
         reading(f"{PREFIX}/openapi.json", operations.openapi, "This description", dict[str, Any]),
         reading(SCHEMA, operations.job_file_schema, "The JSON Schema of job files", dict[str, Any]),
-        Route("GET", "/healthz", operations.healthz, live, RoutePolicy.PUBLIC, head=True),
-        Route("GET", "/readyz", operations.readyz, ready, RoutePolicy.PUBLIC, head=True),
-        Route("GET", "/metrics", operations.metrics, figures, RoutePolicy.LOOPBACK),
+        Route("GET", "/healthz", operations.healthz, live, Open.EVERYONE, head=True),
+        Route("GET", "/readyz", operations.readyz, ready, Open.EVERYONE, head=True),
+        Route("GET", "/metrics", operations.metrics, figures, Open.THIS_MACHINE),
     )
 
 
-def reading(path: str, handler: Handler, summary: str, gives: type) -> Route:
-    return Route("GET", path, handler, Described(summary, gives=gives))
+def reading(
+    path: str, handler: Handler, summary: str, gives: type, asks: Asked = Right.READ
+) -> Route:
+    return Route("GET", path, handler, Described(summary, gives=gives), asks)
 
 
-def asking(path: str, handler: Handler, summary: str, takes: type) -> Route:
+def asking(path: str, handler: Handler, summary: str, takes: type, asks: Asked) -> Route:
     """Return the route of a call that creates a workload."""
     what = Described(summary, takes, WorkloadAnswer, 201, keyed=True)
-    return Route("POST", path, handler, what)
+    return Route("POST", path, handler, what, asks)
+
+
+def deleting(path: str, handler: Handler, summary: str, asks: Asked) -> Route:
+    return Route("DELETE", path, handler, Described(summary, status=204), asks)
 
 
 def table(

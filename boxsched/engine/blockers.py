@@ -6,6 +6,7 @@ import attrs
 
 from boxsched.engine.absent_text import Absences, nobody_there, too_few_there
 from boxsched.engine.books import Books
+from boxsched.engine.reason_text import Sees
 from boxsched.model import Kind, WorkloadId
 from boxsched.scheduling.reasons import (
     BehindReservation,
@@ -40,11 +41,14 @@ class Blocker:
 
 
 def blockers(
-    books: Books, workload: Workload, reason: Reason, absent: Absences, now: float
+    books: Books, workload: Workload, reason: Reason, absent: Absences, now: float, sees: Sees
 ) -> tuple[Blocker, ...]:
-    """Return what this workload waits for, ordered by end; at most BLOCKERS_AT_MOST."""
+    """Return what this workload waits for, ordered by end; at most BLOCKERS_AT_MOST, without those
+    that the reader does not see.
+    """
     in_the_way = _in_the_way(books, workload, reason, absent, now)
-    return tuple(_blocker(books, one, now) for one in in_the_way)
+    found = [_blocker(books, one, now) for one in in_the_way]
+    return tuple(one for one in found if sees(one.project, books.workloads[one.id].server))
 
 
 def _in_the_way(

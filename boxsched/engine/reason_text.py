@@ -1,6 +1,6 @@
 """Turn the core's reasons into sentences for users."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from boxsched.engine.absent_text import (
     Absences,
@@ -29,9 +29,19 @@ from boxsched.scheduling.reasons import (
 )
 from boxsched.states import State
 
+# Whether a reader sees what concerns this project and server (None: no server).
+Sees = Callable[[str, str | None], bool]
 
-def phrase(books: Books, reason: Reason, absent: Absences) -> str:
-    """Return the reason as a sentence. ``absent``: the result of ``capacity.absences``."""
+
+def sees_all(_project: str, _server: str | None) -> bool:
+    return True
+
+
+def phrase(books: Books, reason: Reason, absent: Absences, sees: Sees = sees_all) -> str:
+    """Return the reason as a sentence. ``absent``: the result of ``capacity.absences``.
+
+    Workloads that the reader does not see are not named.
+    """
     if not isinstance(reason, WaitsForLane | AwaitsPlan | Paused | Runs) and nobody_there(
         books, absent
     ):
@@ -62,7 +72,7 @@ def phrase(books: Books, reason: Reason, absent: Absences) -> str:
         case ProjectLimit(asked, used, limit):
             return f"Needs {_boxes(asked)}; its project uses {used} of at most {limit}."
         case BehindReservation(head, at, by_limit):
-            delays = f"Would fit now, but would delay {_named(books, head)}"
+            delays = f"Would fit now, but would delay {_named(books, head, sees)}"
             if any(pool.away for pool, _ in books.core.workloads[head].ask.needs):
                 return f"{delays}."  # its time may depend on jobs of absent workers
             starts = f"{delays}, which is to start by {said_time(at)}"
@@ -70,7 +80,7 @@ def phrase(books: Books, reason: Reason, absent: Absences) -> str:
                 return f"{starts} and waits too long already: time limits count, not usual times."
             return f"{starts}."
         case QueueOrder(behind):
-            return f"Would fit now, but comes behind {_named(books, behind)}."
+            return f"Would fit now, but comes behind {_named(books, behind, sees)}."
         case Runs():
             return "Has its Boxes."
 
@@ -101,11 +111,13 @@ def _pauses(names: Sequence[str]) -> str:
     return f"the pause{'s' if len(names) > 1 else ''} {listed(names)}"
 
 
-def _named(books: Books, id_: WorkloadId) -> str:
+def _named(books: Books, id_: WorkloadId, sees: Sees = sees_all) -> str:
     live = books.workloads.get(id_)
     if live is None:
         return "an earlier one"
     project = books.projects.get(live.project, "")
+    if not sees(project, live.server):
+        return "one of another project or server"
     kind = "SSH session" if live.kind is Kind.SSH else str(live.kind)
     return f"{kind} #{live.number} of {project}"
 

@@ -8,7 +8,7 @@ from boxsched.engine.absent_text import Absences
 from boxsched.engine.blockers import Blocker, blockers
 from boxsched.engine.books import Books, LiveWorkload
 from boxsched.engine.capacity import absences
-from boxsched.engine.reason_text import phrase
+from boxsched.engine.reason_text import Sees, phrase, sees_all
 from boxsched.engine.sight import unbegun, unseen, waits_for_another, worker_away
 from boxsched.model import WorkloadId
 from boxsched.protocol.shards import Pause
@@ -74,8 +74,13 @@ def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
     return attrs.evolve(report, expected_start=forecast(books.core, id_, now))
 
 
-def explain_now(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
-    """Explain it without ``expected_start``, which takes long to compute."""
+def explain_now(
+    books: Books, id_: WorkloadId, now: float, sees: Sees = sees_all
+) -> WhyReport | None:
+    """Explain it without ``expected_start``, which takes long to compute.
+
+    ``sees``: leaves out workloads that the reader does not see.
+    """
     core = books.core
     reason = why(core, id_, now)
     if reason is None:
@@ -96,8 +101,8 @@ def explain_now(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
     return WhyReport(
         phase=phase,
         reason=code,
-        text=_sentence(books, live, reason, code, absent),
-        blocked_by=blockers(books, workload, reason, absent, now),
+        text=_sentence(books, live, reason, code, absent, sees),
+        blocked_by=blockers(books, workload, reason, absent, now, sees),
         needs={pool.box_type: count for pool, count in workload.ask.needs} if waits else {},
         free={pool.box_type: pool.free for pool, _ in workload.ask.needs} if waits else {},
         position=core.queue.position(workload) if workload.state is State.QUEUED else None,
@@ -114,7 +119,7 @@ def _pauses(books: Books, reason: Reason) -> tuple[Pause, ...]:
     return tuple([one for one in found if one is not None])
 
 
-def sentences(books: Books, now: float) -> Sentences:
+def sentences(books: Books, now: float, sees: Sees = sees_all) -> Sentences:
     """Return a function that says in one sentence why a workload waits, for the page.
 
     The function returns None if there is nothing to say, or if the books have the workload in
@@ -126,7 +131,7 @@ def sentences(books: Books, now: float) -> Sentences:
 
     def looked() -> dict[Shape, str]:
         reasons = why_shapes(books.core, now)
-        return {shape: phrase(books, reason, absent) for shape, reason in reasons.items()}
+        return {shape: phrase(books, reason, absent, sees) for shape, reason in reasons.items()}
 
     texts = looked()
 
@@ -144,7 +149,7 @@ def sentences(books: Books, now: float) -> Sentences:
                 return waits_for_another(jobs)
         if workload.run is None and workload.shape is None:
             reason = why(books.core, id_, now)
-            return phrase(books, reason, absent) if reason is not None else None
+            return phrase(books, reason, absent, sees) if reason is not None else None
         if workload.shape is None:
             return None
         if workload.shape not in texts:
@@ -154,11 +159,13 @@ def sentences(books: Books, now: float) -> Sentences:
     return sentence
 
 
-def _sentence(books: Books, live: LiveWorkload, reason: Reason, code: str, absent: Absences) -> str:
+def _sentence(
+    books: Books, live: LiveWorkload, reason: Reason, code: str, absent: Absences, sees: Sees
+) -> str:
     if code == "unknown_job":
         return worker_away(books, live, unseen(books, live))
     if jobs := unbegun(live):
         return waits_for_another(jobs)
     if live.state is State.STOPPING:
         return "Is being stopped: its Boxes are free when its jobs have ended."
-    return phrase(books, reason, absent)
+    return phrase(books, reason, absent, sees)

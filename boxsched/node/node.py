@@ -22,6 +22,7 @@ from boxsched.cluster.names import node_name
 from boxsched.cluster.standing import NodeStanding, standing
 from boxsched.engine.books import Books
 from boxsched.engine.engine import Engine
+from boxsched.engine.reason_text import Sees, sees_all
 from boxsched.engine.stages import Stages
 from boxsched.engine.tally import Counters
 from boxsched.engine.why import Sentences, WhyReport, explain_now, sentences
@@ -190,18 +191,21 @@ class Node:
             return engine.books
         return await self._mirror.books()
 
-    async def why(self, workload: WorkloadId) -> WhyReport | None:
-        """Explain why a workload waits; None if it is not registered or has finished."""
+    async def why(self, workload: WorkloadId, sees: Sees = sees_all) -> WhyReport | None:
+        """Explain why a workload waits; None if it is not registered or has finished.
+
+        ``sees``: leaves out workloads that the reader does not see.
+        """
         books = await self.books()
         now = max(self.clock.now(), books.latest)
-        report = explain_now(books, workload, now)
+        report = explain_now(books, workload, now, sees)
         if report is None or books.core.workloads[workload].run is not None:
             return report
         return attrs.evolve(report, expected_start=await self._forecasts.start(workload))
 
-    def reasons(self, books: Books) -> Sentences:
-        """Return the sentences that say why each waiting workload waits."""
-        return sentences(books, max(self.clock.now(), books.latest))
+    def reasons(self, books: Books, sees: Sees = sees_all) -> Sentences:
+        """Return the sentences that say why each waiting workload waits, as ``why``."""
+        return sentences(books, max(self.clock.now(), books.latest), sees)
 
     async def standing(self) -> list[NodeStanding]:
         """Return every node's state, as this node sees it."""

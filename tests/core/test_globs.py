@@ -1,13 +1,14 @@
 """Globs mean what ``fnmatchcase`` says, and every pattern is fast."""
 
 import fnmatch
+import itertools
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boxsched.globs import Automaton, first_match, matches, one_pattern
+from boxsched.globs import Automaton, covers, first_match, matches, one_pattern
 
 ALPHABET = "ab*?[]!-^\\&|~/.\n\0zA\ud800\U0010ffff"
 NAMES = st.text(ALPHABET, max_size=6)
@@ -81,3 +82,52 @@ def test_a_thousand_hostile_patterns_end(pattern):
     automaton = Automaton([pattern] * 1_000)
     assert automaton.first_match("a" * 254 + "c") == (None if pattern[-1] == "b" else 0)
     assert time.perf_counter() - began < 30
+
+
+@pytest.mark.parametrize(
+    ("patterns", "pattern", "covered"),
+    [
+        (["*"], "web", True),
+        (["*"], "*", True),
+        (["web"], "web", True),
+        (["web"], "web*", False),
+        (["web*"], "web", True),
+        (["web*"], "we*", False),
+        (["web-*"], "web-a*", True),
+        (["?*"], "*", False),
+        (["?*"], "?", True),
+        (["[a-z]"], "[b-d]", True),
+        (["[a-z]"], "[!b]", False),
+        (["[a-m]*", "[n-z]*", "[!a-z]*", ""], "*", True),
+        (["a*", "b*"], "[ab]*", True),
+        (["a*", "b*"], "[a-c]*", False),
+        (["*a*"], "*b*", False),
+        (["*a*"], "*ba*", True),
+        ([], "web", False),
+        ([], "[b-a]", True),  # matches nothing
+        (["web"], "[b-a]", True),
+        (["\U0010ffff"], "\U0010ffff", True),
+        (["*.*.*"], "*.?.*", True),
+    ],
+)
+def test_patterns_cover_another(patterns, pattern, covered):
+    assert covers(patterns, pattern) is covered
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text("ab*?[!]", max_size=5), max_size=3), st.text("ab*?[!]", max_size=5))
+def test_covering_agrees_with_matching(patterns, pattern):
+    """All names of up to three characters; other characters are like ``c``."""
+    names = ["".join(chars) for n in range(4) for chars in itertools.product("abc![]", repeat=n)]
+    wrong = [n for n in names if matches(n, pattern) and first_match(n, patterns) is None]
+    if covers(patterns, pattern):
+        assert not wrong
+    elif len(pattern) < 3 and all(len(one) < 3 for one in patterns):
+        assert wrong, "a short counterexample exists"
+
+
+def test_whether_hostile_patterns_cover_another_is_found_out_in_bounded_time():
+    began = time.perf_counter()
+    for pattern in ("*a" + "?" * 250, "*?" * 120, "*a*b" * 60):
+        covers(["*b" + "?" * 250, "*a" + "?" * 100, *["*a*b*c" * 30] * 98], pattern)
+    assert time.perf_counter() - began < 5

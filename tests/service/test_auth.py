@@ -12,7 +12,7 @@ from aiohttp import web
 from activity_monitor import SECURITY_HEADERS, SESSION_COOKIE
 from boxsched.api.app import application
 from boxsched.api.auth import tokens
-from boxsched.api.http.guard import RoutePolicy
+from boxsched.api.auth.rights import Open
 from boxsched.api.routes import PAGE_POLICIES
 from tests.service.running_service import API, Answer, RunningService
 
@@ -31,10 +31,10 @@ BAD_TOKENS = {
 
 def public(method: str, path: str) -> bool:
     declared = {
-        ("GET", "/healthz"): RoutePolicy.PUBLIC,
-        ("GET", "/readyz"): RoutePolicy.PUBLIC,
-        ("GET", "/metrics"): RoutePolicy.LOOPBACK,
-        ("POST", "/webhooks/{provider}/{project}"): RoutePolicy.PUBLIC,
+        ("GET", "/healthz"): Open.EVERYONE,
+        ("GET", "/readyz"): Open.EVERYONE,
+        ("GET", "/metrics"): Open.THIS_MACHINE,
+        ("POST", "/webhooks/{provider}/{project}"): Open.EVERYONE,
         **PAGE_POLICIES,
     }
     return declared.get(("GET" if method == "HEAD" else method, path)) is not None

@@ -15,7 +15,7 @@ from boxsched.api.http import bodies, public_keys, times
 from boxsched.api.http.recent import RecentAnswers
 from boxsched.api.messages import checks
 from boxsched.api.messages.requests import AskBuild, ProjectSettings
-from boxsched.api.resources.activity import ActivityRoutes
+from boxsched.api.resources.activity import SharedActivity
 from boxsched.api.resources.events import WriteBuffer
 from boxsched.engine.news import rfc3339
 from boxsched.errors import BoxschedError, Conflict, Invalid, Malformed
@@ -180,7 +180,7 @@ async def test_requests_during_an_answer_share_the_next_one(
 ) -> None:
     begun, doors = asyncio.Queue[int](), [asyncio.Event() for _ in range(3)]
     count = itertools.count()
-    activity = ActivityRoutes(None, clock=lambda: 0.0)  # type: ignore[arg-type]
+    activity = SharedActivity(None, clock=lambda: 0.0)  # type: ignore[arg-type]
 
     async def make() -> int:
         number = next(count)
@@ -189,9 +189,9 @@ async def test_requests_during_an_answer_share_the_next_one(
         return number
 
     monkeypatch.setattr(activity, "_make", make)
-    first = [asyncio.create_task(activity._shared()) for _ in range(5)]
+    first = [asyncio.create_task(activity.made()) for _ in range(5)]
     assert await begun.get() == 0
-    later = [asyncio.create_task(activity._shared()) for _ in range(5)]
+    later = [asyncio.create_task(activity.made()) for _ in range(5)]
     await asyncio.sleep(0)
     assert begun.empty()
     for door in doors:

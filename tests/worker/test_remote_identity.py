@@ -27,7 +27,7 @@ WAIT = "echo ready; while :; do sleep 0.05; done"
             403,
             "not_a_worker",
             "",
-            "this token has the role admin; a worker needs the role worker: `boxsched",
+            "this token is not a worker's; a worker needs one of the role worker: `boxsched",
         ),
         (403, "forbidden", "", r"refuses this worker \(403\): no\?entry"),
         (

@@ -1,11 +1,14 @@
-"""The name under which a request is recorded: in events, reasons and the log."""
+"""The caller of a request, and the name under which it is recorded: in events and the log."""
 
 from aiohttp import web
 
+from boxsched.api.auth.known_tokens import Holder
 from boxsched.api.auth.tokens import OF_FILE
 from boxsched.store.records import Token
 
-ACTOR = web.RequestKey("actor", str)  # set by the guard, on every route that is not public
+# Set by the guard, on every route that is not public.
+CALLER = web.RequestKey("caller", Holder)
+ACTOR = web.RequestKey("actor", str)
 
 PAGE = "page"
 

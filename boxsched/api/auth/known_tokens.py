@@ -18,6 +18,8 @@ from typing import Protocol
 import attrs
 
 from boxsched.api.auth import tokens
+from boxsched.api.auth.rights import Right, missing, rights_of
+from boxsched.api.auth.scope import Scope, scope_of
 from boxsched.errors import StoreAway
 from boxsched.store.records import Token
 
@@ -48,6 +50,17 @@ class Holder:
 
     token: Token
     principal: str
+    rights: frozenset[Right]
+    scope: Scope
+
+    @classmethod
+    def of(cls, token: Token) -> "Holder":
+        return cls(token, tokens.principal(token), rights_of(token), scope_of(token))
+
+    def require(self, right: Right) -> None:
+        """Raise MissingRight if the token does not have the right."""
+        if right not in self.rights:
+            raise missing(right, self.token)
 
 
 @attrs.frozen
@@ -169,7 +182,7 @@ class KnownTokens:
     def _keep(self, sha256: str, token: Token | None, began: float) -> None:
         self._holding.pop(sha256, None)
         self._unknown.pop(sha256, None)
-        holder = None if token is None else Holder(token, tokens.principal(token))
+        holder = None if token is None else Holder.of(token)
         kept = self._unknown if holder is None else self._holding
         kept[sha256] = _Seen(holder, began)
         if len(kept) > KEPT_AT_MOST:

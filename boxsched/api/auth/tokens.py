@@ -32,8 +32,11 @@ MADE = "token-"  # the prefix of the id of a token that was created by a call
 
 
 class Role(enum.StrEnum):
-    """What a token may do."""
+    """What a token may do; ``rights`` has the details."""
 
+    VIEWER = "viewer"  # read
+    DEVELOPER = "developer"  # also submit, stop builds, deploy to the servers that it names
+    OPERATOR = "operator"  # also deploy anywhere, stop anything, pause, manage workers
     ADMIN = "admin"  # everything except to act as a worker
     WORKER = "worker"  # only to act as a worker
 
@@ -100,6 +103,7 @@ def of_file(data: Path, node: str, now: float) -> Token:
         role=Role.ADMIN.value,
         name=f"{ADMIN_TOKEN}{_OF_NODE}{node}",
         created_at=now,
+        instance=True,
     )
 
 

@@ -1,16 +1,15 @@
 """The only middleware: authentication, permission, and the format of every refusal.
 
-By default access is denied: a route without a policy, and a path without a route, require a token.
-The token is in the Authorization header. A browser's session is in its cookie; then changes are
-accepted only from our own page (S24), because other sites can make a browser send the cookie, but
-not the header.
+By default access is denied: a path without a route requires a token. The token is in the
+Authorization header. A browser's session is in its cookie; then changes are accepted only from our
+own page (S24), because other sites can make a browser send the cookie, but not the header.
 
-A worker's token is valid only for the worker's route, an admin's token for all other routes. Long
-answers (streams, workers' connections) end when their token becomes invalid: see ``lasting``.
+Each route declares the right that it asks for (``auth.rights``). What its path names, such as a
+project, must be in the scope of the caller's token (``auth.scope``). Long answers (streams,
+workers' connections) end when their token becomes invalid: see ``lasting``.
 """
 
 import asyncio
-import enum
 import ipaddress
 import re
 from collections import Counter
@@ -22,11 +21,13 @@ from aiohttp.typedefs import Middleware
 
 from activity_monitor import SESSION_COOKIE, Pages
 from activity_monitor.origin import same_origin
-from boxsched.api.auth.actor import ACTOR, actor_of
+from boxsched.api.auth.actor import ACTOR, CALLER, actor_of
 from boxsched.api.auth.known_tokens import Holder, KnownTokens
+from boxsched.api.auth.last_use import LastUses
 from boxsched.api.auth.lasting import Lasting
+from boxsched.api.auth.rights import Asked, Open, Right, missing
+from boxsched.api.auth.scope import Scope
 from boxsched.api.auth.sessions import StoredSessions
-from boxsched.api.auth.tokens import Role
 from boxsched.api.http import replies
 from boxsched.api.http.large import LargeBodies
 from boxsched.api.http.packing import pack
@@ -48,31 +49,19 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CLIENT_CLOSED = 499  # in /metrics: the client closed the connection before the answer
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class NotAWorker(Forbidden):
-    """This route needs a worker's token: use a token of role worker."""
-
-    code = "not_a_worker"
-
-
-class RoutePolicy(enum.Enum):
-    """Who may use a route."""
-
-    PUBLIC = "public"  # everyone
-    ADMIN = "admin"  # an admin's token, or a session
-    WORKER = "worker"  # a worker's token
-    LOOPBACK = "loopback"  # everyone on this machine; from elsewhere like ADMIN
+CheckScope = Callable[[web.Request, Scope], Awaitable[None]]
 
 
 @attrs.frozen
 class Declared:
     """What the guard needs of a route's entry in the table of routes."""
 
-    policy: RoutePolicy
+    asks: Asked
     name: str  # method and path, for /metrics
     lasting: bool = False  # its answer may never end
     query: frozenset[str] | None = None  # the known parameters; None: all are allowed
+    # Raises NotFound for what the path names, if it is not in the caller's scope.
+    check_scope: CheckScope | None = None
 
 
 @attrs.frozen
@@ -83,13 +72,14 @@ class Guard:
     declared: Mapping[web.AbstractRoute, Declared]
     peers: Peers
     pages: Pages
+    uses: LastUses
     answered: Counter[tuple[str, int]] = attrs.field(factory=Counter)
     large: LargeBodies = attrs.field(factory=LargeBodies)
 
     def middleware(self) -> Middleware:
         declared, answered = self.declared, self.answered
-        unknown = Declared(RoutePolicy.ADMIN, "other")
-        other_method = Declared(RoutePolicy.PUBLIC, "other")
+        unknown = Declared(Right.READ, "other")
+        other_method = Declared(Open.EVERYONE, "other")
 
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -120,7 +110,7 @@ class Guard:
 
     def _is_public(self, path: str) -> bool:
         return any(
-            its.policy is RoutePolicy.PUBLIC and route.resource and _answers(route.resource, path)
+            its.asks is Open.EVERYONE and route.resource and _answers(route.resource, path)
             for route, its in self.declared.items()
         )
 
@@ -129,12 +119,12 @@ class Guard:
     ) -> web.StreamResponse:
         """Return the handler's answer, or a refusal if the caller has no permission."""
         try:
-            if route.policy is not RoutePolicy.PUBLIC:
-                await self.admit(request, route.policy)
+            if route.asks is not Open.EVERYONE:
+                await self.admit(request, route)
             if route.query is not None and request.query_string:
                 check_parameters(request.query, route.query, request.rel_url.raw_query_string)
             # no turn: without a token, bodies are small or counted elsewhere
-            if route.policy is RoutePolicy.PUBLIC:
+            if route.asks is Open.EVERYONE:
                 return await handler(request)
             if not route.lasting:
                 async with self.large.turn(request):
@@ -152,24 +142,30 @@ class Guard:
                 raise
             return replies.refused(error)
 
-    async def admit(self, request: web.Request, policy: RoutePolicy) -> None:
-        """Authenticate the caller and store it in the request. Raises Unauthorized, Forbidden."""
-        if policy is RoutePolicy.LOOPBACK and from_this_machine(request):
-            request[PRINCIPAL] = "local"
-            return
+    async def admit(self, request: web.Request, route: Declared) -> None:
+        """Authenticate the caller and store it in the request; check its rights and its scope.
+
+        Raises Unauthorized, Forbidden, and NotFound for what is not in the caller's scope.
+        """
+        right = route.asks
+        if isinstance(right, Open):
+            if from_this_machine(request):
+                request[PRINCIPAL] = "local"
+                return
+            right = Right.MONITOR
         holder = await self.holder(request)
-        is_worker = holder.token.role == Role.WORKER
-        if policy is RoutePolicy.WORKER:
-            if not is_worker:
-                raise NotAWorker("this token has the role admin; use a token of role worker here")
-            if "Origin" in request.headers and not same_origin(request, if_unsaid=False):
-                raise Forbidden("a page of another site cannot connect as a worker")
-        elif is_worker:
-            raise Forbidden("this token has the role worker; use a token of role admin here")
+        if right not in holder.rights:
+            raise missing(right, holder.token)
+        if right is Right.WORK and _is_of_another_site(request):
+            raise Forbidden("a page of another site cannot connect as a worker")
         recognize(request)
+        self.uses.note(holder.token)
         request[PRINCIPAL], request[TOKEN] = holder.principal, holder.token
+        request[CALLER] = holder
         by_session = "Authorization" not in request.headers
         request[ACTOR] = actor_of(holder.token, by_session=by_session)
+        if route.check_scope is not None and not holder.scope.whole:
+            await route.check_scope(request, holder.scope)
 
     async def holder(self, request: web.Request) -> Holder:
         """Return the caller, from the header or the session. Raises Unauthorized, Forbidden."""
@@ -187,6 +183,10 @@ class Guard:
         if request.method not in _SAFE_METHODS and not same_origin(request, if_unsaid=False):
             raise Forbidden("with a session, changes are accepted only from this service's page")
         return holder
+
+
+def _is_of_another_site(request: web.Request) -> bool:
+    return "Origin" in request.headers and not same_origin(request, if_unsaid=False)
 
 
 def _answers(resource: web.AbstractResource, path: str) -> bool:

@@ -27,6 +27,7 @@ from boxsched.protocol.inbox import Resolution
 MAX_TIMEOUT_SECONDS = 30 * 86_400
 MAX_TOKEN_SECONDS = 10 * 366 * 86_400
 MAX_WORKERS_A_TOKEN = 10_000
+MAX_SCOPE_PATTERNS = 100  # of projects or servers in a token
 MAX_LIST_ENTRIES = 1_000  # in lists of commands, globs, rules, servers and schedules
 MAX_COMMAND_CHARACTERS = 131_072
 
@@ -71,6 +72,7 @@ Retried = Annotated[int, Meta(ge=0, le=MAX_RETRIES)]
 ExitStatus = Annotated[str, Meta(max_length=3, pattern=forms.EXIT_STATUS)]
 FilePath = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=forms.NAME)]
 Globs = Annotated[tuple[Glob, ...], Meta(max_length=MAX_LIST_ENTRIES)]
+Patterns = Annotated[tuple[Glob, ...], Meta(min_length=1, max_length=MAX_SCOPE_PATTERNS)]
 FilePatterns = Annotated[tuple[Glob, ...], Meta(max_length=MAX_PATTERNS)]
 
 
@@ -308,13 +310,17 @@ class AskRevert(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 
 class AskToken(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A token for workers, or for an administrator; it never expires unless
-    ``expires_in_seconds`` is given. A token for workers is for the first worker that connects with
-    it; with ``max_workers`` it is for that many.
+    """A token. It never expires unless ``expires_in_seconds`` is given. ``projects``, ``servers``:
+    patterns of the names that it is limited to. ``organization``: it is this organization's, not
+    the instance's. A token for workers is for the first worker that connects with it; with
+    ``max_workers`` it is for that many.
     """
 
     role: Role
     name: Name | None = None
+    organization: Name | None = None
+    projects: Patterns | None = None
+    servers: Patterns | None = None
     expires_in_seconds: Annotated[float, Meta(gt=0, le=MAX_TOKEN_SECONDS)] | None = None
     max_workers: Annotated[int, Meta(ge=1, le=MAX_WORKERS_A_TOKEN)] | None = None
 

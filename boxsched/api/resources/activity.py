@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import heapq
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,9 +20,12 @@ from aiohttp import web
 from msgspec import UNSET
 
 from activity_monitor.packing import packed
+from boxsched.api.auth.actor import CALLER
+from boxsched.api.auth.scope import WHOLE, Scope
 from boxsched.api.http import packing, replies
 from boxsched.api.http.times import rfc3339
 from boxsched.api.messages import answers
+from boxsched.api.resources.in_scope import has
 from boxsched.engine.capacity import capacity
 from boxsched.engine.why import Sentences
 from boxsched.feed import EventCursor
@@ -33,6 +37,8 @@ from boxsched.states import State
 from boxsched.store.records import DatabaseHistory, Workload
 
 FINISHED_SHOWN = 30
+FINISHED_LOOKED = 500  # of all projects, for a token that is limited to some
+SCOPES_KEPT = 100
 NOTICE_SECONDS = 7 * 86_400.0
 REST_TIMES = 1.0
 SORTED_AT_ONCE = 5_000  # rows; sorting them takes about 3 ms
@@ -86,15 +92,17 @@ class Made:
 
 
 class ActivityRoutes:
+    """The answers of all callers; those whose tokens have the same limits share theirs."""
+
     def __init__(self, node: Node, clock: Callable[[], float] = time.monotonic) -> None:
         self._node = node
         self._clock = clock
-        self._next: asyncio.Task[Made] | None = None  # the next answer: requested, but not begun
-        self._last: asyncio.Task[Made] | None = None
-        self._rest_until = 0.0
+        self._whole = SharedActivity(node, clock)
+        self._limited: OrderedDict[Scope, SharedActivity] = OrderedDict()
+        self._turn = asyncio.Lock()  # of the answers with limits
 
     async def show(self, request: web.Request) -> web.Response:
-        made = await self._shared()
+        made = await self._of(request[CALLER].scope).made()
         if any(tag.value == made.etag for tag in request.if_none_match or ()):
             response = web.Response(status=304)
         else:
@@ -107,10 +115,40 @@ class ActivityRoutes:
         response.headers["Cache-Control"] = "private, no-cache"
         return response
 
+    def _of(self, scope: Scope) -> "SharedActivity":
+        if scope.whole:
+            return self._whole
+        found = self._limited.pop(scope, None)
+        if found is None:
+            found = SharedActivity(self._node, self._clock, scope, self._turn)
+        self._limited[scope] = found  # at the end, as the last one used
+        if len(self._limited) > SCOPES_KEPT:
+            self._limited.popitem(last=False)
+        return found
+
+
+class SharedActivity:
+    """The answer for one scope. ``turn``: answers with the same one are not made in parallel."""
+
+    def __init__(
+        self,
+        node: Node,
+        clock: Callable[[], float],
+        scope: Scope = WHOLE,
+        turn: asyncio.Lock | None = None,
+    ) -> None:
+        self._node = node
+        self._clock = clock
+        self._scope = scope
+        self._turn = turn or asyncio.Lock()
+        self._next: asyncio.Task[Made] | None = None  # the next answer: requested, but not begun
+        self._last: asyncio.Task[Made] | None = None
+        self._rest_until = 0.0
+
     def _notice(self, history: DatabaseHistory | None) -> Notice | None:
         return None if history is None else notice_of(history, self._node.clock.now())
 
-    async def _shared(self) -> Made:
+    async def made(self) -> Made:
         """Return the next answer, which all requests share that arrive before it begins."""
         if self._next is None:
             self._next = asyncio.create_task(self._after(self._last), name="activity")
@@ -121,6 +159,10 @@ class ActivityRoutes:
         if last is not None:
             await asyncio.wait({last})
         await asyncio.sleep(max(0.0, self._rest_until - self._clock()))
+        async with self._turn:
+            return await self._begun()
+
+    async def _begun(self) -> Made:
         self._last, self._next = self._next, None  # later requests get another answer
         began = self._clock()
         try:
@@ -131,18 +173,23 @@ class ActivityRoutes:
 
     async def _make(self) -> Made:
         # 1. Read the rows and their position in the history in one snapshot.
-        snapshot = await self._node.store.activity(FINISHED_SHOWN)
-        finished, notice = list(snapshot.finished), self._notice(snapshot.history)
+        scope = self._scope
+        looked = FINISHED_SHOWN if scope.whole else FINISHED_LOOKED
+        snapshot = await self._node.store.activity(looked)
+        finished = [one for one in snapshot.finished if has(scope, one)][:FINISHED_SHOWN]
+        unfinished = [one for one in snapshot.unfinished if has(scope, one)]
+        notice = self._notice(snapshot.history)
         cursor = str(EventCursor(snapshot.places))
         # 2. Find out why rows wait. The books may be from another moment: use a reason only if
         #    the row has the same state in them.
         books = await self._node.books()
-        reasons = self._node.reasons(books)
+        reasons = self._node.reasons(books, scope.has)
         counts = BoxCounts(**attrs.asdict(capacity(books.core)))  # as events count them
         # 3. Divide the rows by phase and sort them; in a thread, because sorting many takes long.
         aging = books.organization.priority_aging
-        upcoming, blocked, running = await asyncio.to_thread(_by_phase, snapshot.unfinished, aging)
-        del snapshot  # so that rows are freed one by one: freeing all at once holds the loop
+        upcoming, blocked, running = await asyncio.to_thread(_by_phase, unfinished, aging)
+        # Rows are then freed one by one: freeing all at once holds the loop.
+        del snapshot, unfinished
         # 4. Encode them as JSON, in slices.
         parts = [b'{"boxes":' + replies.encode(counts)]
         for name, rows in (

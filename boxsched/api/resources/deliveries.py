@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from aiohttp import web
 from msgspec import Struct
 
+from boxsched.api.auth.actor import CALLER
 from boxsched.api.http import paging, replies
 from boxsched.api.http.times import rfc3339
 from boxsched.api.messages import checks
@@ -50,7 +51,8 @@ class DeliveryRoutes:
         result = _result(query.get("result"))
         limit = paging.limit(query.get("limit"), DEFAULT_LIMIT, MAX_LIMIT)
         before = paging.before(_LIST, query.get("cursor"))
-        name = query.get("project")
+        scope = request[CALLER].scope
+        name = query.get("project", scope.only_project())
         project = None
         if name is not None:
             project = await self._store.project_id(checks.plain(name, "project"))
@@ -59,6 +61,7 @@ class DeliveryRoutes:
         found = await self._store.deliveries(project, result, before, limit + 1)
         shown, more = found[:limit], found[limit:]
         cursor = paging.cursor(_LIST, shown[-1].id) if more else None
+        shown = [one for one in shown if scope.has_project(one.project)]
         ids = {id_ for one in shown for id_ in one.workloads}
         numbers = await self._store.workload_numbers(sorted(ids)) if ids else {}
         return replies.json(DeliveryList(tuple([_answer(one, numbers) for one in shown]), cursor))

@@ -5,8 +5,10 @@ import contextlib
 
 from aiohttp import web
 
+from boxsched.api.auth.actor import CALLER
 from boxsched.api.http import replies
 from boxsched.api.http.streams import BUFFER_BYTES, Cut, Stream
+from boxsched.api.resources.events_in_scope import EventsInScope
 from boxsched.errors import Invalid, StoreAway
 from boxsched.feed import BEGINNING, EventCursor, Subscription
 from boxsched.node.node import Node
@@ -25,12 +27,13 @@ class EventRoutes:
         if self._node.feed.closed:
             raise StoreAway("this node is stopping")
         after = await self._after(request)
+        seen = EventsInScope(self._node.store, request[CALLER].scope)
         async with self._node.feed.subscribe(after) as events:
             # Subscribe first: a client that received the first byte misses no later event.
             stream = Stream(request, replies.event_stream())
             with contextlib.suppress(Cut):
                 await stream.open()
-                await _pass_on(events, stream)
+                await _pass_on(events, stream, seen)
         return stream.response
 
     async def _after(self, request: web.Request) -> EventCursor | None:
@@ -107,10 +110,10 @@ class WriteBuffer:
         return None if self._over and not data else data
 
 
-async def _pass_on(events: Subscription, stream: Stream) -> None:
+async def _pass_on(events: Subscription, stream: Stream, seen: EventsInScope) -> None:
     buffer = WriteBuffer()
     await stream.write(hello(events.place))
-    filling = asyncio.create_task(_fill(buffer, events), name="events of a reader")
+    filling = asyncio.create_task(_fill(buffer, events, seen), name="events of a reader")
     try:
         await _empty(buffer, stream)
     finally:
@@ -118,10 +121,11 @@ async def _pass_on(events: Subscription, stream: Stream) -> None:
         await asyncio.gather(filling, return_exceptions=True)
 
 
-async def _fill(buffer: WriteBuffer, events: Subscription) -> None:
+async def _fill(buffer: WriteBuffer, events: Subscription, seen: EventsInScope) -> None:
     try:
         async for event in events:
-            await buffer.put(message(event, events.place))
+            if await seen.includes(event):
+                await buffer.put(message(event, events.place))
     except StoreAway:
         pass  # the reader connects again and continues from its position
     finally:

@@ -3,9 +3,11 @@
 from aiohttp import web
 from msgspec import Struct
 
+from boxsched.api.auth.actor import CALLER
 from boxsched.api.http import replies
 from boxsched.api.http.times import text_time
 from boxsched.api.messages.answers import text_id
+from boxsched.api.resources.in_scope import workloads_in
 from boxsched.model import job_text
 from boxsched.node.node import Node
 from boxsched.protocol import fingerprint
@@ -15,7 +17,10 @@ from boxsched.store.records import Worker
 
 
 class BoxAnswer(Struct, frozen=True):
-    """A Box. ``job`` null: it is free. ``retired``: it is removed when its job has ended."""
+    """A Box. ``busy``: it runs a job. ``job`` and what follows it are null for a free Box, and for
+    one whose job is not in the scope of the caller's token. ``retired``: it is removed when its job
+    has ended.
+    """
 
     id: str
     worker: str
@@ -23,6 +28,7 @@ class BoxAnswer(Struct, frozen=True):
     number: int
     box_type: str
     retired: bool
+    busy: bool
     job: str | None
     job_name: str | None
     workload: str | None
@@ -83,7 +89,10 @@ class FleetRoutes:
 
     async def boxes(self, request: web.Request) -> web.Response:
         """Return all Boxes, with what runs on them."""
-        return replies.json(BoxList(tuple([_box(one) for one in await self._store.boxes()])))
+        found = await self._store.boxes()
+        ids = [one.workload for one in found]
+        seen = await workloads_in(self._store, request[CALLER].scope, ids)
+        return replies.json(BoxList(tuple([_box(one, seen(one.workload)) for one in found])))
 
     async def workers(self, request: web.Request) -> web.Response:
         """Return all workers; without a node's in-process worker if it has no Boxes."""
@@ -92,7 +101,7 @@ class FleetRoutes:
         return replies.json(WorkerList(tuple([worker_answer(one) for one in shown])))
 
 
-def _box(box: Box) -> BoxAnswer:
+def _box(box: Box, seen: bool) -> BoxAnswer:
     return BoxAnswer(
         str(box.id),
         str(box.worker),
@@ -100,9 +109,10 @@ def _box(box: Box) -> BoxAnswer:
         box.ordinal,
         box.box_type,
         box.retired,
-        None if box.job is None else job_text(box.job),
-        box.job_name,
-        text_id(box.workload),
+        box.job is not None,
+        job_text(box.job) if seen and box.job is not None else None,
+        box.job_name if seen else None,
+        text_id(box.workload) if seen else None,
     )
 
 

@@ -5,12 +5,13 @@ import asyncio
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.auth.actor import ACTOR
+from boxsched.api.auth.actor import ACTOR, CALLER
 from boxsched.api.http import bodies, replies
 from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import rfc3339
 from boxsched.api.messages.answers import text_id
 from boxsched.api.messages.requests import Nothing
+from boxsched.api.resources.in_scope import workloads_in
 from boxsched.api.submitting.older_nodes import refuse_beside_older
 from boxsched.backoff import doubling
 from boxsched.errors import Conflict, OutcomeUnknown
@@ -67,7 +68,12 @@ class GhostRoutes:
 
     async def list(self, request: web.Request) -> web.Response:
         """Return all ghosts, by worker."""
-        return replies.json(GhostList(tuple([_shown(one) for one in await self._store.ghosts()])))
+        found, scope = await self._store.ghosts(), request[CALLER].scope
+        seen = await workloads_in(
+            self._store, scope, [job_workload(JobId(one.job)) for one in found]
+        )
+        shown = [_shown(one) for one in found if seen(job_workload(JobId(one.job)))]
+        return replies.json(GhostList(tuple(shown)))
 
     async def restore(self, request: web.Request) -> web.Response:
         """202 when the scheduler has given the job back; 409 with the reason if it cannot."""

@@ -5,10 +5,12 @@ import asyncio
 from aiohttp import web
 from msgspec import Struct
 
+from boxsched.api.auth.actor import CALLER
 from boxsched.api.http import bodies, paging, replies
 from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import rfc3339, text_time
 from boxsched.api.messages.requests import Nothing
+from boxsched.api.resources.in_scope import workloads_in
 from boxsched.errors import Invalid
 from boxsched.model import workload_text
 from boxsched.node.node import Node
@@ -69,7 +71,10 @@ class NotificationRoutes:
         found = await self._store.notifications(state, before, limit + 1)
         shown, more = found[:limit], found[limit:]
         cursor = paging.cursor(_LIST, shown[-1].id) if more else None
-        return replies.json(NotificationList(tuple([_answer(one) for one in shown]), cursor))
+        ids = [one.workload for one in shown]
+        seen = await workloads_in(self._store, request[CALLER].scope, ids)
+        rows = [_answer(one) for one in shown if seen(one.workload)]
+        return replies.json(NotificationList(tuple(rows), cursor))
 
     async def one(self, request: web.Request) -> web.Response:
         return replies.json(_answer(await self._find(request)))

@@ -5,12 +5,14 @@ import asyncio
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.auth.actor import ACTOR
+from boxsched.api.auth.actor import ACTOR, CALLER
+from boxsched.api.auth.scope import Scope
 from boxsched.api.http import bodies, replies
 from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import parsed, rfc3339, text_time
 from boxsched.api.messages import checks
 from boxsched.api.messages.requests import AskPause
+from boxsched.api.resources.in_scope import require_pause, sees_pause
 from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.api.submitting.older_nodes import refuse_beside_older
 from boxsched.errors import Invalid, NotFound
@@ -54,7 +56,8 @@ class PauseRoutes:
         until = None if asked.until is None else parsed(asked.until, "until")
         if until is not None and until <= now:
             raise Invalid("is in the past", "until")
-        project = await self._project(asked)
+        project = await self._project(asked, request[CALLER].scope)
+        require_pause(request[CALLER].scope, asked.project, asked.server, asked.branch)
         pause = Pause(
             name, project, asked.branch, asked.server, asked.automatic, asked.note,
             request[ACTOR], now, until,
@@ -67,8 +70,10 @@ class PauseRoutes:
             return replies.created(answer, f"/api/v1/pauses/{name}")
         return replies.json_bytes(answer)
 
-    async def _project(self, asked: AskPause) -> ProjectId | None:
-        """Return the pause's project. Raises Invalid if the pause could not cover anything."""
+    async def _project(self, asked: AskPause, scope: Scope) -> ProjectId | None:
+        """Return the pause's project. Raises Invalid if the pause could not cover anything, and
+        NotFound for what is not in scope.
+        """
         if asked.project is None:
             field = "branch" if asked.branch is not None else "server"
             if asked.branch is not None or asked.server is not None:
@@ -78,11 +83,15 @@ class PauseRoutes:
             raise Invalid("give at most one of branch and server", "server")
         if asked.branch is not None and asked.automatic:
             raise Invalid("only deploys can be automatic, not builds of a branch", "automatic")
+        if not scope.has_project(asked.project):
+            raise no_such("project", asked.project, "project")
+        if asked.server is not None and not scope.has_server(asked.server):
+            raise no_such("server", asked.server, "server")
         try:
             known = await self._known.fresh(asked.project)
         except NotFound:
             raise Invalid(f"there is no project {asked.project[:80]!a}", "project") from None
-        servers = known.settings.servers
+        servers = known.with_servers(scope.has_server).settings.servers
         if asked.server is not None and asked.server not in servers:
             said = f"the project has no server {asked.server[:80]!a}"
             raise Invalid(unknown(said, asked.server, servers), "server")
@@ -93,7 +102,9 @@ class PauseRoutes:
         found = await self._store.pauses()
         ids = [one.project for one in found if one.project is not None]
         names = await self._store.project_names(ids) if ids else {}
-        rows = [shown(one, names.get(one.project or ProjectId(0))) for one in found]
+        named = [(one, names.get(one.project or ProjectId(0))) for one in found]
+        scope = request[CALLER].scope
+        rows = [shown(one, name) for one, name in named if sees_pause(scope, one, name)]
         return replies.json(PauseList(tuple(rows)))
 
     async def end(self, request: web.Request) -> web.Response:

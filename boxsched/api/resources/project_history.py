@@ -5,12 +5,13 @@ from typing import Any
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.auth.actor import ACTOR
+from boxsched.api.auth.actor import ACTOR, CALLER
+from boxsched.api.auth.scope import Scope
 from boxsched.api.http import bodies, paging, replies, versions
 from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import text_time
 from boxsched.api.messages.requests import AskRevert
-from boxsched.api.resources.projects import answer, tag_if, tag_of
+from boxsched.api.resources.projects import answer, in_scope, tag_if, tag_of
 from boxsched.api.submitting import project_changes
 from boxsched.api.submitting.known_projects import is_project_name, parsed
 from boxsched.api.submitting.project_changes import ProjectChanges
@@ -62,12 +63,15 @@ class ProjectHistoryRoutes:
         project = await self._project(request)
         limit = paging.limit(request.query.get("limit"), DEFAULT_LIMIT, MAX_LIMIT)
         before = paging.before(_LIST, request.query.get("cursor"))
+        scope = request[CALLER].scope
         found = await self._store.project_versions(project.id, before, limit + 1)
         listed, more = found[:limit], found[limit:]
         cursor = paging.cursor(_LIST, listed[-1].version) if more else None
         return replies.json(
             History(
-                tuple([VersionAnswer(*_fields(one)) for one in listed]), cursor, tag_of(project)
+                tuple([VersionAnswer(*_fields(one, scope)) for one in listed]),
+                cursor,
+                tag_of(project),
             )
         )
 
@@ -79,8 +83,9 @@ class ProjectHistoryRoutes:
         found = None if number is None else await self._store.project_version(project.id, number)
         if found is None:
             raise no_such("version", asked)
-        settings = project_changes.shown(project.name, parsed(found.settings))
-        return replies.json(WholeVersion(*_fields(found), settings))
+        scope = request[CALLER].scope
+        settings = in_scope(project_changes.shown(project.name, parsed(found.settings)), scope)
+        return replies.json(WholeVersion(*_fields(found, scope), settings))
 
     async def revert(self, request: web.Request) -> web.Response:
         """Store the settings of an old version as a new version. Secrets stay unchanged."""
@@ -108,5 +113,14 @@ class ProjectHistoryRoutes:
         return project
 
 
-def _fields(one: StoredVersion) -> tuple[int, str | None, str | None, tuple[str, ...], int | None]:
-    return one.version, text_time(one.at), one.by, one.changed, one.reverts
+def _fields(
+    one: StoredVersion, scope: Scope
+) -> tuple[int, str | None, str | None, tuple[str, ...], int | None]:
+    changed = tuple([name for name in one.changed if _is_shown(name, scope)])
+    return one.version, text_time(one.at), one.by, changed, one.reverts
+
+
+def _is_shown(field: str, scope: Scope) -> bool:
+    """Whether a changed field is none of a server that is not in scope."""
+    group, _, name = field.partition(".")
+    return group != "servers" or not name or scope.has_server(name)

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from boxsched.api.auth.actor import ACTOR
+from boxsched.api.auth.actor import ACTOR, CALLER
+from boxsched.api.auth.scope import WHOLE, Scope
 from boxsched.api.http import bodies, replies, versions
 from boxsched.api.http.not_found import no_such
 from boxsched.api.messages import answers
@@ -70,12 +71,16 @@ class ProjectRoutes:
         )
 
     async def get(self, request: web.Request) -> web.Response:
-        return answer((await self._known.fresh(request.match_info["project"])).project)
+        known = await self._known.fresh(request.match_info["project"])
+        return answer(known.project, request[CALLER].scope)
 
     async def list(self, request: web.Request) -> web.Response:
         """Return all projects, sorted by name."""
-        projects = await self._store.projects()
-        rows = await answers.encoded(projects, shown, _weight, self._node.pace)
+        scope = request[CALLER].scope
+        projects = [one for one in await self._store.projects() if scope.has_project(one.name)]
+        rows = await answers.encoded(
+            projects, lambda one: shown(one, scope), _weight, self._node.pace
+        )
         return replies.json_bytes(b'{"projects":' + rows + b"}")
 
     async def delete(self, request: web.Request) -> web.Response:
@@ -99,8 +104,8 @@ def tag_if(project: Project | None) -> str | None:
     return None if project is None else tag_of(project)
 
 
-def answer(project: Project, *, created: bool = False) -> web.Response:
-    body = replies.encode(shown(project))
+def answer(project: Project, scope: Scope = WHOLE, *, created: bool = False) -> web.Response:
+    body = replies.encode(shown(project, scope))
     if created:
         response = replies.created(body, f"/api/v1/projects/{project.name}")
     else:
@@ -113,6 +118,14 @@ def _weight(project: Project) -> int:
     return 1 + len(project.settings) // BYTES_A_JOB
 
 
-def shown(project: Project) -> dict[str, Any]:
+def shown(project: Project, scope: Scope) -> dict[str, Any]:
     """Return the settings with the project's name, without write-only fields."""
-    return project_changes.shown(project.name, settings_of(project))
+    return in_scope(project_changes.shown(project.name, settings_of(project)), scope)
+
+
+def in_scope(settings: dict[str, Any], scope: Scope) -> dict[str, Any]:
+    """Return shown settings without the servers that are not in scope."""
+    if scope.servers is None:
+        return settings
+    servers = {n: one for n, one in settings.get("servers", {}).items() if scope.has_server(n)}
+    return settings | {"servers": servers}

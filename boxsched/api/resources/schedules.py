@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from boxsched.api.auth.actor import CALLER
 from boxsched.api.http import replies
 from boxsched.api.http.times import rfc3339
 from boxsched.api.messages import answers
@@ -84,7 +85,8 @@ class ScheduleRoutes:
         limit = _limit(request.query.get("limit"))
         found = await self._store.schedules(_after(request.query.get("cursor")), limit + 1)
         shown, more = found[:limit], found[limit:]
-        body = await self._encoded(shown)
+        scope = request[CALLER].scope
+        body = await self._encoded([one for one in shown if scope.has_project(one.project_name)])
         cursor = replies.encode(_cursor(shown[-1].place) if more else None)
         return replies.json_bytes(b'{"schedules":' + body + b',"next_cursor":' + cursor + b"}")
 

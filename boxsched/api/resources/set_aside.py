@@ -5,10 +5,12 @@ import asyncio
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.http import replies
+from boxsched.api.auth.actor import CALLER
+from boxsched.api.http import paging, replies
 from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import rfc3339
 from boxsched.api.messages.answers import text_id
+from boxsched.api.resources.in_scope import workloads_in
 from boxsched.node.node import Node
 from boxsched.store.records import SetAsideCommand
 
@@ -37,10 +39,13 @@ class SetAsideRoutes:
     async def list(self, request: web.Request) -> web.Response:
         """Return the latest commands, latest first."""
         found = await self._store.set_aside(SHOWN_AT_MOST)
-        return replies.json(SetAsideList(tuple([_answer(one) for one in found])))
+        ids = [one.workload for one in found]
+        seen = await workloads_in(self._store, request[CALLER].scope, ids)
+        shown = [_answer(one) for one in found if seen(one.workload)]
+        return replies.json(SetAsideList(tuple(shown)))
 
     async def one(self, request: web.Request) -> web.Response:
-        id_ = _id(request)
+        id_ = paging.number(request.match_info["command"])
         found = None if id_ is None else await self._store.set_aside_one(id_)
         if found is None:
             raise no_such("command", request.match_info["command"])
@@ -48,16 +53,10 @@ class SetAsideRoutes:
 
     async def drop(self, request: web.Request) -> web.Response:
         """204: the command is removed from the list."""
-        id_ = _id(request)
+        id_ = paging.number(request.match_info["command"])
         if id_ is None or not await asyncio.shield(self._store.drop_set_aside(id_)):
             raise no_such("command", request.match_info["command"])
         return web.Response(status=204)
-
-
-def _id(request: web.Request) -> int | None:
-    """Return the id from the path, None if it is invalid."""
-    text = request.match_info["command"]
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def note(commands: list[SetAsideCommand]) -> str:

@@ -5,11 +5,14 @@ from collections.abc import Awaitable, Callable
 import attrs
 from aiohttp import web
 
-from boxsched.api.auth.actor import ACTOR
+from boxsched.api.auth.actor import ACTOR, CALLER
+from boxsched.api.auth.rights import Right
+from boxsched.api.auth.scope import Scope
 from boxsched.api.http import bodies, recent, replies
 from boxsched.api.http.not_found import no_such
 from boxsched.api.messages import answers
 from boxsched.api.messages.requests import AskBuild, AskDeploy, AskSession, Nothing
+from boxsched.api.resources.in_scope import has
 from boxsched.api.submitting import new_workloads
 from boxsched.api.submitting.known_projects import Known, KnownProjects, is_project_name
 from boxsched.errors import BoxschedError, Conflict, NotFound
@@ -54,8 +57,12 @@ class SubmissionRoutes:
 
         async def make(known: Known) -> NewWorkload:
             ask = _deploy.read(body)
-            build = None if ask.build is None else await self._find(ask.build, "build")
-            return new_workloads.deploy(known, ask, build, self._node.clock.now())
+            scope = request[CALLER].scope
+            if not scope.has_server(ask.server):
+                raise no_such("server", ask.server, "server")
+            build = None if ask.build is None else await self._find(ask.build, scope, "build")
+            seen = known.with_servers(scope.has_server)
+            return new_workloads.deploy(seen, ask, build, self._node.clock.now())
 
         return await self._submit(request, f"projects/{project}/deploys", body, project, make)
 
@@ -64,7 +71,8 @@ class SubmissionRoutes:
 
         async def make(known: Known) -> NewWorkload:
             ask = _session.read(body)
-            source = None if ask.build is None else await self._find(ask.build, "build")
+            scope = request[CALLER].scope
+            source = None if ask.build is None else await self._find(ask.build, scope, "build")
             return new_workloads.session(known, ask, source, self._node.clock.now())
 
         return await self._submit(request, f"projects/{project}/ssh-sessions", body, project, make)
@@ -72,7 +80,10 @@ class SubmissionRoutes:
     async def rebuild(self, request: web.Request) -> web.Response:
         """Submit the same jobs again, as a new workload at the end of its lane."""
         body = await bodies.read(request)
-        original = await self._find(request.match_info["workload"])
+        caller = request[CALLER]
+        original = await self._find(request.match_info["workload"], caller.scope)
+        if original.kind is Kind.DEPLOY:
+            caller.require(Right.DEPLOY)
         path = f"workloads/{workload_text(original.id)}/rebuild"
         source = None
         if original.kind is Kind.DEPLOY and original.build is not None:
@@ -165,8 +176,13 @@ class SubmissionRoutes:
         self._seen.keep(key, 201, body, location, project)
         return replies.created(body, location)
 
-    async def _find(self, text: str, field: str | None = None) -> Workload:
-        return await new_workloads.subject(self._node.store, text, field)
+    async def _find(self, text: str, scope: Scope, field: str | None = None) -> Workload:
+        """Return a workload. Raises NotFound also for one that is not in scope."""
+        store = self._node.store
+        found = await new_workloads.subject(store, text, field)
+        if not has(scope, found):
+            await new_workloads.missing(store, text, found.id, field)
+        return found
 
 
 def _project(request: web.Request) -> str:

@@ -12,12 +12,15 @@ from aiohttp import web
 from msgspec import UNSET
 from multidict import MultiMapping
 
-from boxsched.api.auth.actor import ACTOR
+from boxsched.api.auth.actor import ACTOR, CALLER
+from boxsched.api.auth.rights import Right
+from boxsched.api.auth.scope import Scope
 from boxsched.api.http import bodies, parameters, recent, replies
 from boxsched.api.messages import answers, checks
 from boxsched.api.messages.answers import WorkloadAnswer
 from boxsched.api.messages.explanation import Explanation, finished, reported, unseen
 from boxsched.api.messages.requests import Nothing
+from boxsched.api.resources.in_scope import has
 from boxsched.api.resources.set_aside import note
 from boxsched.api.resources.settling import pauses, settled
 from boxsched.api.submitting import commands, new_workloads
@@ -52,7 +55,8 @@ class WorkloadRoutes:
         """
         query = request.query
         if "number" in query:
-            return await self._numbered(query)
+            return await self._numbered(query, request[CALLER].scope)
+        scope = request[CALLER].scope
         said = parameters.yes_or_no(query, "why")
         name = _name(query.get("project"), "project")
         wanted = WorkloadFilter(
@@ -64,26 +68,29 @@ class WorkloadRoutes:
             before=_before(query.get("cursor")),
             limit=_limit(query.get("limit")),
         )
+        if name is None:
+            name = scope.only_project()
         if name is not None:
             project = await self._store.project_id(name)
             if project is None:
                 return replies.json_bytes(_list(b"[]", None))
             wanted = attrs.evolve(wanted, project=project)
         page = await self._store.workloads(wanted)
+        shown = [one for one in page.workloads if has(scope, one)]
         cursor = None if page.next is None else _cursor(page.next)
-        if len(page.workloads) >= HEAVY_JOBS:
+        if len(shown) >= HEAVY_JOBS:
             await self._node.pace.step()
-        shape = await self._shape(page.workloads if said else ())
-        rows = await answers.encoded(
-            page.workloads, shape, lambda w: len(w.jobs) + 1, self._node.pace
-        )
+        shape = await self._shape(shown if said else (), scope)
+        rows = await answers.encoded(shown, shape, lambda w: len(w.jobs) + 1, self._node.pace)
         return replies.json_bytes(_list(rows, cursor))
 
-    async def _shape(self, rows: Sequence[Workload]) -> Callable[[Workload], WorkloadAnswer]:
+    async def _shape(
+        self, rows: Sequence[Workload], scope: Scope
+    ) -> Callable[[Workload], WorkloadAnswer]:
         """Return a function that makes the answer for a row; for a waiting one it says why."""
         if not any(row.state in WAITING for row in rows):
             return answers.workload
-        reasons = self._node.reasons(await self._node.books())
+        reasons = self._node.reasons(await self._node.books(), scope.has)
 
         def shape(row: Workload) -> WorkloadAnswer:
             why = reasons(row.id, row.state) if row.state in WAITING else None
@@ -91,7 +98,7 @@ class WorkloadRoutes:
 
         return shape
 
-    async def _numbered(self, query: MultiMapping[str]) -> web.Response:
+    async def _numbered(self, query: MultiMapping[str], scope: Scope) -> web.Response:
         """Return a list with the workload of this number in its project, or an empty list."""
         number = _project_number(query["number"])
         name = query.get("project")
@@ -99,7 +106,7 @@ class WorkloadRoutes:
             raise Invalid("requires project, and allows no other filter", "number")
         id_ = await self._store.find_number(checks.plain(name, "project"), number)
         found = None if id_ is None else await self._store.workload(id_)
-        rows = [] if found is None else [answers.workload(found)]
+        rows = [] if found is None or not has(scope, found) else [answers.workload(found)]
         return replies.json_bytes(_list(replies.encode(rows), None))
 
     async def one(self, request: web.Request) -> web.Response:
@@ -109,16 +116,17 @@ class WorkloadRoutes:
         return replies.json(answers.workload(stored))
 
     async def explanation(self, request: web.Request) -> web.Response:
-        return replies.json(await self._explain(request.match_info["workload"]))
+        scope = request[CALLER].scope
+        return replies.json(await self._explain(request.match_info["workload"], scope))
 
-    async def _explain(self, text: str) -> Explanation:
+    async def _explain(self, text: str, scope: Scope) -> Explanation:
         """Explain the workload as the engine sees it, which may not know a new workload yet."""
         looks = pauses()
         while True:
             stored = await new_workloads.find(self._store, text)
             if stored.state is State.FINISHED:
                 return finished(stored)
-            report = await self._node.why(stored.id)
+            report = await self._node.why(stored.id, scope.has)
             if report is not None:
                 aside = await self._store.set_aside(SET_ASIDE_AT_MOST, stored.id)
                 overtaken = None
@@ -137,6 +145,8 @@ class WorkloadRoutes:
         """202 when the stop is durable; 409 if the workload has already finished."""
         body = await bodies.read(request)
         stored = await new_workloads.subject(self._store, request.match_info["workload"])
+        if stored.kind is Kind.DEPLOY:
+            request[CALLER].require(Right.OPERATE)
         key = recent.key_of(request, f"workloads/{workload_text(stored.id)}/stop", body)
         again = self._seen.again(key)
         if again is not None:

@@ -20,9 +20,11 @@ Everything else is read when it is needed. Every cache has a limit in bytes.
 
 import re
 from collections import OrderedDict
+from collections.abc import Callable
 
 import attrs
 import msgspec
+from msgspec import structs
 
 from boxsched.api.http.forms import PROJECT_NAME
 from boxsched.api.http.not_found import no_such
@@ -56,6 +58,13 @@ class Known:
     ) -> "Known":
         jobs = checks.specs(settings.jobs, DEFAULT_BOX_TYPE)
         return cls(project, plan, settings, jobs, globs)
+
+    def with_servers(self, included: Callable[[str], bool]) -> "Known":
+        """Return it as if it had only these servers."""
+        servers = {n: one for n, one in self.settings.servers.items() if included(n)}
+        if len(servers) == len(self.settings.servers):
+            return self
+        return attrs.evolve(self, settings=structs.replace(self.settings, servers=servers))
 
     @property
     def version(self) -> tuple[int, int, int | None]:

@@ -65,17 +65,17 @@ async def find(store: Store, text: str, field: str | None = None) -> Workload:
     """Return the workload with this id, with its jobs. Raises NotFound, also for an invalid id."""
     id_ = parse_workload(text)
     workload = None if id_ is None else await store.workload(id_)
-    return workload or await _missing(store, text, id_, field)
+    return workload or await missing(store, text, id_, field)
 
 
 async def subject(store: Store, text: str, field: str | None = None) -> Workload:
     """Like ``find``, for the workload that a command concerns."""
     id_ = parse_workload(text)
     workload = None if id_ is None else await store.subject(id_)
-    return workload or await _missing(store, text, id_, field)
+    return workload or await missing(store, text, id_, field)
 
 
-async def _missing(store: Store, text: str, id_: WorkloadId | None, field: str | None) -> NoReturn:
+async def missing(store: Store, text: str, id_: WorkloadId | None, field: str | None) -> NoReturn:
     hint = ""
     if id_ is not None and await store.was_given(id_):
         hint = ": finished workloads are deleted when they are old"

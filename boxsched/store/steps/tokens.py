@@ -42,12 +42,12 @@ def put_token(new: Token) -> Steps[None]:
         "servers": _text(new.servers),
         "limited_role": None,
     }
-    if not _known_before(new):  # schema_0009.sql, limited_role
+    if not is_known_before(new):  # schema_0009.sql, limited_role
         row |= {"limited_role": new.role, "role": _WORKER, "bound": True, "taken_by": _ANOTHER}
     yield _SQL["put_token"](**row)
 
 
-def _known_before(new: Token) -> bool:
+def is_known_before(new: Token) -> bool:
     """Whether programs before the ninth schema let such a token do what it may, and no more."""
     if new.role == _WORKER:
         return True

@@ -33,7 +33,7 @@ async def why_refused(session: aiohttp.ClientSession, url: URL, status: int) -> 
     except (aiohttp.ClientError, OSError, msgspec.DecodeError, UnicodeDecodeError):
         return foreign(status, url)
     if said.code == "not_a_worker":
-        return f"this token has the role admin; a worker needs the role worker: {MAKE_ONE}"
+        return f"this token is not a worker's; a worker needs one of the role worker: {MAKE_ONE}"
     if said.code == "unauthorized":
         return f"the token is invalid or expired ({status}); create one with {MAKE_ONE}"
     if said.code in ("forbidden", "not_found") and url.path != wire.PATH:

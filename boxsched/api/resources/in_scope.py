@@ -1,0 +1,149 @@
+"""Whether what a path names is in the scope of the caller's token; if not, it does not exist (404).
+
+Only tokens with limits are checked. Handlers need no checks of their own for what their path names;
+they check what a body names, and leave out of lists what is not in scope.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+from aiohttp import web
+
+from boxsched.api.auth.scope import Scope
+from boxsched.api.http import paging
+from boxsched.api.http.guard import CheckScope
+from boxsched.api.http.not_found import no_such
+from boxsched.api.submitting import new_workloads
+from boxsched.errors import Forbidden
+from boxsched.model import JobId, ProjectId, WorkloadId, job_workload, parse_job, parse_workload
+from boxsched.protocol.shards import Pause
+from boxsched.store.records import Workload
+from boxsched.store.store import Store
+
+_PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
+
+# Parameters of paths that name nothing of a project, or only something within it.
+_WITHOUT_SCOPE = frozenset(
+    {"connection", "id", "node", "path", "provider", "secret", "sha256", "tunnel", "version",
+     "worker"}
+)  # fmt: skip
+
+
+def has(scope: Scope, workload: Workload) -> bool:
+    return scope.has(workload.project_name, workload.server)
+
+
+class InScope:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._checks: Mapping[str, CheckScope] = {
+            "project": self._project,
+            "workload": self._workload,
+            "job": self._job,
+            "ghost": self._ghost,
+            "notification": self._notification,
+            "command": self._command,
+            "pause": self._pause,
+        }
+
+    def check_of(self, path: str) -> CheckScope | None:
+        """Return the check of a route's path; None if it names nothing that has a scope.
+
+        Raises KeyError for an unknown parameter, so that no route is forgotten.
+        """
+        names = [name for name in _PARAMETER.findall(path) if name not in _WITHOUT_SCOPE]
+        checks = [self._checks[name] for name in names]
+        assert len(checks) <= 1, f"{path}: two parts that have a scope"
+        return checks[0] if checks else None
+
+    async def _project(self, request: web.Request, scope: Scope) -> None:
+        name = request.match_info["project"]
+        if not scope.has_project(name):
+            raise no_such("project", name)
+
+    async def _workload(self, request: web.Request, scope: Scope) -> None:
+        text = request.match_info["workload"]
+        id_ = parse_workload(text)
+        if id_ is not None and not await self._includes(scope, id_):
+            await new_workloads.missing(self._store, text, id_, None)
+
+    async def _job(self, request: web.Request, scope: Scope) -> None:
+        text = request.match_info["job"]
+        id_ = parse_job(text)
+        if id_ is not None and not await self._includes(scope, job_workload(id_)):
+            raise no_such("job", text)
+
+    async def _ghost(self, request: web.Request, scope: Scope) -> None:
+        text = request.match_info["ghost"]
+        for one in await self._store.ghosts():
+            if str(one.id) == text and not await self._includes(
+                scope, job_workload(JobId(one.job))
+            ):
+                raise no_such("ghost", text, hint="; `boxsched workers ghosts` shows their IDs")
+
+    async def _notification(self, request: web.Request, scope: Scope) -> None:
+        text = request.match_info["notification"]
+        id_ = paging.number(text)
+        found = [] if id_ is None else await self._store.notifications(None, id_ + 1, 1)
+        for one in found:
+            if one.id == id_ and not await self._includes(scope, one.workload):
+                raise no_such("notification", text)
+
+    async def _command(self, request: web.Request, scope: Scope) -> None:
+        text = request.match_info["command"]
+        id_ = paging.number(text)
+        found = None if id_ is None else await self._store.set_aside_one(id_)
+        if found is not None and not await self._includes(scope, found.workload):
+            raise no_such("command", text)
+
+    async def _pause(self, request: web.Request, scope: Scope) -> None:
+        """A pause that covers more than the scope can be seen, but not changed."""
+        name = request.match_info["pause"]
+        for one in await self._store.pauses():
+            if one.name == name:
+                project = await pause_project(self._store, one)
+                if not sees_pause(scope, one, project):
+                    raise no_such("pause", name)
+                require_pause(scope, project, one.server, one.branch)
+
+    async def _includes(self, scope: Scope, id_: WorkloadId | None) -> bool:
+        stored = None if id_ is None else await self._store.subject(id_)
+        return stored is not None and has(scope, stored)
+
+
+async def workloads_in(
+    store: Store, scope: Scope, ids: Iterable[WorkloadId | None]
+) -> Callable[[WorkloadId | None], bool]:
+    """Return a function that says which of these workloads are in scope.
+
+    Without limits all are, also those that do not exist (any more).
+    """
+    if scope.whole:
+        return lambda _: True
+    seen: set[WorkloadId | None] = set()
+    async for found in store.workloads_in_parts(sorted({id_ for id_ in ids if id_ is not None})):
+        seen |= {one.id for one in found if has(scope, one)}
+    return seen.__contains__
+
+
+async def pause_project(store: Store, pause: Pause) -> str | None:
+    if pause.project is None:
+        return None
+    names = await store.project_names([ProjectId(pause.project)])
+    return names.get(pause.project)
+
+
+def sees_pause(scope: Scope, pause: Pause, project: str | None) -> bool:
+    """Whether the pause can cover something that is in scope. ``project``: its project's name."""
+    return pause.project is None or scope.has(project, pause.server)
+
+
+def require_pause(
+    scope: Scope, project: str | None, server: str | None, branch: str | None
+) -> None:
+    """Raise Forbidden if such a pause covers more than the scope."""
+    if not scope.has_all(project, server, branch):
+        raise Forbidden(
+            "this token is limited to some projects or servers, and the pause covers more: it "
+            "needs a token without these limits"
+        )
