@@ -17,7 +17,7 @@ MAX_FORM_BYTES = 4_096
 MAX_TOKEN_CHARACTERS = 512
 
 _NOT_VALID = "This token is not valid. It may contain a space or belong to another service."
-_OF_A_WORKER = "This token has the role worker. Sign in with a token of role admin."
+_OF_A_WORKER = "This token has the role worker, which is for machines. Sign in with another one."
 _AWAY = "The service's database is not available at the moment. Try again soon."
 _API = "/api/"
 _WORKLOAD_PATH = re.compile(r"/(w[0-9]{1,19})")

@@ -14,6 +14,7 @@ import { LISTS, Model } from "./model.js";
 import { Opener } from "./opener.js";
 import { Refresher } from "./refresh.js";
 import { ResolveDialog } from "./resolve.js";
+import { forgetRights, learnRights } from "./rights.js";
 import { prepareSignOut } from "./sign-out.js";
 import { announce, showCapacity } from "./status.js";
 import { showTab } from "./tab.js";
@@ -48,7 +49,7 @@ let tickTimer = 0;
 /** Request the whole activity: at the start, and when reasons may have changed. */
 async function refresh() {
   try {
-    const { response, body } = await get("/activity");
+    const [{ response, body }] = await Promise.all([get("/activity"), learnRights()]);
     setClock(response);
     if (lost) model.forget();
     model.replace(body);
@@ -164,6 +165,7 @@ function signedOut() {
 }
 
 function resume() {
+  forgetRights();
   trouble.stream("connecting");
   refresher.now();
   feed?.resume();

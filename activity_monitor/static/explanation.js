@@ -1,5 +1,6 @@
 // Why an open row waits, according to the service's explanation.
 
+import { onlyWith } from "./rights.js";
 import { amount, count, make, put } from "./text.js";
 import { ahead, exactly, inLocalTime, moment, now } from "./times.js";
 import { kindOf } from "./words.js";
@@ -65,7 +66,7 @@ export class ExplanationView {
 
 /** The button that asks for another priority; it sends the event "bump" upward. */
 function bumpButton(rowOf) {
-  const button = make("button", "quiet bump", "Change its priority …");
+  const button = onlyWith("operate", make("button", "quiet bump", "Change its priority …"));
   button.type = "button";
   button.addEventListener("click", () => {
     button.dispatchEvent(new CustomEvent("bump", { bubbles: true, detail: rowOf() }));

@@ -8,6 +8,7 @@ import { DrainDialog, endDrain } from "./drain.js";
 import { getGhosts, ghostRow } from "./ghosts.js";
 import { icon } from "./icons.js";
 import { Refresher } from "./refresh.js";
+import { may, onlyWith } from "./rights.js";
 import { amount, count, make, put } from "./text.js";
 import { exactly, moment, since } from "./times.js";
 
@@ -71,9 +72,10 @@ export class FleetView {
 
   async #load() {
     try {
-      const [nodes, workers, ghosts] = await Promise.all([get("/nodes"), get("/workers"), getGhosts()]);
+      const [nodes, workers, ghosts] = await Promise.all([getNodes(), get("/workers"), getGhosts()]);
       put(this.#problem, "");
-      this.#show(nodes.body.nodes, workers.body.workers);
+      this.#showNodes(nodes);
+      this.#showWorkers(workers.body.workers);
       this.#showGhosts(ghosts);
     } catch (error) {
       if (error instanceof SignedOut) {
@@ -95,16 +97,20 @@ export class FleetView {
   #actionsOn(worker) {
     if (worker.drain) {
       const resume = async (control) => put(this.#problem, await endDrain(worker, this.#asking, control));
-      return [{ label: "Resume", name: `Resume ${worker.name}`, run: resume }];
+      return [{ label: "Resume", name: `Resume ${worker.name}`, right: "fleet", run: resume }];
     }
     if (worker.state === "disconnected") return [];
-    return [{ label: "Drain …", name: `Drain ${worker.name}`, run: () => this.#drain.ask(worker) }];
+    return [{ label: "Drain …", name: `Drain ${worker.name}`, right: "fleet", run: () => this.#drain.ask(worker) }];
   }
 
-  #show(nodes, workers) {
+  #showNodes(nodes) {
+    byId("fleet-nodes-part").hidden = !nodes.length;
     const alive = nodes.filter((node) => node.alive).length;
     put(byId("fleet-nodes-count"), `${amount(alive)} of ${amount(nodes.length)} alive`);
     this.#nodes.show(nodes.toSorted((a, b) => b.alive - a.alive || byName(a, b)).map(nodeRow));
+  }
+
+  #showWorkers(workers) {
     const there = workers.filter((worker) => worker.state === "connected").length;
     put(byId("fleet-workers-count"), `${amount(there)} of ${amount(workers.length)} connected`);
     const order = (worker) => (STANDING.indexOf(worker.state) + STANDING.length + 1) % (STANDING.length + 1);
@@ -118,6 +124,11 @@ export class FleetView {
     const onProblem = (text) => put(this.#problem, text);
     this.#ghosts.show(ghosts.map((ghost) => ghostRow(ghost, this.#asking, onProblem)));
   }
+}
+
+/** All nodes; none for a caller without the right: they belong to no project. */
+async function getNodes() {
+  return may("monitor") ? (await get("/nodes")).body.nodes : [];
 }
 
 /** Rows of cells {text, mark?, since?, note?, title?, look?, actions?}; the first names the row. */
@@ -169,8 +180,8 @@ function rowOf(cells) {
   }));
 }
 
-function actionButton({ label, name, run }) {
-  const button = make("button", "quiet", label);
+function actionButton({ label, name, right, run }) {
+  const button = onlyWith(right, make("button", "quiet", label));
   button.type = "button";
   button.setAttribute("aria-label", name);
   button.addEventListener("click", () => run(button));

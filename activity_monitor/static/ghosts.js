@@ -32,6 +32,7 @@ function actionsOn(ghost, asking, onProblem) {
   const action = (label, what, done) => ({
     label,
     name: `${label} ${ghost.job} on ${ghost.worker_name}`,
+    right: "operate",
     run: async (control) => {
       onProblem(await asking.post(`/ghosts/${encodeURIComponent(ghost.id)}/${what}`, newKey(), {}, control, done));
     },

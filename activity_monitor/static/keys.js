@@ -1,6 +1,7 @@
 // Keyboard shortcuts: rows by j and k or the arrows, lists by number, and a few single keys, which
 // can be switched off because they conflict with speech input.
 
+import { may } from "./rights.js";
 import { canBeBumped } from "./words.js";
 
 const LISTS_BY_KEY = { 1: "upcoming", 2: "blocked", 3: "running", 4: "finished" };
@@ -73,7 +74,7 @@ export class Keys {
   /** Do the action of a row's button, if the row has the button now; return whether it was done. */
   #ask(target, button, on) {
     const view = this.#board.views.get(target.closest(".row")?.id);
-    if (!view || view[button].hidden || view[button].disabled) return false;
+    if (!view || view[button].hidden || view[button].disabled || !may(view[button].dataset.right)) return false;
     on(view.row);
     return true;
   }
@@ -81,7 +82,7 @@ export class Keys {
   /** A waiting workload can get another priority. */
   #bump(target) {
     const row = this.#board.views.get(target.closest(".row")?.id)?.row;
-    if (!row || !canBeBumped(row)) return false;
+    if (!row || !canBeBumped(row) || !may("operate")) return false;
     this.#on.onBump(row);
     return true;
   }

@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { Asking } from "./asking.js";
+import { onlyWith } from "./rights.js";
 import { Things, agoOf, button, linkTo, markOf, nothing, outside, timeOf, withCode } from "./things.js";
 import { count, make, plain } from "./text.js";
 
@@ -106,7 +107,7 @@ export class NotificationsView {
       path, "", null, node, `${one.event} of ${nameOf(one)} is sent again.`,
     ));
     node.setAttribute("aria-label", plain(`${node.textContent}: ${one.event} of ${nameOf(one)} to ${one.host}`));
-    return node;
+    return onlyWith("operate", node);
   }
 }
 

@@ -4,6 +4,7 @@ import { get } from "./api.js";
 import { Asking } from "./asking.js";
 import { PauseDialog } from "./pause-dialog.js";
 import { ResumeDialog, covers, resumeButton } from "./resume.js";
+import { onlyWith } from "./rights.js";
 import { Things, agoOf, button, markOf, nothing, outside, timeOf } from "./things.js";
 import { make } from "./text.js";
 
@@ -19,7 +20,7 @@ export class PausesView {
     const asking = new Asking(on);
     const dialog = new PauseDialog(asking);
     this.#resume = new ResumeDialog(asking);
-    const add = button("Pause …", "pause", () => dialog.ask(), "primary");
+    const add = onlyWith("operate", button("Pause …", "pause", () => dialog.ask(), "primary"));
     const intro = make("p", "", "Workloads that a pause covers do not start. Running workloads continue.");
     this.#empty.hidden = true;
     place.append(make("div", "view-head", intro, add), this.#list, this.#empty);

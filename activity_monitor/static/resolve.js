@@ -2,6 +2,7 @@
 
 import { Away, Refused, SignedOut, get, newKey, post } from "./api.js";
 import { Refresher } from "./refresh.js";
+import { onlyWith } from "./rights.js";
 import { make, put } from "./text.js";
 import { isAway } from "./words.js";
 
@@ -14,7 +15,7 @@ export function isResolvable(job, away) {
 
 /** Make the button of a job; it dispatches the event "resolve-job". */
 export function resolveButton(jobOf) {
-  const button = make("button", "quiet", "Resolve …");
+  const button = onlyWith("operate", make("button", "quiet", "Resolve …"));
   button.type = "button";
   button.hidden = true;
   button.addEventListener("click", () => {

@@ -2,6 +2,7 @@
 // next to the button: for example everything, if the button is next to one server.
 
 import { FormDialog } from "./form-dialog.js";
+import { onlyWith } from "./rights.js";
 import { badge, button, outside } from "./things.js";
 import { make, plain, put } from "./text.js";
 
@@ -39,7 +40,7 @@ export class ResumeDialog {
 
 /** Opens the dialog. */
 export function resumeButton(pause, dialog) {
-  const node = button("Resume …", "resume", () => dialog.ask(pause));
+  const node = onlyWith("operate", button("Resume …", "resume", () => dialog.ask(pause)));
   node.setAttribute("aria-label", plain(`Resume: end the pause ${pause.name}`));
   return node;
 }

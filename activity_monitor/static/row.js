@@ -1,6 +1,7 @@
 // One row of a list. It shows a workload, and can be reused for another one later.
 
 import { icon } from "./icons.js";
+import { onlyWith } from "./rights.js";
 import { amount, make, plain, put, unseen } from "./text.js";
 import { exactly, inLocalTime, moment, span } from "./times.js";
 import {
@@ -131,6 +132,9 @@ export class RowView {
     this.created.title = `created ${exactly(row.created_at)}`;
     const cancels = row.state === "registered" || row.state === "queued";
     put(this.stop, cancels ? "Cancel" : "Stop");
+    const deploys = row.kind === "deploy";
+    onlyWith(deploys ? "operate" : "stop", this.stop);
+    onlyWith(deploys ? "deploy" : "submit", this.again);
     this.stop.hidden = row.state === "finished";
     this.stop.disabled = row.asked || state === "stopping";
     this.stop.setAttribute("aria-label", `${cancels ? "Cancel" : "Stop"} ${nameOf(row)}`);

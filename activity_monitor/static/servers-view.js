@@ -4,6 +4,7 @@ import { get } from "./api.js";
 import { Asking } from "./asking.js";
 import { DeployDialog } from "./deploy-dialog.js";
 import { ResumeDialog, resumeButton } from "./resume.js";
+import { onlyWith } from "./rights.js";
 import { Things, agoOf, badge, button, linkTo, markOf, nothing, outside, timeOf } from "./things.js";
 import { make, plain } from "./text.js";
 import { stateOf, titleOf } from "./words.js";
@@ -88,7 +89,7 @@ export class ServersView {
     if (waiting.length) main.append(waits(waiting));
     if (server.problem) main.append(make("p", "thing-note", make("strong", "", "No automatic deploys"), `: ${server.problem}`));
     main.append(...pauses.map((pause) => pausedBy(pause, this.#resume)));
-    const deploy = button("Deploy …", "deploy", () => this.#dialog.ask(project, server));
+    const deploy = onlyWith("deploy", button("Deploy …", "deploy", () => this.#dialog.ask(project, server)));
     deploy.setAttribute("aria-label", plain(`Deploy to ${server.name} of ${project}`));
     const node = make("li", "thing", markOf(pauses.length ? "blocked" : server.live ? "passed" : "upcoming"), main, deploy);
     node.dataset.key = server.name;

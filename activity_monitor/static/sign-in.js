@@ -34,7 +34,7 @@ async function signIn(token) {
   if (response.status === 401) {
     return "This token is not valid. It may contain a space or belong to another service.";
   }
-  if (response.status === 403) return "This token has the role worker. Sign in with a token of role admin.";
+  if (response.status === 403) return "This token has the role worker, which is for machines. Sign in with another one.";
   if (response.status >= 500) return "The service is not available at the moment. Try again soon.";
   return `The service refused to sign in (${response.status}).`;
 }

@@ -8,6 +8,7 @@ import { Feed } from "./feed.js";
 import { NotificationsView } from "./notifications-view.js";
 import { PausesView } from "./pauses-view.js";
 import { Refresher } from "./refresh.js";
+import { forgetRights, learnRights } from "./rights.js";
 import { SchedulesView } from "./schedules-view.js";
 import { ServersView } from "./servers-view.js";
 import { prepareSignOut } from "./sign-out.js";
@@ -36,7 +37,7 @@ let retry = 0;
 async function load() {
   clearTimeout(retry);
   try {
-    await view.load();
+    await Promise.all([view.load(), learnRights()]);
     place.removeAttribute("aria-busy");
     trouble.answer("");
     if (signIn.leave()) resume();
@@ -81,6 +82,7 @@ function signedOut() {
 }
 
 function resume() {
+  forgetRights();
   trouble.stream("connecting");
   refresher.now();
   feed.resume();

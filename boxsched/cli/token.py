@@ -16,6 +16,8 @@ from boxsched.errors import Invalid, NotFound
 DAY_SECONDS = 86_400
 MAX_DAYS = 3_660
 MAX_WORKERS = 10_000
+WORKER = "worker"
+ROLES = ("viewer", "developer", "operator", "admin", WORKER)
 
 
 @click.group()
@@ -30,11 +32,29 @@ def token() -> None:
 @token.command()
 @click.option(
     "--role",
-    type=click.Choice(["worker", "admin"]),
+    type=click.Choice(ROLES),
     required=True,
-    help="worker: only for workers. admin: for everything else.",
+    help="viewer: reads. developer: also submits, stops builds and sessions, and deploys to the "
+    "servers of --server. operator: also deploys to all servers, stops deploys, pauses, manages "
+    "workers. admin: also settings, secrets and tokens. worker: only for workers.",
 )
 @click.option("--name", help="Name of the token in the list.")
+@click.option(
+    "--project",
+    "projects",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only for projects whose names match, for example 'web-*'; can be repeated. "
+    "[default: all]",
+)
+@click.option(
+    "--server",
+    "servers",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only for servers whose names match; can be repeated. [default: all; with --role "
+    "developer: deploys to none]",
+)
 @click.option(
     "--expires",
     type=FiniteRange(0, MAX_DAYS, min_open=True),
@@ -54,6 +74,8 @@ def token() -> None:
 def create(
     role: str,
     name: str | None,
+    projects: tuple[str, ...],
+    servers: tuple[str, ...],
     expires: float | None,
     max_workers: int | None,
     as_before: int | None,
@@ -62,20 +84,29 @@ def create(
 ) -> None:
     """Create a token. It is printed once and cannot be shown again.
 
+    What is not in the scope of a token (--project, --server) does not exist for it. Nobody can
+    create a token with a wider scope than the own token has.
+
     A token for workers belongs to the first worker that connects with it. With --fleet, several
     workers share it.
 
     \b
-    Example:  boxsched token create --role worker --name ci-4
+    Example:  boxsched token create --role viewer --name dashboard
+              boxsched token create --role developer --project web --server staging --expires 90
+              boxsched token create --role worker --name ci-4
               boxsched token create --role worker --name autoscaled --fleet 50
     """
     max_workers = max_workers or as_before  # --max-workers is the name of earlier versions
-    if max_workers is not None and role != "worker":
-        raise InvalidInput("--fleet: only with --role worker")
+    _check(role, projects, servers, max_workers)
     seconds = None if expires is None else expires * DAY_SECONDS
     made = service.call(
         lambda client: client.create_token(
-            role, name=name, expires_in_seconds=seconds, max_workers=max_workers
+            role,
+            name=name,
+            projects=projects or None,
+            servers=servers or None,
+            expires_in_seconds=seconds,
+            max_workers=max_workers,
         )
     )
     if as_json:
@@ -85,13 +116,27 @@ def create(
     click.echo(_what_to_do(made, service), err=True)
 
 
+def _check(
+    role: str, projects: tuple[str, ...], servers: tuple[str, ...], max_workers: int | None
+) -> None:
+    """Raise InvalidInput for options that do not fit together."""
+    if max_workers is not None and role != WORKER:
+        raise InvalidInput("--fleet: only with --role worker")
+    for option, patterns in (("--project", projects), ("--server", servers)):
+        if patterns and role == WORKER:
+            raise InvalidInput(f"{option}: not with --role worker: it runs jobs of all projects")
+        if "" in patterns:
+            raise InvalidInput(f"{option}: must not be empty; without it, the token is for all")
+
+
 @token.command(name="list")
 @as_json_option
 @with_service
 def list_tokens(as_json: bool, service: Service) -> None:
     """List the tokens that were not revoked, oldest first.
 
-    The texts of tokens are not shown.
+    The texts of tokens are not shown. LIMITS are the patterns of the projects and servers that a
+    token is limited to. USED is when it was last used, about a minute exact.
 
     \b
     Example:  boxsched token list
@@ -105,13 +150,26 @@ def list_tokens(as_json: bool, service: Service) -> None:
         (
             one.id,
             one.role,
+            _limits(one),
             one.name,
             ago(one.created_at, at),
+            "never" if one.last_used_at is None else ago(one.last_used_at, at),
             "expired" if one.expires_at and one.expires_at <= at else local_time(one.expires_at),
         )
         for one in found
     ]
-    print_table(("id", "role", "name", "created", "expires"), rows, "there are no tokens")
+    names = ("id", "role", "limits", "name", "created", "used", "expires")
+    print_table(names, rows, "there are no tokens")
+
+
+def _limits(one: Token) -> str:
+    """Return what the token is limited to; empty if it has no limits."""
+    limits = [] if one.organization is None else [f"organization {one.organization}"]
+    if one.projects is not None:
+        limits.append(f"projects {' '.join(one.projects)}")
+    if one.servers is not None:
+        limits.append(f"servers {' '.join(one.servers)}")
+    return ", ".join(limits)
 
 
 @token.command()
@@ -159,8 +217,10 @@ def _find(text: str, tokens: Sequence[Token]) -> Token:
 def _what_to_do(made: NewToken, service: Service) -> str:
     until = f"It is valid until {local_time(made.expires_at)}. " if made.expires_at else ""
     revoke = f"Revoke it with: boxsched token revoke {made.id}"
-    if made.role != "worker":
-        return f"This is shown once; keep it as a secret. {until}{revoke}"
+    if made.role != WORKER:
+        deploys = made.role != "developer" or made.servers is not None
+        hint = "" if deploys else "It cannot deploy: name servers with --server. "
+        return f"This is shown once; keep it as a secret. {hint}{until}{revoke}"
     urls, _ = service.find()
     nodes = " ".join(f"--url {plain(url)}" for url in urls)
     return (

@@ -147,6 +147,7 @@ class BlockingClient:
     delete_secret = _call(Client.delete_secret)
     rotate_secrets = _call(Client.rotate_secrets)
 
+    me = _call(Client.me)
     create_token = _call(Client.create_token)
     tokens = _call(Client.tokens)
     revoke_token = _call(Client.revoke_token)

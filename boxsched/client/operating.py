@@ -1,6 +1,6 @@
 """The calls about the installation itself: workers, Boxes, nodes, tokens, metrics."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -10,6 +10,7 @@ from boxsched.client.http import ServiceLine, path
 from boxsched.client.records import (
     Box,
     Ghost,
+    Me,
     NewToken,
     Node,
     Pause,
@@ -157,19 +158,31 @@ class Operating:
         role: str,
         *,
         name: str | None = None,
+        projects: Sequence[str] | None = None,
+        servers: Sequence[str] | None = None,
+        organization: str | None = None,
         expires_in_seconds: float | None = None,
         max_workers: int | None = None,
     ) -> NewToken:
-        """Create a token. ``role``: worker or admin. A failed call is not repeated."""
+        """Create a token. ``role``: viewer, developer, operator, admin or worker. ``projects``,
+        ``servers``: patterns of the names that it is limited to. A failed call is not repeated.
+        """
         said = {
             "role": role,
             "name": name,
+            "projects": projects,
+            "servers": servers,
+            "organization": organization,
             "expires_in_seconds": expires_in_seconds,
             "max_workers": max_workers,
         }
         body = {field: value for field, value in said.items() if value is not None}
         _, answer = await self._line.call("POST", path("tokens"), body=body)
         return read(NewToken, answer)
+
+    async def me(self) -> Me:
+        """Return what the caller's token may do."""
+        return await self._get(Me, path("me"))
 
     async def tokens(self) -> list[Token]:
         """Return all tokens that were not revoked, oldest first."""

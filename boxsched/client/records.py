@@ -304,11 +304,19 @@ class Artifacts(msgspec.Struct, frozen=True):
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
-    """An API token, without its text. ``of_file``: it is a node's admin token."""
+    """An API token, without its text. ``of_file``: it is a node's admin token.
+
+    ``projects``, ``servers``: the patterns that it is limited to; None: all. ``organization``: the
+    organization's that it belongs to; None: it is the instance's.
+    """
 
     id: str
     role: str
     name: str
+    organization: str | None = None
+    projects: tuple[str, ...] | None = None
+    servers: tuple[str, ...] | None = None
+    last_used_at: datetime | None = None  # about a minute exact; None: never
     created_at: datetime
     expires_at: datetime | None
     of_file: bool = False
@@ -316,20 +324,26 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     bound: bool = False  # only the first worker that connects with it may use it
 
 
-class NewToken(msgspec.Struct, frozen=True, kw_only=True):
+class NewToken(Token, frozen=True, kw_only=True):
     """A new token. Only this answer contains its text (``token``)."""
 
-    id: str
     token: str
-    role: str
-    name: str
-    created_at: datetime
-    expires_at: datetime | None
-    max_workers: int | None = None  # how many workers may use it
-    bound: bool = False  # only the first worker that connects with it may use it
 
     def __repr__(self) -> str:
         return f"NewToken(id={self.id!r}, role={self.role!r})"  # never the text
+
+
+class Me(msgspec.Struct, frozen=True, kw_only=True):
+    """The caller's token, and its rights within ``projects`` and ``servers`` (None: all)."""
+
+    id: str
+    name: str
+    role: str
+    rights: tuple[str, ...]
+    organization: str | None
+    projects: tuple[str, ...] | None
+    servers: tuple[str, ...] | None
+    expires_at: datetime | None
 
 
 class Secret(msgspec.Struct, frozen=True, kw_only=True):
@@ -356,11 +370,16 @@ class Rotated(msgspec.Struct, frozen=True):
 
 
 class Box(msgspec.Struct, frozen=True, kw_only=True):
-    """One job slot and what runs on it. ``job`` None: it is free."""
+    """One job slot and what runs on it.
+
+    ``job`` None: it is free, or its job is not in the scope of the caller's token. ``busy``: which
+    of both; None: the service is of an earlier version.
+    """
 
     id: str
     worker: str
     box_type: str
+    busy: bool | None = None
     job: str | None = None
     workload: str | None = None
     worker_name: str | None = None

@@ -11,9 +11,10 @@ Opened = Callable[..., Page]
 Run = Callable[..., Any]  # of the fixture ``js``
 
 
-def sign_in(page: Page, service: Service) -> None:
+def sign_in(page: Page, service: Service, token: str | None = None) -> None:
+    """Sign in; as an admin, unless a token is given."""
     page.goto(service.url)
-    page.get_by_label("Token").fill(service.token)
+    page.get_by_label("Token").fill(token or service.token)
     page.get_by_role("button", name="Sign in").click()
     expect(page.locator("#connection")).to_have_text("Live")
     # A reload would lose this, so every test can check that the page is still the same one.

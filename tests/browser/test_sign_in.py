@@ -35,7 +35,7 @@ def test_a_workers_token_is_recognized_as_one(service: Service, opened: Opened) 
     page.get_by_label("Token").fill(service.call("POST", "/tokens", {"role": "worker"})["token"])
     page.get_by_label("Token").press("Enter")
     expect(page.get_by_role("alert")).to_have_text(
-        "This token has the role worker. Sign in with a token of role admin."
+        "This token has the role worker, which is for machines. Sign in with another one."
     )
 
 

@@ -25,8 +25,9 @@ def test_a_new_token_is_printed_once_and_nothing_else(shell):
 def test_a_token_is_printed_in_json(shell):
     made = shell.json("token", "create", "--role", "admin", "--expires", "0.5")
     assert made.keys() == {
-        *("id", "token", "role", "name", "created_at", "expires_at", "max_workers", "bound")
-    }
+        "id", "token", "role", "name", "organization", "projects", "servers", "created_at",
+        "expires_at", "last_used_at", "of_file", "max_workers", "bound",
+    }  # fmt: skip
     assert shell("list", "--token", made["token"]).stdout
     listed = {one["id"]: one for one in shell.json("token", "list")["tokens"]}
     assert listed[made["id"]]["expires_at"] == made["expires_at"]
@@ -79,6 +80,26 @@ def test_a_token_is_written_to_a_file(shell, tmp_path):
     assert "--token-file: cannot read" in shell("list", status=2, **there).stderr
 
 
+def test_a_token_has_a_role_and_limits(shell):
+    made = shell.json(
+        *("token", "create", "--role", "developer", "--name", "dev", "--project", "web"),
+        *("--project", "api-*", "--server", "staging", "--expires", "2"),
+    )
+    assert (made["role"], made["projects"], made["servers"]) == (
+        "developer", ["web", "api-*"], ["staging"],
+    )  # fmt: skip
+    [row] = [line for line in shell("token", "list").stdout.splitlines() if made["id"] in line]
+    assert "developer" in row and "projects web api-*, servers staging" in row
+    refused = shell("token", "list", "--token", made["token"], status=2)
+    assert "right administer" in refused.stderr and "role admin" in refused.stderr
+    done = shell("token", "create", "--role", "developer")
+    assert "It cannot deploy: name servers with --server" in done.stderr
+    wider = shell.json("token", "create", "--role", "admin", "--project", "web*")["token"]
+    refused = shell("token", "create", "--role", "viewer", "--token", wider, status=2)
+    assert "your token is limited to 'web*': give patterns within them" in refused.stderr
+    assert shell("token", "create", "--role", "viewer", "--project", "web", "--token", wider)
+
+
 def test_a_limit_of_workers_is_set(shell):
     shell("token", "create", "--role", "worker", "--name", "fleet", "--fleet", "500")
     shell("token", "create", "--role", "worker", "--name", "before", "--max-workers", "7")
@@ -98,6 +119,9 @@ def test_a_limit_of_workers_is_set(shell):
     [
         ["create"],
         ["create", "--role", "king"],
+        ["create", "--role", "worker", "--project", "web"],
+        ["create", "--role", "worker", "--server", "staging"],
+        ["create", "--role", "viewer", "--project", ""],
         ["create", "--role", "admin", "--expires", "0"],
         ["create", "--role", "admin", "--expires", "nan"],
         ["revoke"],

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from boxsched.api.messages import answers, explanation
-from boxsched.api.resources import activity, fleet, nodes, set_aside
+from boxsched.api.resources import activity, fleet, me, nodes, set_aside
 from boxsched.api.resources import tokens as token_routes
 from boxsched.client import records
 
@@ -28,6 +28,7 @@ def fields(kind):
         (set_aside.SetAsideAnswer, records.SetAside),
         (token_routes.TokenAnswer, records.Token),
         (token_routes.NewTokenAnswer, records.NewToken),
+        (me.MeAnswer, records.Me),
         (activity.ActivityAnswer, records.Activity),
         (activity.BoxCounts, records.Boxes),
         (activity.Notice, records.Notice),

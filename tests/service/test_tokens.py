@@ -97,7 +97,10 @@ async def test_a_worker_cannot_sign_in(boxless_service: RunningService) -> None:
     )
     assert answer.status == 403
     assert "Set-Cookie" not in answer.headers
-    assert b"This token has the role worker. Sign in with a token of role admin." in answer.body
+    assert (
+        b"This token has the role worker, which is for machines. Sign in with another one."
+        in answer.body
+    )
 
 
 async def test_pages_of_other_sites_cannot_connect_as_a_worker(
