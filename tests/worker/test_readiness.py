@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
+import attrs
 import pytest
 
 from boxsched.protocol.inbox import JobFinished
@@ -17,6 +18,7 @@ from boxsched.states import Result
 from boxsched.worker.agent import readiness, repository
 from boxsched.worker.agent.readiness import Readiness, check
 from boxsched.worker.supervisor import trouble
+from boxsched.worker.supervisor.machine_watch import MachineWatch
 from tests.worker.harness import AgentHarness, assigned
 
 LIMIT_SECONDS = 30.0
@@ -136,15 +138,15 @@ def test_how_much_disk_space_is_enough(small_disk: Path) -> None:
     assert check(str(small_disk), ["/bin/bash"]) == "disk full"
 
 
-def test_of_steps_that_write_files_git_is_believed_if_the_disk_says_the_same(
-    small_disk: Path, tmp_path: Path
+async def test_git_is_believed_that_the_disk_is_full_if_it_was(
+    small_harness: AgentHarness, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(small_disk)
-    said = b"error: unable to write file x: No space left on device\n"
-    for folder, problem in ((small_disk, "disk full"), (tmp_path, None)):
-        at = os.open(folder, os.O_RDONLY)
-        assert trouble.of_git("git checkout", 128, said, at=at) == problem
-        os.close(at)
+    """It fills the disk, and frees it when it fails."""
+    fills = f"head -c 100G /dev/zero > {small_disk}/pack; sleep 0.3; rm {small_disk}/pack"
+    said = "fatal: write error: No space left on device"
+    fake_git(tmp_path, f"{fills}; echo '{said}' >&2; exit 128", monkeypatch)
+    await small_harness.agent.reconcile([assigned(1, "true", repository="file:///nowhere")])
+    assert (await not_begun(small_harness)).reason == "disk full"
 
 
 # --- git ------------------------------------------------------------------------------------
@@ -191,8 +193,6 @@ def test_a_file_that_a_job_puts_in_place_of_the_probe_is_removed(
 @pytest.mark.parametrize(
     ("script", "problem"),
     [
-        ("echo 'fatal: write error: No space left on device' >&2; exit 128", "disk full"),
-        ("echo 'fatal: Out of memory, malloc failed' >&2; exit 128", "out of memory"),
         ("kill -KILL $$", "git check-ref-format was killed, perhaps because memory ran out"),
     ],
 )
@@ -213,6 +213,8 @@ async def test_git_errors_of_the_machine_are_the_workers_problem(
     [
         "echo 'fatal: repository not found' >&2; exit 128",
         "echo 'Permission denied (publickey).' >&2; exit 128",
+        "echo 'fatal: write error: No space left on device' >&2; exit 128",
+        "echo 'fatal: Out of memory, malloc failed' >&2; exit 128",
         "kill -TERM $$",
     ],
 )
@@ -323,13 +325,45 @@ async def test_each_episode_lasts_longer_until_a_job_starts(worker: Worker) -> N
     assert episode() == 0.02
 
 
-def test_some_git_errors_are_problems_of_the_worker() -> None:
-    said = b"error: x\nfatal: write error: No space left on device\n"
-    assert trouble.of_git("git clone", 128, said) == "disk full"
-    assert trouble.of_git("git clone", 128, b"fatal: no such branch") is None
+@attrs.frozen
+class SeenMachine:
+    """As a MachineWatch that has seen all of it, or nothing."""
+
+    disk_was_full: bool = True
+    memory_was_low: bool = True
+    disk_is_read_only: bool = True
+
+
+SHORT, WELL = SeenMachine(), SeenMachine(False, False, False)
+
+
+def of_git(status: int, said: bytes, machine: SeenMachine = SHORT) -> str | None:
+    return trouble.of_git("git clone", status, said, cast("MachineWatch", machine))
+
+
+@pytest.mark.parametrize(
+    ("said", "problem", "others"),
+    [
+        (b"fatal: write error: No space left on device", "disk full", "disk_was_full"),
+        (b"error: x: Disk quota exceeded", "disk full", "disk_was_full"),
+        (b"fatal: Out of memory, malloc failed", "out of memory", "memory_was_low"),
+        (b"error: x: Cannot allocate memory", "out of memory", "memory_was_low"),
+        (b"error: x: Read-only file system", "read-only file system", "disk_is_read_only"),
+    ],
+)
+def test_git_is_believed_about_the_machine_if_the_machine_was_so(
+    said: bytes, problem: str, others: str
+) -> None:
+    assert of_git(128, b"error: x\n" + said + b"\n") == problem
+    assert of_git(128, said, attrs.evolve(WELL, **{others: True})) == problem
+    assert of_git(128, said, attrs.evolve(SHORT, **{others: False})) is None
+
+
+def test_other_words_of_git_are_the_builds_failure() -> None:
+    assert of_git(128, b"fatal: no such branch") is None
     for quoted in (b"remote: fatal: x", b"fatal: remote error: x", b"x"):
-        said = quoted + b": No space left on device\n"
-        assert trouble.of_git("git clone", 128, said) is None
-    said = b"fatal: x: No space left on device: y\n"
-    assert trouble.of_git("git clone", 128, said) is None
-    assert trouble.of_git("git clone", -signal.SIGTERM, b"") is None
+        assert of_git(128, quoted + b": No space left on device\n") is None
+    assert of_git(128, b"fatal: x: No space left on device: y\n") is None
+    assert of_git(-signal.SIGTERM, b"") is None
+    killed = "git clone was killed, perhaps because memory ran out"
+    assert of_git(-signal.SIGKILL, b"", WELL) == killed

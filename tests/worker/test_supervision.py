@@ -145,7 +145,8 @@ def test_the_last_output_of_git_decides_who_is_to_blame(
 ) -> None:
     """It may still be in the pipe when git has ended."""
     os.write(output.job_end, said)
-    ended = supervision(output=output)._git_failed(step, status)
+    machine = SimpleNamespace(disk_was_full=True, memory_was_low=True)
+    ended = supervision(output=output, machine=machine)._git_failed(step, status)
     assert (ended.result, ended.reason, ended.not_begun) == ("failed", reason, not_begun)
 
 

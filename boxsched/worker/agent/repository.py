@@ -138,14 +138,13 @@ def _steps(assignment: Assignment, reads: str | None) -> Iterator[Step]:
     refusal = "git cannot check out the commit that it runs"
     have = _script("git fetch", _HAVE, depth)
     yield have._replace(takes_commit=True, refusal=refusal, is_lent=lent, reads=reads)
-    out = _script("git checkout", _CHECK_OUT)._replace(writes_files=True)
+    out = _script("git checkout", _CHECK_OUT)
     yield out._replace(takes_commit=True, refusal=refusal, is_lent=lent_further)
     if options.submodules:
         yield _script("git submodule", _SUBMODULES, depth)._replace(
             environment=SUBMODULES_ENVIRONMENT,
             takes_commit=True,
             refusal="git cannot get the repository's submodules",
-            writes_files=True,
             is_lent=lent_further,
         )
 

@@ -55,7 +55,6 @@ class Step(NamedTuple):
     alone: bool = False  # ``environment`` is the whole environment, without the job's variables
     is_lent: bool = False  # git gets the project's credentials
     reads: str | None = None  # a repository on this machine that an isolated git sees
-    writes_files: bool = False  # it writes the repository's files, or gets what these name
 
 
 class CacheUse(NamedTuple):
@@ -172,7 +171,8 @@ def read_record(at: int) -> Record:
     try:
         record = Record(*json.loads(text))
         walls = record.isolation and Isolation(*record.isolation)
-        steps = [Step(*step) for step in record.steps]
+        # a record of an earlier version may have one field more
+        steps = [Step._make(step[: len(Step._fields)]) for step in record.steps]
         image = record.image and Isolation(*record.image)
         container = record.container and Container(*record.container)
         limited = limits.read(list(record.limits))

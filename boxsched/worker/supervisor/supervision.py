@@ -31,6 +31,7 @@ from boxsched.worker.supervisor.job_secrets import JobSecrets
 from boxsched.worker.supervisor.last_heartbeat import Deadline
 from boxsched.worker.supervisor.last_heartbeat import boottime as _clock
 from boxsched.worker.supervisor.launch import launch
+from boxsched.worker.supervisor.machine_watch import MachineWatch
 from boxsched.worker.supervisor.output import Output
 from boxsched.worker.supervisor.session import Door
 from boxsched.worker.supervisor.step_program import StepProgram, Surroundings
@@ -87,6 +88,7 @@ class Supervision:
 
         self.output = Output(at, record.log_limit, (secret or job_secrets.NO_SECRETS).masks)
         self.output.keep_tail(trouble.TAIL_BYTES)  # git's messages when it fails
+        self.machine = MachineWatch(self.at)
         self.alarm, alarm_in = os.pipe()
         for descriptor in (self.alarm, alarm_in):
             os.set_blocking(descriptor, False)
@@ -197,8 +199,7 @@ class Supervision:
         if reached := limits.reached(self.limits, status):
             self.output.note(f"{step.what} has reached the {reached[0]}")
             return self._failed(f"{step.what}: {reached[0]}")
-        at = self.at if step.writes_files else None
-        problem = trouble.of_git(step.what, status, self.output.tail or b"", at=at)
+        problem = trouble.of_git(step.what, status, self.output.tail or b"", self.machine)
         if problem is not None:
             return self._not_begun(problem)
         failed = f"{step.what} failed with {verdict.ending(status)}"
@@ -241,10 +242,13 @@ class Supervision:
         if step.is_script:
             self.walls = self.record.image or self.walls
             self.container = self.record.container
+        if not step.is_script:
+            self.machine.begin(_clock())
         self._start(step, output)
         self.look_by = _clock() + STOP_LOOK_SECONDS
         while self.status is None or self._in_grace():
             self._turn()
+        self.machine.end()
         if self.container is not None and self.status == podman.FAILED and self.cause is None:
             self._check_container()
         return self.status if self.monitor is None else self._inner_status(self.monitor, step)
@@ -338,7 +342,8 @@ class Supervision:
     def _turn(self) -> None:
         """Wait for output, the end of a process, a signal or a deadline, and act on it."""
         measure_at = float("inf") if self.disk is None else self.disk.next_at
-        wait = max(0.0, min(self.end_by, self.kill_by, self.look_by, measure_at) - _clock())
+        next_at = min(self.end_by, self.kill_by, self.look_by, measure_at, self.machine.next_at)
+        wait = max(0.0, next_at - _clock())
         ready = {descriptor for descriptor, _ in self.poll.poll(wait * 1_000 + 1)}
         if self.output.pipe in ready:
             self.output.read()
@@ -348,6 +353,8 @@ class Supervision:
             self.poll.unregister(self.monitor.inner)
             self.monitor.let_go()
         now = _clock()
+        if now >= self.machine.next_at:
+            self.machine.look(now)
         if self.output.disk_full and self.cause is None:
             self.cause, self.kill_by = DISK_FULL, now
         if self.disk is not None and self.cause is None:

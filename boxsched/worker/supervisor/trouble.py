@@ -8,6 +8,7 @@ import os
 import signal
 
 from boxsched.worker.supervisor.folder import DISK_FULL
+from boxsched.worker.supervisor.machine_watch import ENOUGH_BYTES, SMALLEST_SHARE, MachineWatch
 from boxsched.worker.supervisor.safe_files import FULL_ERRORS
 
 TAIL_BYTES = 4_096  # how much of git's last messages is kept
@@ -25,9 +26,6 @@ _SAID_BY_GIT = (
 _OUT_OF_MEMORY = b"fatal: Out of memory"
 _BEGINS = (b"fatal: ", b"error: ")
 _REMOTE = b"fatal: remote error: "  # what follows are the words of a server
-
-FREE_BYTES = 64 << 20  # with less, a disk counts as full
-SMALLEST_SHARE = 20  # a small disk counts as full with less than a 20th free
 
 
 def lies_with_worker(error: OSError) -> bool:
@@ -50,20 +48,20 @@ def missing(program: str) -> str | None:
 def has_no_room(place: str | int) -> bool:
     """Whether the disk with this folder, or with its descriptor, is full. Raises OSError."""
     status = os.statvfs(place)
-    needed = min(FREE_BYTES, status.f_blocks * status.f_frsize // SMALLEST_SHARE)
+    needed = min(ENOUGH_BYTES, status.f_blocks * status.f_frsize // SMALLEST_SHARE)
     return status.f_bavail * status.f_frsize < needed
 
 
-def of_git(what: str, status: int, said: bytes, *, at: int | None = None) -> str | None:
+def of_git(what: str, status: int, said: bytes, machine: MachineWatch) -> str | None:
     """Return why a git step failed if the worker is the cause, otherwise None.
 
     ``status``: the exit status; negative: the signal. ``said``: git's last messages. They quote
-    names of files and servers, which may contain any words and any line. ``at``: a folder on the
-    disk, for a step that handles what the repository contains. Then git's words count only if the
-    disk is in that state, so that no commit can say that its worker is out of order.
+    names of files and servers, and ssh's server writes them itself, so they may contain any words
+    and any line. They count only if ``machine`` has seen the same, so that no repository can say
+    that its worker is out of order.
     """
     problem = _said(said)
-    if problem is not None and (at is None or _is_so(problem, at)):
+    if problem is not None and _is_so(problem, machine):
         return problem
     if status == -signal.SIGKILL:  # not by its supervisor: then this function is not called
         return f"{what} was killed, perhaps because memory ran out"
@@ -82,10 +80,7 @@ def _said(said: bytes) -> str | None:
     return None
 
 
-def _is_so(problem: str, at: int) -> bool:
-    try:
-        if problem == DISK_FULL:
-            return has_no_room(at)
-        return problem == READ_ONLY and bool(os.fstatvfs(at).f_flag & os.ST_RDONLY)
-    except OSError:
-        return False
+def _is_so(problem: str, machine: MachineWatch) -> bool:
+    if problem == DISK_FULL:
+        return machine.disk_was_full
+    return machine.memory_was_low if problem == NO_MEMORY else machine.disk_is_read_only
