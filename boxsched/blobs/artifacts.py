@@ -112,10 +112,11 @@ class ArtifactStore:
     def _count(self, key: Key, one: ArtifactFile) -> None:
         """Count a content that is sent under this lease. Raises TooLarge.
 
-        The rows limit what a job has in the end; this limits what a worker can write to the disk:
-        files that it does not finish, and contents that it replaces.
+        The rows limit what a job has in the end, on all nodes together. This limits what a worker
+        can write to the disk through this node: files that it does not finish, and contents that
+        it replaces. So with N nodes it is N times the limit, until ``sweeping`` removes them.
         """
-        begun = self._begun.setdefault(key, {})
+        begun = self._begun[key] = self._begun.pop(key, {})  # now the last one
         if len(self._begun) > LEASES_COUNTED:
             del self._begun[next(iter(self._begun))]
         others = sum(size for sha256, size in begun.items() if sha256 != one.sha256)

@@ -34,15 +34,15 @@ SELECT pid FROM pg_stat_activity
 """
 
 
-async def until_waiting(db: PostgresUnderTest) -> int:
-    """Wait for one of our backends that waits for a lock; return it."""
+async def until_waiting(db: PostgresUnderTest, count: int = 1) -> int:
+    """Wait for so many of our backends that wait for a lock; return one of them."""
     watcher = psycopg2.connect(db.url)
     watcher.autocommit = True
     try:
         async with asyncio.timeout(5):
             while True:
                 found = asked(watcher, WAITING)
-                if found:
+                if len(found) >= count:
                     return int(found[0][0])
                 await asyncio.sleep(0.005)
     finally:

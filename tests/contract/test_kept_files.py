@@ -1,9 +1,12 @@
 """Artifacts, and logs that were moved into files: their rows, over both databases."""
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import attrs
+import psycopg2
 import pytest
 
 from boxsched.errors import Conflict, LeaseEnded, TooLarge
@@ -17,7 +20,8 @@ from boxsched.store.records import Token
 from boxsched.store.steps import blobs
 from boxsched.store.steps.blobs import HeldJob, StoredArtifact, StoredFile
 from boxsched.store.store import Store
-from tests.contract.conftest import DatabaseUnderTest
+from tests.contract.conftest import DatabaseUnderTest, PostgresUnderTest
+from tests.contract.postgres_sessions import asked, until_waiting
 from tests.contract.store_data import NOW, Leader, build, deploy, spec, worker
 
 LATER = NOW + 1e6
@@ -134,6 +138,31 @@ async def test_artifacts_of_a_job_have_limits(
     with pytest.raises(TooLarge):
         await run.keep(file("c", size=0), stored("f"))
     await run.keep(file("c", size=0), stored("f"), job=1)
+
+
+async def test_the_limit_of_a_job_holds_for_two_nodes_at_the_same_time(
+    db: DatabaseUnderTest, run: Run
+) -> None:
+    """Each would see the job without what the other one is storing."""
+    if not isinstance(db, PostgresUnderTest):
+        pytest.skip("with SQLite there is one node")
+    (db.folder / "second").mkdir()
+    nodes = [run.leader.store, await db.open("second")]
+
+    async def keep(number: int) -> StoredFile:
+        kept = file(f"dist/{number}", SHAS[number], MOST // 2 + 1)
+        its = stored(f"f{number}", MOST // 2 + 1)
+        blobs = nodes[number].blobs
+        return await blobs.put_artifact(run.jobs[0], run.token, HOLDER, kept, its, MOST, NOW)
+
+    with contextlib.closing(psycopg2.connect(db.url)) as other:
+        asked(other, "LOCK TABLE artifact IN SHARE MODE")  # it can be read, but not written
+        both = [asyncio.create_task(keep(number)) for number in (0, 1)]
+        await until_waiting(db, 2)
+        other.rollback()
+        done = await asyncio.gather(*both, return_exceptions=True)
+    assert [type(one) for one in done if isinstance(one, Exception)] == [TooLarge]
+    assert len(await run.leader.store.blobs.artifacts_of(run.jobs[0], 1)) == 1
 
 
 async def test_a_deploy_gets_the_artifacts_of_its_build_until_they_are_deleted(

@@ -9,6 +9,11 @@ SELECT job.attempt, job.artifacts AS patterns, workload.build
  WHERE job.id = :job AND job.lease_token = :lease_token AND worker.token = :holder
    AND job.state IN ('assigned', 'running', 'stopping', 'unknown');
 
+-- name: lock_job
+-- Lock a job, so that two nodes that store artifacts of it at the same time count each other's.
+-- returns: id
+SELECT id FROM job WHERE id = :job FOR NO KEY UPDATE OF job;
+
 -- name: kept_total
 -- How many artifacts an attempt has beside one of this path, and their bytes.
 -- returns: files, bytes

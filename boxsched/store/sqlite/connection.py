@@ -37,6 +37,7 @@ _WORDS = {
     " FOR NO KEY UPDATE OF project": "",
     " FOR NO KEY UPDATE OF worker": "",
     " FOR NO KEY UPDATE OF token": "",
+    " FOR NO KEY UPDATE OF job": "",
     "\n   FOR UPDATE OF n SKIP LOCKED": "",
     "EXTRACT(EPOCH FROM clock_timestamp())": "(julianday('now') - 2440587.5) * 86400",
 }

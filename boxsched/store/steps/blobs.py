@@ -79,6 +79,7 @@ def put_artifact(
     now: float,
 ) -> Steps[StoredFile]:
     """Store an artifact whose content is in a file; return where the content is from now on."""
+    yield _SQL["lock_job"](job=job)
     held = yield from held_job(job, lease_token, holder)
     if held is None:
         raise LeaseEnded("this worker does not hold the job any more")
