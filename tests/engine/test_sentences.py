@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.engine import blockers
-from boxsched.engine.absent_text import where_text
+from boxsched.engine.absent_text import beside_text, too_few_there, where_text
 from boxsched.engine.capacity import Absence
 from boxsched.engine.reason_text import phrase
 from boxsched.model import WorkloadId
@@ -81,10 +81,57 @@ async def test_each_reason_has_its_sentence(
             Absence(2, 4, tuple("abcd"), 0, ()),
             "2 are on connected workers, 4 more on a, b, c and 1 more, not connected",
         ),
+        (
+            Absence(1, 0, (), 0, (), 2, ("c",)),
+            "1 is on workers that are given jobs, 2 more on c, draining",
+        ),
+        (
+            Absence(1, 0, (), 0, (), incompatible=2, incompatible_workers=("d (old)",)),
+            "1 is on workers that are given jobs, 2 more on d (old), incompatible",
+        ),
+        (
+            Absence(0, 1, ("a",), 2, ("b (full)",), 3, ("c",), 4, ("d (old)",)),
+            "none is on workers that are given jobs, 1 more on a, not connected, "
+            "2 more on b (full), 3 more on c, draining, 4 more on d (old), incompatible",
+        ),
     ],
 )
 def test_a_sentence_says_which_boxes_are_in_use(absence: Absence, text: str) -> None:
     assert where_text(absence) == text
+
+
+@pytest.mark.parametrize(
+    ("absence", "text"),
+    [
+        (None, ""),
+        (Absence(1, 2, ("a",), 0, ()), ""),
+        (Absence(1, 0, (), 2, ("b (full)",)), " 2 more cannot begin jobs: b (full)."),
+        (Absence(1, 0, (), 0, (), 1, ("c",)), " 1 Box is draining: c."),
+        (Absence(1, 0, (), 0, (), 2, ("c", "e")), " 2 Boxes are draining: c, e."),
+        (
+            Absence(1, 0, (), 0, (), incompatible=3, incompatible_workers=("d (old)",)),
+            " 3 more are on incompatible workers: d (old).",
+        ),
+        (
+            Absence(0, 1, ("a",), 2, ("b (full)",), 3, ("c",), 4, ("d (old)",)),
+            " 2 more cannot begin jobs: b (full). 3 Boxes are draining: c."
+            " 4 more are on incompatible workers: d (old).",
+        ),
+    ],
+)
+def test_a_sentence_says_which_boxes_are_withdrawn(absence: Absence | None, text: str) -> None:
+    absent = {} if absence is None else {"mac": absence}
+    assert beside_text(absent, "mac") == text
+    assert beside_text(absent, "default") == "", "those of another type"
+
+
+@pytest.mark.parametrize(("asked", "is_too_few"), [(2, False), (3, True)])
+def test_workers_must_return_if_those_that_are_there_have_too_few_boxes(
+    asked: int, is_too_few: bool
+) -> None:
+    absent = {"mac": Absence(2, 4, ("a",), 0, ())}
+    assert too_few_there(NeedsBoxes("mac", asked, 0), absent) is is_too_few
+    assert not too_few_there(NeedsBoxes("default", asked, 0), absent)
 
 
 async def test_a_workload_that_would_delay_the_head_shows_the_heads_start(
