@@ -153,11 +153,16 @@ async def test_durations_are_learned_and_stored_at_registration(harness: EngineH
     assert (await harness.look(id_)).jobs[0].expected_seconds == pytest.approx(4.0)
 
 
-async def test_boxes_are_added_and_removed_with_their_worker(harness: EngineHarness) -> None:
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_boxes_are_added_and_removed_with_their_worker(
+    harness: EngineHarness, restarted: bool
+) -> None:
     id_ = await harness.build(jobs=8)
     await harness.connect(2)
     await harness.settle()
     assert sum(box.retired for box in await harness.store.boxes()) == 6
+    if restarted:
+        await harness.restart()
     for assignment in await harness.assignments():
         await harness.finish(assignment)
     assert (await harness.look(id_)).result is Result.PASSED

@@ -96,6 +96,18 @@ async def test_without_any_box_the_reason_is_no_such_boxes(tmp_path: Path) -> No
     await harness.close()
 
 
+async def test_a_worker_of_a_node_is_named_only_if_it_has_boxes(harness: EngineHarness) -> None:
+    """A node of which nobody wanted Boxes is not worth a person's look; a worker's machine is."""
+    for name, boxes in (("in-process@a", 2), ("in-process@b", 0), ("in-process", 0), ("w3", 0)):
+        await harness.another_worker(name, boxes)
+    await only(harness)
+    report = harness.why(await harness.build())
+    assert report is not None
+    assert report.text == (
+        "No worker is connected (in-process@a, w, w3): start one with `boxsched worker`."
+    )
+
+
 @pytest.mark.parametrize("away", ["mac", "default"])
 async def test_a_head_with_absent_boxes_has_no_expected_start(tmp_path: Path, away: str) -> None:
     """Its start may depend on jobs of silent workers, on any type of Box."""
