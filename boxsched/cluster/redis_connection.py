@@ -94,7 +94,8 @@ class RedisConnection:
                 await self._send(commands)
                 return [await self._reply() for _ in commands]
         except TimeoutError as error:
-            raise TimeoutError(f"no answer within {DEADLINE_SECONDS:g} s") from error
+            waited = DEADLINE_SECONDS + blocking
+            raise TimeoutError(f"no answer within {waited:g} s") from error
 
     async def _send(self, commands: Sequence[Command]) -> None:
         packed = self._connection.pack_commands(commands)

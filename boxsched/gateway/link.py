@@ -224,8 +224,7 @@ class WorkerLink:
             match said:
                 case wire.Beat():
                     self.problem = said.problem
-                    self.notes = said.notes
-                    self._note_ghosts(said.ghosts)
+                    self._note_ghosts(said)
                     self._count_cache(said.cache)
                     self._node.beaten(self, said.number)
                 case wire.Said():
@@ -237,14 +236,15 @@ class WorkerLink:
                 case wire.Opened():
                     await self._opened.put(said, len(text))
 
-    def _note_ghosts(self, named: tuple[ghosts.HeldAttempt, ...] | None) -> None:
-        """Remember what the worker holds and what is not in its level. Its level may be older than
-        the last look-up.
+    def _note_ghosts(self, said: wire.Beat) -> None:
+        """Remember what the worker holds and what is not in its level, and its notes, if it has
+        named them. Its level may be older than the last look-up.
         """
-        if named is None or not self._looked:
+        if said.ghosts is None or not self._looked:
             return
         own = {(job, held.lease_token) for job, held in self._held.items()}
-        self.ghosts = tuple(one for one in named if one.lease not in own)
+        self.ghosts = tuple(one for one in said.ghosts if one.lease not in own)
+        self.notes = said.notes
 
     def _count_cache(self, now: wire.CacheCounts | None) -> None:
         """Count what the worker's cache has done since its last message about it."""

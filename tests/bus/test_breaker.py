@@ -5,11 +5,13 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
-from boxsched.cluster.breaker import PROBE_SECONDS, Breaker, deadline
-from boxsched.cluster.redis_connection import NameCheck
+from boxsched.cluster import redis_connection
+from boxsched.cluster.breaker import DEADLINE_SECONDS, PROBE_SECONDS, Breaker, deadline
+from boxsched.cluster.redis_connection import NameCheck, RedisConnection
 
 
 async def test_a_deadline_ends_a_silent_operation() -> None:
@@ -37,6 +39,29 @@ async def test_a_deadline_leaves_a_cancellation_alone() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
+
+
+async def test_a_request_has_the_servers_own_waiting_time_in_addition(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[float] = []
+
+    @contextlib.asynccontextmanager
+    async def over(seconds: float = DEADLINE_SECONDS) -> AsyncIterator[None]:
+        asked.append(seconds)
+        raise TimeoutError
+        yield
+
+    monkeypatch.setattr(redis_connection, "deadline", over)
+    line = RedisConnection("redis://127.0.0.1:1")
+    with pytest.raises(TimeoutError, match=r"no answer within 0\.25 s"):
+        await line.ask(("PING",))
+    with pytest.raises(TimeoutError, match=r"no answer within 2\.25 s"):
+        await line.ask(("XREADGROUP",), blocking=2.0)
+    with pytest.raises(TimeoutError, match=r"no connection within 0\.25 s"):
+        await line.open()
+    await line.close()
+    assert asked == [0.25, 2.25, 0.25, 0.25]
 
 
 def test_each_change_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:

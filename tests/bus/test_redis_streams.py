@@ -25,6 +25,18 @@ async def test_a_hint_is_acknowledged_only_after_the_look(server: Server) -> Non
         assert b.listener.looked == [1]
 
 
+async def test_a_node_that_is_up_has_its_stream(server: Server) -> None:
+    """Its own stream is never the reason to look everything up again."""
+    async with cluster(server.url) as nodes:
+        a, b = await nodes.node("a"), await nodes.node("b")
+        missed = a.listener.missed_times
+        for node in (a, b):
+            assert server.tell("EXISTS", node.stream) == b":1\r\n"
+        b.bus.hint("a", workers(1))
+        await until(lambda: a.listener.looked == [1])
+        assert (a.listener.missed_times, a.bus.counts.recreated) == (missed, 0)
+
+
 async def test_a_look_is_repeated_if_the_store_was_away(server: Server) -> None:
     async with cluster(server.url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")

@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import psycopg2
 import pytest
 
-from boxsched.cluster.lock_session import STALL_SECONDS, LockSession
+from boxsched.cluster import lock_session
+from boxsched.cluster.lock_session import PING_SECONDS, STALL_SECONDS, LockSession
 from boxsched.cluster.locks import Locks, NameTaken, SessionLost
 from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey
 from boxsched.protocol.lock_keys import LockKeys
@@ -98,6 +100,33 @@ def test_a_want_a_release_and_an_end_do_not_wait_for_the_next_ping(url: str) -> 
     one.until(lambda n: n.mine == {1})
     one.end()
     assert not one.session._thread.is_alive()
+
+
+def test_pings_begin_at_equal_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long one takes; the next one begins at once after a slow one."""
+    now, waits, took = [100.0], [], [0.0, 0.04, 0.1, 5.0]
+    session = LockSession(
+        "postgresql://nobody@127.0.0.1:1/none", KEYS, 1,
+        retry_interval=1.0, seen=lambda result: None, lost=print, failed=print,
+    )  # fmt: skip
+
+    class Nudged(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            if not took:
+                session._ending.set()
+            return False
+
+    def ping(locks: Locks) -> float:
+        began = now[0]
+        now[0] += took.pop(0)
+        return began
+
+    monkeypatch.setattr(lock_session, "clock", lambda: now[0])
+    session._nudged = Nudged()
+    monkeypatch.setattr(session, "_ping", ping)
+    session._lead(cast(Locks, None))
+    assert waits == pytest.approx([PING_SECONDS, PING_SECONDS - 0.04, 0.0, 0.0])
 
 
 def test_a_blocked_loop_leads_nothing(node: Callable[..., RecordingLockSession]) -> None:

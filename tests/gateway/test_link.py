@@ -134,16 +134,18 @@ async def test_only_sessions_of_running_jobs_in_a_group_are_opened() -> None:
 async def test_what_a_worker_holds_without_a_lease_is_a_ghost() -> None:
     link = link_of(FakeNodeSide())
     own, old = HeldAttempt(1, 1, 7, True, True), HeldAttempt(2, 1, 7, False, True)
-    link._note_ghosts((own, old))
+    link._note_ghosts(wire.Beat(1, ghosts=(own, old), notes=("a note",)))
     assert link.ghosts is None, "before the first look-up nobody knows what is its own"
     link.give((), anyway=False)
     link._held = {JobId(1): Held(7, 1, False), JobId(2): Held(8, 1, False)}
-    link._note_ghosts((own, old))
-    assert link.ghosts == (old,)
-    link._note_ghosts(None)
-    assert link.ghosts == (old,), "an older worker, or one that did not look"
-    link._note_ghosts((own,))
-    assert link.ghosts == ()
+    link._note_ghosts(wire.Beat(1, ghosts=(own, old), notes=("a note",)))
+    assert (link.ghosts, link.notes) == ((old,), ("a note",))
+    link._note_ghosts(wire.Beat(1, ghosts=None))
+    assert (link.ghosts, link.notes) == ((old,), ("a note",)), (
+        "an older worker, or one that did not look"
+    )
+    link._note_ghosts(wire.Beat(1, ghosts=(own,)))
+    assert (link.ghosts, link.notes) == ((), ())
 
 
 async def test_what_a_workers_cache_has_done_is_counted_from_its_hello() -> None:

@@ -1,6 +1,7 @@
 """Heartbeats, ends of connections and look-ups, with a fake store."""
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -12,10 +13,11 @@ from boxsched.gateway.figures import Figures, Times
 from boxsched.gateway.lookups import LookUps
 from boxsched.gateway.presence import MAX_UNANSWERED_BEATS, Beats, Ends
 from boxsched.model import WorkerId
+from boxsched.protocol import wire
 from boxsched.protocol.ghosts import Haunted, HeldAttempt, Lease
 from boxsched.protocol.workers import WorkerConnection
 from tests.gateway.fakes import AT_ONCE, ME
-from tests.gateway.harness import PATIENCE_SECONDS
+from tests.gateway.harness import PATIENCE_SECONDS, GatewayHarness
 
 
 class BeatingLink:
@@ -134,6 +136,31 @@ async def test_ghosts_and_notes_are_stored_and_the_worker_is_told_which_to_end(
     haunted.ghosts = (ghost,)
     assert await beat() == [[held]]
     assert caplog.text.count("worker 2 holds 1 ghosts") == 2, "it is news again"
+
+
+async def test_what_a_heartbeat_says_is_stored_and_replaces_what_the_last_one_said(
+    harness: GatewayHarness,
+) -> None:
+    worker = await harness.worker()
+    ghost = HeldAttempt(5, 1, 2, True, True)
+    number = itertools.count(1)
+
+    async def stored(**said: Any) -> tuple[str | None, tuple[str, ...], list[tuple[int, int]]]:
+        beat = wire.Beat(next(number), **said)
+        await worker.say(beat)
+        while (await worker.next(wire.Ack)).number != beat.number:
+            pass
+        (found,) = await harness.store.workers()
+        ghosts = [(one.job, one.attempt) for one in await harness.store.ghosts()]
+        return found.problem, found.notes, ghosts
+
+    counts = wire.CacheCounts(hits=3, restored_bytes=100)
+    said = {"problem": "disk full", "notes": ("left a folder",), "ghosts": (ghost,)}
+    assert await stored(**said, cache=counts) == ("disk full", ("left a folder",), [(5, 1)])
+    assert +harness.gateway.figures.cache == {"hits": 3, "restored_bytes": 100}
+    assert await stored() == (None, ("left a folder",), [(5, 1)]), "it did not look at its folders"
+    assert await stored(ghosts=()) == (None, (), [])
+    assert +harness.gateway.figures.cache == {"hits": 3, "restored_bytes": 100}
 
 
 async def test_a_limited_number_of_heartbeats_wait_for_their_answers() -> None:

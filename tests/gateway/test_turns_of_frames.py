@@ -45,7 +45,7 @@ async def test_heartbeats_by_long_polling(tmp_path: Path) -> None:
         )
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
-        assert 0 < most <= MESSAGES_AT_ONCE
+        assert 1 < most <= MESSAGES_AT_ONCE
         line.lose()
 
 
@@ -89,4 +89,4 @@ async def test_reports_that_are_repeated_count_once_and_leave_turns_to_others(
             turns += 1
             await asyncio.sleep(0)
         assert sorting.result() == ((), [((task.job + 1, task.lease_token),) * 20_000])
-        assert turns > 20_000 / REPORTS_AT_ONCE
+        assert 20_000 / REPORTS_AT_ONCE < turns < 2 * 20_000 / REPORTS_AT_ONCE
