@@ -25,6 +25,9 @@ def pairs(words: Iterable[str]) -> list[tuple[str, str]]:
     given = list(words)
     assert [word for word in given if word.startswith("--") and "=" in word] == [NO_PROXIES]
     given.remove(NO_PROXIES)
+    if "--memory" not in given:  # podman is not asked afterwards whether memory ran out
+        given.remove("--rm")
+    assert "--rm" not in given
     return list(zip(given[::2], given[1::2], strict=True))
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from boxsched.worker.supervisor import containment, isolation, safe_files
 from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor.container import Container
 from boxsched.worker.supervisor.folder import Step
 from boxsched.worker.supervisor.isolation import STAGE, Isolation
 from boxsched.worker.supervisor.limits import NO_LIMITS
@@ -148,6 +149,28 @@ def test_the_last_output_of_git_decides_who_is_to_blame(
     machine = SimpleNamespace(disk_was_full=True, memory_was_low=True)
     ended = supervision(output=output, machine=machine)._git_failed(step, status)
     assert (ended.result, ended.reason, ended.not_begun) == ("failed", reason, not_begun)
+
+
+@pytest.mark.parametrize(
+    ("goes", "status", "cause", "said", "removed"),
+    [
+        (True, 0, None, b"", True),
+        (True, 137, None, b"well\n", True),
+        (False, 0, None, b"", False),
+        (True, 125, None, b"", False),
+        (True, -9, None, b"", False),
+        (True, None, None, b"", False),
+        (True, 0, "stopped", b"", False),
+        (True, 0, None, b'time="x" level=error msg="Removing container x: busy"\n', False),
+    ],
+)
+def test_a_container_is_removed_by_another_podman_unless_its_own_has_ended_as_usual(
+    output: Output, goes: bool, status: int | None, cause: str | None, said: bytes, removed: bool
+) -> None:
+    os.write(output.job_end, said or b"-")
+    container = Container(["podman"], {}, [], "w1", "image:1", goes=goes)
+    found = supervision(output=output, status=status, cause=cause)._is_removed(container)
+    assert found is removed
 
 
 @pytest.mark.parametrize(

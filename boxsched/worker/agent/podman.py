@@ -22,6 +22,7 @@ LIST_SECONDS = 60.0
 FIRST_UID, UIDS = 100_000, 65_536  # users outside of those inside, where the worker is root
 # podman's own values may be above what this process may have.
 OPEN_FILES, PROCESSES = 4_096, 4_096
+REMOVE = "--rm"
 _KEPT = (
     "HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "CONTAINERS_CONF",
     "CONTAINERS_STORAGE_CONF", "CONTAINERS_REGISTRIES_CONF", "REGISTRY_AUTH_FILE", "TMPDIR",
@@ -41,7 +42,8 @@ class Podman:
         options = [*self.options, f"--pull={pull}"]
         mapped = os.geteuid() == 0
         command = list(self.command)
-        return Container(command, dict(self.environment), options, name, image, mapped)
+        goes = REMOVE in options
+        return Container(command, dict(self.environment), options, name, image, mapped, goes)
 
     def names(self) -> list[str]:
         """Return the names of all containers of jobs. Blocking."""
@@ -95,6 +97,8 @@ def _options(network: bool, limits: Limits) -> Iterator[str]:
     yield from ("--ulimit", f"nproc={PROCESSES}:{PROCESSES}")
     yield from ("--ulimit", "core=0:0")
     yield from ("--security-opt", "no-new-privileges")
+    if limits.memory is None:  # else podman is asked afterwards whether memory ran out
+        yield REMOVE
     yield "--http-proxy=false"  # podman's own proxies, which may have a password, are not the job's
     yield from ("--log-driver", "none")
     yield from ("--network", "host" if network else "none")
@@ -113,6 +117,7 @@ def _options(network: bool, limits: Limits) -> Iterator[str]:
 def _why_not(found: Podman) -> str | None:
     """Run a program that does nothing, in a container with the system of this machine."""
     folder = tempfile.mkdtemp(prefix="boxsched-")
+    options = [REMOVE, *(one for one in found.options if one != REMOVE)]
     try:
         os.chmod(folder, 0o755)  # noqa: S103 -- users of the container read it
         for name in ("usr", "proc", "dev", "sys", "etc", "tmp", "run"):
@@ -124,7 +129,7 @@ def _why_not(found: Podman) -> str | None:
                 os.chown(place, FIRST_UID, FIRST_UID, follow_symlinks=False)
         done = subprocess.run(
             [
-                *(*found.command, "run", "--rm", *found.options, "-v", "/usr:/usr:ro"),
+                *(*found.command, "run", *options, "-v", "/usr:/usr:ro"),
                 *("--rootfs", folder, "/usr/bin/true"),
             ],
             env=dict(found.environment),

@@ -3,7 +3,7 @@
 podman runs outside, as the worker does, so nothing of the job may reach its own environment or
 options: the job's variables are in a file that a shell in the container reads. All processes of
 podman and of the container are descendants of the supervisor. What podman knows of the container is
-removed afterwards.
+removed afterwards, by the same podman or by another one.
 
 Imported by the spawner, so it imports only small modules of the standard library.
 """
@@ -17,6 +17,7 @@ from boxsched.worker.supervisor import containment, safe_files
 from boxsched.worker.supervisor.isolation import HOME, SCRIPT, TMP, WORKSPACE
 
 FAILED = 125  # the exit status of podman if it could not start the container
+COMPLAINS = b"level=error"  # in podman's messages, such as of a container that it cannot remove
 SHELL = "/bin/sh"
 REMOVE_SECONDS = 60.0
 REMOVE_TRIES, REMOVE_PAUSE_SECONDS = 4, 0.5
@@ -29,6 +30,7 @@ _START = '. "$1"; if command -v bash >/dev/null 2>&1; then exec bash -e "$2"; fi
 class Container(NamedTuple):
     """``podman``: the program and its options. ``environment``: podman's own. ``options``: of
     ``podman run``. ``name``: of the container. ``mapped``: whether its root is another user here.
+    ``goes``: podman removes the container itself when its program has ended.
     """
 
     podman: list[str]
@@ -37,6 +39,7 @@ class Container(NamedTuple):
     name: str
     image: str
     mapped: bool = False
+    goes: bool = False
 
 
 def command(container: Container, box: str, secrets: str) -> list[str]:

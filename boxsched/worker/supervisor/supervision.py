@@ -106,7 +106,8 @@ class Supervision:
         self._end_tree()
         if self.container is not None:
             podman.give_back(self.container, f"{self.folder}/{files.BOX}")
-            podman.remove(self.container)
+            if not self._is_removed(self.container):
+                podman.remove(self.container)
         if self.box >= 0:
             with contextlib.suppress(OSError):  # the whole box is removed later
                 safe_files.remove_tree(self.box, job_secrets.FILES_FOLDER)
@@ -307,6 +308,15 @@ class Supervision:
             opened = Opened(key, door.port)
             files.put(self.at, files.OPENED + files.RESERVED, files.OPENED, opened)
             files.ring(self.site)
+
+    def _is_removed(self, container: Container) -> bool:
+        """Whether podman has ended as usual, and so has removed the container. Another podman that
+        removes it takes as long as the start of one.
+        """
+        as_usual = self.status is not None and 0 <= self.status != podman.FAILED
+        self.output.drain()
+        complains = podman.COMPLAINS in (self.output.tail or b"")
+        return container.goes and as_usual and self.cause is None and not complains
 
     def _check_container(self) -> None:
         """Raise NotIsolated if podman could not start the container. A script may end alike."""
