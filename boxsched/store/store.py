@@ -806,6 +806,10 @@ class Store:
         """
         return await self._driver.reading.snapshot(reads.overtaken, workload, since)
 
+    async def concerns(self, workload: WorkloadId) -> tuple[str, str | None] | None:
+        """Return the project's name and the server of a workload, by a cheap query."""
+        return await self._driver.serving.read(reads.concerns, workload)
+
     async def job_state(self, job: JobId) -> tuple[JobState, int] | None:
         """Return a job's state and attempt, by a cheap query for repeated calls."""
         return await self._driver.reading.read(reads.job_state, job)

@@ -81,6 +81,26 @@ async def test_lists_show_only_what_is_in_scope(boxless_service: RunningService)
         assert len(listed["workloads"]) == count
 
 
+async def test_pages_are_filled_with_what_is_in_scope(boxless_service: RunningService) -> None:
+    """One of four workloads is in scope; pages of three, over more than one page of the store."""
+    service = boxless_service
+    for name in ("web-a", "web-b", "api"):
+        await service.project(name)
+    order = ["web-a", "api", "api", "web-b", "api", "api"] * 4
+    own = []
+    for number, name in enumerate(order):
+        build = await service.build(name, branch=str(number))
+        own += [build["id"]] if name != "api" else []
+    token = await token_for(service, "viewer", projects=["web-*"])
+    cursor, pages = "", []
+    while cursor is not None:
+        page = await read(service, token, f"/workloads?limit=3{cursor and f'&cursor={cursor}'}")
+        pages.append([one["id"] for one in page["workloads"]])
+        cursor = page["next_cursor"]
+    assert [id_ for page in pages for id_ in page] == own[::-1]
+    assert [len(page) for page in pages[:2]] == [3, 3]
+
+
 async def test_what_is_not_in_scope_is_answered_as_if_it_did_not_exist(
     boxless_service: RunningService,
 ) -> None:

@@ -9,6 +9,7 @@ from boxsched.api.auth.actor import CALLER
 from boxsched.api.http import paging, replies
 from boxsched.api.http.times import rfc3339
 from boxsched.api.messages import checks
+from boxsched.api.resources.in_scope import page_in_scope
 from boxsched.errors import Invalid
 from boxsched.model import WorkloadId, workload_text
 from boxsched.node.node import Node
@@ -58,10 +59,16 @@ class DeliveryRoutes:
             project = await self._store.project_id(checks.plain(name, "project"))
             if project is None:
                 return replies.json(DeliveryList((), None))
-        found = await self._store.deliveries(project, result, before, limit + 1)
-        shown, more = found[:limit], found[limit:]
-        cursor = paging.cursor(_LIST, shown[-1].id) if more else None
-        shown = [one for one in shown if scope.has_project(one.project)]
+
+        async def read(after: int | None) -> tuple[list[StoredDelivery], int | None]:
+            found = await self._store.deliveries(
+                project, result, paging.ABOVE_ALL if after is None else after, limit + 1
+            )
+            following = found[limit - 1].id if len(found) > limit else None
+            return [one for one in found[:limit] if scope.has_project(one.project)], following
+
+        shown, following = await page_in_scope(scope, read, lambda one: one.id, before, limit)
+        cursor = None if following is None else paging.cursor(_LIST, following)
         ids = {id_ for one in shown for id_ in one.workloads}
         numbers = await self._store.workload_numbers(sorted(ids)) if ids else {}
         return replies.json(DeliveryList(tuple([_answer(one, numbers) for one in shown]), cursor))

@@ -9,7 +9,6 @@ from collections import OrderedDict
 import msgspec
 
 from boxsched.api.auth.scope import Scope
-from boxsched.api.resources.in_scope import has
 from boxsched.model import Kind, WorkloadId, job_workload, parse_job, parse_workload
 from boxsched.protocol.batches import StoredEvent
 from boxsched.store.store import Store
@@ -72,5 +71,5 @@ class EventsInScope:
     async def _look_up(self, data: _Concerns, id_: WorkloadId) -> bool:
         if data.project is not None and data.server is not None:
             return self._scope.has(data.project, data.server)
-        stored = await self._store.subject(id_)
-        return stored is not None and has(self._scope, stored)
+        found = await self._store.concerns(id_)
+        return found is not None and self._scope.has(*found)

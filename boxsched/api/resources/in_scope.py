@@ -5,7 +5,9 @@ they check what a body names, and leave out of lists what is not in scope.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -29,13 +31,48 @@ _WITHOUT_SCOPE = frozenset(
 )  # fmt: skip
 
 
+REMEMBERED_SECONDS = 10.0
+REMEMBERED_AT_MOST = 10_000
+PAGES_READ = 20  # of the store, for one page of a caller with limits
+
+T = TypeVar("T")
+P = TypeVar("P")  # a place in a list
+
+
 def has(scope: Scope, workload: Workload) -> bool:
     return scope.has(workload.project_name, workload.server)
+
+
+class Concerns:
+    """The projects and servers of workloads, which never change.
+
+    They are read again after REMEMBERED_SECONDS, because a restored backup may use an id again.
+    """
+
+    def __init__(self, store: Store, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._monotonic = monotonic
+        self._known: dict[WorkloadId, tuple[float, str, str | None]] = {}  # oldest first
+
+    async def of(self, id_: WorkloadId) -> tuple[str, str | None] | None:
+        """Return the project's name and the server of a workload; None if there is none."""
+        now = self._monotonic()
+        known = self._known.get(id_)
+        if known is not None and now - known[0] < REMEMBERED_SECONDS:
+            return known[1:]
+        found = await self._store.concerns(id_)
+        self._known.pop(id_, None)
+        if found is not None:
+            self._known[id_] = now, *found
+            if len(self._known) > REMEMBERED_AT_MOST:
+                del self._known[next(iter(self._known))]
+        return found
 
 
 class InScope:
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._concerns = Concerns(store)
         self._checks: Mapping[str, CheckScope] = {
             "project": self._project,
             "workload": self._workload,
@@ -107,8 +144,8 @@ class InScope:
                 require_pause(scope, project, one.server, one.branch)
 
     async def _includes(self, scope: Scope, id_: WorkloadId | None) -> bool:
-        stored = None if id_ is None else await self._store.subject(id_)
-        return stored is not None and has(scope, stored)
+        found = None if id_ is None else await self._concerns.of(id_)
+        return found is not None and scope.has(*found)
 
 
 async def workloads_in(
@@ -124,6 +161,30 @@ async def workloads_in(
     async for found in store.workloads_in_parts(sorted({id_ for id_ in ids if id_ is not None})):
         seen |= {one.id for one in found if has(scope, one)}
     return seen.__contains__
+
+
+async def page_in_scope(
+    scope: Scope,
+    read: Callable[[P | None], Awaitable[tuple[list[T], P | None]]],
+    place: Callable[[T], P],
+    after: P | None,
+    limit: int,
+) -> tuple[list[T], P | None]:
+    """Return up to ``limit`` rows, and the place after which the next page begins; None: the end.
+
+    ``read``: returns the rows in scope of a page of the store, and the place after it; it begins
+    after a place (None: with the first page). With limits,
+    it is called until enough is found, at most PAGES_READ times: so a page can still be short.
+    """
+    found: list[T] = []
+    for _ in range(1 if scope.whole else PAGES_READ):
+        rows, after = await read(after)
+        found += rows
+        if after is None or len(found) >= limit:
+            break
+    if len(found) > limit:
+        return found[:limit], place(found[limit - 1])
+    return found, after
 
 
 async def pause_project(store: Store, pause: Pause) -> str | None:

@@ -10,7 +10,7 @@ from boxsched.api.http import bodies, paging, replies
 from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import rfc3339, text_time
 from boxsched.api.messages.requests import Nothing
-from boxsched.api.resources.in_scope import workloads_in
+from boxsched.api.resources.in_scope import page_in_scope, workloads_in
 from boxsched.errors import Invalid
 from boxsched.model import workload_text
 from boxsched.node.node import Node
@@ -68,13 +68,19 @@ class NotificationRoutes:
             raise Invalid(f"must be one of {', '.join(STATES)}", "state")
         limit = paging.limit(request.query.get("limit"), DEFAULT_LIMIT, MAX_LIMIT)
         before = paging.before(_LIST, request.query.get("cursor"))
-        found = await self._store.notifications(state, before, limit + 1)
-        shown, more = found[:limit], found[limit:]
-        cursor = paging.cursor(_LIST, shown[-1].id) if more else None
-        ids = [one.workload for one in shown]
-        seen = await workloads_in(self._store, request[CALLER].scope, ids)
-        rows = [_answer(one) for one in shown if seen(one.workload)]
-        return replies.json(NotificationList(tuple(rows), cursor))
+        scope = request[CALLER].scope
+
+        async def read(after: int | None) -> tuple[list[StoredNotification], int | None]:
+            found = await self._store.notifications(
+                state, paging.ABOVE_ALL if after is None else after, limit + 1
+            )
+            following = found[limit - 1].id if len(found) > limit else None
+            seen = await workloads_in(self._store, scope, [one.workload for one in found])
+            return [one for one in found[:limit] if seen(one.workload)], following
+
+        shown, following = await page_in_scope(scope, read, lambda one: one.id, before, limit)
+        cursor = None if following is None else paging.cursor(_LIST, following)
+        return replies.json(NotificationList(tuple([_answer(one) for one in shown]), cursor))
 
     async def one(self, request: web.Request) -> web.Response:
         return replies.json(_answer(await self._find(request)))

@@ -11,6 +11,7 @@ from boxsched.api.auth.actor import CALLER
 from boxsched.api.http import replies
 from boxsched.api.http.times import rfc3339
 from boxsched.api.messages import answers
+from boxsched.api.resources.in_scope import page_in_scope
 from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.cron import explanation, times_after
 from boxsched.errors import Invalid
@@ -83,11 +84,17 @@ class ScheduleRoutes:
     async def all(self, request: web.Request) -> web.Response:
         """Return a page of the schedules of all projects."""
         limit = _limit(request.query.get("limit"))
-        found = await self._store.schedules(_after(request.query.get("cursor")), limit + 1)
-        shown, more = found[:limit], found[limit:]
         scope = request[CALLER].scope
-        body = await self._encoded([one for one in shown if scope.has_project(one.project_name)])
-        cursor = replies.encode(_cursor(shown[-1].place) if more else None)
+
+        async def read(after: Place | None) -> tuple[list[ListedSchedule], Place | None]:
+            found = await self._store.schedules(after or FIRST_PLACE, limit + 1)
+            following = found[limit - 1].place if len(found) > limit else None
+            return [one for one in found[:limit] if scope.has_project(one.project_name)], following
+
+        first = _after(request.query.get("cursor"))
+        shown, following = await page_in_scope(scope, read, lambda one: one.place, first, limit)
+        body = await self._encoded(shown)
+        cursor = replies.encode(None if following is None else _cursor(following))
         return replies.json_bytes(b'{"schedules":' + body + b',"next_cursor":' + cursor + b"}")
 
     async def _encoded(self, found: list[ListedSchedule]) -> bytes:

@@ -20,7 +20,7 @@ from boxsched.api.messages import answers, checks
 from boxsched.api.messages.answers import WorkloadAnswer
 from boxsched.api.messages.explanation import Explanation, finished, reported, unseen
 from boxsched.api.messages.requests import Nothing
-from boxsched.api.resources.in_scope import has
+from boxsched.api.resources.in_scope import has, page_in_scope
 from boxsched.api.resources.set_aside import note
 from boxsched.api.resources.settling import pauses, settled
 from boxsched.api.submitting import commands, new_workloads
@@ -75,9 +75,15 @@ class WorkloadRoutes:
             if project is None:
                 return replies.json_bytes(_list(b"[]", None))
             wanted = attrs.evolve(wanted, project=project)
-        page = await self._store.workloads(wanted)
-        shown = [one for one in page.workloads if has(scope, one)]
-        cursor = None if page.next is None else _cursor(page.next)
+
+        async def read(before: WorkloadId | None) -> tuple[list[Workload], WorkloadId | None]:
+            page = await self._store.workloads(attrs.evolve(wanted, before=before))
+            return [one for one in page.workloads if has(scope, one)], page.next
+
+        shown, following = await page_in_scope(
+            scope, read, lambda one: one.id, wanted.before, wanted.limit
+        )
+        cursor = None if following is None else _cursor(following)
         if len(shown) >= HEAVY_JOBS:
             await self._node.pace.step()
         shape = await self._shape(shown if said else (), scope)

@@ -74,6 +74,12 @@ SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds
        job.retry, job.retried, job.artifacts, job.image
   FROM v JOIN job ON job.id = v.id;
 
+-- name: concerns
+-- The project and the server of a workload.
+-- returns: name, server
+SELECT p.name, w.server FROM workload AS w JOIN project AS p ON p.id = w.project
+ WHERE w.id = :workload;
+
 -- name: job_state
 -- A job's state and attempt, for readers of its log.
 -- returns: state, attempt

@@ -90,6 +90,13 @@ def overtaken(workload: WorkloadId, since: float) -> Steps[int | None]:
     return None if finished > OVERTAKING_SEEN else later + running
 
 
+def concerns(id_: WorkloadId) -> Steps[tuple[str, str | None] | None]:
+    found = yield _SQL["concerns"](workload=id_)
+    for project, server in found:
+        return project, server
+    return None
+
+
 def job_state(id_: JobId) -> Steps[tuple[JobState, int] | None]:
     found = yield _SQL["job_state"](job=id_)
     for state, attempt in found:
