@@ -124,18 +124,32 @@ async def test_what_is_not_in_scope_is_answered_as_if_it_did_not_exist(
         assert (answer.status, answer.error["field"]) == (404, "build")
 
 
-async def test_reasons_name_nothing_that_is_not_in_scope(service: RunningService) -> None:
-    """Two Boxes; a job of another project has one, so a build of two waits."""
+async def test_reasons_name_nothing_that_is_not_in_scope(
+    executing_service: RunningService,
+) -> None:
+    """Two Boxes. A build of api has one, and its next needs two. So those of web wait for it."""
+    service = executing_service
     await two_projects(service)
-    for pause in ("web", "api"):
-        asked = {"project": pause, "note": "n"}
-        assert (await service.call("PUT", f"{API}/pauses/{pause}", asked)).status == 201
-    own, other = await service.build("web", jobs=jobs(2)), await service.build("api")
+    hold = job("hold", "sleep 600")
+    await service.build("api", jobs=[hold])
+    await service.until_event(lambda event: event.type == "job.started")
+    await service.build("api", branch="next", jobs=jobs(2))
+    small = (await service.build("web", jobs=[hold]))["id"]
+    await service.until(small, state="queued")
     token = await token_for(service, "viewer", projects=["web"])
-    for viewer in (token, ""):
-        path = f"/workloads/{own['id']}/explanation"
-        text = json.dumps(await read(service, viewer, path))
-        assert other["id"] not in text and "api" not in text
+    whys = []
+    for viewer in ("", token):
+        explained = await read(service, viewer, f"/workloads/{small}/explanation")
+        listed = (await read(service, viewer, "/workloads?project=web&why=1"))["workloads"]
+        rows = (await read(service, viewer, "/activity"))["blocked"]
+        shown = [row["why"] for row in (*listed, *rows) if row["id"] == small]
+        assert len(shown) == 2
+        whys.append((explained["text"], *shown))
+        assert bool(explained["blocked_by"]) == (viewer == "")
+        assert (explained["position"], explained["phase"]) == (2, "admission")
+    assert all("build #2 of api" in text for text in whys[0])
+    assert all("one of another project or server" in text for text in whys[1])
+    assert "api" not in "".join(whys[1])
 
 
 @contextlib.asynccontextmanager
