@@ -62,6 +62,19 @@ async def test_an_administrator_may_request_everything_and_gets_what_is_describe
 
 
 @pytest.mark.timeout(0)
+async def test_an_operator_with_limits_gets_what_is_described(
+    service: RunningService, tmp_path: Path, seconds: int, mistakes: pytest.LogCaptureFixture
+) -> None:
+    for name in ("web", "api"):
+        await service.project(name, servers={"s": {"jobs": [job()]}, "t": {"jobs": [job()]}})
+        await service.deploy("t", name)
+    asked = {"role": "operator", "projects": ["web"], "servers": ["s"]}
+    made = await service.call("POST", f"{API}/tokens", asked)
+    await schemathesis(service, tmp_path, made.json["token"], "coverage", seconds=seconds)
+    assert not mistakes.records
+
+
+@pytest.mark.timeout(0)
 async def test_a_worker_token_is_refused_everywhere_but_on_its_own_routes(
     service: RunningService, tmp_path: Path, seconds: int, mistakes: pytest.LogCaptureFixture
 ) -> None:
