@@ -14,7 +14,7 @@ from boxsched.gateway.worker_line import Slow, WorkerLine
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.workers import IN_PROCESS, Connected, NewWorker, WorkerConnection
-from boxsched.store.errors import InvariantRefused, NotYet
+from boxsched.store.errors import InUse, InvariantRefused, NotYet
 from boxsched.store.records import Token
 from boxsched.store.store import Store
 
@@ -111,6 +111,7 @@ class Entry:
             problem=hello.problem,
             stop_grace=hello.stop_grace,
             fingerprint=hello.fingerprint,
+            start=hello.start or None,
         )
 
         async def connected(new: NewWorker) -> Connected:
@@ -124,7 +125,7 @@ class Entry:
         try:
             return await repeat(connected, new, self._times.retries(), on=StoreAway)
         except Conflict as error:
-            again = isinstance(error, NotYet)
+            again = isinstance(error, (InUse, NotYet))
             raise WorkerRefused(error.code, error.message, again=again) from None
         except InvariantRefused:
             message = "another connection of this worker, or of this name, is being made"

@@ -23,6 +23,7 @@ from boxsched.gather import Gather
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.fingerprint import Parts, differences, parts
+from boxsched.store.errors import InUse, in_use
 from boxsched.store.records import Token
 from boxsched.store.store import Store
 
@@ -32,6 +33,11 @@ CONNECTIONS_PER_WORKER, SPARE_CONNECTIONS = 2, 8
 OUTPUT_AT_ONCE = 8  # groups of 2 MiB at most, in one transaction
 
 _log = logging.getLogger(__name__)
+
+
+def _differ(one: str, other: str) -> bool:
+    """Whether both have said it, and said different things."""
+    return bool(one and other and one != other)
 
 
 async def _no_objection() -> None:
@@ -64,6 +70,7 @@ class Gateway:
         self.figures = Figures()
         self._store = store
         self._cluster = cluster
+        self._node = node
         self._lost_after = lost_after
         self._required = required
         self._hints_reach = hints_reach
@@ -250,22 +257,17 @@ class Gateway:
             )
 
     def _refuse_copy(self, hello: wire.Hello, token: Token) -> None:
-        """Refuse a worker that is connected from another machine: one is a copy of the other.
+        """Refuse a worker whose other process is connected here: one is a copy of the other.
 
         Each would begin the jobs of the other. After a restart of its machine, a worker waits here
-        until the old connection is known to be dead.
+        until the old connection is known to be dead. The store refuses copies at other nodes.
         """
         for link in self._links.values():
             other = link.hello
             if (other.identity, link.token) != (hello.identity, token.id):
                 continue
-            if other.boot and hello.boot and other.boot != hello.boot:
-                raise WorkerRefused(
-                    "in_use",
-                    f"another machine is connected as this worker, from {link.address}: give each "
-                    "worker a data folder of its own",
-                    again=True,
-                )
+            if _differ(other.start, hello.start) or _differ(other.boot, hello.boot):
+                raise WorkerRefused(InUse.code, in_use(link.address, self._node), again=True)
 
     async def _attend(self, link: WorkerLink) -> None:
         """Serve the link as this node's connection of its worker."""

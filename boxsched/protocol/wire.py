@@ -90,6 +90,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     deploys and sessions that its level does not contain, and names them in its heartbeats.
     ``keeps_artifacts``: whether it keeps the artifacts of jobs, and gives them to deploys.
     ``knows_images``: whether it runs a job with an image in that, or not at all.
+    ``start``: a random text, new at each start of its process; "": an earlier worker.
     """
 
     version: int
@@ -107,6 +108,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     keeps_artifacts: bool = False
     cache: CacheCounts = CacheCounts()
     knows_images: bool = False
+    start: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):

@@ -27,6 +27,8 @@ class NewWorker:
     or IN_PROCESS. ``problem``: why it cannot begin jobs at present; None: it can. ``stop_grace``:
     the seconds that it leaves a job between SIGTERM and SIGKILL; None: it did not say.
     ``fingerprint``: see ``protocol.fingerprint``.
+    ``start``: a random text, new at each start of its process; None: it did not say, or no
+    other process can be this worker.
     """
 
     identity: str
@@ -40,6 +42,7 @@ class NewWorker:
     problem: str | None = None
     stop_grace: float | None = None
     fingerprint: str = ""
+    start: str | None = None
 
 
 @attrs.frozen

@@ -76,6 +76,21 @@ class BoundToAnother(Conflict):
     code = "bound_to_another"
 
 
+class InUse(Conflict):
+    """Another process is connected as this worker: give each worker a data folder of its own."""
+
+    code = "in_use"
+
+
+def in_use(address: str, node: str) -> str:
+    """Return why a copy of a connected worker is refused, and what to do."""
+    return (
+        f"another process is connected as this worker, from {address} to the node {node}: one of "
+        "the two has a copy of the other's data folder. Stop one, and give it an empty data folder "
+        "and a token of its own"
+    )
+
+
 class TokenTaken(Conflict):
     """Another worker has taken this token, which is for one worker: create one for each."""
 

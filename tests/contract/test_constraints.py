@@ -171,6 +171,7 @@ OURS = {
     "token_max_workers_check": "UPDATE token SET max_workers = 0",
     "token_organization_fkey": "UPDATE token SET organization = 77",
     "token_limited_role_check": "UPDATE token SET limited_role = 'nonsense'",
+    "worker_start_check": "UPDATE worker SET start = ''",
     "token_role_check": "UPDATE token SET role = 'nonsense'",
     "worker_lost_after_check": "UPDATE worker SET lost_after = 0",
     "worker_organization_fkey": "UPDATE worker SET organization = 77",

@@ -10,7 +10,7 @@ from boxsched.errors import Conflict
 from boxsched.model import BoxId, WorkerId
 from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Connected, NewWorker, Pulse, WorkerConnection
-from boxsched.store.errors import BoundToAnother, NoPlace, NotYet, TokenTaken
+from boxsched.store.errors import BoundToAnother, InUse, NoPlace, NotYet, TokenTaken
 from boxsched.store.records import Token
 from boxsched.store.store import Store
 from tests.contract.conftest import DatabaseUnderTest
@@ -109,6 +109,31 @@ async def test_a_worker_is_bound_to_the_first_token_it_came_with(store: Store) -
     again = await store.connect_worker(worker("w", "linux", token="a"))
     assert again == attrs.evolve(first, connection=WorkerConnection(first.connection.worker, 2))
     assert await bound(store, "w") == "a"
+
+
+async def test_a_copy_of_a_worker_that_is_connected_to_another_node_is_refused(
+    store: Store, db: DatabaseUnderTest
+) -> None:
+    """Its own process moves from node to node. One that ends, or falls silent, has a successor."""
+    first = await store.connect_worker(worker("w", "linux", start="one"))
+    id_ = first.connection.worker
+    copy = worker("w", "linux", start="other", node="node-2", address="there")
+    with pytest.raises(InUse, match=r"from here to the node node-1.*empty data folder"):
+        await store.connect_worker(copy)
+    moved = await store.connect_worker(worker("w", "linux", start="one", node="node-2"))
+    assert moved.connection == WorkerConnection(id_, 2)
+    with pytest.raises(InUse):
+        await store.connect_worker(attrs.evolve(copy, node="node-1"))
+    again = await store.connect_worker(copy)
+    assert again.connection == WorkerConnection(id_, 3), "a node knows what is connected to it"
+    await store.disconnect_workers([again.connection])
+    restarted = await store.connect_worker(worker("w", "linux", start="third"))
+    assert restarted.connection == WorkerConnection(id_, 4)
+    db.plant("UPDATE worker SET seen_at = seen_at - 16")
+    late = await store.connect_worker(copy)
+    assert late.connection == WorkerConnection(id_, 5)
+    older = await store.connect_worker(worker("w", "linux"))
+    assert older.connection == WorkerConnection(id_, 6), "it does not say"
 
 
 async def test_another_token_takes_over_once_the_first_is_invalid(store: Store) -> None:

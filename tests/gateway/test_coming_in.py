@@ -12,7 +12,15 @@ from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Drain, NewWorker
 from boxsched.store.records import Token
 from tests.contract.store_data import NOW
-from tests.gateway.harness import CLUSTER, NODE, QUICK, FakeWorker, GatewayHarness, started
+from tests.gateway.harness import (
+    CLUSTER,
+    NODE,
+    PATIENCE_SECONDS,
+    QUICK,
+    FakeWorker,
+    GatewayHarness,
+    started,
+)
 
 
 async def test_a_worker_is_accepted_with_its_boxes(harness: GatewayHarness) -> None:
@@ -122,6 +130,25 @@ async def test_another_token_does_not_replace_a_worker(harness: GatewayHarness) 
     assert await harness.store.revoke_token("token-1")
     again = await harness.worker("w", identity="read by a job")
     assert again.id == mine.id, "what it was bound to holds no more"
+
+
+async def test_a_copy_on_the_same_machine_is_refused(harness: GatewayHarness) -> None:
+    """Its process ends first, then the next one is accepted at once."""
+    same = {"identity": "copied", "boot": "one machine"}
+    mine = await harness.worker("w", **same, start="one")
+    copy = await harness.dial()
+    await copy.hello("w", **same, start="other")
+    refused = await copy.next(wire.Refused)
+    assert (refused.code, refused.again) == ("in_use", True)
+    await mine.beat()
+    again = await harness.worker("w", **same, start="one")
+    assert await mine.closed() == 1000, "its own process connects again"
+    await again.socket.close()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while harness.gateway.connected:  # noqa: ASYNC110 (a set)
+            await asyncio.sleep(0.01)
+    restarted = await harness.worker("w", **same, start="other")
+    assert restarted.id == mine.id
 
 
 async def test_a_copy_on_another_machine_gets_no_job_of_a_connected_worker(

@@ -1,12 +1,15 @@
 -- name: find_workers
 -- The workers with this identity or this name, and whether the token that each is bound to is valid.
--- Locked, so that no other connection becomes the same worker.
--- returns: id, identity, name, organization, token, token_holds
+-- Locked, so that no other connection becomes the same worker. ``fresh``: it has sent a heartbeat just now.
+-- returns: id, identity, name, organization, token, token_holds, address, node, start, fresh
 SELECT id, identity, name, organization, token, token = 'in-process' OR EXISTS (
            SELECT 1 FROM token
             WHERE token.id = worker.token AND NOT token.revoked
               AND coalesce(token.expires_at > EXTRACT(EPOCH FROM clock_timestamp()), TRUE)
-       )
+       ),
+       address, node, start,
+       state <> 'disconnected'
+       AND coalesce(seen_at > EXTRACT(EPOCH FROM clock_timestamp()) - :silence, FALSE)
   FROM worker
  WHERE identity = :identity OR name = :name
  ORDER BY id FOR NO KEY UPDATE OF worker;
@@ -36,10 +39,10 @@ SELECT id, state = 'disconnected' AS away, state = 'disconnected' AND NOT EXISTS
 -- returns: id, connection
 INSERT INTO worker (
     identity, name, address, state, organization, token, problem, node, connection, beat,
-    lost_after, stop_grace, fingerprint, seen_at
+    lost_after, stop_grace, fingerprint, start, seen_at
 ) VALUES (
     :identity, :name, :address, 'connected', :organization, :token, :problem, :node, 1, 1,
-    :lost_after, :stop_grace, :fingerprint, EXTRACT(EPOCH FROM clock_timestamp())
+    :lost_after, :stop_grace, :fingerprint, :start, EXTRACT(EPOCH FROM clock_timestamp())
 )
 RETURNING id, connection;
 
@@ -50,7 +53,7 @@ RETURNING id, connection;
 UPDATE worker
    SET identity = :identity, name = :name, address = :address, state = 'connected', node = :node,
        token = :token, problem = :problem, stop_grace = :stop_grace,
-       fingerprint = :fingerprint, drain_done = FALSE, connection = connection + 1, beat = beat + 1,
+       fingerprint = :fingerprint, start = :start, drain_done = FALSE, connection = connection + 1, beat = beat + 1,
        seen_at = EXTRACT(EPOCH FROM clock_timestamp()),
        lost_after = CASE WHEN lost_after > :lost_after THEN lost_after ELSE :lost_after END
  WHERE id = :worker

@@ -14,3 +14,7 @@ ALTER TABLE token ADD COLUMN last_used_at DOUBLE PRECISION;
 -- everything. For them it is a worker's token that another worker has taken, so they refuse it.
 ALTER TABLE token ADD COLUMN limited_role TEXT
     CHECK (limited_role IN ('viewer', 'developer', 'operator', 'admin'));
+
+-- A random text of the worker's process, new at each of its starts. A process with another one may not
+-- connect while this one sends heartbeats: one is a copy of the other. NULL: it did not say.
+ALTER TABLE worker ADD COLUMN start TEXT CHECK (length(start) BETWEEN 1 AND 64);

@@ -10,10 +10,11 @@ from boxsched.model import WorkerId
 from boxsched.protocol.assignments import Assignment, with_files
 from boxsched.protocol.reasons import AGAIN, WAITS_AGAIN
 from boxsched.protocol.shards import Box
+from boxsched.protocol.timing import UNKNOWN_AFTER_SECONDS
 from boxsched.protocol.workers import BoxRow, Connected, NewWorker, Pulse, WorkerConnection
 from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
-from boxsched.store.errors import BoundToAnother, NoPlace, NotYet, TokenTaken
+from boxsched.store.errors import BoundToAnother, InUse, NoPlace, NotYet, TokenTaken, in_use
 from boxsched.store.mapping import mapper
 from boxsched.store.records import Worker
 
@@ -28,7 +29,9 @@ _assigned = msgspec.json.Decoder(list[tuple[Any, ...]])
 
 
 class _Known(NamedTuple):
-    """A row of ``find_workers``. ``token_holds``: whether its token is valid."""
+    """A row of ``find_workers``. ``token_holds``: whether its token is valid. ``fresh``: whether it
+    has sent a heartbeat in the last UNKNOWN_AFTER_SECONDS.
+    """
 
     id: int
     identity: str | None
@@ -36,9 +39,13 @@ class _Known(NamedTuple):
     organization: int
     token: str | None
     token_holds: bool
+    address: str
+    node: str
+    start: str | None
+    fresh: bool
 
 
-_known = mapper(_Known, _SQL["find_workers"].returns, token_holds=bool)
+_known = mapper(_Known, _SQL["find_workers"].returns, token_holds=bool, fresh=bool)
 
 
 def connect_worker(new: NewWorker) -> Steps[Connected]:
@@ -53,6 +60,7 @@ def connect_worker(new: NewWorker) -> Steps[Connected]:
         "lost_after": new.lost_after,
         "stop_grace": new.stop_grace,
         "fingerprint": new.fingerprint,
+        "start": new.start,
     }
     bound = yield from _take_token(new)
     if known is None:
@@ -75,10 +83,13 @@ def _find(new: NewWorker) -> Steps[tuple[int, bool] | None]:
     worker.
 
     The row has its identity, or its name if that row has no identity yet. Raises Conflict,
-    BoundToAnother.
+    BoundToAnother, InUse.
     """
     mine = named = None
-    for row in (yield _SQL["find_workers"](identity=new.identity, name=new.name)):
+    found = yield _SQL["find_workers"](
+        identity=new.identity, name=new.name, silence=UNKNOWN_AFTER_SECONDS
+    )
+    for row in found:
         known = _known(row)
         if known.identity == new.identity:
             mine = known
@@ -97,7 +108,19 @@ def _find(new: NewWorker) -> Steps[tuple[int, bool] | None]:
             f"this worker is bound to another token, {mine.token}: connect with that one, revoke "
             "it first, or give this worker a data folder of its own"
         )
+    _refuse_copy(mine, new)
     return mine.id, mine.token == new.token
+
+
+def _refuse_copy(known: _Known, new: NewWorker) -> None:
+    """Raise InUse while another process is this worker at another node.
+
+    Two processes with one data folder are copies. Each would end the connection of the other, for
+    ever. What is connected to its own node, a node knows better than the store.
+    """
+    differs = None not in (known.start, new.start) and known.start != new.start
+    if differs and known.fresh and known.node != new.node:
+        raise InUse(in_use(known.address, known.node))
 
 
 def _take_token(new: NewWorker) -> Steps[bool]:

@@ -22,6 +22,7 @@ Later, a node of another installation is a mistake in the list of URLs; the work
 import asyncio
 import logging
 import random
+import secrets
 import ssl
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -102,6 +103,7 @@ class RemoteWorker:
         self._connection = ConnectionLoop(self, discovery, chance=chance, pace=pace)
         self._files = NodeFiles(self.token, self.tls)
         self._identity = ""
+        self._start = secrets.token_hex(16)  # of this process
         self._cluster: str | None = None  # the installation that it belongs to
         self._agent: Agent | None = None
         self._tunnels = Tunnels()
@@ -267,6 +269,7 @@ class RemoteWorker:
             keeps_artifacts=True,
             cache=self.cache_counts or wire.CacheCounts(),
             knows_images=True,
+            start=self._start,
         )
 
     async def welcome(self, node: NodeAddress, said: wire.Welcome, sent: float) -> None:
