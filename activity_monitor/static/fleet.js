@@ -131,19 +131,25 @@ async function getNodes() {
   return may("monitor") ? (await get("/nodes")).body.nodes : [];
 }
 
-/** Rows of cells {text, mark?, since?, note?, title?, look?, actions?}; the first names the row. */
+/** Rows of cells {text, mark?, since?, note?, title?, look?, actions?}; the first names the row.
+    A narrow page shows cells below one another, each with the name of its column. Browsers forget what
+    a table is when its style is not one, so the roles are said. */
 class Table {
+  #names;
   #body = make("tbody");
   #more = make("p", "fleet-more");
   #shown = "";
 
   constructor(table, names) {
-    const head = make("tr", "", ...names.map((name) => {
-      const cell = make("th", "", name);
+    this.#names = names;
+    const head = part("tr", "row", "", ...names.map((name) => {
+      const cell = part("th", "columnheader", "", name);
       cell.scope = "col";
       return cell;
     }));
-    table.append(make("thead", "", head), this.#body);
+    table.setAttribute("role", "table");
+    this.#body.setAttribute("role", "rowgroup");
+    table.append(part("thead", "rowgroup", "", head), this.#body);
     table.after(this.#more);
   }
 
@@ -152,7 +158,7 @@ class Table {
     if (text === this.#shown) return; // keep the user's text selection
     this.#shown = text;
     const focused = this.#body.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : "";
-    this.#body.replaceChildren(...rows.slice(0, ROWS_AT_MOST).map(rowOf));
+    this.#body.replaceChildren(...rows.slice(0, ROWS_AT_MOST).map((cells) => rowOf(cells, this.#names)));
     if (focused) [...this.#body.querySelectorAll("button")].find((one) => one.getAttribute("aria-label") === focused)?.focus();
     const left = rows.length - ROWS_AT_MOST;
     this.#more.hidden = left <= 0;
@@ -160,12 +166,19 @@ class Table {
   }
 }
 
-function rowOf(cells) {
-  return make("tr", "", ...cells.map((cell, at) => {
+function part(tag, role, look, ...children) {
+  const node = make(tag, look, ...children);
+  node.setAttribute("role", role);
+  return node;
+}
+
+function rowOf(cells, names) {
+  return part("tr", "row", "", ...cells.map((cell, at) => {
     const said = make("bdi");
     put(said, cell.text);
-    const node = make(at ? "td" : "th", cell.look ?? "");
+    const node = at ? part("td", "cell", cell.look ?? "") : part("th", "rowheader", cell.look ?? "");
     if (!at) node.scope = "row";
+    else if (names[at]) node.dataset.name = names[at];
     if (cell.mark) {
       const mark = make("span", "mark", icon(cell.mark));
       mark.dataset.mark = cell.mark;

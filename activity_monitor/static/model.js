@@ -23,7 +23,7 @@ const FIELDS = [
   "project", "number", "kind", "branch", "tag", "server", "message", "author", "submitted_by", "commit", "result",
   "compare_url", "event_at", "build", "rollback", "rebuild_of", "from_fork", "target_branch",
   "priority", "boxes", "created_at", "queued_at", "started_at", "finished_at", "reason",
-  "spared", "priority_by", "priority_note",
+  "spared", "priority_by", "priority_note", "flaky",
 ];
 
 const byId = (a, b) => a.id.length - b.id.length || (a.id < b.id ? -1 : 1);

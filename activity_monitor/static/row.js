@@ -125,7 +125,8 @@ export class RowView {
     this.priority.title = `Priority ${row.priority}`;
     const shown = row.state === "finished" || state === "stopping";
     this.result.hidden = !shown;
-    put(this.result, shown ? state : "");
+    put(this.result, !shown ? "" : row.flaky ? `${state} (flaky)` : state);
+    this.result.title = row.flaky ? "A job passed only when it was tried again" : "";
     put(this.boxes, `${amount(row.boxes ?? 0)} ${row.boxes === 1 ? "Box" : "Boxes"}`);
     put(this.created, moment(row.created_at));
     this.created.dateTime = row.created_at ?? "";

@@ -76,6 +76,13 @@ class LiveWorkload:
     spared: bool = False  # True: no strategy cancels or stops it any more
 
 
+def is_flaky(live: LiveWorkload) -> bool:
+    """Whether it passed, and a job of it only when it was tried again."""
+    return live.result is Result.PASSED and any(
+        job.result is Result.PASSED and job.retried is not None for job in live.running or ()
+    )
+
+
 @attrs.define(eq=False)
 class BoxBook:
     id: BoxId

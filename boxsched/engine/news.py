@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from boxsched.engine.books import Books, LiveJob, LiveWorkload
+from boxsched.engine.books import Books, LiveJob, LiveWorkload, is_flaky
 from boxsched.engine.capacity import capacity
 from boxsched.model import JobId, job_index, job_text, workload_text
 from boxsched.protocol.batches import SUBMISSION_SET_ASIDE, Event, InboxEntry, Notice
@@ -91,7 +91,9 @@ class News:
         )
 
     def finished(self, live: LiveWorkload, by: str | None = None) -> None:
-        commit: dict[str, Any] = {} if live.commit is None else {"commit": live.commit}
+        further: dict[str, Any] = {} if live.commit is None else {"commit": live.commit}
+        if is_flaky(live):
+            further["flaky"] = True
         self._workload(
             live,
             "workload.finished",
@@ -103,7 +105,7 @@ class News:
             by=by,
             reason=live.reason,
             capacity=self._capacity(),
-            **commit,
+            **further,
         )
 
     def job(self, live: LiveWorkload, job: LiveJob, what: str) -> None:

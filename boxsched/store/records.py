@@ -266,6 +266,7 @@ class ActivitySnapshot:
     unfinished: Sequence[Workload]  # by id; without jobs, like the finished ones
     finished: Sequence[Workload]  # latest first
     history: DatabaseHistory | None = None  # None for the first one
+    flaky: frozenset[WorkloadId] = frozenset()  # of the finished: a job passed only when retried
 
 
 @attrs.frozen

@@ -4,6 +4,7 @@ import pytest
 
 from boxsched.job_files.reading import WrongFile, jobs_of
 from boxsched.protocol.retries import Retries
+from boxsched.protocol.shards import SHARD
 from tests.service.running_service import API, RunningService, job
 
 FLAKY = 'echo "attempt $BOXSCHED_ATTEMPT"; [ $BOXSCHED_ATTEMPT = 3 ] || exit 7'
@@ -28,6 +29,13 @@ async def test_a_job_that_passes_only_when_it_is_tried_again_is_flaky(
         assert (await service.call("GET", path)).body == f"attempt {attempt}\n".encode()
     listed = (await service.call("GET", f"{API}/workloads")).json["workloads"]
     assert [one["flaky"] for one in listed] == [True]
+    steady = await service.build(jobs=[job("steady", "true")])
+    assert (await service.finished(steady["id"]))["flaky"] is False
+    rows = (await service.get("/activity"))["finished"]
+    assert {one["id"]: one["flaky"] for one in rows} == {made["id"]: True, steady["id"]: False}
+    events = await service.node.store.events_after(SHARD, 0, 0, 1_000)
+    ends = [event.data for event in events if event.type == "workload.finished"]
+    assert [b'"flaky":true' in data for data in ends] == [True, False]
     figures = (await service.call("GET", "/metrics")).body.decode()
     assert "boxsched_jobs_flaky_total 1" in figures
     assert "boxsched_jobs_retried_total 2" in figures

@@ -60,6 +60,7 @@ class WorkloadRow(Struct, frozen=True, kw_only=True, gc=False):
     get no secrets, ``target_branch`` is the branch that a change request would be merged into.
     ``submitted_by``: who submitted it; null if not known. ``spared``: no newer build of its branch
     cancels or stops it. ``priority_by``, ``priority_note``: who gave it another priority, and why.
+    ``flaky``: it passed, and a job of it only when it was tried again.
     """
 
     id: str
@@ -93,15 +94,14 @@ class WorkloadRow(Struct, frozen=True, kw_only=True, gc=False):
     spared: bool = False
     priority_by: str | None = None
     priority_note: str | None = None
+    flaky: bool = False
     why: str | UnsetType = UNSET
 
 
 class WorkloadAnswer(WorkloadRow, frozen=True, kw_only=True):
-    """A workload with its jobs. ``flaky``: it passed, and a job of it only when it was tried again.
-    ``ssh``: only for a session; null until it can be entered."""
+    """A workload with its jobs. ``ssh``: only for a session; null until it can be entered."""
 
     jobs: tuple[JobAnswer, ...]
-    flaky: bool = False
     ssh: SshAddress | UnsetType | None = UNSET
 
 
@@ -132,7 +132,7 @@ def job(stored: Job) -> JobAnswer:
     )
 
 
-def row(stored: Workload, why: str | UnsetType = UNSET) -> WorkloadRow:
+def row(stored: Workload, why: str | UnsetType = UNSET, *, flaky: bool = False) -> WorkloadRow:
     return WorkloadRow(
         id=workload_text(stored.id),
         project=stored.project_name,
@@ -165,16 +165,17 @@ def row(stored: Workload, why: str | UnsetType = UNSET) -> WorkloadRow:
         spared=stored.spared,
         priority_by=stored.priority_by,
         priority_note=stored.priority_note,
+        flaky=flaky,
         why=why,
     )
 
 
 def workload(stored: Workload, why: str | UnsetType = UNSET) -> WorkloadAnswer:
+    flaky = stored.result is Result.PASSED and any(one.is_flaky for one in stored.jobs)
     return WorkloadAnswer(
-        **msgspec.structs.asdict(row(stored, why)),
+        **msgspec.structs.asdict(row(stored, why, flaky=flaky)),
         jobs=tuple([job(one) for one in stored.jobs]),
         ssh=_ssh(stored),
-        flaky=stored.result is Result.PASSED and any(one.is_flaky for one in stored.jobs),
     )
 
 

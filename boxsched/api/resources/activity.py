@@ -29,7 +29,7 @@ from boxsched.api.resources.in_scope import has
 from boxsched.engine.capacity import capacity
 from boxsched.engine.why import Sentences
 from boxsched.feed import EventCursor
-from boxsched.model import queue_key
+from boxsched.model import WorkloadId, queue_key
 from boxsched.node.node import Node
 from boxsched.pace import LoopPace
 from boxsched.said_times import said_time
@@ -188,6 +188,7 @@ class SharedActivity:
         # 3. Divide the rows by phase and sort them; in a thread, because sorting many takes long.
         aging = books.organization.priority_aging
         upcoming, blocked, running = await asyncio.to_thread(_by_phase, unfinished, aging)
+        flaky = snapshot.flaky
         # Rows are then freed one by one: freeing all at once holds the loop.
         del snapshot, unfinished
         # 4. Encode them as JSON, in slices.
@@ -199,7 +200,7 @@ class SharedActivity:
             (b"finished", finished),
         ):
             parts.append(b',"' + name + b'":')
-            parts += await _rows(rows, reasons, self._node.pace)
+            parts += await _rows(rows, reasons, flaky, self._node.pace)
         parts.append(b',"notice":' + replies.encode(notice))
         return await asyncio.to_thread(_made, parts, cursor)
 
@@ -250,11 +251,13 @@ def _sorted(rows: list[Workload], key: Callable[[Workload], Any]) -> list[Worklo
     return list(heapq.merge(*parts, key=key))
 
 
-async def _rows(rows: list[Workload], why: Sentences, pace: LoopPace) -> list[bytes]:
+async def _rows(
+    rows: list[Workload], why: Sentences, flaky: frozenset[WorkloadId], pace: LoopPace
+) -> list[bytes]:
     """Encode the rows, and empty the list."""
 
     def shape(one: Workload) -> answers.WorkloadRow:
-        return answers.row(one, why(one.id, one.state) or UNSET)
+        return answers.row(one, why(one.id, one.state) or UNSET, flaky=one.id in flaky)
 
     return await answers.encoded_parts(_consumed(rows), shape, lambda one: 1, pace)
 

@@ -33,6 +33,13 @@ SELECT * FROM workload_whole
  WHERE finished_at IS NOT NULL
  ORDER BY finished_at DESC LIMIT :limit;
 
+-- name: flaky_among
+-- Those of these jobs that passed only when they were tried again. By their ids, as in jobs_of.
+-- returns: id
+WITH v(id) AS (VALUES (:id))
+SELECT job.id FROM v JOIN job ON job.id = v.id
+ WHERE job.result = 'passed' AND job.retried IS NOT NULL;
+
 -- name: overtook_and_finished
 -- Of the last finished workloads: the number that finished since, and the number that were submitted later
 -- and started since.

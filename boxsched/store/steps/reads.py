@@ -7,7 +7,7 @@ import attrs
 from boxsched.model import JobId, Kind, WorkloadId, job_id, job_workload
 from boxsched.protocol.batches import StoredEvent
 from boxsched.protocol.shards import PAGE_WORKLOADS
-from boxsched.states import JobState, State
+from boxsched.states import JobState, Result, State
 from boxsched.store import rows
 from boxsched.store.blocks import Block, Row, Steps, load
 from boxsched.store.records import ActivitySnapshot, Job, SetAsideCommand, Workload
@@ -122,11 +122,18 @@ def activity(finished: int) -> Steps[ActivitySnapshot]:
     """
     places = yield from last_events()
     waits_or_runs = yield from unfinished()
-    ended = yield _SQL["recently_finished"](limit=finished)
+    ended = [rows.workload(row, ()) for row in (yield _SQL["recently_finished"](limit=finished))]
+    passed = [one for one in ended if one.result is Result.PASSED]
+    jobs = [(job_id(one.id, index),) for one in passed for index in range(one.boxes)]
+    flaky = (yield _SQL["flaky_among"].rows(jobs)) if jobs else []
     found = yield _SQL["latest_history"]()
     history = rows.history(found[0]) if found else None
     return ActivitySnapshot(
-        places, waits_or_runs, [rows.workload(row, ()) for row in ended], history
+        places,
+        waits_or_runs,
+        ended,
+        history,
+        frozenset(job_workload(JobId(id_)) for (id_,) in flaky),
     )
 
 
