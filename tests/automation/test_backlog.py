@@ -109,6 +109,7 @@ def test_resting_builds_are_forgotten_when_another_node_leads() -> None:
 
 
 def test_a_limited_number_of_projects_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert backlog.TROUBLED_AT_MOST == 10_000
     monkeypatch.setattr(backlog, "TROUBLED_AT_MOST", 3)
     lines = Backlog()
     for project in range(1, 6):

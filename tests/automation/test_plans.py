@@ -398,20 +398,44 @@ async def test_an_unexpected_error_is_logged_and_others_are_read(
     assert "a job file was not read" in caplog.text
 
 
-async def test_a_node_that_does_not_lead_reads_nothing_and_forgets_its_pauses(
-    service: Service,
-) -> None:
+async def test_a_node_that_does_not_lead_reads_nothing(service: Service) -> None:
     service.leadership.led = set()
     service.submit(1)
     async with running(service):
         for _ in range(3):
-            service.plans_due.set()
-            await until(lambda: not service.plans_due.is_set())
-            await asyncio.sleep(0)
+            await looked(service)
         assert (service.pages, service.asked) == ([], [])
         service.leadership.led = {SHARD}
         service.plans_due.set()
         await until(lambda: service.planned)
+
+
+async def test_a_node_that_leads_again_begins_without_the_pauses_of_before(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other leader may have read the file meanwhile, or tried in vain as often."""
+    for name in ("FIRST_PAUSE_SECONDS", "LAST_PAUSE_SECONDS"):
+        monkeypatch.setattr(module, name, 3_600.0)
+    service.says = [AWAY]
+    service.submit(1)
+    async with running(service):
+        await until(lambda: service.asked and not service.busy)
+        await looked(service)
+        assert len(service.asked) == 1, "it pauses"
+        service.leadership.led = set()
+        await looked(service)
+        service.leadership.led = {SHARD}
+        service.plans_due.set()
+        await until(lambda: service.planned)
+    assert len(service.asked) == 2
+
+
+async def looked(service: Service) -> None:
+    """Wake the reader, and wait until it has looked."""
+    service.plans_due.set()
+    await until(lambda: not service.plans_due.is_set())
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("fits", [True, False])

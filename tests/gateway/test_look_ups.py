@@ -126,3 +126,17 @@ async def test_look_ups_that_are_ended_during_a_query_end_as_cancelled() -> None
         await asyncio.wait((running, waiting))
     assert running.cancelled()
     assert isinstance(waiting.exception(), StoreAway)
+
+
+async def test_only_workers_that_are_connected_here_are_looked_up() -> None:
+    store = Store()
+    ups = look_ups(store, {ME: Receiver()})
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        for nobody in ([], [OTHER]):
+            assert await ups.looked(nobody) is False, "there is nothing to wait for"
+        looked = asyncio.create_task(ups.looked([OTHER, ME]))
+        await asyncio.sleep(0)
+        assert not looked.done()
+        await ups._look_up()
+        assert await looked is False
+    assert store.asked == [[ME]]
