@@ -15,12 +15,13 @@ from psycopg2 import errorcodes
 from boxsched.errors import Conflict, Invalid, StoreAway, TooLong
 from boxsched.protocol.workers import NewWorker
 from boxsched.store.blocks import Row, Steps
-from boxsched.store.errors import BoundToAnother
+from boxsched.store.errors import BoundToAnother, StoreDamaged
 from boxsched.store.postgres import errors
 from boxsched.store.postgres.driver import PostgresProcedures
 from boxsched.store.sqlite import driver, readers
 from boxsched.store.sqlite.driver import SqliteDriver
 from boxsched.store.sqlite.readers import Readers
+from boxsched.store.sqlite.session import session
 from boxsched.store.steps import reads, workers
 from boxsched.store.steps.notifications import KEPT, StoredTarget, Target, check_tokens
 from tests.contract.store_data import worker
@@ -174,6 +175,31 @@ async def test_a_closed_store_over_sqlite_is_away(tmp_path: Path) -> None:
         for kind in ("write", "read", "load", "snapshot"):
             with pytest.raises(StoreAway, match="the store is closed"):
                 await getattr(file.serving, kind)(reads.ping)
+
+
+def _write_nonsense(path: Path) -> None:
+    with session(path, writing=True) as writing:
+        writing.raw.execute("CREATE TABLE meta (key TEXT, value TEXT)")
+        writing.raw.execute("nonsense")
+
+
+def test_an_error_in_the_transaction_of_a_command_ends_it(tmp_path: Path) -> None:
+    path = tmp_path / "boxsched.sqlite"
+    path.touch()
+    with pytest.raises(sqlite3.OperationalError, match="syntax"):
+        _write_nonsense(path)
+    with session(path, writing=False) as reading:
+        assert reading.said() == {}, "nothing was committed"
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reading.raw.execute("CREATE TABLE meta (key TEXT, value TEXT)")
+    path.write_bytes(b"not a database" * 1_000)
+    with pytest.raises(StoreDamaged, match="is damaged"), session(path, writing=False) as reading:
+        reading.said()
+    with (
+        pytest.raises(StoreAway, match="there is no database"),
+        session(tmp_path / "none", writing=False),
+    ):
+        pass
 
 
 async def busy(reading: Readers) -> asyncio.Task[Any]:

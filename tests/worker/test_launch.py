@@ -1,6 +1,7 @@
 """A program of a job is started, or the caller gets its error."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -45,6 +46,21 @@ def test_a_program_runs_in_its_workspace_with_only_its_environment(
     assert lines[:3] == [str(tmp_path), "it", "gone wrong"]
     names = {line.partition("=")[0] for line in lines[3:]}
     assert names <= {"PATH", "WHAT", "PWD", "OLDPWD", "SHLVL", "_"}
+
+
+def test_a_program_inherits_nothing_of_its_supervisor(run: Run) -> None:
+    """It has a session of its own, ignores no signal, and its files are readable as usual."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN), os.umask(0o077)
+    try:
+        script = "cat /proc/$$/stat; umask; grep SigIgn /proc/$$/status"
+        status, text, _ = run("/bin/sh", "-c", script)
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        os.umask(before[1])
+    stat, mask, ignored = text.decode().splitlines()
+    pid, group, session = (int(stat.split()[n]) for n in (0, 4, 5))
+    assert (status, group, session) == (0, pid, pid)
+    assert (mask, ignored.split()[1].strip("0")) == ("0022", "")
 
 
 def test_a_program_that_cannot_be_started_is_an_error_and_leaves_no_child(run: Run) -> None:
