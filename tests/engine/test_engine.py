@@ -175,6 +175,21 @@ async def test_boxes_are_added_and_removed_with_their_worker(
     assert (await harness.look(three)).state is State.RUNNING
 
 
+async def test_a_worker_that_has_no_box_any_more_is_not_among_those_with_boxes(
+    harness: EngineHarness,
+) -> None:
+    books = harness.engine.books
+    assert books is not None
+    assert list(books.workers) == [harness.worker]
+    await harness.connect(0)
+    await harness.settle()
+    assert (list(books.workers), books.boxes_of(harness.worker)) == ([], ())
+    await harness.connect(2)
+    await harness.settle()
+    assert list(books.workers) == [harness.worker]
+    assert len(books.boxes_of(harness.worker)) == 2
+
+
 async def test_a_worker_that_returns_with_its_boxes_keeps_them(harness: EngineHarness) -> None:
     await harness.build(jobs=8)
     await harness.connect(2)

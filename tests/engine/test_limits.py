@@ -7,6 +7,7 @@ import pytest
 
 from boxsched.engine import limits
 from boxsched.protocol import inbox
+from boxsched.protocol.retries import Retries
 from boxsched.states import JobState, Result, State
 from tests.engine.harness import EngineHarness
 
@@ -64,6 +65,28 @@ async def test_a_connected_worker_that_does_not_run_a_job_loses_it_in_the_end(
         inbox.JobFinished(given.job, given.lease_token, 0.0, Result.PASSED, 0, None)
     )
     assert (await harness.look(id_)).result is Result.FAILED, "its late word changes nothing"
+
+
+@pytest.mark.parametrize("begins", [True, False])
+async def test_another_attempt_after_a_failure_has_its_own_time_to_begin_and_to_end(
+    harness: EngineHarness, begins: bool
+) -> None:
+    await harness.build(timeout=LIMIT, retry=Retries(any=1))
+    (first,) = await harness.assignments()
+    await harness.start([first])
+    await beating(harness, int(LIMIT) - 5)
+    await harness.finish(first, Result.FAILED)
+    (second,) = await harness.assignments()
+    assert second.attempt == 2
+    if begins:
+        await harness.start([second])
+    enough = END_SECONDS if begins else BEGIN_SECONDS
+    await beating(harness, enough - 10)
+    (told,) = await harness.assignments()
+    assert not told.stop
+    await beating(harness, 10)
+    (told,) = await harness.assignments()
+    assert (told.attempt, told.stop) == (2, True)
 
 
 async def test_a_stop_that_its_worker_ignores_is_enforced_by_the_leader(

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,8 @@ from boxsched.engine import blockers
 from boxsched.engine.absent_text import beside_text, too_few_there, where_text
 from boxsched.engine.capacity import Absence
 from boxsched.engine.reason_text import phrase
-from boxsched.model import WorkloadId
+from boxsched.engine.sight import what_to_do
+from boxsched.model import Kind, WorkloadId, job_id
 from boxsched.scheduling.reasons import (
     AwaitsPlan,
     BehindReservation,
@@ -23,6 +26,7 @@ from boxsched.scheduling.reasons import (
     Runs,
     WaitsForLane,
 )
+from boxsched.states import State
 from tests.engine.harness import EngineHarness
 
 
@@ -132,6 +136,24 @@ def test_workers_must_return_if_those_that_are_there_have_too_few_boxes(
     absent = {"mac": Absence(2, 4, ("a",), 0, ())}
     assert too_few_there(NeedsBoxes("mac", asked, 0), absent) is is_too_few
     assert not too_few_there(NeedsBoxes("default", asked, 0), absent)
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "jobs", "text"),
+    [
+        (Kind.BUILD, State.RUNNING, 2, ""),
+        (Kind.DEPLOY, State.RUNNING, 1, "passed|failed|again`."),
+        (Kind.DEPLOY, State.RUNNING, 3, "passed|failed|again` (and 2 more)."),
+        (Kind.SSH, State.STOPPING, 2, "passed|failed` (and 1 more)."),
+    ],
+)
+def test_a_sentence_says_what_a_person_can_do_about_an_absent_worker(
+    kind: Kind, state: State, jobs: int, text: str
+) -> None:
+    live: Any = SimpleNamespace(kind=kind, state=state)
+    unseen: list[Any] = [SimpleNamespace(id=job_id(WorkloadId(7), n)) for n in range(jobs)]
+    said = "If the worker will not return, set the job's result: `boxsched resolve w7-1 "
+    assert what_to_do(live, unseen) == (said + text if text else "")
 
 
 async def test_a_workload_that_would_delay_the_head_shows_the_heads_start(
