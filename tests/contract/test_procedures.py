@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import psycopg2
 import pytest
 from psycopg2 import errorcodes
@@ -15,7 +16,7 @@ from psycopg2 import errorcodes
 from boxsched.errors import Conflict, Invalid, StoreAway, TooLong
 from boxsched.protocol.workers import NewWorker
 from boxsched.store.blocks import Row, Steps
-from boxsched.store.errors import BoundToAnother, StoreDamaged
+from boxsched.store.errors import BoundToAnother, InUse, StoreDamaged
 from boxsched.store.postgres import errors
 from boxsched.store.postgres.driver import PostgresProcedures
 from boxsched.store.sqlite import driver, readers
@@ -38,8 +39,11 @@ def found(new: NewWorker, *rows: Row) -> Any:
     return end.value.value
 
 
-def row(id_: int, identity: str | None, name: str, token: str = "t", holds: int = 1) -> Row:
-    return id_, identity, name, 1, token, holds
+def row(
+    id_: int, identity: str | None, name: str, token: str = "t", holds: int = 1,
+    *, organization: int = 1, node: str = "node-2", start: str | None = None, fresh: int = 1,
+) -> Row:  # fmt: skip
+    return id_, identity, name, organization, token, holds, "192.0.2.7", node, start, fresh
 
 
 ME = worker("w", token="t", identity="me")
@@ -74,7 +78,32 @@ def test_a_worker_of_another_organization_or_token_is_refused() -> None:
     with pytest.raises(BoundToAnother, match="bound to another token, u"):
         found(ME, row(1, "me", "w", "u"))
     with pytest.raises(Conflict, match="another organization"):
-        found(ME, (1, "me", "w", 2, "t", 1))
+        found(ME, row(1, "me", "w", organization=2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_copy"),
+    [
+        ({}, True),
+        ({"start": "second"}, False),
+        ({"start": None}, False),
+        ({"fresh": 0}, False),
+        ({"node": "node-1"}, False),
+    ],
+    ids=["copy", "itself", "older program", "silent", "this node's"],
+)
+def test_a_worker_is_refused_while_another_process_is_connected_as_it(
+    changes: dict[str, Any], is_copy: bool
+) -> None:
+    """``new`` comes to node-1."""
+    new = attrs.evolve(ME, start="second")
+    known = row(1, "me", "w", **{"start": "first", **changes})
+    if not is_copy:
+        assert found(new, known) == (1, True)
+        return
+    with pytest.raises(InUse, match=r"from 192\.0\.2\.7 to the node node-2"):
+        found(new, known)
+    assert found(attrs.evolve(new, start=None), known) == (1, True), "an older program"
 
 
 # --- Tokens of commit statuses ------------------------------------------------------------------
