@@ -40,10 +40,12 @@ class ScriptedLockSession:
         self.released: list[int] = []
         self.wanted: list[tuple[int, ...]] = []
         self.ticks: list[float] = []
-        self.ended = False
+        self.started = self.ended = False
         self.let_go = asyncio.Event()
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        self.started = True
+
     def join(self, seconds: float) -> None: ...
 
     def tick(self) -> None:
@@ -165,6 +167,7 @@ async def test_ticks_continue_from_the_claim_to_the_run(lead) -> None:
     one = lead(FakeShards())
     claiming = asyncio.create_task(one.claim())
     await asyncio.sleep(0.05)
+    assert one._session.started
     one._session.see()
     await claiming
     await one.start()

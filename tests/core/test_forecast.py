@@ -1,5 +1,7 @@
 """A forecast comes true if nothing more is submitted and every job takes as long as expected."""
 
+import math
+
 import pytest
 
 from boxsched.scheduling.prediction import FORECAST_WORKLOADS, expected_duration, forecast
@@ -61,6 +63,7 @@ def test_there_is_no_forecast_without_boxes():
         ([60.0], 64.0),
         ([64.0], 64.0),
         ([64.1], 2**6.25),
+        ([math.nextafter(64.0, math.inf)], 2**6.25),  # its logarithm is that of 64
         ([10.0] * 5 + [100.0] * 10, 2**6.75),  # the last ten count
         ([60.0, 1.0, 3600.0], 64.0),  # the median
     ],
