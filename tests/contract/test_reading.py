@@ -223,8 +223,12 @@ async def test_a_log_is_read_from_any_offset(store: Store) -> None:
     for offset in range(len(whole) + 2):
         for limit in (1, 5, 100):
             assert await store.log(JOB, 1, offset, limit) == whole[offset : offset + limit]
+            pieces = await store.log_chunks(JOB, 1, offset, limit)
+            assert b"".join(one.data for one in pieces) == whole[offset : offset + limit]
     assert await store.log(JOB, 2, 0, 10) == b"!"
     assert await store.log(JobId(1), 1, 0, 10) == b""
+    assert [one.data for one in await store.log_chunks(JOB, 2, 0, 10)] == [b"!"]
+    assert await store.log_chunks(JobId(1), 1, 0, 10) == []
     ends = [await store.log_end(*log) for log in ((JOB, 1), (JOB, 2), (JOB, 3), (JobId(1), 1))]
     assert ends == [len(whole), 1, 0, 0]
 
@@ -296,3 +300,10 @@ async def test_a_database_keeps_its_cluster_id(store: Store) -> None:
     name = await store.cluster()
     assert len(name) == 32
     assert await store.cluster() == name
+
+
+async def test_a_project_is_found_by_its_name(store: Store) -> None:
+    for name in ("web", "app"):
+        await store.put_project(name, "{}", None)
+    ids = {name: await store.project_id(name) for name in ("web", "app", "none")}
+    assert ids == {"web": 1, "app": 2, "none": None}
