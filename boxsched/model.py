@@ -14,6 +14,9 @@ WorkloadId = NewType("WorkloadId", int)
 JobId = NewType("JobId", int)
 BoxId = NewType("BoxId", int)
 WorkerId = NewType("WorkerId", int)
+OrganizationId = NewType("OrganizationId", int)
+
+DEFAULT_ORGANIZATION = OrganizationId(1)  # it is there from the start
 
 MAX_JOBS_A_WORKLOAD = 1_000
 MAX_NAME_CHARACTERS = 255
@@ -26,10 +29,26 @@ DEFAULT_BRANCH = "main"  # the branch of projects that name none
 MAX_BOXES = 1_000_000  # upper limit of a plan and of a project's `max_boxes`
 MAX_TUNNELS = 200  # into SSH sessions, through one node
 MAX_PAUSES = 1_000  # at once, of an organization
+MAX_ORGANIZATIONS = 1_000
+_PART = "\x1f"  # the ASCII character that separates units
 MAX_STOP_GRACE_SECONDS = 3_600.0  # a worker must end a stopped job within this time
 
 _JOB_BITS = 10
 assert 1 << _JOB_BITS > MAX_JOBS_A_WORKLOAD
+
+
+def full_name(organization: OrganizationId, name: str) -> str:
+    """Return the name of a project or a worker that is unique among all organizations.
+
+    It is the name itself in the default organization; elsewhere the id of the organization and a
+    character that no name may contain come before it.
+    """
+    return name if organization == DEFAULT_ORGANIZATION else f"{organization}{_PART}{name}"
+
+
+def short_name(full: str) -> str:
+    """Return the name within its organization (``full_name``)."""
+    return full.rpartition(_PART)[2]
 
 
 def job_id(workload: WorkloadId, index: int) -> JobId:

@@ -49,7 +49,7 @@ def application(node: Node) -> web.Application:
     pages = activity_monitor.Pages(sessions)
     peers = Peers(node.options.trusted_proxies)
     uses = LastUses(node.store, node.clock.now)
-    guard = Guard(tokens, sessions, lasting, declared, peers, pages, uses)
+    guard = Guard(tokens, sessions, lasting, declared, peers, pages, uses, node.organizations)
     app = web.Application(middlewares=[guard.middleware()], client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(replies.add_headers)
     app.on_response_prepare.append(_dated(node))

@@ -27,6 +27,7 @@ from boxsched.api.messages.requests import (
     AskSession,
     AskToken,
     Nothing,
+    OrganizationSettings,
     ProjectSettings,
 )
 from boxsched.api.openapi import PREFIX, Described, Query
@@ -54,6 +55,11 @@ from boxsched.api.resources.notifications import (
     NotificationRoutes,
 )
 from boxsched.api.resources.operations import Health, OperationRoutes
+from boxsched.api.resources.organizations import (
+    OrganizationAnswer,
+    OrganizationList,
+    OrganizationRoutes,
+)
 from boxsched.api.resources.pauses import PauseAnswer, PauseList, PauseRoutes
 from boxsched.api.resources.priorities import PriorityRoutes
 from boxsched.api.resources.project_history import (
@@ -408,6 +414,7 @@ def notification_routes(notifications: NotificationRoutes) -> Sequence[Route]:
 
 def webhook_routes(webhooks: WebhookRoutes, deliveries: DeliveryRoutes) -> Sequence[Route]:
     path = "/webhooks/{provider:[^/]+}/{project:[^/]+}"
+    of_another = "/webhooks/{provider:[^/]+}/{organization:[^/]+}/{project:[^/]+}"
     take = Described(
         "A code host's delivery, signed with the project's webhook_secret",
         gives=DeliveryAnswer,
@@ -416,6 +423,7 @@ def webhook_routes(webhooks: WebhookRoutes, deliveries: DeliveryRoutes) -> Seque
     listed = Described("Deliveries, newest first", gives=DeliveryList, query=_DELIVERIES)
     return (
         Route("POST", path, webhooks.receive, take, Open.EVERYONE),
+        Route("POST", of_another, webhooks.receive, take, Open.EVERYONE),
         Route("GET", f"{PREFIX}/deliveries", deliveries.list, listed, Right.READ),
     )
 
@@ -436,6 +444,18 @@ def secret_routes(secrets: SecretRoutes) -> Sequence[Route]:
         ),
         deleting(one, secrets.delete, "Delete a secret", Right.CONFIGURE),
         Route("POST", f"{PREFIX}/secrets/rotate", secrets.rotate, rotate, Right.INSTANCE),
+    )
+
+
+def organization_routes(organizations: OrganizationRoutes) -> Sequence[Route]:
+    path = f"{PREFIX}/organizations/{{organization:[^/]+}}"
+    asked, shown = OrganizationSettings, OrganizationAnswer
+    put = Described("Create an organization or replace its settings", asked, shown, 201, 200)
+    return (
+        Route("PUT", path, organizations.put, put, Right.INSTANCE),
+        reading(path, organizations.one, "An organization's settings", shown),
+        reading(f"{PREFIX}/organizations", organizations.list, "Organizations", OrganizationList),
+        deleting(path, organizations.delete, "Delete an organization", Right.INSTANCE),
     )
 
 
@@ -517,5 +537,6 @@ def table(
         *webhook_routes(WebhookRoutes(node, known, delivered), DeliveryRoutes(node)),
         *secret_routes(SecretRoutes(node)),
         *token_routes(TokenRoutes(node, tokens)),
+        *organization_routes(OrganizationRoutes(node)),
         *other_routes(ActivityRoutes(node), EventRoutes(node), operations),
     ]

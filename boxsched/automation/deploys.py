@@ -65,7 +65,7 @@ class AutomaticDeploys:
             return
         for _ in range(TRIES):
             try:
-                known = await self._known.fresh(build.project_name)
+                known = await self._known.fresh(build.project_name, build.organization)
                 if not await self._is_wanted(known, due, build):
                     return
                 outcome = await self._node.submit(self._new(known, due, build))

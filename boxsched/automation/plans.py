@@ -162,7 +162,7 @@ class Plans:
                 return pause, True
         commit = None if error.commit is None else _runs(build, error.commit)
         await asyncio.shield(self._store.fail_plan(reading.id, error.reason, commit))
-        self._node.wake(SHARD)
+        await self._node.wake_for(build.organization)
         await self._until_ended(reading.id)
         return None, not error.lasting
 
@@ -179,7 +179,7 @@ class Plans:
     async def _try(self, build: Workload) -> None:
         """Read the file once and store its jobs. Raises _Failed."""
         try:
-            settings = (await self._known.fresh(build.project_name)).settings
+            settings = (await self._known.fresh(build.project_name, build.organization)).settings
         except NotFound:
             return
         path, repository = settings.jobs_from, settings.repository
@@ -207,7 +207,7 @@ class Plans:
         except WrongFile as error:
             raise _Failed(f"{path}: {error}", commit=commit) from None
         await asyncio.shield(self._store.plan(build.id, jobs, _runs(build, found.commit)))
-        self._node.wake(SHARD)
+        await self._node.wake_for(build.organization)
 
     async def _access(self, build: Workload, repository: str) -> GitAccess | None:
         """Return what git may use to reach the repository. Raises SecretsUnusable."""

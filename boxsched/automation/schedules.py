@@ -26,6 +26,7 @@ from boxsched.automation import LOOK_SECONDS
 from boxsched.automation.firings import after_clock_change, firing, skip_due_times
 from boxsched.cron import local_time
 from boxsched.errors import BoxschedError, Invalid, NotFound
+from boxsched.model import OrganizationId
 from boxsched.node.node import Node
 from boxsched.protocol.schedules import DueSchedule, Firing, Schedule
 from boxsched.protocol.shards import SHARD
@@ -107,15 +108,15 @@ class Schedules:
         round.
         """
         firings = await asyncio.to_thread(lambda: [firing(one, now) for one in due])
-        known = {name: await self._look_up(name) for name in {one.project_name for one in due}}
+        known = {owner: await self._look_up(*owner) for owner in {one.owner for one in due}}
         pairs = list(zip(due, firings, strict=True))
         for start in range(0, len(pairs), SUBMITTED_AT_ONCE):
             some = pairs[start : start + SUBMITTED_AT_ONCE]
-            await _all_of(self._build(one, what, known[one.project_name]) for one, what in some)
+            await _all_of(self._build(one, what, known[one.owner]) for one, what in some)
 
-    async def _look_up(self, project: str) -> "_Named | None":
+    async def _look_up(self, organization: OrganizationId, project: str) -> "_Named | None":
         try:
-            known = await self._known.fresh(project)
+            known = await self._known.fresh(project, organization)
         except NotFound:
             return None
         return _Named(known, frozenset(named(known.settings)))

@@ -48,6 +48,9 @@ _COMMANDS = {
     "servers": _Lazy("servers", "servers", "Show what is live on a project's servers."),
     "schedules": _Lazy("schedules", "schedules", "Show when scheduled builds come next."),
     "workers": _Lazy("workers", "workers", "List the workers, or remove a retired one."),
+    "organization": _Lazy(
+        "organization", "organization", "List the organizations, create or change one."
+    ),
     "nodes": _Lazy("nodes", "nodes", "List the nodes, or remove a retired one."),
     "set-aside": _Lazy(
         "set_aside", "set_aside", "List commands that the scheduler could not execute."

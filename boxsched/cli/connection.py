@@ -32,6 +32,7 @@ class Service:
     token: str | None = attrs.field(repr=False)
     token_file: Path | None
     data: Path | None
+    organization: str | None = None
 
     @property
     def folder(self) -> DataFolder:
@@ -102,7 +103,7 @@ class Service:
         with clear_errors():
             try:
                 with asyncio.Runner(loop_factory=loop_factory) as runner:
-                    return runner.run(_with_client(urls, token, work))
+                    return runner.run(_with_client(urls, token, self.organization, work))
             except Unreachable as error:
                 start = "; start it with `boxsched serve`" if error.absent else ""
                 raise Unreachable(f"{error.message}{start}") from None
@@ -116,9 +117,12 @@ class Service:
 
 
 async def _with_client(
-    urls: tuple[str, ...], token: str, work: Callable[[Client], Awaitable[_T]]
+    urls: tuple[str, ...],
+    token: str,
+    organization: str | None,
+    work: Callable[[Client], Awaitable[_T]],
 ) -> _T:
-    async with Client(urls, token, patience=PATIENCE_SECONDS) as client:
+    async with Client(urls, token, organization=organization, patience=PATIENCE_SECONDS) as client:
         try:
             return await work(client)
         finally:
@@ -155,11 +159,18 @@ _OPTIONS = (
         type=click.Path(path_type=Path, file_okay=False),
         help="Data folder of the local service. Also BOXSCHED_DATA. [default: the user's]",
     ),
+    click.option(
+        "--organization",
+        envvar="BOXSCHED_ORGANIZATION",
+        metavar="NAME",
+        help="Organization, for a token of the instance. Also BOXSCHED_ORGANIZATION. [default: the "
+        "token's]",
+    ),
 )
 
 
 def with_service(command: _Command) -> _Command:
-    """Add ``--url``, ``--token``, ``--token-file`` and ``--data`` as one argument ``service``."""
+    """Add the options that name the service and the organization, as one argument ``service``."""
 
     @functools.wraps(command)
     def wrapped(
@@ -168,11 +179,12 @@ def with_service(command: _Command) -> _Command:
         token: str | None,
         token_file: Path | None,
         data: Path | None,
+        organization: str | None,
         **options: Any,
     ) -> Any:
         # One option may contain several URLs, as for a worker.
         given = tuple([url for text in urls for url in several(text)])
-        service = Service(given, *token_source.choose(token, token_file), data)
+        service = Service(given, *token_source.choose(token, token_file), data, organization)
         return command(*args, service=service, **options)
 
     for option in reversed(_OPTIONS):

@@ -245,20 +245,21 @@ def loop_factory() -> LoopFactory | None:
 @env_option(
     "--policy",
     type=click.Choice([policy.value for policy in Policy]),
-    default=Policy.BACKFILL.value,
-    help="Which workloads may start before the first one that does not fit.",
+    help="Which workloads may start before the first one that does not fit.  [default: as it is; "
+    "backfill at first]",
 )
 @env_option(
     "--max-boxes",
     type=click.IntRange(0, MAX_BOXES),
     metavar="N",
-    help="The plan: limit of Boxes in use. [default: no limit]",
+    help="The plan: limit of Boxes in use. [default: as it is; no limit at first]",
 )
 @env_option(
     "--priority-aging",
     type=FiniteRange(min=0, min_open=True),
     metavar="S",
-    help="After this many seconds of waiting, priority grows by one point. [default: off]",
+    help="After this many seconds of waiting, priority grows by one point. [default: as it is; off "
+    "at first]",
 )
 @log_limit_option()
 @env_option(
@@ -364,7 +365,7 @@ def loop_factory() -> LoopFactory | None:
     "--shards",
     type=click.IntRange(1, 256),
     default=1,
-    help="Parts of the organizations, each led by one node; the number can only grow.",
+    help="Shards, made in advance for the next organizations; the number can only grow.",
 )
 @env_option(
     "--lock-key",
@@ -380,7 +381,7 @@ def loop_factory() -> LoopFactory | None:
     help="Longest time between two attempts to lead or to start while the database is down.",
 )
 def serve(
-    data: Path | None, policy: str, trusted_proxy: tuple[IPNetwork, ...], **options: Any
+    data: Path | None, policy: str | None, trusted_proxy: tuple[IPNetwork, ...], **options: Any
 ) -> None:
     """Run the service: API, Activity Monitor and in-process worker, until Ctrl-C or SIGTERM.
 
@@ -410,7 +411,7 @@ def serve(
     how = in_process_boxes(data, options)
     made = Options(
         data=data,
-        policy=Policy(policy),
+        policy=None if policy is None else Policy(policy),
         trusted_proxies=trusted_proxy,
         box_driver=how.driver,
         isolation=how.isolation,

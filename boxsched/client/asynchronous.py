@@ -33,6 +33,9 @@ class Client(Projects, Operating, Deliveries, Notifications, Secrets, Sessions):
     the client uses the next one. Without ``url`` or ``token``, the client finds them as the CLI
     does (``finding``): in the environment, or in the data folder of the service on this machine.
 
+    ``organization``: in which calls act, for a token of the instance; None: the token's, or
+    ``default``.
+
     While the service is away, calls are repeated for ``patience`` seconds; then they raise
     ``Unreachable`` or ``errors.StoreAway``. ``on_trouble`` is called with the error of each attempt
     that is repeated.
@@ -43,11 +46,14 @@ class Client(Projects, Operating, Deliveries, Notifications, Secrets, Sessions):
         url: str | Sequence[str] | None = None,
         token: str | None = None,
         *,
+        organization: str | None = None,
         patience: float = DEFAULT_PATIENCE_SECONDS,
         on_trouble: Callable[[errors.BoxschedError], None] | None = None,
     ) -> None:
         urls, token = found(url, token)
-        self._line = ServiceLine(urls, token, patience=patience, on_trouble=on_trouble)
+        self._line = ServiceLine(
+            urls, token, patience=patience, organization=organization, on_trouble=on_trouble
+        )
 
     async def __aenter__(self) -> Self:
         await self._line.__aenter__()

@@ -65,9 +65,10 @@ class BlockingClient:
         url: str | Sequence[str] | None = None,
         token: str | None = None,
         *,
+        organization: str | None = None,
         patience: float = DEFAULT_PATIENCE_SECONDS,
     ) -> None:
-        self._client = Client(url, token, patience=patience)
+        self._client = Client(url, token, organization=organization, patience=patience)
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Self:
@@ -127,6 +128,9 @@ class BlockingClient:
     restore_ghost = _call(Client.restore_ghost)
     kill_ghost = _call(Client.kill_ghost)
     forget_node = _call(Client.forget_node)
+    organizations = _call(Client.organizations)
+    put_organization = _call(Client.put_organization)
+    delete_organization = _call(Client.delete_organization)
 
     reprioritize = _call(Client.reprioritize)
     pause = _call(Client.pause)

@@ -23,6 +23,7 @@ from boxsched.backoff import Backoff
 from boxsched.client.refusals import MAX_REFUSAL_BYTES, Unreachable, refusal
 from boxsched.reaching import NOTHING_LISTENS, why_not
 
+ORGANIZATION = "X-Boxsched-Organization"  # the header that names it
 CONNECT_SECONDS = 5.0
 CALL_SECONDS = 30.0
 # With several nodes, a node that accepts a connection and then stays silent is given up sooner.
@@ -38,7 +39,8 @@ def path(*segments: str) -> str:
 
 
 class ServiceLine:
-    """The connection to one service: its nodes' URLs, the token, and how long to keep trying.
+    """The connection to one service: its nodes' URLs, the token, the organization (None: the
+    token's), and how long to keep trying.
 
     ``on_trouble`` is called with the error of each failed attempt that is repeated.
     """
@@ -49,6 +51,7 @@ class ServiceLine:
         token: str | None,
         *,
         patience: float,
+        organization: str | None = None,
         chance: Callable[[], float] = random.random,
         pause: Callable[[float], Any] = asyncio.sleep,
         on_trouble: Callable[[errors.BoxschedError], None] | None = None,
@@ -60,6 +63,7 @@ class ServiceLine:
         self._at = 0
         self.patience = patience
         self._token = token
+        self._organization = organization
         self._chance = chance
         self._pause = pause
         self.on_trouble = on_trouble
@@ -75,6 +79,8 @@ class ServiceLine:
         headers = {"Accept": "application/json"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
+        if self._organization is not None:
+            headers[ORGANIZATION] = self._organization
         silence = SILENCE_OF_A_NODE_SECONDS if len(self._urls) > 1 else None
         self._session = aiohttp.ClientSession(
             headers=headers,

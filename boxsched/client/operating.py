@@ -13,6 +13,7 @@ from boxsched.client.records import (
     Me,
     NewToken,
     Node,
+    Organization,
     Pause,
     Server,
     SetAside,
@@ -64,6 +65,36 @@ class Operating:
         """Remove a worker by id or name; a connected one ends first. Raises Conflict while it has
         jobs."""
         await self._line.call("DELETE", path("workers", worker))
+
+    # --- Organizations -----------------------------------------------------------------------
+
+    async def organizations(self) -> list[Organization]:
+        """Return the organizations that the token may act in, by name."""
+        found = await self._get(dict[str, list[Organization]], path("organizations"))
+        return found["organizations"]
+
+    async def put_organization(
+        self,
+        name: str,
+        *,
+        policy: str = "backfill",
+        max_boxes: int | None = None,
+        priority_aging: float | None = None,
+        lost_retries: int = 2,
+    ) -> Organization:
+        """Create an organization, or replace all settings of its queue."""
+        body = {
+            "policy": policy,
+            "max_boxes": max_boxes,
+            "priority_aging": priority_aging,
+            "lost_retries": lost_retries,
+        }
+        _, answer = await self._line.call("PUT", path("organizations", name), body=body)
+        return read(Organization, answer)
+
+    async def delete_organization(self, name: str) -> None:
+        """Delete an organization. Raises Conflict while it has unfinished workloads."""
+        await self._line.call("DELETE", path("organizations", name))
 
     # --- Ghosts ------------------------------------------------------------------------------
 

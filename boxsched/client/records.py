@@ -207,6 +207,20 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     seen_at: datetime | None = None  # its last sign of life; None: not known
 
 
+class Organization(msgspec.Struct, frozen=True, kw_only=True):
+    """An organization and the settings of its queue. ``max_boxes``: its plan; None: no limit.
+    ``priority_aging``: in seconds; None: off.
+    """
+
+    name: str
+    policy: str
+    max_boxes: int | None
+    priority_aging: float | None
+    lost_retries: int
+    shard: int
+    created_at: datetime | None
+
+
 class SetAside(msgspec.Struct, frozen=True, kw_only=True):
     """A command that the scheduler could not execute. ``payload``: its content, as stored."""
 

@@ -60,7 +60,7 @@ Redis is away                nodes poll the inbox, the history and their workers
 A node that does not lead a shard explains and counts from the shard's rows (``mirror``). The result
 is the same, because the core uses only what the store contains.
 
-Shards exist so that one core does not have to serve all organizations; an organization has one
-shard. Any node takes a free shard. Fair shares only decide which node hands over a shard
+Each organization has a shard, so one core does not have to serve all of them. Any node takes a free
+shard. Fair shares only decide which node hands over a shard
 (``shares``).
 """

@@ -126,6 +126,10 @@ class ElectedLeadership:
     async def start(self) -> None:
         await self._look_for_shards()
 
+    def look(self) -> None:
+        self._looked_at = float("-inf")
+        self._changed.set()
+
     async def run(self) -> None:
         while True:
             await self.run_once()

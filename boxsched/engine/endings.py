@@ -11,9 +11,7 @@ from boxsched.protocol.reasons import ENDED_LOST, NOT_REPORTED, not_begun, waits
 from boxsched.scheduling import interface as core
 from boxsched.states import JOB_TRANSITIONS, JobMove, JobState, Result, State, moved
 
-ATTEMPTS_AT_MOST = 3  # limit of a job's attempts, if its workers are lost
 BEGINNINGS_AT_MOST = 10  # limit of a job's attempts, if no worker can begin its commands
-assert ATTEMPTS_AT_MOST < BEGINNINGS_AT_MOST
 
 
 def report(out: Outcomes, worker: WorkerId, said: JobStarted | JobFinished) -> None:
@@ -55,7 +53,7 @@ def give_again(out: Outcomes, live: LiveWorkload, job: LiveJob, *, ended: bool) 
     """
     if live.kind is not Kind.BUILD or is_to_end(live, job):
         return False
-    if _without_retries(job) >= ATTEMPTS_AT_MOST:
+    if _without_retries(job) > out.books.organization.lost_retries:
         return False
     ended = ended or out.books.lost.get(job.id, False)
     _wait_again(out, live, job, ENDED_LOST if ended else None)

@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.5  # before the next try, while the store is away
 LEVEL_AT_MOST = 256  # busy Boxes: with more, the level is read separately, once for several batches
-POLL_SECONDS = 0.2  # interval of reading the inbox, because a wake-up can be lost
+POLL_SECONDS = 0.2  # between two looks for what has become due
+READ_SECONDS = 1.0  # interval of reading the inbox without a wake-up (``node.polling`` wakes)
 
 
 class Engine:
@@ -84,6 +85,8 @@ class Engine:
         self._awake = asyncio.Event()
         self._idle_lanes: Sequence[str] = ()  # to be told to the core
         self._unsettled = True  # no turn has run since the books were loaded
+        self._reads = True  # whether the next turn reads the inbox
+        self._read_next = 0.0  # when it is read next without a wake-up, by the monotonic clock
         self._intake = Intake(store, shard)
         self._epoch = 0
         self._batch = 0
@@ -122,6 +125,10 @@ class Engine:
         self.wake()
 
     @property
+    def shard(self) -> int:
+        return self._shard
+
+    @property
     def leads(self) -> bool:
         return self.books is not None
 
@@ -131,7 +138,8 @@ class Engine:
             while self._may_lead():
                 try:
                     if not await self.step():
-                        await self._sleep(POLL_SECONDS)
+                        woken = await self._sleep(POLL_SECONDS)
+                        self._reads = woken or self._clock.monotonic() >= self._read_next
                 except StoreAway:
                     self.in_doubt = self._decided is not None
                     await self._pause()
@@ -224,7 +232,7 @@ class Engine:
         try:
             if self._deadlines.are_due(self._clock.monotonic()):
                 await self._monitor.let_others_write()
-            entries = await self._intake.commands(settled=not self._unsettled)
+            entries = await self._commands()
             resolves = any(entry.kind == inbox.RESOLVE for entry in entries)
             sights = await self._monitor.look(self.books, at_once=resolves)
         except StoreAway:
@@ -265,6 +273,14 @@ class Engine:
         self._decided = Decided(out, batch, taken, sights, alone, reports, began)
         self._decided.seconds = self._clock.monotonic() - began
         return True
+
+    async def _commands(self) -> list[InboxEntry]:
+        """Return the next commands; without a wake-up, the inbox is read once in READ_SECONDS."""
+        if not (self._reads or self._intake.has_read_ahead):
+            return []
+        self._reads = True
+        self._read_next = self._clock.monotonic() + READ_SECONDS
+        return await self._intake.commands(settled=not self._unsettled)
 
     def _went_well(self, entries: Sequence[InboxEntry]) -> None:
         self._unsettled = False
@@ -381,14 +397,14 @@ class Engine:
             )
         self._tally.committed(decided, commit_seconds)
 
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep until ``wake`` is called, at most this long."""
+    async def _sleep(self, seconds: float) -> bool:
+        """Sleep until ``wake`` is called, at most this long; return whether it was called."""
         try:
             # Not wait_for: in Python 3.11 it loses a cancellation that arrives with the wake-up.
             async with asyncio.timeout(seconds):
-                await self._awake.wait()
+                return await self._awake.wait()
         except TimeoutError:
-            pass
+            return False
 
 
 def _log_problem(worker: str, problem: str | None) -> None:

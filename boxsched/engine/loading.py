@@ -11,6 +11,7 @@ from boxsched.model import (
     BoxId,
     Cancellation,
     Kind,
+    OrganizationId,
     Policy,
     WorkerId,
     WorkloadId,
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 NOBODY = WorkerId(0)
 
 # For a shard without an organization, in which nothing happens.
-NO_ORGANIZATION = Organization(0, "", Policy.BACKFILL, None, None)
+NO_ORGANIZATION = Organization(OrganizationId(0), "", Policy.BACKFILL, None, None)
 
 _ASKED = len(SubmitJob.__struct_fields__)  # the first fields of a LoadedJob
 _Asked = tuple[tuple[Any, ...], ...]

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 
 from boxsched.errors import StoreAway
 from boxsched.feed.cursor import EventCursor
@@ -24,6 +25,7 @@ class EventFeed:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._readers: set[Subscription] = set()
+        self._readers_of: defaultdict[int | None, set[Subscription]] = defaultdict(set)
         self._delivered: dict[int, int] = {}  # by shard: the last batch passed on to all readers
         self._watched = asyncio.Event()  # set while there are readers
         self._hurry = asyncio.Event()  # the next poll should be soon
@@ -56,18 +58,26 @@ class EventFeed:
         return EventCursor(await self._store.last_events())
 
     @contextlib.asynccontextmanager
-    async def subscribe(self, after: EventCursor | None) -> AsyncIterator[Subscription]:
-        """Subscribe to the events after ``after``, or from now on if it is None."""
-        reader = Subscription(self._store)
+    async def subscribe(
+        self, after: EventCursor | None, shard: int | None = None
+    ) -> AsyncIterator[Subscription]:
+        """Subscribe to the events after ``after``, or from now on if it is None; of this shard
+        only, if it is given.
+        """
+        reader = Subscription(self._store, shard)
         if self._closed:
             reader.close()
         self._readers.add(reader)  # first, so that no later commit is missed
+        self._readers_of[shard].add(reader)
         self._watched.set()
         try:
             await reader.begin(after)
             yield reader
         finally:
             self._readers.discard(reader)
+            self._readers_of[shard].discard(reader)
+            if not self._readers_of[shard]:
+                del self._readers_of[shard]
             if not self._readers:
                 self._watched.clear()
                 self._delivered.clear()
@@ -127,7 +137,7 @@ class EventFeed:
             self._send_away(shard, to)
         elif to > self._delivered.get(shard, -1):
             self._delivered[shard] = to
-            for reader in self._readers:
+            for reader in self._concerned(shard):
                 reader.offer(shard, after, to, events)
 
     def _look(self, shard: int, batch: int) -> None:
@@ -135,16 +145,22 @@ class EventFeed:
             self._send_away(shard, batch)
         elif batch > self._delivered.get(shard, -1):
             self._delivered[shard] = batch
-            for reader in self._readers:
+            for reader in self._concerned(shard):
                 reader.look(shard, batch)
+
+    def _concerned(self, shard: int) -> Iterator[Subscription]:
+        """Return the readers of a shard."""
+        yield from self._readers_of.get(None, ())
+        yield from self._readers_of.get(shard, ())
 
     def _is_new_history(self, shard: int, batch: int) -> bool:
         delivered = self._delivered.get(shard)
         return delivered is not None and batch >= delivered + JUMP
 
     def _send_away(self, shard: int, batch: int) -> None:
-        """End all readers. Their last events may not be in the new history; they learn that when
-        they connect again."""
+        """End all readers of the shard. Their last events may not be in the new history; they learn
+        that when they connect again.
+        """
         self._delivered[shard] = batch
-        for reader in self._readers:
+        for reader in self._concerned(shard):
             reader.close()

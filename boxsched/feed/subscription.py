@@ -38,8 +38,10 @@ class Subscription:
     the feed closes. An interrupted iteration can be continued.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, shard: int | None = None) -> None:
+        """``shard``: the only one that it reads; None: it reads all."""
         self._store = store
+        self._shard = shard
         self._tails: dict[int, Tail] = {}
         self._marks: dict[int, str] = {}  # by shard, the text of its place
         self._page: deque[StoredEvent] = deque()  # read from the table, delivered next
@@ -51,7 +53,7 @@ class Subscription:
     @property
     def place(self) -> str:
         """The cursor after the last delivered event, as text."""
-        return "+".join(self._marks.values()) or str(EventCursor({}))
+        return "+".join(self._marks.values()) or mark(self._shard or 1, BEGINNING)
 
     # --- What the feed calls ----------------------------------------------------------------
 
@@ -60,6 +62,8 @@ class Subscription:
         earlier.
         """
         for shard, end in (await self._store.last_events()).items():
+            if self._shard not in (None, shard):
+                continue
             tail = self._tail(shard)
             place = end if after is None else after.places.get(shard, BEGINNING)
             self._pass(tail, place)

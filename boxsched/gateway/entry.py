@@ -11,7 +11,7 @@ from boxsched.errors import Conflict, StoreAway
 from boxsched.gateway.figures import Times
 from boxsched.gateway.received import ProtocolViolation, read_hello, read_version
 from boxsched.gateway.worker_line import Slow, WorkerLine
-from boxsched.model import WorkerId
+from boxsched.model import DEFAULT_ORGANIZATION, WorkerId, full_name
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.workers import IN_PROCESS, Connected, NewWorker, WorkerConnection
 from boxsched.store.errors import InUse, InvariantRefused, NotYet
@@ -101,7 +101,7 @@ class Entry:
             raise WorkerRefused("invalid", message, again=False)
         new = NewWorker(
             identity=hello.identity,
-            name=hello.name,
+            name=full_name(token.organization, hello.name),
             address=line.address,
             node=self._node,
             box_types=hello.box_types,
@@ -117,7 +117,9 @@ class Entry:
         async def connected(new: NewWorker) -> Connected:
             async with self._at_once:
                 self._stay(line)
-                why_not = await self._objects()
+                # in-process Boxes belong to the default organization
+                mixes = new.organization == DEFAULT_ORGANIZATION
+                why_not = await self._objects() if mixes else None
                 if why_not is not None:
                     raise WorkerRefused("mixed", why_not, again=False)
                 return await self._store.connect_worker(new)

@@ -217,7 +217,8 @@ class Gateway:
                 await self._refusals.note(
                     inbox.RefusedWorker(
                         hello.name, token.id, line.address, answer.code, answer.message
-                    )
+                    ),
+                    token.organization,
                 )
                 raise
             try:

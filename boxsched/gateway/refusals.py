@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from boxsched.errors import StoreAway
+from boxsched.model import DEFAULT_ORGANIZATION, OrganizationId
 from boxsched.protocol import inbox
-from boxsched.protocol.shards import SHARD
 from boxsched.store.store import Store
 
 REPEAT_SECONDS = 60.0
@@ -26,14 +26,19 @@ class RefusalLog:
         self._ask = ask
         self._noted: dict[tuple[str, str], float] = {}  # when a refusal was last noted
 
-    async def note(self, refused: inbox.RefusedWorker) -> None:
-        """Note a refusal, unless the same was noted just before. Waits for no outage."""
+    async def note(
+        self, refused: inbox.RefusedWorker, organization: OrganizationId = DEFAULT_ORGANIZATION
+    ) -> None:
+        """Note a refusal in the organization's history, unless the same was noted just before.
+        Waits for no outage.
+        """
         if refused.code not in NOTED or not self._is_due((refused.token, refused.code)):
             return
         try:
             nodes = await self._store.nodes()
-            if all((node.schema or 0) >= SCHEMA for node in nodes):
-                await self._ask(SHARD, refused)
+            its = await self._store.organization(organization)
+            if its is not None and all((node.schema or 0) >= SCHEMA for node in nodes):
+                await self._ask(its.shard, refused)
         except StoreAway:
             self._noted.pop((refused.token, refused.code), None)  # the next try notes it
 

@@ -8,7 +8,6 @@ from boxsched.engine.stages import Stages
 from boxsched.gather import Gather
 from boxsched.model import WorkloadId
 from boxsched.protocol import inbox
-from boxsched.protocol.shards import SHARD
 from boxsched.store.delivery_records import (
     Delivered,
     DeliveryResult,
@@ -77,7 +76,8 @@ class GroupCommit:
     async def _store_submissions(self, group: Sequence[NewWorkload]) -> list[SubmitOutcome]:
         outcomes = await self._store.submit(group)
         self._stages.stored([one.id for one in outcomes if isinstance(one, Submitted)])
-        self._wake(SHARD)
+        for shard in {new.shard for new in group}:
+            self._wake(shard)
         return outcomes
 
     async def _store_deliveries(
@@ -89,8 +89,12 @@ class GroupCommit:
             if isinstance(one, Delivered) and one.result is DeliveryResult.CREATED:
                 created += one.workloads
         self._stages.stored(created)
-        if any(isinstance(one, Delivered) and one.changes for one in outcomes):
-            self._wake(SHARD)
+        for shard in {
+            new.shard
+            for new, one in zip(group, outcomes, strict=True)
+            if isinstance(one, Delivered) and one.changes
+        }:
+            self._wake(shard)
         return outcomes
 
     async def _store_commands(self, group: Sequence[Command]) -> list[None]:

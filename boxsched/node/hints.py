@@ -9,7 +9,6 @@ from boxsched.feed import EventFeed
 from boxsched.gateway import Gateway
 from boxsched.model import WorkerId
 from boxsched.node.in_process import LocalWorker
-from boxsched.protocol.shards import SHARD
 from boxsched.store.store import Store
 
 
@@ -44,5 +43,4 @@ class Hints:
         await self.gateway.looked(workers)
 
     async def places(self, workers: Collection[WorkerId]) -> Mapping[WorkerId, str]:
-        pulses = await self.store.pulses(SHARD)
-        return {one.worker: one.node for one in pulses if one.connected and one.worker in workers}
+        return await self.store.places(workers)

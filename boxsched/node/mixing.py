@@ -1,10 +1,12 @@
 """Forbid in-process Boxes and external workers at the same time, except with ``--allow-mixed``.
 
-In-process Boxes are for evaluation: a job that harms its machine also harms the node.
+In-process Boxes are for evaluation: a job that harms its machine also harms the node. They belong
+to the default organization, so the rule is for its workers.
 """
 
 from boxsched.clock import Clock
 from boxsched.errors import NodeFailed
+from boxsched.model import DEFAULT_ORGANIZATION
 from boxsched.node.options import Options
 from boxsched.protocol.workers import IN_PROCESS
 from boxsched.store.store import Store
@@ -26,7 +28,7 @@ class Mixing:
         """Raise NodeFailed if this node has in-process Boxes and there are external workers."""
         if self._options.allow_mixed or not self._options.box_count:
             return
-        for one in await self._store.workers():
+        for one in await self._store.workers(DEFAULT_ORGANIZATION):
             if one.address != IN_PROCESS and one.state == "connected":
                 raise NodeFailed(
                     f"the external worker {one.name} is connected: start this node without "
@@ -45,7 +47,7 @@ class Mixing:
     async def _others(self) -> bool:
         now = self._clock.monotonic()
         if self._looked_at is None or now - self._looked_at > WORKERS_LOOK_SECONDS:
-            found = await self._store.workers()
+            found = await self._store.workers(DEFAULT_ORGANIZATION)
             self._ours = any(
                 one.address == IN_PROCESS and one.boxes and one.state == "connected"
                 for one in found

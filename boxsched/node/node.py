@@ -17,7 +17,6 @@ from boxsched.clock import Clock
 from boxsched.cluster.bus import Bus, NoBus
 from boxsched.cluster.elected import ElectedLeadership
 from boxsched.cluster.leadership import Leadership, SoleLeadership
-from boxsched.cluster.mirror import Mirror
 from boxsched.cluster.names import node_name
 from boxsched.cluster.standing import NodeStanding, standing
 from boxsched.engine.books import Books
@@ -29,16 +28,24 @@ from boxsched.engine.why import Sentences, WhyReport, explain_now, sentences
 from boxsched.errors import BoxschedError, NodeFailed
 from boxsched.feed import EventFeed
 from boxsched.gateway import Gateway
-from boxsched.model import DEFAULT_BOX_TYPE, WorkerId, WorkloadId
+from boxsched.model import (
+    DEFAULT_BOX_TYPE,
+    DEFAULT_ORGANIZATION,
+    OrganizationId,
+    WorkerId,
+    WorkloadId,
+    lane_project,
+)
 from boxsched.node.contents import NodeContents
 from boxsched.node.entering import Entering
-from boxsched.node.forecasts import Forecasts
 from boxsched.node.group_commit import GroupCommit
 from boxsched.node.hints import Hints
 from boxsched.node.in_process import LocalWorker
 from boxsched.node.loop_holds import LoopHolds
 from boxsched.node.mixing import Mixing
 from boxsched.node.options import Options
+from boxsched.node.organizations import Homes, KnownOrganizations
+from boxsched.node.polling import Polling
 from boxsched.node.pruning import Pruning
 from boxsched.node.retention import Retention
 from boxsched.node.sealing import Sealing
@@ -108,7 +115,8 @@ class Node:
         self.stages = Stages(clock.monotonic)
         self.stopping = False
         self.hanging_up = False
-        self._mirror = Mirror(store, SHARD, self._is_alive)
+        self.organizations = KnownOrganizations(store, clock.monotonic)
+        self._homes = Homes(store, clock, self._is_alive, self.books)
         self._group = GroupCommit(store, self.stages, self.wake)
         self.retention = Retention(
             store, clock, lambda: SHARD in self.leadership.led, self._may_be_back
@@ -124,7 +132,6 @@ class Node:
         self.sweeping = Sweeping(store, self.files, clock, lambda: SHARD in self.leadership.led)
         self.holds = LoopHolds(asyncio.get_running_loop().time)
         self.pace = LoopPace()
-        self._forecasts = Forecasts(self.books, clock)
         self.deploys_due = asyncio.Event()  # set when a build passed and servers follow its branch
         self.plans_due = asyncio.Event()  # set when a build was registered whose jobs must be read
         self.schedules_due = asyncio.Event()  # set when settings changed, perhaps schedules
@@ -172,9 +179,10 @@ class Node:
             await asyncio.shield(taken)
 
     def _lanes_idle(self, lanes: Sequence[str]) -> None:
-        engine = self.leadership.engines.get(SHARD)
-        if engine is not None:
-            engine.lanes_idle(lanes)
+        for engine in self.leadership.engines.values():
+            if engine.books is not None:
+                its = engine.books.projects
+                engine.lanes_idle([lane for lane in lanes if lane_project(lane) in its])
 
     def wake(self, shard: int) -> None:
         """Wake the shard's engine, here or on another node: its inbox has new entries."""
@@ -184,24 +192,34 @@ class Node:
         else:
             self.bus.wake(shard)
 
-    async def books(self) -> Books:
-        """Return the books of the default organization: the engine's, or a copy from the store."""
-        engine = self.leadership.engines.get(SHARD)
+    async def wake_for(self, organization: OrganizationId) -> None:
+        """Wake the engine of an organization's shard, here or on another node."""
+        found = await self.organizations.find(organization)
+        if found is not None:
+            self.wake(found.shard)
+
+    async def books(self, shard: int = SHARD) -> Books:
+        """Return the books of a shard: its engine's, or a copy from the store."""
+        engine = self.leadership.engines.get(shard)
         if engine is not None and engine.books is not None and not engine.in_doubt:
             return engine.books
-        return await self._mirror.books()
+        return await self._homes.of(shard).mirror.books()
 
-    async def why(self, workload: WorkloadId, sees: Sees = sees_all) -> WhyReport | None:
-        """Explain why a workload waits; None if it is not registered or has finished.
+    async def why(
+        self, workload: WorkloadId, sees: Sees = sees_all, shard: int = SHARD
+    ) -> WhyReport | None:
+        """Explain why a workload of this shard waits; None if it is not registered or has finished.
 
         ``sees``: leaves out workloads that the reader does not see.
         """
-        books = await self.books()
+        books = await self.books(shard)
         now = max(self.clock.now(), books.latest)
         report = explain_now(books, workload, now, sees)
         if report is None or books.core.workloads[workload].run is not None:
             return report
-        return attrs.evolve(report, expected_start=await self._forecasts.start(workload))
+        return attrs.evolve(
+            report, expected_start=await self._homes.of(shard).forecasts.start(workload)
+        )
 
     def reasons(self, books: Books, sees: Sees = sees_all) -> Sentences:
         """Return the sentences that say why each waiting workload waits, as ``why``."""
@@ -232,6 +250,7 @@ class Node:
         await self._settings()
         mixing = Mixing(self.store, self.clock, options)
         await mixing.refuse()
+        await self.organizations.all()
         self.gateway = Gateway(
             self.store,
             self.ask,
@@ -264,6 +283,7 @@ class Node:
         self._begin("watch of the loop", self.holds.run())
         self._begin("discarding", discarding.run())
         self._begin("leadership", self.leadership.run())
+        self._begin("polling", Polling(self.store, self.leadership).run())
         self._begin("worker", self.worker.run())
         self._begin("heartbeat", self.worker.beat())
         self._begin("gateway", self.gateway.run())
@@ -279,6 +299,7 @@ class Node:
         composer = Composer(cluster, options.external_url or self.info.url, self.vault, self._shape)
         self.sender = Sender(self.store, self.clock, AddressGuard(options.allow_outgoing), composer)
         self._begin("notifications", self.sender.run())
+        self._begin("organizations", self.organizations.run())
         self._begin("feed", self.feed.run(lambda: self.bus.up))
 
     async def failed(self) -> None:
@@ -327,12 +348,13 @@ class Node:
     async def _settings(self) -> None:
         options = self.options
         await self.store.open_shards(options.shards)
-        known = await self.store.organization()
+        known = await self.store.organization(DEFAULT_ORGANIZATION)
+        assert known is not None, "it cannot be deleted"
         wanted = attrs.evolve(
             known,
-            policy=options.policy,
-            max_boxes=options.max_boxes,
-            priority_aging=options.priority_aging,
+            policy=known.policy if options.policy is None else options.policy,
+            max_boxes=known.max_boxes if options.max_boxes is None else options.max_boxes,
+            priority_aging=options.priority_aging or known.priority_aging,
         )
         if wanted != known:
             await self.store.set_organization(wanted)
@@ -340,7 +362,7 @@ class Node:
 
     def _leadership(self, cluster: str) -> Leadership:
         if not self.elected:
-            return SoleLeadership(self._engine, SHARD, self.name)
+            return SoleLeadership(self._engine, self.store, self.name)
         return ElectedLeadership(
             self.options.database_url,
             self.store,
@@ -421,8 +443,12 @@ class Node:
     # --- Between the parts ------------------------------------------------------------------
 
     def _hints_reach(self) -> bool:
-        """Whether hints for its workers reach this node: it leads the shard, or the bus works."""
-        return self.bus.up or SHARD in self.leadership.led
+        """Whether hints for its workers reach this node: it leads all shards, or the bus works."""
+        if self.bus.up or not self.elected:
+            return True
+        view = self.leadership.view
+        leads = self.leadership.led
+        return view is not None and SHARD in leads and leads >= view.leaders.keys()
 
     def _is_alive(self, node: str) -> bool:
         """Whether the node is alive, according to the locks. "": the worker of an older version."""

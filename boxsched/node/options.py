@@ -71,7 +71,8 @@ class Options:
     images: Images = NO_IMAGES
     not_isolated: str | None = None  # why jobs are not isolated, if nobody chose that
     allow_mixed: bool = False
-    policy: Policy = Policy.BACKFILL
+    # Settings of the default organization's queue. None: they stay as they are.
+    policy: Policy | None = None
     max_boxes: int | None = None
     priority_aging: float | None = None
     log_limit: int = 16 * 1024 * 1024

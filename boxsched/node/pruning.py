@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from boxsched.clock import Clock
 from boxsched.errors import BoxschedError
 from boxsched.node.slices import Slice, pause_after
-from boxsched.protocol.shards import SHARD
 from boxsched.store.steps.pruning import CutPlace
 from boxsched.store.store import Store
 
@@ -63,6 +62,7 @@ class Pruning:
         self._cut: CutPlace | None = CutPlace()  # None: at the end
         self._cut_at = float("-inf")  # when the last scan began
         self._idle = idle
+        self._shards: list[int] = []  # whose history is not pruned in this round yet
         self._lane: str | None = ""  # the scan of counts continues after this lane; None: complete
         self._lanes_at = float("-inf")
         self._kept: int | None = 0  # the same for artifacts
@@ -117,12 +117,17 @@ class Pruning:
         return min(now, mine)
 
     async def _prune_history(self, before: float) -> bool:
+        """Prune the next shard; after the last one, begin again with the first."""
+        if not self._shards:
+            self._shards = [head.id for head in await self._store.shards()]
         began = self._clock.monotonic()
-        done = await self._store.prune_history(SHARD, before, self._events.rows)
+        done = await self._store.prune_history(self._shards[-1], before, self._events.rows)
         self.pruned["event"] += done.events
         self.pruned["workload"] += done.workloads
         self._events.took(self._clock.monotonic() - began)
-        return done.more
+        if not done.more:
+            self._shards.pop()
+        return bool(self._shards)
 
     async def _prune_cut(self, before: float) -> bool:
         """Scan again from the first one, some time after the last scan is complete."""
@@ -134,7 +139,7 @@ class Pruning:
         if self._cut == CutPlace():
             self._cut_at = now
         place = self._cut
-        count, self._cut = await self._store.prune_cut(SHARD, place, before, WORKLOADS_A_SLICE)
+        count, self._cut = await self._store.prune_cut(place, before, WORKLOADS_A_SLICE)
         self.pruned["workload"] += count
         return self._cut is not None
 

@@ -2,7 +2,7 @@
 
 import attrs
 
-from boxsched.model import ProjectId
+from boxsched.model import OrganizationId, ProjectId
 
 
 @attrs.frozen
@@ -27,9 +27,15 @@ class DueSchedule:
     """A schedule that is due, or whose next time must be computed again."""
 
     project: ProjectId
+    organization: OrganizationId
     project_name: str
     schedule: Schedule
     next_at: float
+
+    @property
+    def owner(self) -> tuple[OrganizationId, str]:
+        """The organization and the name of the project."""
+        return self.organization, self.project_name
 
 
 @attrs.frozen

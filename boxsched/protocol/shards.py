@@ -6,10 +6,12 @@ from typing import NamedTuple, Protocol
 import attrs
 
 from boxsched.model import (
+    DEFAULT_ORGANIZATION,
     BoxId,
     Cancellation,
     JobId,
     Kind,
+    OrganizationId,
     Policy,
     ProjectId,
     WorkerId,
@@ -20,24 +22,48 @@ from boxsched.protocol.workers import Drain, Pulse
 from boxsched.states import JobState, Result, State, StopCause
 
 PAGE_WORKLOADS = 1_000  # workloads in one page of a load, and of other long reads
-SHARD = 1  # the shard of the default organization; SQLite has no other
+SHARD = 1  # the shard of the default organization
+LOST_RETRIES = 2  # the default of ``Organization.lost_retries``
 
 
 @attrs.frozen
 class Organization:
-    """One organization's queue: its policy, plan (``max_boxes``) and ageing."""
+    """One organization's queue: its policy, plan (``max_boxes``) and ageing.
 
-    id: int
+    ``lost_retries``: how often a lost job of a build gets another Box.
+    """
+
+    id: OrganizationId
     name: str
     policy: Policy
     max_boxes: int | None
     priority_aging: float | None
-    shard: int = 1  # a shard has at most one organization
+    shard: int = SHARD  # a shard has at most one organization
+    lost_retries: int = LOST_RETRIES
+    created_at: float | None = None  # None: with the database
+
+    @property
+    def ref(self) -> "OrganizationRef":
+        return OrganizationRef(self.id, self.name, self.shard)
+
+
+@attrs.frozen
+class OrganizationRef:
+    """What never changes of an organization, and finds what belongs to it."""
+
+    id: OrganizationId
+    name: str
+    shard: int
+
+
+DEFAULT = OrganizationRef(DEFAULT_ORGANIZATION, "default", SHARD)
 
 
 @attrs.frozen
 class Project:
-    """A project; ``settings`` is the JSON of ``PUT /projects/{project}`` without its secret.
+    """A project, with its name within its organization.
+
+    ``settings`` is the JSON of ``PUT /projects/{project}`` without its secret.
 
     ``version`` grows with each change of the settings: a submission names the version it was
     checked against, so that none is stored under settings that it was not checked against.
@@ -51,6 +77,7 @@ class Project:
     webhook_secret: str | None = attrs.field(repr=False, default=None)
     webhook_secret_before: str | None = attrs.field(repr=False, default=None)
     webhook_secret_until: float | None = None  # until then the previous secret is also valid
+    organization: OrganizationId = DEFAULT_ORGANIZATION
 
 
 @attrs.frozen

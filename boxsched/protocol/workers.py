@@ -2,7 +2,7 @@
 
 import attrs
 
-from boxsched.model import BoxId, WorkerId
+from boxsched.model import DEFAULT_ORGANIZATION, BoxId, OrganizationId, WorkerId
 
 IN_PROCESS = "in-process"  # the address of a node's own worker, and its name for a token
 
@@ -36,7 +36,7 @@ class NewWorker:
     address: str
     node: str
     box_types: tuple[str, ...]
-    organization: int = 1
+    organization: OrganizationId = DEFAULT_ORGANIZATION
     lost_after: float | None = None
     token: str | None = None
     problem: str | None = None

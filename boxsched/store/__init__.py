@@ -22,9 +22,9 @@ nothing, and a repeated batch is not written twice. ``raise_epoch`` waits for a 
 because both need that row. An event's id is (shard, batch, n), with the batch's own number
 (``Batch.batch`` + 1) and n from 1: without gaps, in commit order.
 
-Shards. An organization stays in one shard, and everything that belongs to it too: projects and
-workers by a column, workloads through their project, Boxes through their worker. So ``submit``
-finds the shard together with the numbers.
+Shards. An organization has a shard of its own and stays in it, and everything that belongs to it
+too: projects, workers and workloads by a column, Boxes through their worker. So ``submit`` finds
+the shard together with the numbers. A deleted organization keeps its shard, with its history.
 
 The life of a command: ``submit`` stores workload, jobs, key and inbox entry in one transaction;
 then the request is answered. The leader's ``commit`` deletes the entry and writes its result.

@@ -5,6 +5,7 @@ import enum
 import attrs
 
 from boxsched.model import ProjectId, WorkloadId
+from boxsched.protocol.shards import SHARD
 from boxsched.store.records import ROW_BYTES, NewWorkload
 
 
@@ -47,6 +48,7 @@ class NewDelivery:
     builds: tuple[NewWorkload, ...] = ()
     ends: tuple[LaneEnd, ...] = ()
     reason: str | None = None
+    shard: int = SHARD  # of its project's organization, when it was checked
 
     @property
     def result(self) -> DeliveryResult:

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from boxsched.model import (
+    DEFAULT_ORGANIZATION,
     BoxId,
     Cancellation,
     JobId,
     Kind,
+    OrganizationId,
     ProjectId,
     ServerQueue,
     WorkerId,
@@ -20,6 +22,7 @@ from boxsched.model import (
 )
 from boxsched.protocol.retries import Retries
 from boxsched.protocol.schedules import Firing
+from boxsched.protocol.shards import SHARD
 from boxsched.states import JobState, Result, State
 
 
@@ -83,6 +86,7 @@ class NewWorkload:
     queue: ServerQueue = ServerQueue.ALL  # the setting of its server
     submitted_by: str = ""  # a token's name or role, "webhook", "automatic" or "schedule"
     firing: Firing | None = None  # the firing of the schedule that created it
+    shard: int = SHARD  # of its organization, when it was checked
     idempotency: IdempotencyKey | None = None
 
     @property
@@ -233,8 +237,18 @@ class Workload:
     spared: bool = False  # no newer build of its branch cancels or stops it
     priority_by: str | None = None  # who gave it another priority
     priority_note: str | None = None  # why
+    organization: OrganizationId = DEFAULT_ORGANIZATION
     jobs: tuple[Job, ...] = ()  # empty in lists, unless they are requested
     ssh: SshPlace | None = None  # of a session that can be entered; only where jobs are, too
+
+
+@attrs.frozen
+class Concern:
+    """Whose a workload is: it never changes. ``project``: its name."""
+
+    organization: OrganizationId
+    project: str
+    server: str | None
 
 
 @attrs.frozen
@@ -281,6 +295,7 @@ class WorkloadFilter:
     server: str | None = None
     before: WorkloadId | None = None
     limit: int = 50
+    organization: OrganizationId = DEFAULT_ORGANIZATION
 
 
 @attrs.frozen
@@ -338,7 +353,7 @@ class Token:
     name: str
     created_at: float
     expires_at: float | None = None
-    organization: int = 1
+    organization: OrganizationId = DEFAULT_ORGANIZATION
     max_workers: int = MAX_WORKERS  # how many workers may be bound to it
     # For one worker: the first that connects with it takes it, and no other may use it any more.
     bound: bool = False

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from boxsched.model import Cancellation, Kind, Policy
+from boxsched.model import Cancellation, Kind, Policy, short_name
 from boxsched.protocol.artifacts import ProjectCache
 from boxsched.protocol.assignments import Assignment, CloneOptions
 from boxsched.protocol.batches import StoredEvent
@@ -96,13 +96,14 @@ def durations(text: str) -> tuple[float, ...]:
 
 _FLEET = load("fleet.sql")
 _LEADING = load("leading.sql")
+_ORGANIZATIONS = load("organizations.sql")
 _PROJECTS = load("projects.sql")
 _READING = load("reading.sql")
 
 organization = mapper(
     Organization,
     _LEADING["load_organization"].returns,
-    _PROJECTS["organization"].returns,
+    *(_ORGANIZATIONS[name].returns for name in ("organizations", "organization", "named")),
     policy=Policy,
 )
 project = mapper(
@@ -110,14 +111,16 @@ project = mapper(
     _LEADING["load_projects"].returns,
     _PROJECTS["project"].returns,
     _PROJECTS["projects"].returns,
+    _PROJECTS["put_project"].returns,
     load("schedules.sql")["unscheduled"].returns,
+    name=short_name,
 )
-put_project = mapper(Project, _PROJECTS["put_project"].returns, unused=("shard",))
 workload = mapper(
     Workload,
     *(_READING[name].returns for name in ("workload", "shown", "unfinished", "recently_finished")),
     given=("jobs",),
     columns_of={"commit": "commit_hash"},
+    project_name=short_name,
     kind=KINDS,
     cancellation=CANCELLATIONS,
     fail_fast=bool,
@@ -148,10 +151,11 @@ set_aside = mapper(
     *(_READING[name].returns for name in ("set_aside", "set_aside_of", "set_aside_one")),
 )
 box = mapper(Box, _LEADING["load_boxes"].returns, retired=bool)
-shown_box = mapper(Box, _FLEET["boxes"].returns, retired=bool)
+shown_box = mapper(Box, _FLEET["boxes"].returns, retired=bool, worker_name=short_name)
 worker = mapper(
     Worker,
     _FLEET["workers"].returns,
+    name=short_name,
     drain_done=bool,
     drain_automatic=bool,
     differs=texts,
@@ -166,11 +170,13 @@ pulse = mapper(
     _FLEET["pulses"].returns,
     columns_of={"worker": "id"},
     connected=bool,
+    name=short_name,
     differs=texts,
 )
 assignment = mapper(
     Assignment,
     _FLEET["assignments"].inner["assignments"],
+    project=short_name,
     stop=bool,
     commands=commands,
     environment=environment,

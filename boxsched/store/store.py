@@ -19,13 +19,20 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from boxsched.errors import StoreAway
-from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
+from boxsched.model import (
+    DEFAULT_ORGANIZATION,
+    JobId,
+    OrganizationId,
+    ProjectId,
+    WorkerId,
+    WorkloadId,
+)
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import Batch, Committed, DeployDue, InboxEntry, StoredEvent
 from boxsched.protocol.ghosts import Ghost, Haunted, Lease
 from boxsched.protocol.inbox import Reprioritize, Resolve, Stop
 from boxsched.protocol.schedules import DueSchedule, Firing, NewSchedule
-from boxsched.protocol.shards import Box, Organization, Pause, Project, ShardLoading
+from boxsched.protocol.shards import SHARD, Box, Organization, Pause, Project, ShardLoading
 from boxsched.protocol.workers import Connected, NewWorker, Pulse, WorkerConnection
 from boxsched.states import JobState
 from boxsched.store.blob_rows import BlobRows
@@ -40,6 +47,7 @@ from boxsched.store.delivery_records import (
 from boxsched.store.driver import WatchedDriver
 from boxsched.store.records import (
     ActivitySnapshot,
+    Concern,
     IdempotencyKey,
     JobSpec,
     KeyTaken,
@@ -70,6 +78,7 @@ from boxsched.store.steps import (
     log_files,
     logs,
     notifications,
+    organizations,
     pages,
     pauses,
     plans,
@@ -228,14 +237,31 @@ class Store:
 
     # --- Settings --------------------------------------------------------------------------
 
-    async def set_organization(self, organization: Organization) -> None:
-        """Replace the default organization's queue settings, and notify the leader (inbox
-        ``reload``).
-        """
-        await self._driver.serving.write(projects.set_organization, organization)
+    async def organizations(self) -> list[Organization]:
+        """Return all organizations, by name."""
+        return await self._driver.serving.read(organizations.organizations)
 
-    async def organization(self) -> Organization:
-        return await self._driver.serving.read(projects.organization)
+    async def organization(self, id: OrganizationId = DEFAULT_ORGANIZATION) -> Organization | None:
+        return await self._driver.serving.read(organizations.organization, id)
+
+    async def put_organization(self, asked: Organization) -> tuple[Organization, bool]:
+        """Create the organization of this name, or replace its settings; return it, and whether it
+        was created. A new one gets an id, and a shard that no other has. Notifies its leader (inbox
+        ``reload``). Raises Conflict beyond MAX_ORGANIZATIONS.
+        """
+        return await self._driver.serving.write(organizations.put_organization, asked)
+
+    async def set_organization(self, wanted: Organization) -> None:
+        """Replace the settings of the organization of this id, and notify its leader (inbox
+        ``reload``). Raises Conflict if it was deleted.
+        """
+        await self._driver.serving.write(organizations.set_organization, wanted)
+
+    async def delete_organization(self, name: str) -> bool:
+        """Delete an organization with its projects and tokens; return False if there is none.
+        Raises Conflict while it has unfinished workloads. Notifies its leader.
+        """
+        return await self._driver.serving.write(organizations.delete_organization, name)
 
     async def put_project(
         self,
@@ -247,6 +273,7 @@ class Store:
         edit: Edit = UNKNOWN_EDIT,
         schedules: Sequence[NewSchedule] = (),
         now: float = 0.0,
+        organization: OrganizationId = DEFAULT_ORGANIZATION,
     ) -> tuple[Project, bool]:
         """Create or replace a project; return it, and whether it was created. Notifies the leader
         (inbox ``project``), and stores the new settings as a version. Raises Outdated if ``edit``
@@ -268,10 +295,13 @@ class Store:
             edit,
             schedules,
             now,
+            organization,
         )
 
-    async def project(self, name: str) -> Project | None:
-        return await self._driver.serving.read(projects.project, name)
+    async def project(
+        self, name: str, organization: OrganizationId = DEFAULT_ORGANIZATION
+    ) -> Project | None:
+        return await self._driver.serving.read(projects.project, name, organization)
 
     async def targets(self, project: ProjectId) -> list[StoredTarget]:
         """Return the targets of a project's notifications, by name."""
@@ -286,33 +316,43 @@ class Store:
     async def project_version(self, project: ProjectId, number: int) -> StoredVersion | None:
         return await self._driver.reading.read(project_versions.version, project, number)
 
-    async def project_id(self, name: str) -> ProjectId | None:
-        return await self._driver.serving.read(projects.project_id, name)
+    async def project_id(
+        self, name: str, organization: OrganizationId = DEFAULT_ORGANIZATION
+    ) -> ProjectId | None:
+        return await self._driver.serving.read(projects.project_id, name, organization)
 
     async def project_names(self, ids: Sequence[ProjectId]) -> dict[ProjectId, str]:
         """The names of these projects, without their settings, which may be large."""
         return await self._driver.serving.read(projects.project_names, ids)
 
-    async def projects(self) -> list[Project]:
-        """All of them, by name."""
-        return await self._driver.reading.read(projects.projects)
+    async def projects(self, organization: OrganizationId = DEFAULT_ORGANIZATION) -> list[Project]:
+        """Return an organization's projects, by name."""
+        return await self._driver.reading.read(projects.projects, organization)
 
-    async def delete_project(self, name: str) -> bool:
+    async def delete_project(
+        self, name: str, organization: OrganizationId = DEFAULT_ORGANIZATION
+    ) -> bool:
         """Delete a project; return False if there is none. Raises Conflict while it has unfinished
         workloads. Notifies the leader like ``put_project``.
         """
-        return await self._driver.serving.write(projects.delete_project, name)
+        return await self._driver.serving.write(projects.delete_project, name, organization)
 
     # --- Secrets ---------------------------------------------------------------------------
 
     async def put_secret(
-        self, project: str, name: str, seal: Seal, *, as_file: bool
+        self,
+        project: str,
+        name: str,
+        seal: Seal,
+        *,
+        as_file: bool,
+        organization: OrganizationId = DEFAULT_ORGANIZATION,
     ) -> tuple[SecretInfo, bool] | None:
         """Create or replace a project's secret; return whether it was created, None if there is no
         such project. ``seal`` makes the stored text. Raises Invalid beyond a limit.
         """
         return await self._driver.serving.write(
-            secrets.put_secret, project, name, seal, as_file=as_file
+            secrets.put_secret, project, name, seal, as_file=as_file, organization=organization
         )
 
     async def secrets(self, project: ProjectId) -> list[SecretInfo]:
@@ -443,11 +483,16 @@ class Store:
         return await self._driver.serving.read(deliveries.webhook_secrets, names)
 
     async def deliveries(
-        self, project: ProjectId | None, result: DeliveryResult | None, before: int, limit: int
+        self,
+        project: ProjectId | None,
+        result: DeliveryResult | None,
+        before: int,
+        limit: int,
+        organization: OrganizationId = DEFAULT_ORGANIZATION,
     ) -> list[StoredDelivery]:
         """Return deliveries, newest first: with ids below ``before``, of one project or result."""
         return await self._driver.reading.snapshot(
-            deliveries.deliveries, project, result, before, limit
+            deliveries.deliveries, project, result, before, limit, organization
         )
 
     async def drop_old_deliveries(self, before: float, limit: int) -> int:
@@ -464,12 +509,12 @@ class Store:
         return await self._driver.serving.write(pruning.prune_history, shard, before, limit)
 
     async def prune_cut(
-        self, shard: int, after: CutPlace, before: float, limit: int
+        self, after: CutPlace, before: float, limit: int
     ) -> tuple[int, CutPlace | None]:
         """Examine the next workloads that were kept; delete those that are no longer needed. Return
         how many were deleted, and after which the next slice begins (None: that was the last).
         """
-        return await self._driver.serving.write(pruning.prune_cut, shard, after, before, limit)
+        return await self._driver.serving.write(pruning.prune_cut, after, before, limit)
 
     async def prune_logs(self, after: int, before: float, limit: int) -> tuple[int, int | None]:
         """Delete logs of the next jobs whose workloads finished before this time, at most ``limit``
@@ -537,10 +582,16 @@ class Store:
         return await self._driver.reading.read(reads.numbers, ids)
 
     async def notifications(
-        self, state: str | None, before: int, limit: int
+        self,
+        state: str | None,
+        before: int,
+        limit: int,
+        organization: OrganizationId = DEFAULT_ORGANIZATION,
     ) -> list[StoredNotification]:
         """Return notifications, newest first: with ids below ``before``, in this state if given."""
-        return await self._driver.reading.read(notifications.notifications, state, before, limit)
+        return await self._driver.reading.read(
+            notifications.notifications, state, before, limit, organization
+        )
 
     async def resend_notification(self, id: int, now: float) -> bool:
         "Make a notification due now, with tries for another day. Return False if there is none."
@@ -558,19 +609,23 @@ class Store:
 
     # --- Pauses ----------------------------------------------------------------------------
 
-    async def put_pause(self, pause: Pause) -> bool:
+    async def put_pause(
+        self, pause: Pause, organization: OrganizationId = DEFAULT_ORGANIZATION
+    ) -> bool:
         """Begin the pause (True), or replace the pause of this name, and notify the leader. Raises
         Conflict beyond MAX_PAUSES.
         """
-        return await self._driver.serving.write(pauses.put_pause, pause)
+        return await self._driver.serving.write(pauses.put_pause, pause, organization)
 
-    async def drop_pause(self, name: str, by: str) -> bool:
+    async def drop_pause(
+        self, name: str, by: str, organization: OrganizationId = DEFAULT_ORGANIZATION
+    ) -> bool:
         """End the pause and notify the leader; return False if there is none of this name."""
-        return await self._driver.serving.write(pauses.drop_pause, name, by)
+        return await self._driver.serving.write(pauses.drop_pause, name, by, organization)
 
-    async def pauses(self) -> list[Pause]:
-        """All of them, by name."""
-        return await self._driver.reading.read(pauses.pauses)
+    async def pauses(self, organization: OrganizationId = DEFAULT_ORGANIZATION) -> list[Pause]:
+        """Return an organization's pauses, by name."""
+        return await self._driver.reading.read(pauses.pauses, organization)
 
     # --- Builds whose jobs are read ----------------------------------------------------------
 
@@ -648,9 +703,11 @@ class Store:
     async def schedules_of(self, project: ProjectId) -> list[ListedSchedule]:
         return await self._driver.reading.snapshot(schedules.of_project, project)
 
-    async def schedules(self, after: Place, limit: int) -> list[ListedSchedule]:
-        """Return a page of the schedules of all projects, after this one."""
-        return await self._driver.reading.snapshot(schedules.listed, after, limit)
+    async def schedules(
+        self, after: Place, limit: int, organization: OrganizationId = DEFAULT_ORGANIZATION
+    ) -> list[ListedSchedule]:
+        """Return a page of the schedules of an organization's projects, after this one."""
+        return await self._driver.reading.snapshot(schedules.listed, after, limit, organization)
 
     # --- Servers ---------------------------------------------------------------------------
 
@@ -692,6 +749,10 @@ class Store:
     async def mirror(self, shard: int, into: ShardLoading) -> None:
         """Like ``load``, on the connections for reads, for a node that only explains the shard."""
         await self._driver.reading.load(loading.load_shard, shard, into)
+
+    async def shards_with_commands(self, shards: Sequence[int]) -> list[int]:
+        """Return those of these shards whose inboxes have commands."""
+        return await self._driver.deciding.read(leading.shards_with_commands, shards)
 
     async def inbox(self, shard: int, limit: int) -> list[InboxEntry]:
         """Return the oldest commands, in the order of their ids; they stay until a batch deletes
@@ -758,9 +819,9 @@ class Store:
         """Store which ghosts these workers have; return those that each must end now."""
         return await self._driver.serving.write(ghosts.note_ghosts, haunted)
 
-    async def ghosts(self) -> list[Ghost]:
-        """Return all ghosts, with their workers and jobs as they are now."""
-        return await self._driver.reading.snapshot(ghosts.ghosts)
+    async def ghosts(self, organization: OrganizationId = DEFAULT_ORGANIZATION) -> list[Ghost]:
+        """Return the ghosts of an organization's workers, with their jobs as they are now."""
+        return await self._driver.reading.snapshot(ghosts.ghosts, organization)
 
     async def kill_ghost(self, id: int, by: str) -> bool:
         """Decide to end a ghost. Return False if it is gone, or if somebody has decided that."""
@@ -769,6 +830,10 @@ class Store:
     async def pulses(self, shard: int) -> list[Pulse]:
         """Return every worker's beat: a number that increases while it sends heartbeats."""
         return await self._driver.deciding.read(workers.pulses, shard)
+
+    async def places(self, ids: Collection[WorkerId]) -> dict[WorkerId, str]:
+        """Return the nodes to which these workers are connected."""
+        return await self._driver.serving.read(workers.places, ids)
 
     async def assignments(self, ids: Sequence[WorkerId]) -> dict[WorkerId, list[Assignment]]:
         """Return what each worker should be running now, and which of it should be ended, by one
@@ -792,37 +857,50 @@ class Store:
         """Return a page of workloads. The number of rows read has a limit, whatever the filter."""
         return await self._driver.reading.snapshot(pages.workloads, filter)
 
-    async def unfinished(self) -> list[Workload]:
-        """Return all unfinished workloads, without jobs, by id."""
-        return await self._driver.reading.load(reads.unfinished)
+    async def unfinished(
+        self, organization: OrganizationId = DEFAULT_ORGANIZATION
+    ) -> list[Workload]:
+        """Return an organization's unfinished workloads, without jobs, by id."""
+        return await self._driver.reading.load(reads.unfinished, organization)
 
-    async def activity(self, finished: int) -> ActivitySnapshot:
-        """Return all unfinished workloads and the last ``finished`` ended ones, in one snapshot."""
-        return await self._driver.reading.load(reads.activity, finished)
+    async def activity(
+        self, finished: int, organization: OrganizationId = DEFAULT_ORGANIZATION
+    ) -> ActivitySnapshot:
+        """Return an organization's unfinished workloads and its last ``finished`` ended ones, in
+        one snapshot.
+        """
+        return await self._driver.reading.load(reads.activity, finished, organization)
 
-    async def overtaken(self, workload: WorkloadId, since: float) -> int | None:
+    async def overtaken(
+        self,
+        workload: WorkloadId,
+        since: float,
+        organization: OrganizationId = DEFAULT_ORGANIZATION,
+    ) -> int | None:
         """Return how many later registered workloads have been admitted since; None, because it is
         not counted, if more than OVERTAKING_SEEN workloads have finished since.
         """
-        return await self._driver.reading.snapshot(reads.overtaken, workload, since)
+        return await self._driver.reading.snapshot(reads.overtaken, workload, since, organization)
 
-    async def concerns(self, workload: WorkloadId) -> tuple[str, str | None] | None:
-        """Return the project's name and the server of a workload, by a cheap query."""
+    async def concerns(self, workload: WorkloadId) -> Concern | None:
+        """Return whose a workload is, by a cheap query."""
         return await self._driver.serving.read(reads.concerns, workload)
 
     async def job_state(self, job: JobId) -> tuple[JobState, int] | None:
         """Return a job's state and attempt, by a cheap query for repeated calls."""
         return await self._driver.reading.read(reads.job_state, job)
 
-    async def find_number(self, project: str, number: int) -> WorkloadId | None:
+    async def find_number(
+        self, project: str, number: int, organization: OrganizationId = DEFAULT_ORGANIZATION
+    ) -> WorkloadId | None:
         "Return the workload with this number in the project of this name, also in a deleted one."
-        return await self._driver.reading.read(reads.find_number, project, number)
+        return await self._driver.reading.read(reads.find_number, project, number, organization)
 
-    async def boxes(self) -> list[Box]:
-        return await self._driver.reading.read(workers.boxes)
+    async def boxes(self, organization: OrganizationId = DEFAULT_ORGANIZATION) -> list[Box]:
+        return await self._driver.reading.read(workers.boxes, organization)
 
-    async def workers(self) -> list[Worker]:
-        return await self._driver.reading.read(workers.workers)
+    async def workers(self, organization: OrganizationId = DEFAULT_ORGANIZATION) -> list[Worker]:
+        return await self._driver.reading.read(workers.workers, organization)
 
     async def log(self, job: JobId, attempt: int, offset: int, limit: int) -> bytes:
         """Return up to ``limit`` bytes of an attempt's log from ``offset``; empty if there are
@@ -881,13 +959,15 @@ class Store:
         return await self._driver.reading.read(reads.last_events)
 
     async def set_aside(
-        self, limit: int, workload: WorkloadId | None = None
+        self, limit: int, workload: WorkloadId | None = None, shard: int = SHARD
     ) -> list[SetAsideCommand]:
-        """Return commands that were set aside, latest first; of one workload, if given."""
-        return await self._driver.reading.read(reads.set_aside, limit, workload)
+        """Return commands that were set aside, latest first: of one workload, or else of a
+        shard.
+        """
+        return await self._driver.reading.read(reads.set_aside, limit, workload, shard)
 
-    async def set_aside_one(self, id: int) -> SetAsideCommand | None:
-        return await self._driver.reading.read(reads.set_aside_one, id)
+    async def set_aside_one(self, id: int, shard: int = SHARD) -> SetAsideCommand | None:
+        return await self._driver.reading.read(reads.set_aside_one, id, shard)
 
     async def drop_old_set_aside(self, then: float, kept: int, limit: int) -> int:
         """Delete commands that were set aside before this time, and the oldest beyond ``kept``; at
@@ -895,9 +975,9 @@ class Store:
         """
         return await self._driver.serving.write(reads.drop_old_set_aside, then, kept, limit)
 
-    async def drop_set_aside(self, id: int) -> bool:
+    async def drop_set_aside(self, id: int, shard: int = SHARD) -> bool:
         """Delete a command that was set aside; return False if no command has this id."""
-        return await self._driver.serving.write(reads.drop_set_aside, id)
+        return await self._driver.serving.write(reads.drop_set_aside, id, shard)
 
     # --- Sign-in ---------------------------------------------------------------------------
 

@@ -40,4 +40,11 @@ TABLES = (
     "deploy_due",
     "ssh_session",
 )
-VIEWS = ("shown_workload", "workload_shown", "workload_row", "workload_full", "workload_whole")
+VIEWS = (
+    "shown_workload",
+    "workload_shown",
+    "workload_row",
+    "workload_full",
+    "workload_whole",
+    "workload_complete",
+)

@@ -14,11 +14,12 @@ from boxsched.api.submitting.known_projects import Known, parsed
 from boxsched.automation import deploys as module
 from boxsched.automation.deploys import AT_ONCE, TRIES, AutomaticDeploys
 from boxsched.errors import BoxschedError, NotFound, StoreAway
-from boxsched.model import Kind, ProjectId, WorkloadId
+from boxsched.model import DEFAULT_ORGANIZATION, Kind, OrganizationId, ProjectId, WorkloadId
 from boxsched.protocol.batches import DeployDue
 from boxsched.protocol.shards import SHARD, Project
 from boxsched.states import Result
 from boxsched.store.records import NewWorkload, ProjectChanged, Submitted
+from tests.organizations import organization as organization_of
 
 JOBS = [{"name": "ship", "commands": ["make ship"]}]
 AUTOMATIC = {"strategy": "automatic", "branch": "main", "jobs": JOBS}
@@ -33,6 +34,7 @@ def project(**changes: Any) -> Project:
 def passed(id_: int = 5, **changes: Any) -> Any:
     return SimpleNamespace(**{
         "id": WorkloadId(id_), "number": 9, "project": ProjectId(3), "project_name": "web",
+        "organization": DEFAULT_ORGANIZATION,
         "kind": Kind.BUILD, "result": Result.PASSED, "branch": "main", "tag": None,
         "commit": "0123abc", "message": "Mend it", "author": "Ada", "from_fork": False,
     } | changes)  # fmt: skip
@@ -78,13 +80,16 @@ class Service:
         return self.newer
 
     # the projects
-    async def fresh(self, name: str) -> Known:
+    async def fresh(self, name: str, organization: OrganizationId) -> Known:
+        assert organization == DEFAULT_ORGANIZATION
         assert name == "web"
         self.reads += 1
         if self.project is None:
             raise NotFound("there is no project web")
         settings = parsed(self.project.settings)
-        return Known.of(self.project, self.plan, settings, await Compiler().compiled(settings))
+        return Known.of(
+            self.project, organization_of(self.plan), settings, await Compiler().compiled(settings)
+        )
 
     # the node
     async def submit(self, new: NewWorkload) -> Any:

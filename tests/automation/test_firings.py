@@ -9,7 +9,7 @@ from boxsched.automation.firings import (
     firing,
     skip_due_times,
 )
-from boxsched.model import ProjectId
+from boxsched.model import DEFAULT_ORGANIZATION, ProjectId
 from boxsched.protocol.schedules import DueSchedule, Schedule
 
 HOUR, DAY = 3_600.0, 86_400.0
@@ -17,7 +17,7 @@ NINE = 20_000 * DAY + 9 * HOUR  # 2024-10-04 09:00 UTC
 
 
 def due(cron: str = "*/10 * * * *", at: float = NINE, zone: str = "") -> DueSchedule:
-    return DueSchedule(ProjectId(3), "web", Schedule(cron, zone, "main"), at)
+    return DueSchedule(ProjectId(3), DEFAULT_ORGANIZATION, "web", Schedule(cron, zone, "main"), at)
 
 
 @pytest.mark.parametrize("late", [0.0, 1.0, 599.9])

@@ -21,7 +21,7 @@ from boxsched.automation.plans import (
 )
 from boxsched.automation.repositories import FoundFile
 from boxsched.errors import NotFound, SecretsUnusable, StoreAway
-from boxsched.model import ProjectId, WorkloadId
+from boxsched.model import DEFAULT_ORGANIZATION, ProjectId, WorkloadId
 from boxsched.protocol.shards import SHARD
 
 COMMIT, ANOTHER = "a" * 40, "b" * 40
@@ -32,6 +32,7 @@ AWAY = Unreadable("fatal: away", lasting=False)
 def build(id_: int, project: int = 3, **changes: Any) -> Any:
     return SimpleNamespace(**{
         "id": WorkloadId(id_), "project": ProjectId(project), "project_name": f"p{project}",
+        "organization": DEFAULT_ORGANIZATION,
         "branch": "main", "tag": None, "commit": None, "from_fork": False, "target_branch": None,
         "finished_at": None, "boxes": 0, "submitted_by": "Ada",
     } | changes)  # fmt: skip
@@ -72,8 +73,8 @@ class Service:
         done = {*self.planned, *self.failed}
         return [one for id_, one in sorted(self.builds.items()) if id_ not in done]
 
-    def wake(self, shard: int) -> None:
-        assert shard == SHARD
+    async def wake_for(self, organization: int) -> None:
+        assert organization == DEFAULT_ORGANIZATION
         self.woken += 1
 
     async def unplanned_projects(self, after: int, limit: int) -> list[ProjectId]:
@@ -113,7 +114,8 @@ class Service:
     async def sealed_git_credentials(self, projects: Sequence[int]) -> dict[int, str]:
         return {one: self.sealed[one] for one in projects if one in self.sealed}
 
-    async def fresh(self, name: str) -> Any:
+    async def fresh(self, name: str, organization: int) -> Any:
+        assert organization == DEFAULT_ORGANIZATION
         if self.gone:
             raise NotFound("no such project")
         return SimpleNamespace(settings=self.settings)

@@ -21,10 +21,11 @@ from boxsched.automation.schedules import (
     Schedules,
 )
 from boxsched.errors import NotFound, StoreAway
-from boxsched.model import ProjectId, WorkloadId
+from boxsched.model import DEFAULT_ORGANIZATION, OrganizationId, ProjectId, WorkloadId
 from boxsched.protocol.schedules import DueSchedule, Firing, Schedule
 from boxsched.protocol.shards import SHARD
 from boxsched.store.records import NewWorkload, ProjectChanged, Submitted
+from tests.organizations import organization as organization_of
 
 NINE = 20_000 * 86_400.0 + 9 * 3_600.0  # 2024-10-04 09:00 UTC
 CRON = {"cron": "*/10 * * * *", "branch": "main"}
@@ -37,7 +38,10 @@ def project(id_: int = 3, **settings: Any) -> Any:
 
 
 def due(cron: str = "*/10 * * * *", at: float = NINE, **changes: Any) -> DueSchedule:
-    return attrs.evolve(DueSchedule(ProjectId(3), "web", Schedule(cron, "", "main"), at), **changes)
+    return attrs.evolve(
+        DueSchedule(ProjectId(3), DEFAULT_ORGANIZATION, "web", Schedule(cron, "", "main"), at),
+        **changes,
+    )
 
 
 class Service:
@@ -103,12 +107,13 @@ class Service:
     async def drop_schedule(self, gone: DueSchedule) -> None:
         self.dropped.append(gone)
 
-    async def fresh(self, name: str) -> Known:
+    async def fresh(self, name: str, organization: OrganizationId) -> Known:
+        assert organization == DEFAULT_ORGANIZATION
         if name not in self.projects:
             raise NotFound(f"there is no project {name}")
         settings = parsed(self.projects[name].settings)
         globs = await Compiler().compiled(settings)
-        return Known.of(self.projects[name], None, settings, globs)
+        return Known.of(self.projects[name], organization_of(), settings, globs)
 
     async def submit(self, new: NewWorkload) -> Any:
         self.submitted.append(new)

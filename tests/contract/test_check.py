@@ -81,6 +81,7 @@ _OTHER = (
 )
 
 PLANTED = {
+    "UPDATE workload SET organization = 2 WHERE id = (SELECT max(id) FROM workload)": "schema",
     "DELETE FROM job WHERE id = 1025": "I2, V11",
     "UPDATE job SET attempt = 0, state = 'waiting', box = NULL WHERE id = 2048": "I2, V11",
     "UPDATE job SET state = 'finished', result = 'passed', finished_at = 9 WHERE id = 2048": "V16",

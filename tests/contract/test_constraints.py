@@ -112,6 +112,7 @@ OURS = {
     "log_chunk_first_byte_check": "UPDATE log_chunk SET first_byte = -1",
     "log_file_file_key": "INSERT INTO log_file SELECT job + 1, attempt, file, size FROM log_file",
     "log_file_size_check": "UPDATE log_file SET size = -1",
+    "organization_lost_retries_check": "UPDATE organization SET lost_retries = 11",
     "organization_max_boxes_check": "UPDATE organization SET max_boxes = -1",
     "organization_name_key": (
         "INSERT INTO organization (id, name, policy, shard) VALUES (2, 'default', 'strict', 2)"

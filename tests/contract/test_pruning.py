@@ -55,7 +55,7 @@ async def prune(store: Store, before: float = LATER, limit: int = 500) -> tuple[
         workloads += done.workloads
     place: CutPlace | None = CutPlace()
     while place is not None:
-        count, place = await store.prune_cut(SHARD, place, before, limit)
+        count, place = await store.prune_cut(place, before, limit)
         workloads += count
     return events, workloads
 

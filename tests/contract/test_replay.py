@@ -71,7 +71,7 @@ def canceled(workload: int = W, **more: Any) -> list[dict[str, Any]]:
 def found(
     *events: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     shards: Sequence[Row] = ((1, BATCH, 0, None), (2, BATCH, 0, None)),
-    projects: Sequence[Row] = ((1, "web", None),),
+    projects: Sequence[Row] = ((1, 1, "web", None),),
     boxes: Sequence[Row] = ((1, 7), (2, 7), (3, 8)),
     states: Sequence[Row] = (),
     steps: list[str] | None = None,
@@ -312,7 +312,7 @@ def test_shards_have_their_own_plans() -> None:
 
 
 def test_a_project_limits_its_boxes_since_its_last_change() -> None:
-    limited = [(1, "web", 2), (2, "api", 1), (3, "free", None)]
+    limited = [(1, 1, "web", 2), (2, 1, "api", 1), (3, 1, "free", None), (4, 2, "2\x1fweb", 5)]
     changed = event("project.changed", None, home=None, data={"project": "web"})
     other = changed | {"data": {"project": "api"}}
     assert found(running(2), projects=limited) == []
@@ -323,6 +323,8 @@ def test_a_project_limits_its_boxes_since_its_last_change() -> None:
     assert found(running(3, project=3), projects=limited) == []
     assert found(running(3), changed, projects=limited) == []
     assert found(running(3), other, projects=limited) == [LIMIT]
+    elsewhere = changed | {"shard": 2, "n": 1}
+    assert found(running(3), elsewhere, projects=limited) == [LIMIT], "of another organization"
     assert found(running(2), finished(1), queued(3), started(3, "1"), projects=limited) == []
 
 

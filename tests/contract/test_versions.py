@@ -288,8 +288,11 @@ async def test_the_view_of_older_programs_has_the_columns_that_they_count(
     seventh = columns(db, "workload_full")
     assert seventh[:31] == sixth
     assert len(seventh) == 32
-    newest = columns(db, "workload_whole")
-    assert newest[:32] == seventh
+    eighth = columns(db, "workload_whole")
+    assert eighth[:32] == seventh
+    assert len(eighth) == 35
+    newest = columns(db, "workload_complete")
+    assert newest[:35] == eighth
     fields = [field.name for field in attrs.fields(Workload)]
     elsewhere = ["jobs", "ssh"]  # read from other tables
     assert fields[-2:] == elsewhere and len(newest) == len(fields) - len(elsewhere)

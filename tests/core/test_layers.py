@@ -43,8 +43,8 @@ ALLOWED: dict[str, set[str]] = {
         "scheduling",
         "secrets", "store", "worker.agent", "worker.supervisor",
     },
-    "api.auth": {"store"},
-    "api.http": {"api.auth", "store"},
+    "api.auth": {"protocol", "store"},
+    "api.http": {"api.auth", "protocol", "store"},
     "api.messages": {"api.auth", "api.http", "engine", "node", "protocol", "store"},
     "api.submitting": {
         "api.http", "api.messages", "gather", "node", "outgoing", "protocol", "secrets", "store",

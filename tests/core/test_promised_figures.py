@@ -21,6 +21,7 @@ from boxsched.feed import feed
 from boxsched.node import pruning, retention, slices
 from boxsched.outgoing import retrying
 from boxsched.protocol import timing
+from boxsched.protocol.shards import LOST_RETRIES
 from boxsched.store import driver
 from boxsched.store.steps import history, maintenance, pages, project_versions, projects
 from boxsched.webhooks import signatures
@@ -155,4 +156,4 @@ def test_the_history_is_kept_for_at_least_as_long_as_the_database_refuses_to_del
 
 
 def test_how_often_a_job_is_started() -> None:
-    assert (endings.ATTEMPTS_AT_MOST, endings.BEGINNINGS_AT_MOST) == (3, 10)
+    assert (1 + LOST_RETRIES, endings.BEGINNINGS_AT_MOST) == (3, 10)

@@ -16,7 +16,14 @@ import msgspec
 import pytest
 
 from boxsched import protocol
-from boxsched.model import DEFAULT_BRANCH, MAX_STOP_GRACE_SECONDS, Kind, Policy, ProjectId
+from boxsched.model import (
+    DEFAULT_BRANCH,
+    DEFAULT_ORGANIZATION,
+    MAX_STOP_GRACE_SECONDS,
+    Kind,
+    Policy,
+    ProjectId,
+)
 from boxsched.protocol import inbox, reasons, timing, wire
 from boxsched.protocol.artifacts import ArtifactFile
 from boxsched.protocol.assignments import Assignment, CloneOptions, GitCredentials, JobSecret
@@ -24,7 +31,7 @@ from boxsched.protocol.batches import WorkloadChange
 from boxsched.protocol.followed import followed
 from boxsched.protocol.lock_keys import DEFAULT_LOCK_KEY, LockKeys, node_number
 from boxsched.protocol.retries import Retries
-from boxsched.protocol.shards import SHARD, LoadedWorkload, Organization, Project
+from boxsched.protocol.shards import LOST_RETRIES, SHARD, LoadedWorkload, Organization, Project
 from boxsched.protocol.timing import heartbeat_seconds
 from boxsched.protocol.workers import Drain, NewWorker
 from boxsched.states import Result
@@ -128,7 +135,8 @@ DEFAULTS: dict[type, dict[str, object]] = {
     },
     WorkloadChange: {"spared": False},
     LoadedWorkload: {"automatic": False, "spared": False},
-    Organization: {"shard": SHARD},
+    Organization: {"shard": SHARD, "lost_retries": LOST_RETRIES},
+    Project: {"organization": DEFAULT_ORGANIZATION},
     NewWorker: {"organization": 1},
     inbox.Submit: {"automatic": False, "queue": "all"},
     inbox.ProjectSet: {"deleted": False, "notifies": False},

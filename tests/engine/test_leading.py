@@ -92,6 +92,7 @@ async def test_a_lost_wake_up_costs_one_poll(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_module, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(engine_module, "READ_SECONDS", 0.0)
     news = asyncio.Event()
     async with leading(harness):
         harness.publish = lambda batch, events: news.set()

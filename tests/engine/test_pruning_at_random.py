@@ -59,7 +59,7 @@ class RandomWork:
         before = self.harness.clock.now() - self.chance.choice((0.0, 50.0, 500.0))
         for _ in range(self.chance.choice((1, 4))):
             self.gone += (await store.prune_history(SHARD, before, limit)).workloads
-        count, self.place = await store.prune_cut(SHARD, self.place or CutPlace(), before, limit)
+        count, self.place = await store.prune_cut(self.place or CutPlace(), before, limit)
         self.gone += count
 
     async def whole(self) -> None:

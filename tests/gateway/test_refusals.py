@@ -8,6 +8,7 @@ import pytest
 from boxsched.errors import StoreAway
 from boxsched.gateway import refusals as module
 from boxsched.gateway.refusals import NOTED, REPEAT_SECONDS, SCHEMA, RefusalLog
+from boxsched.model import DEFAULT_ORGANIZATION, OrganizationId
 from boxsched.protocol.inbox import RefusedWorker
 from boxsched.protocol.shards import SHARD
 
@@ -29,6 +30,9 @@ class Noted:
             raise StoreAway("away for the test")
         return [SimpleNamespace(schema=schema) for schema in self.schemas]
 
+    async def organization(self, id: OrganizationId) -> SimpleNamespace:
+        return SimpleNamespace(shard=SHARD + id - DEFAULT_ORGANIZATION)
+
     async def _ask(self, shard: int, command: Any) -> None:
         self.asked.append((shard, command))
 
@@ -40,6 +44,12 @@ async def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     loop = SimpleNamespace(time=lambda: clock[-1])
     monkeypatch.setattr(module, "asyncio", SimpleNamespace(get_running_loop=lambda: loop))
     return clock
+
+
+async def test_a_refusal_is_noted_in_the_history_of_its_organization() -> None:
+    noted = Noted(SCHEMA)
+    await noted.log.note(refused(), OrganizationId(3))
+    assert noted.asked == [(SHARD + 2, refused())]
 
 
 async def test_refusals_because_of_a_token_or_an_identity_are_noted() -> None:

@@ -140,6 +140,7 @@ async def test_a_worker_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
 async def test_five_hundred_workers_connect_at_once(tmp_path: Path) -> None:
     async with GatewayHarness.open(tmp_path, attrs.evolve(QUICK, hello=20.0)) as harness:
         harness.session._connector._limit = 0  # type: ignore[union-attr]
+        harness.token = attrs.evolve(harness.token, max_workers=500)
 
         async def come(number: int) -> FakeWorker:
             return await harness.worker(f"w{number}", boxes=2)

@@ -8,6 +8,7 @@ import attrs
 
 from boxsched.protocol.shards import SHARD
 from boxsched.store.records import Submitted
+from tests.organizations import organization
 from tests.service.running_service import API, RunningService, job, jobs
 
 ROW = {
@@ -114,13 +115,15 @@ async def test_ten_thousand_rows_block_other_requests_only_briefly(
     await fill(boxless_service, 10_000)
     first = await boxless_service.get("/activity")
     assert len(first["upcoming"]) + len(first["blocked"]) == 10_000
-    began = time.monotonic()
+    began = time.process_time()
+    await boxless_service.get("/activity")
+    one, began = time.process_time() - began, time.process_time()
     answers = await asyncio.gather(
         *(boxless_service.call("GET", f"{API}/activity") for _ in range(5))
     )
     assert {answer.status for answer in answers} == {200}
     assert len({answer.headers["ETag"] for answer in answers}) <= 2
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 4 * one
 
 
 async def test_the_order_follows_the_clusters_settings_not_the_nodes_own(tmp_path: Path) -> None:
@@ -148,7 +151,7 @@ async def fill(service: RunningService, count: int) -> None:
     project = await service.node.store.project("web")
     assert project is not None
     settings = settings_of(project)
-    known = Known.of(project, None, settings, BranchGlobs.of(settings))
+    known = Known.of(project, organization(), settings, BranchGlobs.of(settings))
     now = service.node.clock.now()
     for start in range(0, count, 500):
         group = [

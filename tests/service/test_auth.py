@@ -35,6 +35,7 @@ def public(method: str, path: str) -> bool:
         ("GET", "/readyz"): Open.EVERYONE,
         ("GET", "/metrics"): Open.THIS_MACHINE,
         ("POST", "/webhooks/{provider}/{project}"): Open.EVERYONE,
+        ("POST", "/webhooks/{provider}/{organization}/{project}"): Open.EVERYONE,
         **PAGE_POLICIES,
     }
     return declared.get(("GET" if method == "HEAD" else method, path)) is not None
@@ -53,7 +54,7 @@ def routes(service: RunningService) -> list[tuple[str, str]]:
 def path_of(canonical: str) -> str:
     for name, value in (
         ("project", "web"), ("workload", "w1"), ("job", "w1-1"), ("version", "0"), ("name", "x.js"),
-        ("token", "token-0"), ("provider", "github"),
+        ("token", "token-0"), ("provider", "github"), ("organization", "acme"),
     ):  # fmt: skip
         canonical = canonical.replace(f"{{{name}}}", value)
     return canonical

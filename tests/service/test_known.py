@@ -123,4 +123,4 @@ async def test_the_oldest_entry_is_forgotten_first(service: RunningService) -> N
     known = KnownProjects(service.node.store, at_most=2 * one + one // 2)
     for name in ("a", "b", "a", "c"):
         await known.get(name)
-    assert list(known._kept) == ["a", "c"]
+    assert [name for _, name in known._kept] == ["a", "c"]

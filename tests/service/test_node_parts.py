@@ -13,7 +13,6 @@ from boxsched.node.group_commit import GroupCommit
 from boxsched.node.hints import Hints
 from boxsched.protocol import inbox
 from boxsched.protocol.shards import SHARD
-from boxsched.protocol.workers import Pulse
 
 MINE, NEAR, FAR = WorkerId(1), WorkerId(2), WorkerId(3)
 
@@ -35,7 +34,7 @@ class Parts:
         )
         worker = SimpleNamespace(id=MINE, look=lambda: self.done.append("worker"))
         parts: list[Any] = [
-            SimpleNamespace(pulses=self.pulses),
+            SimpleNamespace(places=self.places),
             feed,
             SimpleNamespace(engines={SHARD: engine}),
             gateway,
@@ -46,13 +45,8 @@ class Parts:
     async def looked(self, workers: Sequence[WorkerId]) -> None:
         self.done.append(("gateway", set(workers)))
 
-    async def pulses(self, shard: int) -> list[Pulse]:
-        assert shard == SHARD
-        return [
-            Pulse(MINE, "a", True, 1, 1, None),
-            Pulse(NEAR, "b", False, 1, 1, None),
-            Pulse(FAR, "c", True, 1, 1, None),
-        ]
+    async def places(self, workers: Sequence[WorkerId]) -> dict[WorkerId, str]:
+        return dict.fromkeys(workers, "a")
 
 
 def test_a_wake_up_reaches_only_the_engine_of_its_shard() -> None:
@@ -87,8 +81,8 @@ async def test_the_in_process_worker_looks_only_if_it_is_named(
     assert ("gateway", set(workers)) in parts.done
 
 
-async def test_only_connected_workers_that_were_asked_for_are_returned_with_their_node() -> None:
-    assert await Parts().hints.places([MINE, NEAR]) == {MINE: "a"}
+async def test_workers_are_returned_with_the_nodes_that_the_store_knows() -> None:
+    assert await Parts().hints.places([MINE, NEAR]) == {MINE: "a", NEAR: "a"}
 
 
 async def test_commands_of_a_group_are_stored_by_shard_in_order_and_then_wake_it() -> None:

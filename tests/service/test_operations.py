@@ -53,7 +53,8 @@ async def test_metrics_are_served(service: RunningService) -> None:
     assert answer.status == 200
     families = {one.name: one for one in text_string_to_metric_families(answer.body.decode())}
     assert families["boxsched_workloads_finished"].samples[0].value == 1
-    assert families["boxsched_boxes"].samples[0].value == 2
+    (boxes,) = families["boxsched_boxes"].samples
+    assert (boxes.labels, boxes.value) == ({"organization": "default"}, 2)
     for name in ("bus_up", "bus_trips", "bus_hints_dropped", "bus_hints_refused"):
         assert families[f"boxsched_{name}"].samples[0].value == 0, name
     posted = [

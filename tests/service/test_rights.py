@@ -90,6 +90,10 @@ GET    /api/v1/notifications/{notification}             + + + + + + + + -
 POST   /api/v1/notifications/{notification}/resend      - - - + + + + + -
 GET    /api/v1/deliveries                               + + + + + + + + -
 GET    /api/v1/me                                       + + + + + + + + -
+PUT    /api/v1/organizations/{organization}             - - - - + - - - -
+GET    /api/v1/organizations/{organization}             + + + + + + + + -
+GET    /api/v1/organizations                            + + + + + + + + -
+DELETE /api/v1/organizations/{organization}             - - - - + - - - -
 GET    /api/v1/tokens                                   - - - - + + + + -
 POST   /api/v1/tokens                                   - - - - + + + + -
 DELETE /api/v1/tokens/{id}                              - - - - + + + + -
@@ -103,7 +107,7 @@ PUBLIC = {
     "GET /", "GET /servers", "GET /schedules", "GET /pauses", "GET /deliveries",
     "GET /notifications", "GET /sign-in", "POST /sign-in", "GET /sign-out", "POST /sign-out",
     "GET /static/{version}/{name}", "GET /healthz", "GET /readyz", "GET /metrics",
-    "POST /webhooks/{provider}/{project}",
+    "POST /webhooks/{provider}/{project}", "POST /webhooks/{provider}/{organization}/{project}",
 }  # fmt: skip
 METRICS = "+ + - + + - - - -"  # from another machine
 # What a limited caller does not see. Objects of web's staging are in everybody's scope.

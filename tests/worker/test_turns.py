@@ -39,7 +39,7 @@ class Turns:
         self.children = True
         started = {
             "output": self, "alarm": ALARM, "poll": self, "at": 0, "child": 7, "status": None,
-            "childless": False, "end_by": 160.0, "kill_by": INF, "look_by": 101.0,
+            "childless": False, "machine": self, "end_by": 160.0, "kill_by": INF, "look_by": 101.0,
         }  # fmt: skip
         self.one = made(**started | values)
         self.one.deadline = self
@@ -47,6 +47,12 @@ class Turns:
 
     # what the supervision sees
     pipe = PIPE
+    next_at = INF  # of the watch of the machine
+
+    def look(self, now: float) -> None:
+        self.done.append(f"look at {now:g}")
+        self.next_at = now + 1.0
+
     lost_after = 90.0
 
     def poll(self, milliseconds: float) -> list[tuple[int, int]]:
@@ -326,3 +332,13 @@ def test_a_monitor_is_not_held_without_a_grace_or_without_a_job(turns: Turns, be
     turns.grace = 0.0 if begun else 5.0
     expected = ["SIGKILL"] if begun else ["hold", "SIGTERM"]
     assert turns.turn(at=101.0) == ["stopped by Ada", *expected]
+
+
+def test_the_machine_is_looked_at_when_it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = Turns(monkeypatch)
+    turns.next_at = 100.5
+    turns.one._turn()
+    assert (turns.waited, turns.done) == ([pytest.approx(0.501)], [])
+    turns.now = 100.5
+    turns.one._turn()
+    assert turns.done == ["look at 100.5"]

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from boxsched.api.auth.known_tokens import Holder
 from boxsched.api.auth.tokens import OF_FILE
+from boxsched.protocol.shards import OrganizationRef
 from boxsched.store.records import Token
 
 # Set by the guard, on every route that is not public.
@@ -11,6 +12,11 @@ CALLER = web.RequestKey("caller", Holder)
 ACTOR = web.RequestKey("actor", str)
 
 PAGE = "page"
+
+
+def organization_of(request: web.Request) -> OrganizationRef:
+    """Return the organization in which the request acts."""
+    return request[CALLER].scope.organization
 
 
 def actor_of(token: Token, *, by_session: bool) -> str:

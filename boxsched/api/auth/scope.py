@@ -1,4 +1,4 @@
-"""Scopes: the projects and servers that a token is limited to.
+"""Scopes: the organization in which a request acts, and the projects and servers of its token.
 
 What is out of a caller's scope does not exist for that caller: it is missing in lists and streams,
 and its ids and names are unknown (404).
@@ -9,6 +9,7 @@ import functools
 import attrs
 
 from boxsched.globs import Automaton, covers
+from boxsched.protocol.shards import DEFAULT, OrganizationRef
 from boxsched.store.records import Token
 
 SCOPES_KEPT = 1_000
@@ -23,10 +24,11 @@ def _compiled(patterns: Patterns) -> Automaton | None:
 
 @attrs.frozen
 class Scope:
-    """``projects``, ``servers``: patterns of their names; None: all of them."""
+    """``projects``, ``servers``: patterns of their names; None: all of the organization's."""
 
     projects: Patterns = None
     servers: Patterns = None
+    organization: OrganizationRef = DEFAULT
     _projects: Automaton | None = attrs.field(init=False, eq=False)
     _servers: Automaton | None = attrs.field(init=False, eq=False)
 
@@ -40,7 +42,7 @@ class Scope:
 
     @property
     def whole(self) -> bool:
-        """Whether it has no limits."""
+        """Whether it has no limits within the organization."""
         return self._projects is None and self._servers is None
 
     def has_project(self, name: str) -> bool:
@@ -96,10 +98,15 @@ def outside(ours: tuple[str, ...], theirs: tuple[str, ...]) -> str | None:
 WHOLE = Scope()
 
 
+def within(scope: Scope, organization: OrganizationRef) -> Scope:
+    """Return the scope of the same limits in another organization."""
+    return _scope(scope.projects, scope.servers, organization)
+
+
 def scope_of(token: Token) -> Scope:
     return _scope(token.projects, token.servers)
 
 
 @functools.lru_cache(SCOPES_KEPT)
-def _scope(projects: Patterns, servers: Patterns) -> Scope:
-    return Scope(projects, servers)
+def _scope(projects: Patterns, servers: Patterns, organization: OrganizationRef = DEFAULT) -> Scope:
+    return Scope(projects, servers, organization)

@@ -21,12 +21,13 @@ from aiohttp.typedefs import Middleware
 
 from activity_monitor import SESSION_COOKIE, Pages
 from activity_monitor.origin import same_origin
+from boxsched.api.auth.acting import HEADER, Organizations, acting_in, has_limits
 from boxsched.api.auth.actor import ACTOR, CALLER, actor_of
 from boxsched.api.auth.known_tokens import Holder, KnownTokens
 from boxsched.api.auth.last_use import LastUses
 from boxsched.api.auth.lasting import Lasting
 from boxsched.api.auth.rights import Asked, Open, Right, missing
-from boxsched.api.auth.scope import Scope
+from boxsched.api.auth.scope import Scope, within
 from boxsched.api.auth.sessions import StoredSessions
 from boxsched.api.http import replies
 from boxsched.api.http.large import LargeBodies
@@ -37,6 +38,7 @@ from boxsched.api.http.recent import PRINCIPAL
 from boxsched.api.http.serving import recognize
 from boxsched.api.http.streams import OPENED
 from boxsched.errors import BoxschedError, Forbidden, Unauthorized
+from boxsched.protocol.shards import DEFAULT
 from boxsched.store.records import Token
 
 TOKEN = web.RequestKey("token", Token)  # the caller's token; missing on public routes
@@ -73,6 +75,7 @@ class Guard:
     peers: Peers
     pages: Pages
     uses: LastUses
+    organizations: Organizations
     answered: Counter[tuple[str, int]] = attrs.field(factory=Counter)
     large: LargeBodies = attrs.field(factory=LargeBodies)
 
@@ -161,10 +164,14 @@ class Guard:
         recognize(request)
         self.uses.note(holder.token)
         request[PRINCIPAL], request[TOKEN] = holder.principal, holder.token
+        named = request.headers.get(HEADER)
+        organization = await acting_in(holder, named, self.organizations)
+        if organization != DEFAULT:
+            holder = attrs.evolve(holder, scope=within(holder.scope, organization))
         request[CALLER] = holder
         by_session = "Authorization" not in request.headers
         request[ACTOR] = actor_of(holder.token, by_session=by_session)
-        if route.check_scope is not None and not holder.scope.whole:
+        if route.check_scope is not None and has_limits(holder, self.organizations):
             await route.check_scope(request, holder.scope)
 
     async def holder(self, request: web.Request) -> Holder:

@@ -9,9 +9,10 @@ from collections import OrderedDict
 import attrs
 from aiohttp import web
 
+from boxsched.api.auth.actor import organization_of
 from boxsched.api.http import replies
 from boxsched.errors import Conflict, Invalid
-from boxsched.model import MAX_NAME_CHARACTERS, ProjectId
+from boxsched.model import MAX_NAME_CHARACTERS, ProjectId, full_name
 from boxsched.store.records import IdempotencyKey, KeyTaken, Submitted
 
 KEPT_BYTES_AT_MOST = 16 << 20
@@ -50,7 +51,7 @@ def key_of(request: web.Request, path: str, body: bytes) -> IdempotencyKey | Non
         raise Invalid(
             f"must be 1 to {MAX_NAME_CHARACTERS} printable ASCII characters", "Idempotency-Key"
         )
-    scope = f"{request[PRINCIPAL]} {path}"
+    scope = f"{request[PRINCIPAL]} {full_name(organization_of(request).id, path)}"
     return IdempotencyKey(scope, key, hashlib.sha256(body).hexdigest())
 
 

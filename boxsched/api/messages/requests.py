@@ -19,10 +19,12 @@ from boxsched.model import (
     MAX_PRIORITY,
     MIN_PRIORITY,
     Cancellation,
+    Policy,
     ServerQueue,
 )
 from boxsched.protocol.artifacts import MAX_PATTERNS
 from boxsched.protocol.inbox import Resolution
+from boxsched.protocol.shards import LOST_RETRIES
 
 MAX_TIMEOUT_SECONDS = 30 * 86_400
 MAX_TOKEN_SECONDS = 10 * 366 * 86_400
@@ -40,6 +42,7 @@ MAX_RETRIES = 10  # for one cause
 MAX_EXIT_STATUSES = 20
 MAX_SECRET_BYTES = 65_536
 MAX_CLONE_DEPTH = 1_000_000
+MAX_AGING_SECONDS = 366 * 86_400
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=forms.NAME)]
 # A branch or tag. A name must not begin with a dash: git would read it as an option.
@@ -307,6 +310,18 @@ class AskRevert(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The version of a project to return to."""
 
     version: Annotated[int, Meta(ge=1, le=2**53)]
+
+
+class OrganizationSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The settings of an organization's queue. ``max_boxes``: its plan, the limit of Boxes in use;
+    null: none. ``priority_aging``: after this many seconds of waiting, priority grows by one point;
+    null: never. ``lost_retries``: how often a lost job of a build gets another Box.
+    """
+
+    policy: Policy = Policy.BACKFILL
+    max_boxes: Annotated[int, Meta(ge=0, le=MAX_BOXES)] | None = None
+    priority_aging: Annotated[float, Meta(gt=0, le=MAX_AGING_SECONDS)] | None = None
+    lost_retries: Annotated[int, Meta(ge=0, le=MAX_RETRIES)] = LOST_RETRIES
 
 
 class AskToken(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

@@ -116,7 +116,7 @@ class ActivityRoutes:
         return response
 
     def _of(self, scope: Scope) -> "SharedActivity":
-        if scope.whole:
+        if scope == WHOLE:
             return self._whole
         found = self._limited.pop(scope, None)
         if found is None:
@@ -175,14 +175,15 @@ class SharedActivity:
         # 1. Read the rows and their position in the history in one snapshot.
         scope = self._scope
         looked = FINISHED_SHOWN if scope.whole else FINISHED_LOOKED
-        snapshot = await self._node.store.activity(looked)
+        snapshot = await self._node.store.activity(looked, scope.organization.id)
         finished = [one for one in snapshot.finished if has(scope, one)][:FINISHED_SHOWN]
         unfinished = [one for one in snapshot.unfinished if has(scope, one)]
         notice = self._notice(snapshot.history)
-        cursor = str(EventCursor(snapshot.places))
+        shard = scope.organization.shard
+        cursor = str(EventCursor({shard: snapshot.places[shard]}))
         # 2. Find out why rows wait. The books may be from another moment: use a reason only if
         #    the row has the same state in them.
-        books = await self._node.books()
+        books = await self._node.books(scope.organization.shard)
         reasons = self._node.reasons(books, scope.has)
         counts = BoxCounts(**attrs.asdict(capacity(books.core)))  # as events count them
         # 3. Divide the rows by phase and sort them; in a thread, because sorting many takes long.

@@ -54,15 +54,20 @@ class DeliveryRoutes:
         before = paging.before(_LIST, query.get("cursor"))
         scope = request[CALLER].scope
         name = query.get("project", scope.only_project())
+        organization = scope.organization.id
         project = None
         if name is not None:
-            project = await self._store.project_id(checks.plain(name, "project"))
+            project = await self._store.project_id(checks.plain(name, "project"), organization)
             if project is None:
                 return replies.json(DeliveryList((), None))
 
         async def read(after: int | None) -> tuple[list[StoredDelivery], int | None]:
             found = await self._store.deliveries(
-                project, result, paging.ABOVE_ALL if after is None else after, limit + 1
+                project,
+                result,
+                paging.ABOVE_ALL if after is None else after,
+                limit + 1,
+                organization,
             )
             following = found[limit - 1].id if len(found) > limit else None
             return [one for one in found[:limit] if scope.has_project(one.project)], following

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
-from boxsched.api.auth.actor import ACTOR
+from boxsched.api.auth.actor import ACTOR, organization_of
 from boxsched.api.http import bodies, replies
 from boxsched.api.http.not_found import no_such
 from boxsched.api.messages.requests import AskDrain, Nothing
@@ -16,7 +16,7 @@ from boxsched.backoff import doubling
 from boxsched.errors import Conflict, OutcomeUnknown
 from boxsched.node.node import Node
 from boxsched.protocol import inbox
-from boxsched.protocol.shards import SHARD
+from boxsched.protocol.shards import OrganizationRef
 from boxsched.protocol.workers import IN_PROCESS, WorkerConnection
 from boxsched.store.records import Worker
 
@@ -37,10 +37,11 @@ class DrainRoutes:
     async def drain(self, request: web.Request) -> web.Response:
         """202 when the leader has processed it: from then on the worker gets no jobs."""
         ask = _drain.read(await bodies.read(request))
+        organization = organization_of(request)
         worker = await self._find(request)
         now = time.time()
         stop_at = None if ask.stop_after_seconds is None else now + ask.stop_after_seconds
-        drained = await self._drained(worker, request[ACTOR], ask.note, now, stop_at)
+        drained = await self._drained(organization, worker, request[ACTOR], ask.note, now, stop_at)
         return replies.json(worker_answer(drained), 202)
 
     async def resume(self, request: web.Request) -> web.Response:
@@ -48,12 +49,17 @@ class DrainRoutes:
         it connects again.
         """
         _nothing.read(await bodies.read(request))
+        organization = organization_of(request)
         worker = await self._find(request)
         if worker.drain_since is None:
             raise Conflict(f"the worker {worker.name} is not being drained")
-        await self._node.ask(SHARD, inbox.DrainEnded(worker.id, request[ACTOR]))
+        await self._node.ask(organization.shard, inbox.DrainEnded(worker.id, request[ACTOR]))
         now = await self._until(
-            worker.id, lambda one: one.drain_since is None, DECIDED_SECONDS, _undecided
+            organization,
+            worker.id,
+            lambda one: one.drain_since is None,
+            DECIDED_SECONDS,
+            _undecided,
         )
         return replies.json(worker_answer(now), 202)
 
@@ -62,12 +68,16 @@ class DrainRoutes:
 
         If it connects again, it is a new worker.
         """
+        organization = organization_of(request)
         worker = await self._find(request)
         _refuse_with_jobs(worker)
-        await self._refuse_of_living_node(worker)
+        await self._refuse_of_living_node(organization, worker)
         if worker.state != "disconnected":
-            await self._drained(worker, request[ACTOR], "to be removed", time.time(), None)
+            await self._drained(
+                organization, worker, request[ACTOR], "to be removed", time.time(), None
+            )
             worker = await self._until(
+                organization,
                 worker.id,
                 lambda one: one.state == "disconnected",
                 ENDED_SECONDS,
@@ -77,21 +87,27 @@ class DrainRoutes:
                 ),
             )
             _refuse_with_jobs(worker)  # a job that began just before the drain
-        await self._remove(worker, request[ACTOR])
+        await self._remove(organization, worker, request[ACTOR])
         return web.Response(status=204)
 
-    async def _refuse_of_living_node(self, worker: Worker) -> None:
+    async def _refuse_of_living_node(self, organization: OrganizationRef, worker: Worker) -> None:
         """Raise Conflict for a node's own worker, unless its node has ended."""
         if worker.address != IN_PROCESS:
             return
-        [place] = [p.node for p in await self._store.pulses(SHARD) if p.worker == worker.id]
+        [place] = [
+            p.node for p in await self._store.pulses(organization.shard) if p.worker == worker.id
+        ]
         if any(node.name == place and node.alive for node in await self._node.standing()):
             raise Conflict(f"the worker {worker.name} belongs to a node: stop the node first")
 
-    async def _remove(self, worker: Worker, by: str) -> None:
+    async def _remove(self, organization: OrganizationRef, worker: Worker, by: str) -> None:
         """Wait until the leader has released the worker's Boxes, and remove the worker."""
-        [number] = [p.connection for p in await self._store.pulses(SHARD) if p.worker == worker.id]
-        await self._node.ask(SHARD, inbox.WorkerForgotten(worker.id, number, by))
+        [number] = [
+            p.connection
+            for p in await self._store.pulses(organization.shard)
+            if p.worker == worker.id
+        ]
+        await self._node.ask(organization.shard, inbox.WorkerForgotten(worker.id, number, by))
         last = WorkerConnection(worker.id, number)
         pauses = doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)
         while not await asyncio.shield(self._store.forget_worker(last)):
@@ -103,11 +119,20 @@ class DrainRoutes:
             await asyncio.sleep(pause)
 
     async def _drained(
-        self, worker: Worker, by: str, note: str, since: float, stop_at: float | None
+        self,
+        organization: OrganizationRef,
+        worker: Worker,
+        by: str,
+        note: str,
+        since: float,
+        stop_at: float | None,
     ) -> Worker:
         await refuse_beside_older(self._node, "drains")
-        await self._node.ask(SHARD, inbox.DrainSet(worker.id, by, note, since, stop_at))
+        await self._node.ask(
+            organization.shard, inbox.DrainSet(worker.id, by, note, since, stop_at)
+        )
         return await self._until(
+            organization,
             worker.id,
             # or another drain, asked for at the same time
             lambda one: one.drain_since not in (None, worker.drain_since),
@@ -116,10 +141,12 @@ class DrainRoutes:
         )
 
     async def _find(self, request: web.Request) -> Worker:
-        return find_worker(request.match_info["worker"], await self._store.workers())
+        workers = await self._store.workers(organization_of(request).id)
+        return find_worker(request.match_info["worker"], workers)
 
     async def _until(
         self,
+        organization: OrganizationRef,
         worker: int,
         holds: Callable[[Worker], bool],
         seconds: float,
@@ -131,7 +158,7 @@ class DrainRoutes:
         pauses = doubling(FIRST_LOOK_SECONDS, 1.0)
         end = time.monotonic() + seconds
         while True:
-            found = find_worker(str(worker), await self._store.workers())
+            found = find_worker(str(worker), await self._store.workers(organization.id))
             if holds(found):
                 return found
             if time.monotonic() >= end:

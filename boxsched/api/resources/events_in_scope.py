@@ -72,4 +72,4 @@ class EventsInScope:
         if data.project is not None and data.server is not None:
             return self._scope.has(data.project, data.server)
         found = await self._store.concerns(id_)
-        return found is not None and self._scope.has(*found)
+        return found is not None and self._scope.has(found.project, found.server)

@@ -3,7 +3,7 @@
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.auth.actor import CALLER
+from boxsched.api.auth.actor import CALLER, organization_of
 from boxsched.api.http import replies
 from boxsched.api.http.times import text_time
 from boxsched.api.messages.answers import text_id
@@ -89,14 +89,14 @@ class FleetRoutes:
 
     async def boxes(self, request: web.Request) -> web.Response:
         """Return all Boxes, with what runs on them."""
-        found = await self._store.boxes()
+        found = await self._store.boxes(organization_of(request).id)
         ids = [one.workload for one in found]
         seen = await workloads_in(self._store, request[CALLER].scope, ids)
         return replies.json(BoxList(tuple([_box(one, seen(one.workload)) for one in found])))
 
     async def workers(self, request: web.Request) -> web.Response:
         """Return all workers; without a node's in-process worker if it has no Boxes."""
-        found = await self._store.workers()
+        found = await self._store.workers(organization_of(request).id)
         shown = [one for one in found if one.address != IN_PROCESS or one.boxes]
         return replies.json(WorkerList(tuple([worker_answer(one) for one in shown])))
 

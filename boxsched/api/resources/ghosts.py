@@ -1,11 +1,12 @@
 """Ghosts: list them, give jobs back to their workers, end them: ``/ghosts``."""
 
 import asyncio
+from collections.abc import Sequence
 
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.auth.actor import ACTOR, CALLER
+from boxsched.api.auth.actor import ACTOR, CALLER, organization_of
 from boxsched.api.http import bodies, replies
 from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import rfc3339
@@ -20,7 +21,6 @@ from boxsched.node.node import Node
 from boxsched.protocol import inbox
 from boxsched.protocol.ghosts import Ghost
 from boxsched.protocol.reasons import waits_again
-from boxsched.protocol.shards import SHARD
 
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.01, 2.0  # while the leader decides
 SCHEMA = 8  # what programs know that have ghosts
@@ -68,7 +68,8 @@ class GhostRoutes:
 
     async def list(self, request: web.Request) -> web.Response:
         """Return all ghosts, by worker."""
-        found, scope = await self._store.ghosts(), request[CALLER].scope
+        scope = request[CALLER].scope
+        found = await self._store.ghosts(scope.organization.id)
         seen = await workloads_in(
             self._store, scope, [job_workload(JobId(one.job)) for one in found]
         )
@@ -86,8 +87,8 @@ class GhostRoutes:
         said = inbox.Restore(
             ghost.worker, ghost.job, ghost.attempt, ghost.lease_token, request[ACTOR]
         )
-        await self._node.ask(SHARD, said)
-        await self._restored(ghost)
+        await self._node.ask(organization_of(request).shard, said)
+        await self._restored(request, ghost)
         return replies.json(_shown(ghost), 202)
 
     async def kill(self, request: web.Request) -> web.Response:
@@ -96,24 +97,27 @@ class GhostRoutes:
         ghost = await self._find(request)
         await refuse_beside_older(self._node, "ghosts", schema=SCHEMA)
         await asyncio.shield(self._store.kill_ghost(ghost.id, request[ACTOR]))
-        return replies.json(_shown(await self._again(ghost)), 202)
+        return replies.json(_shown(await self._again(request, ghost)), 202)
 
-    async def _again(self, ghost: Ghost) -> Ghost:
-        found = [one for one in await self._store.ghosts() if one.id == ghost.id]
+    async def _ghosts(self, request: web.Request) -> Sequence[Ghost]:
+        return await self._store.ghosts(organization_of(request).id)
+
+    async def _again(self, request: web.Request, ghost: Ghost) -> Ghost:
+        found = [one for one in await self._ghosts(request) if one.id == ghost.id]
         return found[0] if found else ghost  # its worker does not hold it any more
 
     async def _find(self, request: web.Request) -> Ghost:
         text = request.match_info["ghost"]
-        for one in await self._store.ghosts():
+        for one in await self._ghosts(request):
             if str(one.id) == text:
                 return one
         raise no_such("ghost", text, hint="; `boxsched workers ghosts` shows their IDs")
 
-    async def _restored(self, ghost: Ghost) -> None:
+    async def _restored(self, request: web.Request, ghost: Ghost) -> None:
         """Wait for the scheduler's decision. Raises Conflict, OutcomeUnknown."""
         pauses = doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)
         while True:
-            now = await self._again(ghost)
+            now = await self._again(request, ghost)
             stored = await self._store.workload(job_workload(JobId(ghost.job)))
             jobs = () if stored is None else stored.jobs
             if any(one.id == ghost.job and one.restored_from == ghost.lease_token for one in jobs):

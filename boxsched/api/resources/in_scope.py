@@ -1,6 +1,7 @@
 """Whether what a path names is in the scope of the caller's token; if not, it does not exist (404).
 
-Only tokens with limits are checked. Handlers need no checks of their own for what their path names;
+Only tokens with limits are checked, and all where there are several organizations. Handlers need no
+checks of their own for what their path names;
 they check what a body names, and leave out of lists what is not in scope.
 """
 
@@ -19,15 +20,15 @@ from boxsched.api.submitting import new_workloads
 from boxsched.errors import Forbidden
 from boxsched.model import JobId, ProjectId, WorkloadId, job_workload, parse_job, parse_workload
 from boxsched.protocol.shards import Pause
-from boxsched.store.records import Workload
+from boxsched.store.records import Concern, Workload
 from boxsched.store.store import Store
 
 _PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 
 # Parameters of paths that name nothing of a project, or only something within it.
 _WITHOUT_SCOPE = frozenset(
-    {"connection", "id", "node", "path", "provider", "secret", "sha256", "tunnel", "version",
-     "worker"}
+    {"connection", "id", "node", "organization", "path", "provider", "secret", "sha256", "tunnel",
+     "version", "worker"}
 )  # fmt: skip
 
 
@@ -40,11 +41,12 @@ P = TypeVar("P")  # a place in a list
 
 
 def has(scope: Scope, workload: Workload) -> bool:
-    return scope.has(workload.project_name, workload.server)
+    mine = workload.organization == scope.organization.id
+    return mine and scope.has(workload.project_name, workload.server)
 
 
 class Concerns:
-    """The projects and servers of workloads, which never change.
+    """The organizations, projects and servers of workloads, which never change.
 
     They are read again after REMEMBERED_SECONDS, because a restored backup may use an id again.
     """
@@ -52,18 +54,18 @@ class Concerns:
     def __init__(self, store: Store, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._monotonic = monotonic
-        self._known: dict[WorkloadId, tuple[float, str, str | None]] = {}  # oldest first
+        self._known: dict[WorkloadId, tuple[float, Concern]] = {}  # oldest first
 
-    async def of(self, id_: WorkloadId) -> tuple[str, str | None] | None:
-        """Return the project's name and the server of a workload; None if there is none."""
+    async def of(self, id_: WorkloadId) -> Concern | None:
+        """Return whose a workload is; None if there is none."""
         now = self._monotonic()
         known = self._known.get(id_)
         if known is not None and now - known[0] < REMEMBERED_SECONDS:
-            return known[1:]
+            return known[1]
         found = await self._store.concerns(id_)
         self._known.pop(id_, None)
         if found is not None:
-            self._known[id_] = now, *found
+            self._known[id_] = now, found
             if len(self._known) > REMEMBERED_AT_MOST:
                 del self._known[next(iter(self._known))]
         return found
@@ -112,7 +114,7 @@ class InScope:
 
     async def _ghost(self, request: web.Request, scope: Scope) -> None:
         text = request.match_info["ghost"]
-        for one in await self._store.ghosts():
+        for one in await self._store.ghosts(scope.organization.id):
             if str(one.id) == text and not await self._includes(
                 scope, job_workload(JobId(one.job))
             ):
@@ -121,22 +123,28 @@ class InScope:
     async def _notification(self, request: web.Request, scope: Scope) -> None:
         text = request.match_info["notification"]
         id_ = paging.number(text)
-        found = [] if id_ is None else await self._store.notifications(None, id_ + 1, 1)
-        for one in found:
-            if one.id == id_ and not await self._includes(scope, one.workload):
-                raise no_such("notification", text)
+        found = (
+            []
+            if id_ is None
+            else await self._store.notifications(None, id_ + 1, 1, scope.organization.id)
+        )
+        mine = [one for one in found if one.id == id_]
+        if not mine or not await self._includes(scope, mine[0].workload):
+            raise no_such("notification", text)
 
     async def _command(self, request: web.Request, scope: Scope) -> None:
         text = request.match_info["command"]
         id_ = paging.number(text)
-        found = None if id_ is None else await self._store.set_aside_one(id_)
-        if found is not None and not await self._includes(scope, found.workload):
+        found = (
+            None if id_ is None else await self._store.set_aside_one(id_, scope.organization.shard)
+        )
+        if found is not None and not (scope.whole or await self._includes(scope, found.workload)):
             raise no_such("command", text)
 
     async def _pause(self, request: web.Request, scope: Scope) -> None:
         """A pause that covers more than the scope can be seen, but not changed."""
         name = request.match_info["pause"]
-        for one in await self._store.pauses():
+        for one in await self._store.pauses(scope.organization.id):
             if one.name == name:
                 project = await pause_project(self._store, one)
                 if not sees_pause(scope, one, project):
@@ -145,7 +153,9 @@ class InScope:
 
     async def _includes(self, scope: Scope, id_: WorkloadId | None) -> bool:
         found = None if id_ is None else await self._concerns.of(id_)
-        return found is not None and scope.has(*found)
+        if found is None or found.organization != scope.organization.id:
+            return False
+        return scope.has(found.project, found.server)
 
 
 async def workloads_in(
@@ -155,7 +165,7 @@ async def workloads_in(
 
     Without limits all are, also those that do not exist (any more).
     """
-    if scope.whole:
+    if scope.whole:  # the lists are of its organization
         return lambda _: True
     seen: set[WorkloadId | None] = set()
     async for found in store.workloads_in_parts(sorted({id_ for id_ in ids if id_ is not None})):

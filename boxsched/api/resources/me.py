@@ -3,11 +3,10 @@
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.auth.actor import ACTOR, CALLER
+from boxsched.api.auth.actor import ACTOR, CALLER, organization_of
 from boxsched.api.auth.rights import Right
 from boxsched.api.http import replies
 from boxsched.api.http.times import text_time
-from boxsched.api.resources.tokens import organization_of
 
 
 class MeAnswer(Struct, frozen=True):
@@ -35,7 +34,7 @@ async def me(request: web.Request) -> web.Response:
         request[ACTOR],
         token.role,
         tuple([right for right in Right if right in caller.rights]),
-        organization_of(token),
+        None if token.instance else organization_of(request).name,
         token.projects,
         token.servers,
         text_time(token.expires_at),

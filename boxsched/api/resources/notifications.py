@@ -5,7 +5,7 @@ import asyncio
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.auth.actor import CALLER
+from boxsched.api.auth.actor import CALLER, organization_of
 from boxsched.api.http import bodies, paging, replies
 from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import rfc3339, text_time
@@ -72,7 +72,10 @@ class NotificationRoutes:
 
         async def read(after: int | None) -> tuple[list[StoredNotification], int | None]:
             found = await self._store.notifications(
-                state, paging.ABOVE_ALL if after is None else after, limit + 1
+                state,
+                paging.ABOVE_ALL if after is None else after,
+                limit + 1,
+                scope.organization.id,
             )
             following = found[limit - 1].id if len(found) > limit else None
             seen = await workloads_in(self._store, scope, [one.workload for one in found])
@@ -96,7 +99,11 @@ class NotificationRoutes:
 
     async def _find(self, request: web.Request) -> StoredNotification:
         id_ = _id(request)
-        found = [] if id_ is None else await self._store.notifications(None, id_ + 1, 1)
+        found = (
+            []
+            if id_ is None
+            else await self._store.notifications(None, id_ + 1, 1, organization_of(request).id)
+        )
         if not found or found[0].id != id_:
             raise no_such("notification", request.match_info["notification"])
         return found[0]

@@ -154,17 +154,23 @@ class NodeFigures(Collector):
     def _led(self) -> Iterator[Metric]:
         """Figures of the shards that this node leads."""
         leads = GaugeMetricFamily("boxsched_leads", "Whether it leads", labels=("shard",))
-        boxes = busy = unfinished = 0
+        boxes, busy, unfinished = (
+            GaugeMetricFamily(f"boxsched_{name}", meaning, labels=("organization",))
+            for name, meaning in (
+                ("boxes", "Number of Boxes"),
+                ("boxes_busy", "Boxes in use"),
+                ("workloads_unfinished", "Unfinished workloads"),
+            )
+        )
         for shard, engine in sorted(self._node.leadership.engines.items()):
             leads.add_metric((str(shard),), int(engine.leads))
-            if engine.books is not None:
-                boxes += len(engine.books.core.boxes)
-                busy += engine.books.core.usage.boxes
-                unfinished += len(engine.books.workloads)
-        yield leads
-        yield GaugeMetricFamily("boxsched_boxes", "Number of Boxes", boxes)
-        yield GaugeMetricFamily("boxsched_boxes_busy", "Boxes in use", busy)
-        yield GaugeMetricFamily("boxsched_workloads_unfinished", "Unfinished workloads", unfinished)
+            books = engine.books
+            if books is not None and books.organization.name:
+                its = (books.organization.name,)
+                boxes.add_metric(its, len(books.core.boxes))
+                busy.add_metric(its, books.core.usage.boxes)
+                unfinished.add_metric(its, len(books.workloads))
+        yield from (leads, boxes, busy, unfinished)
 
     def _others(self) -> Iterator[Metric]:
         """Figures of this node's connections and event loop."""

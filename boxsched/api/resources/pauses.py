@@ -5,7 +5,7 @@ import asyncio
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.auth.actor import ACTOR, CALLER
+from boxsched.api.auth.actor import ACTOR, CALLER, organization_of
 from boxsched.api.auth.scope import Scope
 from boxsched.api.http import bodies, replies
 from boxsched.api.http.not_found import no_such
@@ -19,7 +19,7 @@ from boxsched.errors import Invalid, NotFound
 from boxsched.model import ProjectId
 from boxsched.nearest import unknown
 from boxsched.node.node import Node
-from boxsched.protocol.shards import SHARD, Pause
+from boxsched.protocol.shards import Pause
 
 _form = bodies.Form(AskPause)
 
@@ -52,6 +52,7 @@ class PauseRoutes:
         """Begin a pause (201), or replace the pause of this name (200)."""
         name = checks.plain(request.match_info["pause"], "name")
         asked = _form.read(await bodies.read(request))
+        organization = organization_of(request)
         now = self._node.clock.now()
         until = None if asked.until is None else parsed(asked.until, "until")
         if until is not None and until <= now:
@@ -63,8 +64,8 @@ class PauseRoutes:
             request[ACTOR], now, until,
         )  # fmt: skip
         await refuse_beside_older(self._node, "pauses")
-        created = await asyncio.shield(self._store.put_pause(pause))
-        self._node.wake(SHARD)
+        created = await asyncio.shield(self._store.put_pause(pause, organization.id))
+        self._node.wake(organization.shard)
         answer = replies.encode(shown(pause, asked.project))
         if created:
             return replies.created(answer, f"/api/v1/pauses/{name}")
@@ -88,7 +89,7 @@ class PauseRoutes:
         if asked.server is not None and not scope.has_server(asked.server):
             raise no_such("server", asked.server, "server")
         try:
-            known = await self._known.fresh(asked.project)
+            known = await self._known.fresh(asked.project, scope.organization.id)
         except NotFound:
             raise Invalid(f"there is no project {asked.project[:80]!a}", "project") from None
         servers = known.with_servers(scope.has_server).settings.servers
@@ -99,7 +100,7 @@ class PauseRoutes:
 
     async def list(self, request: web.Request) -> web.Response:
         """Return all pauses, sorted by name."""
-        found = await self._store.pauses()
+        found = await self._store.pauses(organization_of(request).id)
         ids = [one.project for one in found if one.project is not None]
         names = await self._store.project_names(ids) if ids else {}
         named = [(one, names.get(one.project or ProjectId(0))) for one in found]
@@ -109,10 +110,10 @@ class PauseRoutes:
 
     async def end(self, request: web.Request) -> web.Response:
         """204: the pause has ended."""
-        name = request.match_info["pause"]
-        if not await asyncio.shield(self._store.drop_pause(name, request[ACTOR])):
+        name, organization = request.match_info["pause"], organization_of(request)
+        if not await asyncio.shield(self._store.drop_pause(name, request[ACTOR], organization.id)):
             raise no_such("pause", name)
-        self._node.wake(SHARD)
+        self._node.wake(organization.shard)
         return web.Response(status=204)
 
 

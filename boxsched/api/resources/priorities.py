@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from boxsched.api.auth.actor import ACTOR
+from boxsched.api.auth.actor import ACTOR, organization_of
 from boxsched.api.http import bodies, recent, replies
 from boxsched.api.messages import answers
 from boxsched.api.messages.requests import AskPriority
@@ -40,7 +40,7 @@ class PriorityRoutes:
             _refuse(stored)
             await refuse_beside_older(self._node, "changes of priority")
             said = inbox.Reprioritize(stored.id, asked.priority, request[ACTOR], asked.note)
-            await commands.store_command(self._node, said, stored, key)
+            await commands.store_command(self._node, said, stored, organization_of(request), key)
             stored = await self._changed(stored, asked.priority)
             if key is None and stored.priority != asked.priority:
                 _refuse(stored)

@@ -5,7 +5,7 @@ from typing import Any
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.auth.actor import ACTOR, CALLER
+from boxsched.api.auth.actor import ACTOR, CALLER, organization_of
 from boxsched.api.auth.scope import Scope
 from boxsched.api.http import bodies, paging, replies, versions
 from boxsched.api.http.not_found import no_such
@@ -101,13 +101,20 @@ class ProjectHistoryRoutes:
                 raise Outdated("the project was deleted in the meantime")
 
         changed, _ = await self._changes.make(
-            project.name, parsed(found.settings), request[ACTOR], check, asked.version
+            organization_of(request),
+            project.name,
+            parsed(found.settings),
+            request[ACTOR],
+            check,
+            asked.version,
         )
         return answer(changed)
 
     async def _project(self, request: web.Request) -> Project:
         name = request.match_info["project"]
-        project = await self._store.project(name) if is_project_name(name) else None
+        project = None
+        if is_project_name(name):
+            project = await self._store.project(name, organization_of(request).id)
         if project is None:
             raise no_such("project", name)
         return project

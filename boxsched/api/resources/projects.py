@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from boxsched.api.auth.actor import ACTOR, CALLER
+from boxsched.api.auth.actor import ACTOR, CALLER, organization_of
 from boxsched.api.auth.scope import WHOLE, Scope
 from boxsched.api.http import bodies, replies, versions
 from boxsched.api.http.not_found import no_such
@@ -16,7 +16,7 @@ from boxsched.api.submitting import project_changes
 from boxsched.api.submitting.known_projects import KnownProjects, is_project_name, settings_of
 from boxsched.api.submitting.project_changes import ProjectChanges
 from boxsched.node.node import Node
-from boxsched.protocol.shards import SHARD, Project
+from boxsched.protocol.shards import Project
 
 BYTES_A_JOB = 200
 
@@ -51,14 +51,20 @@ class ProjectRoutes:
         name = request.match_info["project"]
         asked = _form.read(await bodies.read(request))
         project, created = await self._changes.make(
-            name, asked, request[ACTOR], lambda found: versions.check(request, tag_if(found))
+            organization_of(request),
+            name,
+            asked,
+            request[ACTOR],
+            lambda found: versions.check(request, tag_if(found)),
         )
         return answer(project, created=created)
 
     async def check(self, request: web.Request) -> web.Response:
         """Check settings like ``put`` and return what they would change; write nothing."""
         name = request.match_info["project"]
-        change = await self._changes.plan(name, _form.read(await bodies.read(request)))
+        change = await self._changes.plan(
+            organization_of(request), name, _form.read(await bodies.read(request))
+        )
         before = change.before
         return replies.json(
             ProjectCheck(
@@ -71,13 +77,14 @@ class ProjectRoutes:
         )
 
     async def get(self, request: web.Request) -> web.Response:
-        known = await self._known.fresh(request.match_info["project"])
+        known = await self._known.fresh(request.match_info["project"], organization_of(request).id)
         return answer(known.project, request[CALLER].scope)
 
     async def list(self, request: web.Request) -> web.Response:
         """Return all projects, sorted by name."""
         scope = request[CALLER].scope
-        projects = [one for one in await self._store.projects() if scope.has_project(one.name)]
+        found = await self._store.projects(scope.organization.id)
+        projects = [one for one in found if scope.has_project(one.name)]
         rows = await answers.encoded(
             projects, lambda one: shown(one, scope), _weight, self._node.pace
         )
@@ -86,11 +93,14 @@ class ProjectRoutes:
     async def delete(self, request: web.Request) -> web.Response:
         """204; 409 while it has unfinished workloads."""
         name = request.match_info["project"]
-        self._known.forget(name)
-        if not is_project_name(name) or not await asyncio.shield(self._store.delete_project(name)):
+        organization = organization_of(request)
+        self._known.forget(name, organization.id)
+        if not is_project_name(name) or not await asyncio.shield(
+            self._store.delete_project(name, organization.id)
+        ):
             raise no_such("project", name)
-        self._known.forget(name)
-        self._node.wake(SHARD)
+        self._known.forget(name, organization.id)
+        self._node.wake(organization.shard)
         return web.Response(status=204)
 
 

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from boxsched.api.auth.actor import ACTOR
+from boxsched.api.auth.actor import ACTOR, organization_of
 from boxsched.api.http import bodies, recent, replies
 from boxsched.api.http.not_found import no_such
 from boxsched.api.messages import answers
@@ -14,6 +14,7 @@ from boxsched.model import JobId, job_text, job_workload, parse_job
 from boxsched.node.node import Node
 from boxsched.protocol import inbox
 from boxsched.protocol.inbox import Resolution
+from boxsched.protocol.shards import OrganizationRef
 from boxsched.states import JobState, Result, State
 from boxsched.store.records import Job, Workload
 
@@ -38,13 +39,13 @@ class ResolveRoutes:
             return again
         if key is None or not recent.repeated(await self._store.idempotency(key)):
             ask = _form.read(body)
-            await self._refuse(stored, job, ask.result)
+            await self._refuse(organization_of(request), stored, job, ask.result)
             assert job.lease_token is not None
             said = inbox.Resolve(job.id, job.lease_token, ask.result, request[ACTOR], ask.note)
-            await commands.store_command(self._node, said, stored, key)
+            await commands.store_command(self._node, said, stored, organization_of(request), key)
             stored = await self._resolved(job)
             if key is None:  # with a key it is 202 from here on, because a repetition gets 202
-                await self._refuse_other(stored, job, ask.result)
+                await self._refuse_other(organization_of(request), stored, job, ask.result)
         answer = replies.encode(answers.workload(stored))
         self._seen.keep(key, 202, answer)
         return replies.json_bytes(answer, 202)
@@ -59,7 +60,9 @@ class ResolveRoutes:
                     return stored, job
         raise no_such("job", text)
 
-    async def _refuse(self, stored: Workload, job: Job, result: Resolution) -> None:
+    async def _refuse(
+        self, organization: OrganizationRef, stored: Workload, job: Job, result: Resolution
+    ) -> None:
         """Raise Conflict if the scheduler would ignore the result."""
         if job.state is JobState.FINISHED:
             raise Conflict(f"the job has finished: {job.result}")
@@ -67,21 +70,23 @@ class ResolveRoutes:
             raise Conflict("the job has not begun: stop its workload instead")
         if result is Resolution.AGAIN and stored.state is State.STOPPING:
             raise Conflict("its workload is being stopped: resolve the job as passed or failed")
-        await self._refuse_connected(job.id)
+        await self._refuse_connected(organization, job.id)
 
-    async def _refuse_other(self, stored: Workload, before: Job, asked: Resolution) -> None:
+    async def _refuse_other(
+        self, organization: OrganizationRef, stored: Workload, before: Job, asked: Resolution
+    ) -> None:
         """Raise Conflict if the job's worker came back first, or another result was set first."""
         (now,) = [job for job in stored.jobs if job.id == before.id]
         if now.lease_token != before.lease_token:
             if asked is not Resolution.AGAIN:
                 raise Conflict("the job has another attempt now")
         elif now.state is not JobState.FINISHED:
-            await self._refuse_connected(now.id)
+            await self._refuse_connected(organization, now.id)
         elif now.result is not Result(asked.value):
             raise Conflict(f"the job has finished: {now.result}")
 
-    async def _refuse_connected(self, id_: JobId) -> None:
-        books = await self._node.books()
+    async def _refuse_connected(self, organization: OrganizationRef, id_: JobId) -> None:
+        books = await self._node.books(organization.shard)
         found = books.job(id_)
         if found is not None and not books.out_of_sight(found[1]):
             raise Conflict(

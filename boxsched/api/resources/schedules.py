@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.auth.actor import CALLER
+from boxsched.api.auth.actor import CALLER, organization_of
 from boxsched.api.http import replies
 from boxsched.api.http.times import rfc3339
 from boxsched.api.messages import answers
@@ -77,7 +77,9 @@ class ScheduleRoutes:
 
     async def of_project(self, request: web.Request) -> web.Response:
         """Return all schedules of the project."""
-        project = (await self._known.fresh(request.match_info["project"])).project
+        project = (
+            await self._known.fresh(request.match_info["project"], organization_of(request).id)
+        ).project
         body = await self._encoded(await self._store.schedules_of(project.id))
         return replies.json_bytes(b'{"schedules":' + body + b"}")
 
@@ -87,7 +89,9 @@ class ScheduleRoutes:
         scope = request[CALLER].scope
 
         async def read(after: Place | None) -> tuple[list[ListedSchedule], Place | None]:
-            found = await self._store.schedules(after or FIRST_PLACE, limit + 1)
+            found = await self._store.schedules(
+                after or FIRST_PLACE, limit + 1, scope.organization.id
+            )
             following = found[limit - 1].place if len(found) > limit else None
             return [one for one in found[:limit] if scope.has_project(one.project_name)], following
 

@@ -6,6 +6,7 @@ import re
 import msgspec
 from aiohttp import web
 
+from boxsched.api.auth.actor import organization_of
 from boxsched.api.http import bodies, forms, replies
 from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import rfc3339
@@ -75,7 +76,13 @@ class SecretRoutes:
         done = None
         if is_project_name(project):
             done = await asyncio.shield(
-                self._store.put_secret(project, name, seal, as_file=asked.file)
+                self._store.put_secret(
+                    project,
+                    name,
+                    seal,
+                    as_file=asked.file,
+                    organization=organization_of(request).id,
+                )
             )
         if done is None:
             raise no_such("project", project)
@@ -108,7 +115,10 @@ class SecretRoutes:
 
     async def _project(self, request: web.Request) -> ProjectId:
         name = request.match_info["project"]
-        found = await self._store.project_id(name) if is_project_name(name) else None
+        organization = organization_of(request).id
+        found = None
+        if is_project_name(name):
+            found = await self._store.project_id(name, organization)
         if found is None:
             raise no_such("project", name)
         return found

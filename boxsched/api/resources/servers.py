@@ -6,7 +6,7 @@ from typing import NamedTuple
 from aiohttp import web
 from msgspec import Raw, Struct, structs
 
-from boxsched.api.auth.actor import CALLER
+from boxsched.api.auth.actor import CALLER, organization_of
 from boxsched.api.http import replies
 from boxsched.api.messages import answers
 from boxsched.api.messages.answers import JOBS_A_SLICE, WorkloadAnswer
@@ -54,10 +54,12 @@ class ServerRoutes:
 
     async def list(self, request: web.Request) -> web.Response:
         """Return all servers of the project, sorted by name."""
-        known = await self._known.fresh(request.match_info["project"])
+        organization = organization_of(request).id
+        known = await self._known.fresh(request.match_info["project"], organization)
         names = sorted(filter(request[CALLER].scope.has_server, known.settings.servers))
         states = await self._store.server_states(known.project.id, names)
-        pauses = [p for p in await self._store.pauses() if p.project in (None, known.project.id)]
+        found = await self._store.pauses(organization)
+        pauses = [p for p in found if p.project in (None, known.project.id)]
         deploys = await self._deploys(states.values())
         builds = {one.build for one in deploys.values() if one.build is not None}
         numbers = await self._store.workload_numbers(sorted(builds)) if builds else {}

@@ -5,7 +5,7 @@ import asyncio
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.auth.actor import CALLER
+from boxsched.api.auth.actor import CALLER, organization_of
 from boxsched.api.http import paging, replies
 from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import rfc3339
@@ -38,7 +38,7 @@ class SetAsideRoutes:
 
     async def list(self, request: web.Request) -> web.Response:
         """Return the latest commands, latest first."""
-        found = await self._store.set_aside(SHOWN_AT_MOST)
+        found = await self._store.set_aside(SHOWN_AT_MOST, shard=organization_of(request).shard)
         ids = [one.workload for one in found]
         seen = await workloads_in(self._store, request[CALLER].scope, ids)
         shown = [_answer(one) for one in found if seen(one.workload)]
@@ -46,7 +46,11 @@ class SetAsideRoutes:
 
     async def one(self, request: web.Request) -> web.Response:
         id_ = paging.number(request.match_info["command"])
-        found = None if id_ is None else await self._store.set_aside_one(id_)
+        found = (
+            None
+            if id_ is None
+            else await self._store.set_aside_one(id_, organization_of(request).shard)
+        )
         if found is None:
             raise no_such("command", request.match_info["command"])
         return replies.json(_answer(found))
@@ -54,7 +58,9 @@ class SetAsideRoutes:
     async def drop(self, request: web.Request) -> web.Response:
         """204: the command is removed from the list."""
         id_ = paging.number(request.match_info["command"])
-        if id_ is None or not await asyncio.shield(self._store.drop_set_aside(id_)):
+        if id_ is None or not await asyncio.shield(
+            self._store.drop_set_aside(id_, organization_of(request).shard)
+        ):
             raise no_such("command", request.match_info["command"])
         return web.Response(status=204)
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 from aiohttp import web
 
-from boxsched.api.auth.actor import ACTOR, CALLER
+from boxsched.api.auth.actor import ACTOR, CALLER, organization_of
 from boxsched.api.auth.rights import Right
 from boxsched.api.auth.scope import Scope
 from boxsched.api.http import bodies, recent, replies
@@ -107,10 +107,13 @@ class SubmissionRoutes:
     ) -> web.Response:
         """Submit; or return the first answer for the key, even if settings have changed since."""
         key = recent.key_of(request, path, body)
+        organization = organization_of(request).id
         try:
-            known = await self._known.get(project)
+            known = await self._known.get(project, organization)
             if self._seen.knows(key, known.project.id):
-                known = await self._known.fresh(project)  # the name may belong to a new project
+                known = await self._known.fresh(
+                    project, organization
+                )  # the name may belong to a new project
             again = self._seen.again(key, known.project.id)
             if again is not None:
                 return again
@@ -133,7 +136,7 @@ class SubmissionRoutes:
         self, known: Known, make: Make, key: IdempotencyKey | None, submitted_by: str
     ) -> web.Response:
         """Check and store; repeat if the project's settings changed in between."""
-        project = known.project.name
+        project, organization = known.project.name, known.project.organization
         for _ in range(CHECKS_AT_MOST):
             try:
                 new = await make(known)
@@ -141,7 +144,7 @@ class SubmissionRoutes:
             except BoxschedError as refusal:
                 if refusal.status >= 500:
                     raise
-                before, known = known, await self._known.fresh(project)
+                before, known = known, await self._known.fresh(project, organization)
                 if known.version == before.version:
                     raise
                 continue  # the settings that refused it were outdated
@@ -154,7 +157,7 @@ class SubmissionRoutes:
                 return self._created(answer, key, new.project)
             if not isinstance(outcome, ProjectChanged):
                 return await self._again(outcome, key)
-            known = await self._known.fresh(project)
+            known = await self._known.fresh(project, organization)
         raise Conflict("the project's settings keep changing: try again")
 
     async def _again(

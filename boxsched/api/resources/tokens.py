@@ -7,7 +7,7 @@ from aiohttp import web
 from msgspec import Struct, structs
 
 from boxsched.api.auth import tokens
-from boxsched.api.auth.actor import CALLER
+from boxsched.api.auth.actor import CALLER, organization_of
 from boxsched.api.auth.granting import check_grant, may_manage
 from boxsched.api.auth.known_tokens import Holder, KnownTokens
 from boxsched.api.http import bodies, replies
@@ -17,10 +17,10 @@ from boxsched.api.messages.requests import AskToken
 from boxsched.api.submitting.older_nodes import refuse_beside_older
 from boxsched.errors import Invalid, NotFound
 from boxsched.node.node import Node
+from boxsched.protocol.shards import DEFAULT, OrganizationRef
 from boxsched.store.records import Token
 from boxsched.store.steps.tokens import is_known_before
 
-DEFAULT = "default"  # the organization
 MAX_PATTERN_CHARACTERS = 4_096  # of all patterns in one list
 SCHEMA = 9  # what programs know that have roles and scopes
 
@@ -77,14 +77,32 @@ class TokenRoutes:
             )
         _check(asked)
         text = tokens.new_token()
-        token = self._new(asked, text, request[CALLER])
+        organization = await self._organization(asked, request)
+        token = self._new(asked, text, request[CALLER], organization)
         await asyncio.to_thread(check_grant, request[CALLER], token)
         if not is_known_before(token):
             await refuse_beside_older(self._node, "such tokens", "role", schema=SCHEMA)
         await asyncio.shield(self._store.put_token(token))
-        return replies.json(NewTokenAnswer(**structs.asdict(_shown(token)), token=text), 201)
+        return replies.json(
+            NewTokenAnswer(**structs.asdict(_shown(token, organization.name)), token=text), 201
+        )
 
-    def _new(self, asked: AskToken, text: str, creator: Holder) -> Token:
+    async def _organization(self, asked: AskToken, request: web.Request) -> OrganizationRef:
+        """Return the organization that the token is for. Raises Invalid for an unknown one."""
+        mine, name = organization_of(request), asked.organization
+        if name in (None, mine.name):
+            return mine
+        if request[CALLER].token.instance:
+            if name == DEFAULT.name:
+                return DEFAULT
+            found = await self._node.organizations.named(name)
+            if found is not None:
+                return found.ref
+        raise Invalid(f"there is no organization {name[:80]!a}", "organization")
+
+    def _new(
+        self, asked: AskToken, text: str, creator: Holder, organization: OrganizationRef
+    ) -> Token:
         sha256 = tokens.digest(text)
         now = self._clock.now()
         life = asked.expires_in_seconds
@@ -96,18 +114,22 @@ class TokenRoutes:
             name=asked.name or "",
             created_at=now,
             expires_at=None if life is None else now + life,
-            organization=creator.token.organization,
+            organization=organization.id,
             max_workers=asked.max_workers or 1,
             bound=is_worker and asked.max_workers is None,
             projects=asked.projects,
             servers=asked.servers,
-            instance=creator.token.instance and asked.organization is None and not is_worker,
+            instance=creator.token.instance
+            and asked.organization is None
+            and organization == DEFAULT
+            and not is_worker,
         )
 
     async def list(self, request: web.Request) -> web.Response:
         """Return the tokens that were not revoked, oldest first, without their texts."""
         found = await self._manageable(request[CALLER])
-        return replies.json(TokenList(tuple([_shown(one) for one in found])))
+        name = organization_of(request).name
+        return replies.json(TokenList(tuple([_shown(one, name) for one in found])))
 
     async def revoke(self, request: web.Request) -> web.Response:
         """204: the token is invalid on this node at once, and on every node within a second."""
@@ -122,8 +144,11 @@ class TokenRoutes:
         return web.Response(status=204)
 
     async def _manageable(self, caller: Holder) -> Sequence[Token]:
-        """Return the tokens that the caller sees and may revoke, oldest first."""
-        found = await self._store.tokens()
+        """Return the tokens of the organization that the caller sees and may revoke, oldest
+        first.
+        """
+        mine = caller.scope.organization.id
+        found = [one for one in await self._store.tokens() if one.organization == mine]
         return await asyncio.to_thread(lambda: [one for one in found if may_manage(caller, one)])
 
 
@@ -137,22 +162,15 @@ def _check(asked: AskToken) -> None:
             raise Invalid("not for tokens of role worker: it runs jobs of all projects", field)
         if patterns is not None and sum(map(len, patterns)) > MAX_PATTERN_CHARACTERS:
             raise Invalid(f"must have at most {MAX_PATTERN_CHARACTERS} characters", field)
-    if asked.organization not in (None, DEFAULT):
-        raise Invalid(f"there is no organization {asked.organization[:80]!a}", "organization")
 
 
-def organization_of(token: Token) -> str | None:
-    """Return the name of the organization that the token belongs to; None: it is the instance's."""
-    return None if token.instance else DEFAULT
-
-
-def _shown(token: Token) -> TokenAnswer:
+def _shown(token: Token, organization: str) -> TokenAnswer:
     is_worker = token.role == tokens.Role.WORKER
     return TokenAnswer(
         id=token.id,
         role=token.role,
         name=token.name,
-        organization=organization_of(token),
+        organization=None if token.instance else organization,
         projects=token.projects,
         servers=token.servers,
         created_at=rfc3339(token.created_at),

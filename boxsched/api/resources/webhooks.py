@@ -22,8 +22,9 @@ from boxsched.api.submitting.deliveries import ReceivedRequest, new_delivery
 from boxsched.api.submitting.known_projects import Known, KnownProjects
 from boxsched.api.submitting.webhook_secrets import KnownSecrets
 from boxsched.errors import BoxschedError, Conflict, NotFound, NotSigned, StoreAway
-from boxsched.model import ProjectId, workload_text
+from boxsched.model import OrganizationId, ProjectId, workload_text
 from boxsched.node.node import Node
+from boxsched.protocol.shards import DEFAULT
 from boxsched.store.delivery_records import Delivered, DeliveryResult, RepeatedDelivery
 from boxsched.webhooks.apart import read_apart
 from boxsched.webhooks.events import ParsedDelivery
@@ -56,6 +57,9 @@ class DeliveryAnswer(Struct, frozen=True):
     result: DeliveryResult
     workloads: tuple[str, ...]
     reason: str | UnsetType = UNSET
+
+
+NOBODY = OrganizationId(0)  # no organization has this id
 
 
 class WebhookRoutes:
@@ -93,22 +97,33 @@ class WebhookRoutes:
 
     async def _received(self, request: web.Request, provider: str, body: bytes) -> Delivered:
         project = request.match_info["project"]
+        organization = await self._organization(request)
         signed = _SignedRequest(request, provider, body, self._node.clock.now())
-        await self._check(project, signed)
+        await self._check(organization, project, signed)
         recognize(request)
         try:
-            known = await self._known.get(project)
+            known = await self._known.get(project, organization)
             body_sha256 = await in_thread_if_large(_sha256, body)
-            return await self._process(project, known, signed, body_sha256)
+            return await self._process(organization, project, known, signed, body_sha256)
         except NotFound:
             raise NotSigned(_refused(provider)) from None  # it was deleted in the meantime
 
-    async def _check(self, project: str, signed: "_SignedRequest") -> None:
+    async def _organization(self, request: web.Request) -> OrganizationId:
+        """Return the organization that the path names; if there is none, one without projects."""
+        name = request.match_info.get("organization")
+        if name in (None, DEFAULT.name):
+            return DEFAULT.id
+        found = await self._node.organizations.named(name)
+        return NOBODY if found is None else found.id
+
+    async def _check(
+        self, organization: OrganizationId, project: str, signed: "_SignedRequest"
+    ) -> None:
         """Raise NotSigned, with the same message for every cause."""
-        remembered = self._secrets.remembered(project)
+        remembered = self._secrets.remembered(organization, project)
         if remembered and await signed.is_signed_with(_padded(remembered)):
             return
-        fresh = await self._secrets.fresh(project)
+        fresh = await self._secrets.fresh(organization, project)
         # Without a secret, or a project, the check takes the same time.
         tried = bool(remembered) and fresh == remembered
         if not tried and await signed.is_signed_with(_padded(fresh)):
@@ -121,7 +136,12 @@ class WebhookRoutes:
         raise NotSigned(_refused(signed.provider))
 
     async def _process(
-        self, project: str, known: Known, signed: "_SignedRequest", body_sha256: str
+        self,
+        organization: OrganizationId,
+        project: str,
+        known: Known,
+        signed: "_SignedRequest",
+        body_sha256: str,
     ) -> Delivered:
         again = await self._repeated(known, signed, body_sha256)
         if again is not None:
@@ -135,8 +155,8 @@ class WebhookRoutes:
                 if outcome.result is not DeliveryResult.IGNORED:
                     self._bodies.keep(known.project.id, body_sha256)
                 return outcome
-            known = await self._known.fresh(project)
-            await self._check(project, signed)
+            known = await self._known.fresh(project, organization)
+            await self._check(organization, project, signed)
         raise Conflict("the project's settings keep changing: send it again")
 
     async def _repeated(

@@ -12,7 +12,7 @@ from aiohttp import web
 from msgspec import UNSET
 from multidict import MultiMapping
 
-from boxsched.api.auth.actor import ACTOR, CALLER
+from boxsched.api.auth.actor import ACTOR, CALLER, organization_of
 from boxsched.api.auth.rights import Right
 from boxsched.api.auth.scope import Scope
 from boxsched.api.http import bodies, parameters, recent, replies
@@ -67,11 +67,12 @@ class WorkloadRoutes:
             server=_name(query.get("server"), "server"),
             before=_before(query.get("cursor")),
             limit=_limit(query.get("limit")),
+            organization=scope.organization.id,
         )
         if name is None:
             name = scope.only_project()
         if name is not None:
-            project = await self._store.project_id(name)
+            project = await self._store.project_id(name, scope.organization.id)
             if project is None:
                 return replies.json_bytes(_list(b"[]", None))
             wanted = attrs.evolve(wanted, project=project)
@@ -96,7 +97,7 @@ class WorkloadRoutes:
         """Return a function that makes the answer for a row; for a waiting one it says why."""
         if not any(row.state in WAITING for row in rows):
             return answers.workload
-        reasons = self._node.reasons(await self._node.books(), scope.has)
+        reasons = self._node.reasons(await self._node.books(scope.organization.shard), scope.has)
 
         def shape(row: Workload) -> WorkloadAnswer:
             why = reasons(row.id, row.state) if row.state in WAITING else None
@@ -110,7 +111,9 @@ class WorkloadRoutes:
         name = query.get("project")
         if name is None or len(query) > 2:
             raise Invalid("requires project, and allows no other filter", "number")
-        id_ = await self._store.find_number(checks.plain(name, "project"), number)
+        id_ = await self._store.find_number(
+            checks.plain(name, "project"), number, scope.organization.id
+        )
         found = None if id_ is None else await self._store.workload(id_)
         rows = [] if found is None or not has(scope, found) else [answers.workload(found)]
         return replies.json_bytes(_list(replies.encode(rows), None))
@@ -132,12 +135,16 @@ class WorkloadRoutes:
             stored = await new_workloads.find(self._store, text)
             if stored.state is State.FINISHED:
                 return finished(stored)
-            report = await self._node.why(stored.id, scope.has)
+            report = await self._node.why(stored.id, scope.has, scope.organization.shard)
             if report is not None:
-                aside = await self._store.set_aside(SET_ASIDE_AT_MOST, stored.id)
+                aside = await self._store.set_aside(
+                    SET_ASIDE_AT_MOST, stored.id, scope.organization.shard
+                )
                 overtaken = None
                 if report.position is not None and stored.queued_at is not None:
-                    overtaken = await self._store.overtaken(stored.id, stored.queued_at)
+                    overtaken = await self._store.overtaken(
+                        stored.id, stored.queued_at, scope.organization.id
+                    )
                 now = self._node.clock.now()
                 return reported(report, stored, now, note(aside), overtaken)
             pause = next(looks, None)
@@ -162,7 +169,11 @@ class WorkloadRoutes:
             if stored.state is State.FINISHED:
                 raise Conflict(f"it has finished: {stored.result}")
             await commands.store_command(
-                self._node, inbox.Stop(stored.id, request[ACTOR]), stored, key
+                self._node,
+                inbox.Stop(stored.id, request[ACTOR]),
+                stored,
+                organization_of(request),
+                key,
             )
             stored = await self._moved(stored)
             # With a key it is 202 from here on, because a repetition gets 202.

@@ -5,7 +5,7 @@ import asyncio
 from boxsched.api.http import recent
 from boxsched.node.node import Node
 from boxsched.protocol import inbox
-from boxsched.protocol.shards import SHARD
+from boxsched.protocol.shards import OrganizationRef
 from boxsched.store.records import IdempotencyKey, Workload
 
 
@@ -13,12 +13,13 @@ async def store_command(
     node: Node,
     command: inbox.Stop | inbox.Resolve | inbox.Reprioritize,
     stored: Workload,
+    organization: OrganizationRef,
     key: IdempotencyKey | None,
 ) -> None:
     """Store the command and its key; both are durable when this returns."""
     if key is None:
-        await node.ask(SHARD, command)
+        await node.ask(organization.shard, command)
         return
     once = node.store.ask_once(command, stored.id, stored.number, key)
     recent.repeated(await asyncio.shield(once))
-    node.wake(SHARD)
+    node.wake(organization.shard)

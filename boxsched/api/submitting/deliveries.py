@@ -63,6 +63,7 @@ def _stored(
     return NewDelivery(
         project=known.project.id,
         project_version=known.project.version,
+        shard=known.organization.shard,
         provider=received.provider,
         event=delivery.event,
         received_at=received.received_at,

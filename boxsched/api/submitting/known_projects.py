@@ -31,8 +31,8 @@ from boxsched.api.http.not_found import no_such
 from boxsched.api.messages import checks
 from boxsched.api.messages.requests import ProjectSettings
 from boxsched.api.submitting.branch_patterns import BranchGlobs, Compiler
-from boxsched.model import DEFAULT_BOX_TYPE
-from boxsched.protocol.shards import Project
+from boxsched.model import DEFAULT_BOX_TYPE, DEFAULT_ORGANIZATION, OrganizationId
+from boxsched.protocol.shards import Organization, Project
 from boxsched.store.records import JobSpec
 from boxsched.store.store import Store
 
@@ -47,17 +47,26 @@ _settings = msgspec.json.Decoder(ProjectSettings)
 @attrs.frozen
 class Known:
     project: Project
-    plan: int | None  # its organization's limit of Boxes
+    organization: Organization
     settings: ProjectSettings
     jobs: tuple[JobSpec, ...]  # the jobs of a build without its own
     globs: BranchGlobs
 
     @classmethod
     def of(
-        cls, project: Project, plan: int | None, settings: ProjectSettings, globs: BranchGlobs
+        cls,
+        project: Project,
+        organization: Organization,
+        settings: ProjectSettings,
+        globs: BranchGlobs,
     ) -> "Known":
         jobs = checks.specs(settings.jobs, DEFAULT_BOX_TYPE)
-        return cls(project, plan, settings, jobs, globs)
+        return cls(project, organization, settings, jobs, globs)
+
+    @property
+    def plan(self) -> int | None:
+        """Its organization's limit of Boxes."""
+        return self.organization.max_boxes
 
     def with_servers(self, included: Callable[[str], bool]) -> "Known":
         """Return it as if it had only these servers."""
@@ -95,40 +104,45 @@ class KnownProjects:
 
     def __init__(self, store: Store, at_most: int = KEPT_BYTES_AT_MOST) -> None:
         self._store = store
-        self._kept: OrderedDict[str, Known] = OrderedDict()
+        self._kept: OrderedDict[tuple[OrganizationId, str], Known] = OrderedDict()
         self._bytes = 0
         self._at_most = at_most
         self._compiler = Compiler()
 
-    async def get(self, name: str) -> Known:
+    async def get(self, name: str, organization: OrganizationId = DEFAULT_ORGANIZATION) -> Known:
         """Return the project as it was last read. Raises NotFound."""
-        known = self._kept.get(name)
+        known = self._kept.get((organization, name))
         if known is None:
-            return await self.fresh(name)
-        self._kept.move_to_end(name)
+            return await self.fresh(name, organization)
+        self._kept.move_to_end((organization, name))
         return known
 
-    def remembered(self, name: str) -> Known | None:
+    def remembered(
+        self, name: str, organization: OrganizationId = DEFAULT_ORGANIZATION
+    ) -> Known | None:
         """Return the project as it was last read, if it is still cached."""
-        return self._kept.get(name)
+        return self._kept.get((organization, name))
 
-    async def fresh(self, name: str) -> Known:
+    async def fresh(self, name: str, organization: OrganizationId = DEFAULT_ORGANIZATION) -> Known:
         """Read the project from the store and return it. Raises NotFound."""
-        self.forget(name)
-        project = await self._store.project(name) if is_project_name(name) else None
-        if project is None:
+        self.forget(name, organization)
+        of = await self._store.organization(organization) if is_project_name(name) else None
+        project = None if of is None else await self._store.project(name, organization)
+        if of is None or project is None:
             raise no_such("project", name)
-        plan = (await self._store.organization()).max_boxes
         settings = settings_of(project)
-        known = Known.of(project, plan, settings, await self._compiler.compiled(settings))
-        self.forget(name)  # another look-up may have cached an old one in the meantime
-        self._kept[name] = known
+        known = Known.of(project, of, settings, await self._compiler.compiled(settings))
+        self.forget(name, organization)  # another look-up may have cached an old one meanwhile
+        self._kept[organization, name] = known
         self._bytes += known.size
         while self._bytes > self._at_most:
-            self.forget(next(iter(self._kept)))
+            self._drop(next(iter(self._kept)))
         return known
 
-    def forget(self, name: str) -> None:
-        known = self._kept.pop(name, None)
+    def forget(self, name: str, organization: OrganizationId = DEFAULT_ORGANIZATION) -> None:
+        self._drop((organization, name))
+
+    def _drop(self, key: tuple[OrganizationId, str]) -> None:
+        known = self._kept.pop(key, None)
         if known is not None:
             self._bytes -= known.size

@@ -93,6 +93,7 @@ def build(known: Known, ask: AskBuild, now: float) -> NewWorkload:
     return NewWorkload(
         project=known.project.id,
         project_version=known.project.version,
+        shard=known.organization.shard,
         kind=Kind.BUILD,
         branch=ask.branch,
         tag=ask.tag,
@@ -168,6 +169,7 @@ def deploy(known: Known, ask: AskDeploy, source: Workload | None, now: float) ->
     return NewWorkload(
         project=known.project.id,
         project_version=known.project.version,
+        shard=known.organization.shard,
         kind=Kind.DEPLOY,
         branch=code.branch,
         tag=code.tag,
@@ -224,6 +226,7 @@ def session(known: Known, ask: AskSession, source: Workload | None, now: float) 
     return NewWorkload(
         project=known.project.id,
         project_version=known.project.version,
+        shard=known.organization.shard,
         kind=Kind.SSH,
         branch=ask.branch or code.branch,
         tag=code.tag,
@@ -272,6 +275,7 @@ def rebuild(known: Known, original: Workload, source: Workload | None, now: floa
     return NewWorkload(
         project=original.project,
         project_version=known.project.version,
+        shard=known.organization.shard,
         kind=original.kind,
         branch=original.branch,
         tag=original.tag,

@@ -29,7 +29,7 @@ from boxsched.errors import Conflict, Invalid, Outdated, SecretsUnusable
 from boxsched.node.node import Node
 from boxsched.outgoing.targets import hook_name
 from boxsched.protocol.schedules import NewSchedule
-from boxsched.protocol.shards import SHARD, Project
+from boxsched.protocol.shards import OrganizationRef, Project
 from boxsched.secrets import git_credentials
 from boxsched.secrets.owners import of_project, sealing
 from boxsched.secrets.vault import Vault
@@ -68,7 +68,9 @@ class ProjectChanges:
         self._store = node.store
         self._known = known
 
-    async def plan(self, name: str, asked: ProjectSettings) -> ProjectChange:
+    async def plan(
+        self, organization: OrganizationRef, name: str, asked: ProjectSettings
+    ) -> ProjectChange:
         """Check the settings and compare them with the stored ones. Raises Invalid."""
         if not is_project_name(name):
             raise Invalid(
@@ -81,7 +83,7 @@ class ProjectChanges:
         schedules = await first_times(asked, now)
         vault = self._node.vault
         new_targets = tuple(targets(vault, asked, self._node.options.allow_outgoing))
-        before = await self._store.project(name)
+        before = await self._store.project(name, organization.id)
         stored = [] if before is None else await self._store.targets(before.id)
         check_tokens(stored, new_targets)
         sealed_git = await self._sealed_git_credentials(before)
@@ -104,6 +106,7 @@ class ProjectChanges:
 
     async def make(
         self,
+        organization: OrganizationRef,
         name: str,
         asked: ProjectSettings,
         by: str,
@@ -114,19 +117,21 @@ class ProjectChanges:
         expects another version. Unchanged settings write nothing.
         """
         for _ in range(ATTEMPTS):
-            change = await self.plan(name, asked)
+            change = await self.plan(organization, name, asked)
             check(change.before)
             if change.before is not None and not change.needed:
                 return change.before, False
             onto = ABSENT if change.before is None else (change.before.id, change.before.version)
             edit = Edit(by, change.changed, reverts, onto)
             try:
-                return await self._write(name, change, edit)
+                return await self._write(organization, name, change, edit)
             except Outdated:
                 continue
         raise Conflict("the project keeps changing: try again")
 
-    async def _write(self, name: str, change: ProjectChange, edit: Edit) -> tuple[Project, bool]:
+    async def _write(
+        self, organization: OrganizationRef, name: str, change: ProjectChange, edit: Edit
+    ) -> tuple[Project, bool]:
         settings = without_defaults(change.settings, plain(change.settings))
         newer = newer_field(settings)
         if newer is not None:
@@ -144,10 +149,11 @@ class ProjectChanges:
                 edit,
                 change.schedules,
                 change.planned_at,
+                organization.id,
             )
         )
-        self._node.wake(SHARD)
-        self._known.forget(name)
+        self._node.wake(organization.shard)
+        self._known.forget(name, organization.id)
         return done
 
 

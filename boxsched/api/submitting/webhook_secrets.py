@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from boxsched.api.submitting.known_projects import KnownProjects, is_project_name
 from boxsched.errors import SecretsUnusable
 from boxsched.gather import Gather
-from boxsched.model import ProjectId
+from boxsched.model import OrganizationId, ProjectId, full_name
 from boxsched.node.node import Node
 from boxsched.secrets.owners import of_project
 from boxsched.store.delivery_records import WebhookSecrets
@@ -37,9 +37,9 @@ class KnownSecrets:
             self._look_up, at_most=NAMES_AT_ONCE
         )
 
-    def remembered(self, name: str) -> tuple[str, ...] | None:
+    def remembered(self, organization: OrganizationId, name: str) -> tuple[str, ...] | None:
         """Return the secrets as they were last read; None if the project is not cached."""
-        known = self._known.remembered(name)
+        known = self._known.remembered(name, organization)
         if known is None:
             return None
         its = known.project
@@ -48,11 +48,11 @@ class KnownSecrets:
         )
         return self._opened(stored)
 
-    async def fresh(self, name: str) -> tuple[str, ...]:
+    async def fresh(self, organization: OrganizationId, name: str) -> tuple[str, ...]:
         """Read the secrets from the store; an empty tuple if the project does not exist."""
         if not is_project_name(name):
             return ()
-        stored = await asyncio.shield(self._queries.add(name))
+        stored = await asyncio.shield(self._queries.add(full_name(organization, name)))
         return () if stored is None else self._opened(stored)
 
     def _opened(self, stored: WebhookSecrets) -> tuple[str, ...]:

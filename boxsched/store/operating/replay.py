@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from boxsched.model import JobId, WorkloadId, job_id, job_workload
+from boxsched.model import JobId, WorkloadId, job_id, job_workload, short_name
 from boxsched.store.blocks import Block, Row, load
 from boxsched.store.mapping import mapper
 
@@ -171,10 +171,10 @@ class Replay:
         self._uses: dict[int, list[tuple[str, int | None, int]]] = {}
 
     def run(self) -> Iterator[Broken]:
-        ids: dict[str, int] = {}
+        ids: dict[tuple[int, str], int] = {}  # by shard and name
         self._shards = {_shard_id(row): _shard(row) for row in self._query(SQL["shards"])}
-        for id_, name, limit in self._query(SQL["projects"]):
-            ids[name] = id_
+        for id_, shard, name, limit in self._query(SQL["projects"]):
+            ids[shard, short_name(name)] = id_
             if limit is not None:
                 self._limits[id_] = limit
         self._worker_of = {str(id_): str(worker) for id_, worker in self._query(SQL["boxes"])}
@@ -183,7 +183,8 @@ class Replay:
             if count % EVENTS_A_STEP == 0:
                 self._step(f"the history: {count:,} events")
             if entry.type == "project.changed":
-                self._uses.pop(ids.get(_event_data.decode(entry.data).project or "", 0), None)
+                changed = entry.shard, _event_data.decode(entry.data).project or ""
+                self._uses.pop(ids.get(changed, 0), None)
             for what in self._entry(entry):
                 yield what, (_place(entry), entry.type, entry.workload, entry.job)
         yield from self._project_limits()

@@ -32,6 +32,7 @@ _SERVICE: Mapping[str, tuple[str, ...]] = {
     "workload_row": ("SELECT",),
     "workload_full": ("SELECT",),
     "workload_whole": ("SELECT",),
+    "workload_complete": ("SELECT",),
 }
 SECRETS: Mapping[str, frozenset[str]] = {
     "project": frozenset({"webhook_secret", "webhook_secret_before", "git_credentials"}),

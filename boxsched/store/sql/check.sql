@@ -1,12 +1,14 @@
 -- name: orphans
--- schema: rows refer to missing rows.
+-- schema: rows refer to missing rows, or to rows of another organization.
 -- returns: place, id
 SELECT 'box' AS place, b.id FROM box AS b
  WHERE NOT EXISTS (SELECT 1 FROM worker AS x WHERE x.id = b.worker)
     OR b.job IS NOT NULL AND NOT EXISTS (SELECT 1 FROM job AS x WHERE x.id = b.job)
  UNION ALL
 SELECT 'workload', w.id FROM workload AS w
- WHERE NOT EXISTS (SELECT 1 FROM project AS x WHERE x.id = w.project)
+ WHERE NOT EXISTS (
+     SELECT 1 FROM project AS x WHERE x.id = w.project AND x.organization = w.organization
+ )
  UNION ALL
 SELECT 'job_history', h.project FROM job_history AS h
  WHERE NOT EXISTS (SELECT 1 FROM project AS x WHERE x.id = h.project)

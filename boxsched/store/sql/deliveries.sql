@@ -65,12 +65,12 @@ SELECT v.name, project.id AS project, project.webhook_secret AS now,
  WHERE v.name IS NOT NULL;
 
 -- name: deliveries
--- A page of deliveries, newest first.
+-- A page of an organization's deliveries, newest first.
 -- returns: id, provider, event, project, received_at, result, reason, workloads
 SELECT d.id, d.provider, d.event, project.name AS project, d.received_at, d.result, d.reason,
        d.workloads
   FROM delivery AS d JOIN project ON project.id = d.project
- WHERE d.id < :before
+ WHERE project.organization = :organization AND d.id < :before
  ORDER BY d.id DESC LIMIT :limit;
 
 -- name: deliveries_with_result
@@ -79,7 +79,7 @@ SELECT d.id, d.provider, d.event, project.name AS project, d.received_at, d.resu
 SELECT d.id, d.provider, d.event, project.name AS project, d.received_at, d.result, d.reason,
        d.workloads
   FROM delivery AS d JOIN project ON project.id = d.project
- WHERE d.result = :result AND d.id < :before
+ WHERE project.organization = :organization AND d.result = :result AND d.id < :before
  ORDER BY d.id DESC LIMIT :limit;
 
 -- name: deliveries_of_project

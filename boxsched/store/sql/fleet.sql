@@ -94,6 +94,14 @@ SELECT worker.id, worker.node, worker.state <> 'disconnected', worker.beat, work
  WHERE organization.shard = :shard
  ORDER BY worker.id;
 
+-- name: places
+-- The nodes to which these workers are connected.
+-- returns: id, node
+WITH v(id) AS (VALUES (:id))
+SELECT worker.id, worker.node
+  FROM v JOIN worker ON worker.id = v.id
+ WHERE worker.state <> 'disconnected';
+
 -- name: gone_worker
 -- The worker, if it has been away since that connection, its Boxes are removed, and no command about
 -- them waits for the leader. Locked, so that it does not connect meanwhile.
@@ -177,7 +185,7 @@ SELECT box.worker, CAST(json_agg(json_build_array(
  GROUP BY box.worker;
 
 -- name: boxes
--- Every Box in use, with its job.
+-- Every Box of an organization that is in use, with its job.
 -- returns: id, worker, ordinal, box_type, retired, job, last_project, last_branch, freed_at,
 -- worker_name, workload, job_name
 SELECT box.id, box.worker, box.ordinal, box.box_type, box.retired, box.job, box.last_project,
@@ -186,11 +194,11 @@ SELECT box.id, box.worker, box.ordinal, box.box_type, box.retired, box.job, box.
   FROM box
   JOIN worker ON worker.id = box.worker
   LEFT JOIN job ON job.id = box.job
- WHERE box.job IS NOT NULL OR NOT box.retired
+ WHERE worker.organization = :organization AND (box.job IS NOT NULL OR NOT box.retired)
  ORDER BY worker.name, box.ordinal, box.id;
 
 -- name: workers
--- All workers, with the number of their Boxes, and of the workloads of each kind that have a job on them.
+-- The workers of an organization, with the number of their Boxes, and of the workloads of each kind that have a job on them.
 -- returns: id, name, address, state, boxes, builds, deploys, ssh_sessions, seen_at, token, problem,
 -- drain_by, drain_since, drain_note, drain_stop_at, drain_done, drain_automatic, fingerprint,
 -- differs, notes
@@ -205,6 +213,7 @@ SELECT worker.id, worker.name, worker.address, worker.state,
   FROM worker
   LEFT JOIN box ON box.worker = worker.id
   LEFT JOIN workload ON workload.id = box.job / 1024
+ WHERE worker.organization = :organization
  GROUP BY worker.id, worker.name, worker.address, worker.state, worker.seen_at, worker.token,
           worker.problem, worker.drain_by, worker.drain_since, worker.drain_note,
           worker.drain_stop_at, worker.drain_done, worker.drain_automatic, worker.fingerprint,

@@ -47,7 +47,7 @@ WITH v(id) AS (VALUES (:id)) UPDATE ghost SET running = FALSE FROM v WHERE ghost
 WITH v(id) AS (VALUES (:id)) DELETE FROM ghost WHERE id IN (SELECT v.id FROM v);
 
 -- name: ghosts
--- Every ghost, with its worker and its job as they are now.
+-- Every ghost of an organization, with its worker and its job as they are now.
 -- returns: id, worker, worker_name, job, attempt, lease_token, build, running, since, killed_by,
 -- connected, project, number, kind, name, workload_state, job_state, job_result, job_attempt,
 -- job_token, job_worker, job_begun, job_reason
@@ -63,6 +63,7 @@ SELECT ghost.id, ghost.worker, worker.name AS worker_name, ghost.job, ghost.atte
   LEFT JOIN workload ON workload.id = ghost.job / 1024
   LEFT JOIN project ON project.id = workload.project
   LEFT JOIN box ON box.job = job.id
+ WHERE worker.organization = :organization
  ORDER BY worker.name, ghost.since, ghost.id;
 
 -- name: kill_ghost

@@ -11,16 +11,17 @@ RETURNING epoch;
 SELECT epoch, batch FROM shard WHERE id = :shard;
 
 -- name: load_organization
--- The shard's organization; no row if it has none yet.
--- returns: id, name, policy, max_boxes, priority_aging, shard
-SELECT id, name, policy, max_boxes, priority_aging, shard FROM organization WHERE shard = :shard;
+-- The shard's organization; no row if it has none.
+-- returns: id, name, policy, max_boxes, priority_aging, shard, lost_retries, created_at
+SELECT id, name, policy, max_boxes, priority_aging, shard, lost_retries, created_at
+  FROM organization WHERE shard = :shard AND NOT deleted;
 
 -- name: load_projects
 -- A page of an organization's projects, by id.
 -- returns: id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
--- webhook_secret_until
+-- webhook_secret_until, organization
 SELECT id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
-       webhook_secret_until
+       webhook_secret_until, organization
   FROM project
  WHERE organization = :organization AND NOT deleted AND id > :after
  ORDER BY id LIMIT :limit;
@@ -69,15 +70,11 @@ SELECT id, workload FROM inbox
 -- A page of its unfinished workloads, by id; the last column is the number of jobs.
 -- returns: id, project, number, kind, branch, tag, server, priority, cancellation, fail_fast,
 -- state, created_at, queued_at, started_at, stop_cause, reason, promise, automatic, spared, boxes
-SELECT workload.id, workload.project, workload.number, workload.kind, workload.branch,
-       workload.tag, workload.server, workload.priority, workload.cancellation,
-       workload.fail_fast, workload.state, workload.created_at, workload.queued_at,
-       workload.started_at, workload.stop_cause, workload.reason, workload.promise,
-       workload.automatic, workload.spared, workload.boxes
-  FROM workload JOIN project ON project.id = workload.project
- WHERE workload.finished_at IS NULL AND workload.id > :after
-   AND project.organization = :organization
- ORDER BY workload.id LIMIT :limit;
+SELECT id, project, number, kind, branch, tag, server, priority, cancellation, fail_fast, state,
+       created_at, queued_at, started_at, stop_cause, reason, promise, automatic, spared, boxes
+  FROM workload
+ WHERE organization = :organization AND finished_at IS NULL AND id > :after
+ ORDER BY id LIMIT :limit;
 
 -- name: load_jobs
 -- These jobs, in any order.
@@ -105,6 +102,13 @@ SELECT CAST(json_agg(json_build_array(i.id, i.kind, i.payload, i.workload)) AS t
   FROM (
     SELECT id, kind, payload, workload FROM inbox WHERE shard = :shard ORDER BY id LIMIT :limit
   ) AS i;
+
+-- name: shards_with_commands
+-- Those of these shards whose inboxes have commands.
+-- returns: shard
+WITH v(shard) AS (VALUES (:shard))
+SELECT v.shard FROM v
+ WHERE (SELECT min(inbox.id) FROM inbox WHERE inbox.shard = v.shard) IS NOT NULL;
 
 -- name: fence
 -- Every engine transaction begins here. If another node leads, or this batch was committed before, this

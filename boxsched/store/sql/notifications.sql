@@ -129,7 +129,7 @@ UPDATE notification SET due_at = v.due_at
    AND notification.due_at < v.due_at;
 
 -- name: notifications
--- A page of notifications, newest first.
+-- A page of an organization's notifications, newest first.
 -- returns: id, workload, number, project, target, provider, url, host, event, at, state, attempts,
 -- due_at, status, error, done_at, signed
 SELECT n.id, n.workload, workload.number, project.name AS project, n.target, outgoing.provider,
@@ -139,7 +139,7 @@ SELECT n.id, n.workload, workload.number, project.name AS project, n.target, out
   JOIN workload ON workload.id = n.workload
   JOIN project ON project.id = workload.project
   LEFT JOIN outgoing ON outgoing.project = project.id AND outgoing.name = n.target
- WHERE n.id < :before
+ WHERE workload.organization = :organization AND n.id < :before
  ORDER BY n.id DESC LIMIT :limit;
 
 -- name: notifications_of_state
@@ -152,7 +152,7 @@ SELECT n.id, n.workload, workload.number, project.name AS project, n.target, out
   JOIN workload ON workload.id = n.workload
   JOIN project ON project.id = workload.project
   LEFT JOIN outgoing ON outgoing.project = project.id AND outgoing.name = n.target
- WHERE n.id < :before AND n.state = :state
+ WHERE workload.organization = :organization AND n.id < :before AND n.state = :state
  ORDER BY n.id DESC LIMIT :limit;
 
 -- name: resend

@@ -54,29 +54,29 @@ project = :project AND number < :before ORDER BY number;
 -- name: walk_branch
 -- One branch, in any project.
 -- like: walk
-branch = :branch AND id < :before ORDER BY id;
+organization = :organization AND branch = :branch AND id < :before ORDER BY id;
 
 -- name: walk_server
 -- One server, in any project.
 -- like: walk
-server = :server AND id < :before ORDER BY id;
+organization = :organization AND server = :server AND id < :before ORDER BY id;
 
 -- name: walk_unfinished
--- The unfinished workloads.
+-- The unfinished workloads of an organization.
 -- like: walk
-finished_at IS NULL AND id < :before ORDER BY id;
+organization = :organization AND finished_at IS NULL AND id < :before ORDER BY id;
 
 -- name: walk_result
 -- Workloads that ended with one result.
 -- like: walk
-finished_at IS NOT NULL AND result = :result AND id < :before ORDER BY id;
+organization = :organization AND finished_at IS NOT NULL AND result = :result AND id < :before ORDER BY id;
 
 -- name: walk_kind
 -- Deploys, or SSH sessions.
 -- like: walk
-kind = :kind AND kind <> 'build' AND id < :before ORDER BY id;
+organization = :organization AND kind = :kind AND kind <> 'build' AND id < :before ORDER BY id;
 
 -- name: walk_all
--- All workloads.
+-- All workloads of an organization.
 -- like: walk
-id < :before ORDER BY id;
+organization = :organization AND id < :before ORDER BY id;

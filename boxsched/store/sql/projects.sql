@@ -1,15 +1,8 @@
--- name: organization
--- The default organization's queue settings.
--- returns: id, name, policy, max_boxes, priority_aging, shard
-SELECT id, name, policy, max_boxes, priority_aging, shard FROM organization WHERE id = 1;
-
--- name: set_organization
--- Replace an organization's queue settings; its shard never changes.
+-- name: lock_organization
+-- Lock an organization against deletion; no row if it was deleted.
 -- returns: shard
-UPDATE organization
-   SET name = :name, policy = :policy, max_boxes = :max_boxes, priority_aging = :priority_aging
- WHERE id = :id
-RETURNING shard;
+SELECT shard FROM organization
+ WHERE id = :organization AND NOT deleted FOR KEY SHARE OF organization;
 
 -- name: lock_version
 -- The project that has a name, locked, and its version.
@@ -17,16 +10,15 @@ RETURNING shard;
 SELECT id, version FROM project WHERE name = :name AND NOT deleted FOR NO KEY UPDATE OF project;
 
 -- name: put_project
--- Create a project of the default organization, or replace its settings as a new version. 1: it was
--- created. A new project continues the numbers of deleted projects with its name, so that web#12
--- always means the same workload. The last column is its shard.
--- returns: id, name, settings, max_boxes, version, webhook_secret,
--- webhook_secret_before, webhook_secret_until, shard
+-- Create a project, or replace its settings as a new version. 1: it was created. A new project continues
+-- the numbers of deleted projects with its name, so that web#12 always means the same workload.
+-- returns: id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
+-- webhook_secret_until, organization
 INSERT INTO project (
-    name, settings, repository, clone, cache, max_boxes, version, scheduled, first_number, next_number,
-    deleted
+    organization, name, settings, repository, clone, cache, max_boxes, version, scheduled,
+    first_number, next_number, deleted
 )
-SELECT :name, :settings, CAST(:repository AS text), CAST(:clone AS text), CAST(:cache AS text),
+SELECT :organization, :name, :settings, CAST(:repository AS text), CAST(:clone AS text), CAST(:cache AS text),
        CAST(:max_boxes AS bigint), 1, 1, f.first, f.first, FALSE
   FROM (
     SELECT coalesce(max(p.next_number), 1) AS first
@@ -38,8 +30,7 @@ ON CONFLICT (name) WHERE NOT deleted DO UPDATE
        clone = excluded.clone, cache = excluded.cache, max_boxes = excluded.max_boxes,
        version = project.version + 1, scheduled = project.version + 1
 RETURNING id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
-          webhook_secret_until,
-          (SELECT shard FROM organization WHERE organization.id = project.organization);
+          webhook_secret_until, organization;
 
 -- name: set_webhook_secret
 -- Replace a project's webhook secret. The previous one stays valid for the given seconds. NULL: the project
@@ -61,11 +52,11 @@ RETURNING webhook_secret, webhook_secret_before, webhook_secret_until;
 UPDATE project SET git_credentials = CAST(:sealed AS text) WHERE id = :project;
 
 -- name: project
--- One project by its name.
+-- One project by its full name.
 -- returns: id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
--- webhook_secret_until
+-- webhook_secret_until, organization
 SELECT id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
-       webhook_secret_until
+       webhook_secret_until, organization
   FROM project WHERE name = :name AND NOT deleted;
 
 -- name: project_id
@@ -80,12 +71,11 @@ WITH v(id) AS (VALUES (:id))
 SELECT project.id, project.name FROM v JOIN project ON project.id = v.id;
 
 -- name: projects
--- All projects, by name.
--- returns: id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
--- webhook_secret_until
+-- The projects of an organization, by name.
+-- returns: as project
 SELECT id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
-       webhook_secret_until
-  FROM project WHERE NOT deleted ORDER BY name;
+       webhook_secret_until, organization
+  FROM project WHERE organization = :organization AND NOT deleted ORDER BY name;
 
 -- name: bury_project
 -- Mark a project as deleted, which frees its name; earlier checked submissions are then refused.

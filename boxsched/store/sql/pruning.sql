@@ -100,7 +100,11 @@ SELECT w.id, w.finished_at
   FROM workload AS w
  WHERE w.history_cut AND w.finished_at IS NOT NULL
    AND (w.finished_at, w.id) > (:finished_at, :id)
-   AND w.finished_at < (SELECT at FROM history_start WHERE shard = :shard)
+   AND w.finished_at < (
+       SELECT history_start.at
+         FROM organization JOIN history_start ON history_start.shard = organization.shard
+        WHERE organization.id = w.organization
+   )
    AND w.finished_at < :before
  ORDER BY w.finished_at, w.id LIMIT :limit;
 

@@ -3,15 +3,16 @@
 -- returns: id, project, project_name, number, kind, branch, tag, server, commit_hash, message,
 -- author, priority, cancellation, fail_fast, state, result, created_at, queued_at, started_at,
 -- finished_at, boxes, rebuild_of, build, public_key, reason, automatic, rollback, from_fork,
--- compare_url, event_at, target_branch, submitted_by, spared, priority_by, priority_note
-SELECT * FROM workload_whole
+-- compare_url, event_at, target_branch, submitted_by, spared, priority_by, priority_note,
+-- organization
+SELECT * FROM workload_complete
  WHERE id = :workload;
 
 -- name: shown
 -- These workloads, in any order.
 -- returns: as workload
 WITH v(id) AS (VALUES (:id))
-SELECT workload_whole.* FROM v JOIN workload_whole ON workload_whole.id = v.id;
+SELECT workload_complete.* FROM v JOIN workload_complete ON workload_complete.id = v.id;
 
 -- name: numbers
 -- The numbers of these workloads in their projects, without those that are deleted.
@@ -20,17 +21,17 @@ WITH v(id) AS (VALUES (:id))
 SELECT workload.id, workload.number FROM v JOIN workload ON workload.id = v.id;
 
 -- name: unfinished
--- A page of the unfinished workloads, by id.
+-- A page of an organization's unfinished workloads, by id.
 -- returns: as workload
-SELECT * FROM workload_whole
- WHERE finished_at IS NULL AND id > :after
+SELECT * FROM workload_complete
+ WHERE organization = :organization AND finished_at IS NULL AND id > :after
  ORDER BY id LIMIT :limit;
 
 -- name: recently_finished
--- The last finished workloads, latest first.
+-- An organization's last finished workloads, latest first.
 -- returns: as workload
-SELECT * FROM workload_whole
- WHERE finished_at IS NOT NULL
+SELECT * FROM workload_complete
+ WHERE organization = :organization AND finished_at IS NOT NULL
  ORDER BY finished_at DESC LIMIT :limit;
 
 -- name: flaky_among
@@ -46,7 +47,7 @@ SELECT job.id FROM v JOIN job ON job.id = v.id
 -- returns: finished, came_later
 SELECT count(*), coalesce(sum(CASE WHEN id > :workload AND started_at >= :since THEN 1 END), 0)
   FROM (SELECT id, started_at FROM workload
-         WHERE finished_at >= :since
+         WHERE organization = :organization AND finished_at >= :since
          ORDER BY finished_at DESC LIMIT :limit) AS recent;
 
 -- name: overtook_and_run
@@ -54,7 +55,7 @@ SELECT count(*), coalesce(sum(CASE WHEN id > :workload AND started_at >= :since 
 -- returns: running
 SELECT count(*) FROM workload
  WHERE id IN (SELECT job / 1024 FROM box WHERE job IS NOT NULL AND job / 1024 > :workload)
-   AND started_at >= :since;
+   AND organization = :organization AND started_at >= :since;
 
 -- name: jobs_of
 -- These jobs, in any order. By their ids, because with one range for each workload PostgreSQL would read
@@ -82,9 +83,9 @@ SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds
   FROM v JOIN job ON job.id = v.id;
 
 -- name: concerns
--- The project and the server of a workload.
--- returns: name, server
-SELECT p.name, w.server FROM workload AS w JOIN project AS p ON p.id = w.project
+-- The organization, the project and the server of a workload.
+-- returns: organization, project, server
+SELECT w.organization, p.name AS project, w.server FROM workload AS w JOIN project AS p ON p.id = w.project
  WHERE w.id = :workload;
 
 -- name: job_state
@@ -153,9 +154,10 @@ SELECT 1 FROM meta LIMIT 1;
 SELECT value FROM meta WHERE key = 'cluster';
 
 -- name: set_aside
--- The last commands that were set aside, latest first.
+-- The last commands of a shard that were set aside, latest first. NULL: of all shards.
 -- returns: id, kind, payload, workload, error, at
-SELECT id, kind, payload, workload, error, at FROM set_aside ORDER BY id DESC LIMIT :limit;
+SELECT id, kind, payload, workload, error, at FROM set_aside
+ WHERE shard = coalesce(CAST(:shard AS bigint), shard) ORDER BY id DESC LIMIT :limit;
 
 -- name: set_aside_of
 -- The commands about one workload that were set aside, latest first.
@@ -164,9 +166,9 @@ SELECT id, kind, payload, workload, error, at FROM set_aside
  WHERE workload = :workload ORDER BY id DESC LIMIT :limit;
 
 -- name: set_aside_one
--- One command that was set aside.
+-- One command of a shard that was set aside.
 -- returns: id, kind, payload, workload, error, at
-SELECT id, kind, payload, workload, error, at FROM set_aside WHERE id = :id;
+SELECT id, kind, payload, workload, error, at FROM set_aside WHERE id = :id AND shard = :shard;
 
 -- name: drop_old_set_aside
 -- Delete some of the commands that were set aside before this time, the oldest first.
@@ -187,7 +189,7 @@ RETURNING 1;
 -- name: drop_set_aside
 -- Delete a command that an operator has dealt with.
 -- returns: id
-DELETE FROM set_aside WHERE id = :id
+DELETE FROM set_aside WHERE id = :id AND shard = :shard
 RETURNING id;
 
 -- name: time

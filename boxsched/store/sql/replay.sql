@@ -6,8 +6,8 @@ SELECT s.id, s.batch, s.epoch_batch, o.max_boxes
 
 -- name: projects
 -- The projects' limits; NULL while a change still waits for the leader.
--- returns: id, name, max_boxes
-SELECT p.id, p.name,
+-- returns: id, shard, name, max_boxes
+SELECT p.id, o.shard, p.name,
        CASE WHEN EXISTS (SELECT 1 FROM inbox AS i WHERE i.kind = 'project' AND i.shard = o.shard)
             THEN NULL ELSE p.max_boxes END
   FROM project AS p JOIN organization AS o ON o.id = p.organization

@@ -26,10 +26,10 @@ DELETE FROM schedule
 
 -- name: unscheduled
 -- Projects whose settings were written by an earlier version: their schedules are not stored yet.
--- returns: id, name, settings, max_boxes, version, webhook_secret,
--- webhook_secret_before, webhook_secret_until
-SELECT id, name, settings, max_boxes, version, webhook_secret,
-       webhook_secret_before, webhook_secret_until
+-- returns: id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
+-- webhook_secret_until, organization
+SELECT id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
+       webhook_secret_until, organization
   FROM project WHERE NOT deleted AND scheduled <> version ORDER BY id LIMIT :limit;
 
 -- name: set_scheduled
@@ -41,15 +41,15 @@ RETURNING id;
 
 -- name: due_schedules
 -- Due schedules, the earliest first.
--- returns: project, project_name, cron, time_zone, branch, next_at
-SELECT s.project, p.name AS project_name, s.cron, s.time_zone, s.branch, s.next_at
+-- returns: project, organization, project_name, cron, time_zone, branch, next_at
+SELECT s.project, p.organization, p.name AS project_name, s.cron, s.time_zone, s.branch, s.next_at
   FROM schedule AS s JOIN project AS p ON p.id = s.project
  WHERE s.next_at <= :now ORDER BY s.next_at LIMIT :limit;
 
 -- name: ahead_schedules
 -- Schedules whose ``decided_at`` is in the future, because the clock was set back.
 -- returns: as due_schedules
-SELECT s.project, p.name AS project_name, s.cron, s.time_zone, s.branch, s.next_at
+SELECT s.project, p.organization, p.name AS project_name, s.cron, s.time_zone, s.branch, s.next_at
   FROM schedule AS s JOIN project AS p ON p.id = s.project
  WHERE s.decided_at > :now ORDER BY s.decided_at LIMIT :limit;
 
@@ -100,12 +100,13 @@ SELECT s.project, p.name AS project_name, s.cron, s.time_zone, s.branch, s.next_
  ORDER BY s.cron, s.time_zone, s.branch;
 
 -- name: schedules
--- A page of all schedules, after this one.
+-- A page of an organization's schedules, after this one.
 -- returns: as schedules_of_project
 SELECT s.project, p.name AS project_name, s.cron, s.time_zone, s.branch, s.next_at, s.fired_at,
        s.workload, s.skipped_at, s.skipped
   FROM schedule AS s JOIN project AS p ON p.id = s.project
- WHERE (s.project, s.cron, s.time_zone, s.branch) > (:project, :cron, :time_zone, :branch)
+ WHERE p.organization = :organization
+   AND (s.project, s.cron, s.time_zone, s.branch) > (:project, :cron, :time_zone, :branch)
  ORDER BY s.project, s.cron, s.time_zone, s.branch LIMIT :limit;
 
 -- name: last_builds

@@ -15,14 +15,16 @@ SELECT i.scope, i.key, i.body_sha256, i.workload, i.number, coalesce(p.deleted, 
 DELETE FROM idempotency WHERE scope = :scope AND key = :key;
 
 -- name: lock_projects
--- Lock the projects' rows, in the order of their ids; return their next numbers, shards and plans as one
--- text.
--- returns: projects[id, version, next_number, shard, plan]
+-- Lock the projects' rows, in the order of their ids; return their next numbers, organizations, shards and
+-- plans as one text.
+-- returns: projects[id, version, next_number, organization, shard, plan]
 WITH v(project) AS (VALUES (:project))
-SELECT CAST(json_agg(json_build_array(p.id, p.version, p.next_number, p.shard, p.plan)) AS text)
+SELECT CAST(json_agg(json_build_array(
+           p.id, p.version, p.next_number, p.organization, p.shard, p.plan
+       )) AS text)
   FROM (
-    SELECT project.id, project.version, project.next_number, organization.shard,
-           organization.max_boxes AS plan
+    SELECT project.id, project.version, project.next_number, project.organization,
+           organization.shard, organization.max_boxes AS plan
       FROM v
       JOIN project ON project.id = v.project
       JOIN organization ON organization.id = project.organization
@@ -67,7 +69,7 @@ INSERT INTO workload (
     id, project, number, kind, lane, branch, tag, server, commit_hash, message, author,
     priority, cancellation, fail_fast, boxes, rebuild_of, build, public_key, created_at, state,
     repository, from_fork, compare_url, event_at, automatic, rollback, target_branch, submitted_by,
-    ssh_forwarding, first_number
+    ssh_forwarding, first_number, organization
 )
 SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS text),
        CAST(v.tag AS text), CAST(v.server AS text), CAST(v.commit_hash AS text),
@@ -94,7 +96,8 @@ SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS
        (
            SELECT coalesce(source.first_number, source.number) FROM workload AS source
             WHERE source.id = CAST(v.rebuild_of AS bigint)
-       )
+       ),
+       (SELECT organization FROM project WHERE project.id = v.project)
   FROM v WHERE v.id IS NOT NULL;
 
 -- name: insert_jobs

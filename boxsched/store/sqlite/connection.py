@@ -38,6 +38,9 @@ _WORDS = {
     " FOR NO KEY UPDATE OF worker": "",
     " FOR NO KEY UPDATE OF token": "",
     " FOR NO KEY UPDATE OF job": "",
+    " FOR NO KEY UPDATE OF organization": "",
+    " FOR KEY SHARE OF organization": "",
+    " FOR UPDATE OF organization": "",
     "\n   FOR UPDATE OF n SKIP LOCKED": "",
     "EXTRACT(EPOCH FROM clock_timestamp())": "(julianday('now') - 2440587.5) * 86400",
 }

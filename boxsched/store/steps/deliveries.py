@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from boxsched.model import ProjectId, WorkloadId, lane_key
+from boxsched.model import OrganizationId, ProjectId, WorkloadId, lane_key, short_name
 from boxsched.protocol import inbox
 from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.delivery_records import (
@@ -42,6 +42,7 @@ _delivery = mapper(
     _SQL["deliveries"].returns,
     _SQL["deliveries_with_result"].returns,
     _SQL["deliveries_of_project"].returns,
+    project=short_name,
     result=DeliveryResult,
     workloads=_workloads,
 )
@@ -121,17 +122,21 @@ def webhook_secrets(names: Sequence[str]) -> Steps[Mapping[str, WebhookSecrets]]
 
 
 def deliveries(
-    project: ProjectId | None, result: DeliveryResult | None, before: int, limit: int
+    project: ProjectId | None,
+    result: DeliveryResult | None,
+    before: int,
+    limit: int,
+    organization: OrganizationId,
 ) -> Steps[list[StoredDelivery]]:
     """Return deliveries, newest first. The index is by project and result; for a project alone,
     each result is read and the newest are taken.
     """
     if project is None:
         if result is None:
-            rows = yield _SQL["deliveries"](before=before, limit=limit)
+            rows = yield _SQL["deliveries"](organization=organization, before=before, limit=limit)
         else:
             rows = yield _SQL["deliveries_with_result"](
-                result=result.value, before=before, limit=limit
+                organization=organization, result=result.value, before=before, limit=limit
             )
         return [_delivery(row) for row in rows]
     found: list[StoredDelivery] = []

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from boxsched.model import JobId, WorkerId
+from boxsched.model import JobId, OrganizationId, WorkerId, short_name
 from boxsched.protocol import inbox
 from boxsched.protocol.ghosts import Ghost, Haunted, HeldAttempt, Lease
 from boxsched.protocol.inbox import GhostCause, GhostMove
@@ -35,7 +35,14 @@ class _Known(NamedTuple):
 
 _known = mapper(_Known, _SQL["ghosts_of"].returns, build=bool, running=bool)
 _ghost = mapper(
-    Ghost, _SQL["ghosts"].returns, build=bool, running=bool, connected=bool, job_begun=bool
+    Ghost,
+    _SQL["ghosts"].returns,
+    worker_name=short_name,
+    project=lambda name: None if name is None else short_name(name),
+    build=bool,
+    running=bool,
+    connected=bool,
+    job_begun=bool,
 )
 
 
@@ -150,7 +157,7 @@ def _tell(moves: Iterable[_Move]) -> Steps[None]:
         ((name, shard),) = yield _SQL["haunted_worker"](worker=worker)
         ghosts = tuple(
             inbox.GhostMoved(
-                *(move, name, one.job, one.attempt, one.lease_token, one.build),
+                *(move, short_name(name), one.job, one.attempt, one.lease_token, one.build),
                 *(one.running and move is not GhostMove.ENDED, cause, by),
             )
             for _, move, one, cause, by in its
@@ -158,8 +165,8 @@ def _tell(moves: Iterable[_Move]) -> Steps[None]:
         yield add_commands(shard, [inbox.written(inbox.Reports(worker, (), ghosts))])
 
 
-def ghosts() -> Steps[list[Ghost]]:
-    return [_ghost(row) for row in (yield _SQL["ghosts"]())]
+def ghosts(organization: OrganizationId) -> Steps[list[Ghost]]:
+    return [_ghost(row) for row in (yield _SQL["ghosts"](organization=organization))]
 
 
 def kill_ghost(id_: int, by: str) -> Steps[bool]:
@@ -167,6 +174,6 @@ def kill_ghost(id_: int, by: str) -> Steps[bool]:
     decided = yield _SQL["kill_ghost"](id=id_, killed_by=by)
     for worker, job, attempt, token in decided:
         ((name, shard),) = yield _SQL["haunted_worker"](worker=worker)
-        said = inbox.GhostKilled(worker, name, JobId(job), attempt, token, by)
+        said = inbox.GhostKilled(worker, short_name(name), JobId(job), attempt, token, by)
         yield add_commands(shard, [inbox.written(said)])
     return bool(decided)

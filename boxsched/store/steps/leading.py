@@ -45,6 +45,11 @@ def inbox(shard: int, limit: int) -> Steps[list[InboxEntry]]:
     ]
 
 
+def shards_with_commands(shards: Sequence[int]) -> Steps[list[int]]:
+    found = yield _SQL["shards_with_commands"].rows([(shard,) for shard in shards])
+    return [shard for (shard,) in found]
+
+
 def batch_number(shard: int) -> Steps[tuple[int, int]]:
     found = yield _SQL["batch_number"](shard=shard)
     if not found:

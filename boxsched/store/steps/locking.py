@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import attrs
 import msgspec
 
-from boxsched.model import ProjectId, WorkloadId
+from boxsched.model import OrganizationId, ProjectId, WorkloadId
 from boxsched.store.blocks import Call, Steps, load
 from boxsched.store.records import NewWorkload
 
@@ -21,6 +21,7 @@ class LockedProjects:
     """
 
     versions: Mapping[int, int]
+    organizations: Mapping[int, OrganizationId]
     shards: Mapping[int, int]
     plans: Mapping[int, float]
     _nexts: dict[int, int]
@@ -55,13 +56,17 @@ def lock(projects: Iterable[ProjectId]) -> Steps[LockedProjects]:
     locked = yield _SQL["lock_projects"].rows([(project,) for project in sorted(set(projects))])
     versions: dict[int, int] = {}
     nexts: dict[int, int] = {}
+    organizations: dict[int, OrganizationId] = {}
     shards: dict[int, int] = {}
     plans: dict[int, float] = {}
     for text in locked:
-        for project, version, next_number, shard, plan in msgspec.json.decode(text[0] or "[]"):
-            versions[project], nexts[project], shards[project] = version, next_number, shard
+        for project, version, next_number, organization, shard, plan in msgspec.json.decode(
+            text[0] or "[]"
+        ):
+            versions[project], nexts[project] = version, next_number
+            organizations[project], shards[project] = OrganizationId(organization), shard
             plans[project] = math.inf if plan is None else plan
-    return LockedProjects(versions, shards, plans, nexts, dict(nexts))
+    return LockedProjects(versions, organizations, shards, plans, nexts, dict(nexts))
 
 
 def take_ids(count: int) -> Steps[list[WorkloadId]]:

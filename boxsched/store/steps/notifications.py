@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import attrs
 
 from boxsched.errors import Invalid
-from boxsched.model import ProjectId, WorkloadId
+from boxsched.model import OrganizationId, ProjectId, WorkloadId, short_name
 from boxsched.protocol.batches import Notice
 from boxsched.store.blocks import Call, Steps, load
 from boxsched.store.mapping import mapper
@@ -107,6 +107,7 @@ _listed = mapper(
     StoredNotification,
     _SQL["notifications"].returns,
     _SQL["notifications_of_state"].returns,
+    project=short_name,
     signed=bool,
 )
 
@@ -210,11 +211,15 @@ def workloads_of(
     return (yield from reads.listed(ids, _ALL_JOBS if jobs_at_most is None else jobs_at_most))
 
 
-def notifications(state: str | None, before: int, limit: int) -> Steps[list[StoredNotification]]:
+def notifications(
+    state: str | None, before: int, limit: int, organization: OrganizationId
+) -> Steps[list[StoredNotification]]:
     if state is None:
-        found = yield _SQL["notifications"](before=before, limit=limit)
+        found = yield _SQL["notifications"](organization=organization, before=before, limit=limit)
     else:
-        found = yield _SQL["notifications_of_state"](before=before, state=state, limit=limit)
+        found = yield _SQL["notifications_of_state"](
+            organization=organization, before=before, state=state, limit=limit
+        )
     return [_listed(row) for row in found]
 
 

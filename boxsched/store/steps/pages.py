@@ -103,6 +103,7 @@ class Walk:
         self.over = False
         self._block = block
         self._asked: Mapping[str, object] = {
+            "organization": wanted.organization,
             "project": wanted.project,
             "branch": wanted.branch,
             "server": wanted.server,

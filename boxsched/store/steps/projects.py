@@ -6,13 +6,13 @@ import attrs
 import msgspec
 
 from boxsched.errors import Conflict, Outdated
-from boxsched.model import ProjectId
+from boxsched.model import OrganizationId, ProjectId, full_name, short_name
 from boxsched.protocol import inbox
 from boxsched.protocol.artifacts import ProjectCache
 from boxsched.protocol.assignments import CloneOptions
 from boxsched.protocol.followed import followed
 from boxsched.protocol.schedules import NewSchedule
-from boxsched.protocol.shards import Organization, Project
+from boxsched.protocol.shards import Project
 from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
 from boxsched.store.records import SweptProjects
@@ -33,7 +33,6 @@ from boxsched.store.steps.servers import drop_servers
 _SQL = load("projects.sql")
 CHANGED_MEANWHILE = "somebody else has changed the project in the meantime: read it again"
 BEFORE_SECONDS = 86_400.0  # how long the previous webhook secret stays valid
-_shard_of_put = _SQL["put_project"].column("shard")
 
 
 class _Settings(msgspec.Struct):
@@ -48,22 +47,6 @@ class _Settings(msgspec.Struct):
 _settings = msgspec.json.Decoder(_Settings)
 
 
-def organization() -> Steps[Organization]:
-    found = yield _SQL["organization"]()
-    return rows.organization(found[0])
-
-
-def set_organization(value: Organization) -> Steps[None]:
-    ((shard,),) = yield _SQL["set_organization"](
-        id=value.id,
-        name=value.name,
-        policy=value.policy,
-        max_boxes=value.max_boxes,
-        priority_aging=value.priority_aging,
-    )
-    yield add_commands(shard, [inbox.written(inbox.Reload())])
-
-
 def put_project(
     name: str,
     settings: str,
@@ -73,8 +56,14 @@ def put_project(
     edit: Edit,
     schedules: Sequence[NewSchedule],
     now: float,
+    organization: OrganizationId,
 ) -> Steps[tuple[Project, bool]]:
-    found = yield _SQL["lock_version"](name=name)
+    whole = full_name(organization, name)
+    placed = yield _SQL["lock_organization"](organization=organization)
+    if not placed:
+        raise Conflict("the organization was deleted")
+    ((shard,),) = placed
+    found = yield _SQL["lock_version"](name=whole)
     there = (ProjectId(found[0][0]), found[0][1]) if found else ABSENT
     if edit.onto is not None and edit.onto != there:
         raise Outdated(CHANGED_MEANWHILE)
@@ -82,14 +71,15 @@ def put_project(
         yield keep_former(there[0])
     read = _settings.decode(settings)
     written = yield _SQL["put_project"](
-        name=name,
+        organization=organization,
+        name=whole,
         settings=settings,
         repository=read.repository,
         clone=None if read.clone is None else rows.json_text(read.clone),
         cache=rows.json_text(ProjectCache(read.cache, read.default_branch)) if read.cache else None,
         max_boxes=max_boxes,
     )
-    project = rows.put_project(written[0])
+    project = rows.project(written[0])
     if edit.onto == ABSENT and project.version > 1:  # another transaction has just created it
         raise Outdated(CHANGED_MEANWHILE)
     yield from add_version(project.id, edit)
@@ -103,7 +93,7 @@ def put_project(
     yield from put_targets(project.id, targets)
     yield from put_schedules(project.id, project.version, schedules, now)
     yield add_commands(
-        _shard_of_put(written[0]),
+        shard,
         [
             inbox.written(
                 inbox.ProjectSet(
@@ -128,27 +118,27 @@ def _set_webhook_secret(project: Project, sealed: str | None) -> Steps[Project]:
     )
 
 
-def project(name: str) -> Steps[Project | None]:
-    found = yield _SQL["project"](name=name)
+def project(name: str, organization: OrganizationId) -> Steps[Project | None]:
+    found = yield _SQL["project"](name=full_name(organization, name))
     return rows.project(found[0]) if found else None
 
 
-def project_id(name: str) -> Steps[ProjectId | None]:
-    found = yield _SQL["project_id"](name=name)
+def project_id(name: str, organization: OrganizationId) -> Steps[ProjectId | None]:
+    found = yield _SQL["project_id"](name=full_name(organization, name))
     return ProjectId(found[0][0]) if found else None
 
 
 def project_names(ids: Iterable[ProjectId]) -> Steps[dict[ProjectId, str]]:
     found = yield _SQL["project_names"].rows([(id_,) for id_ in sorted(set(ids))])
-    return {ProjectId(id_): name for id_, name in found}
+    return {ProjectId(id_): short_name(name) for id_, name in found}
 
 
-def projects() -> Steps[list[Project]]:
-    return [rows.project(row) for row in (yield _SQL["projects"]())]
+def projects(organization: OrganizationId) -> Steps[list[Project]]:
+    return [rows.project(row) for row in (yield _SQL["projects"](organization=organization))]
 
 
-def delete_project(name: str) -> Steps[bool]:
-    buried = yield _SQL["bury_project"](name=name)
+def delete_project(name: str, organization: OrganizationId) -> Steps[bool]:
+    buried = yield _SQL["bury_project"](name=full_name(organization, name))
     if not buried:
         return False
     project, shard = buried[0]

@@ -80,14 +80,12 @@ def _whole_batches(found: Sequence[Row], before: float) -> Sequence[Row]:
     return [row for row in found if row[0] < min(young, found[-1][0])]
 
 
-def prune_cut(
-    shard: int, after: CutPlace, before: float, limit: int
-) -> Steps[tuple[int, CutPlace | None]]:
+def prune_cut(after: CutPlace, before: float, limit: int) -> Steps[tuple[int, CutPlace | None]]:
     """Of the next ``limit`` kept workloads, delete those that are no longer needed; return how
     many, and where to continue (None at the end).
     """
     found = yield _SQL["cut_workloads"](
-        shard=shard, finished_at=after.finished_at, id=after.id, before=before, limit=limit
+        finished_at=after.finished_at, id=after.id, before=before, limit=limit
     )
     dropped = yield from _drop_workloads([id_ for id_, _ in found])
     if len(found) < limit:

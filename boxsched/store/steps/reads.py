@@ -4,19 +4,30 @@ from collections.abc import Sequence
 
 import attrs
 
-from boxsched.model import JobId, Kind, WorkloadId, job_id, job_workload
+from boxsched.model import (
+    JobId,
+    Kind,
+    OrganizationId,
+    WorkloadId,
+    full_name,
+    job_id,
+    job_workload,
+    short_name,
+)
 from boxsched.protocol.batches import StoredEvent
 from boxsched.protocol.shards import PAGE_WORKLOADS
 from boxsched.states import JobState, Result, State
 from boxsched.store import rows
 from boxsched.store.blocks import Block, Row, Steps, load
-from boxsched.store.records import ActivitySnapshot, Job, SetAsideCommand, Workload
+from boxsched.store.mapping import mapper
+from boxsched.store.records import ActivitySnapshot, Concern, Job, SetAsideCommand, Workload
 from boxsched.store.steps import ssh_sessions
 
 OVERTAKING_SEEN = 1_000  # with more workloads finished since then, overtaking is not counted
 
 _SQL = load("reading.sql")
 
+_concern = mapper(Concern, _SQL["concerns"].returns, project=short_name)
 _id_of = _SQL["shown"].column("id")
 _boxes_of = _SQL["shown"].column("boxes")
 _job_id_of = _SQL["jobs_of"].column("id")
@@ -79,22 +90,24 @@ def _with_jobs(found: list[Row], block: Block = _SQL["jobs_of"]) -> Steps[list[W
     return [attrs.evolve(w, ssh=places[w.id]) if w.id in places else w for w in shown]
 
 
-def overtaken(workload: WorkloadId, since: float) -> Steps[int | None]:
+def overtaken(
+    workload: WorkloadId, since: float, organization: OrganizationId
+) -> Steps[int | None]:
     """Count from the finished and the running: everything admitted since has finished or holds a
     Box.
     """
     [(finished, later)] = yield _SQL["overtook_and_finished"](
-        workload=workload, since=since, limit=OVERTAKING_SEEN + 1
+        organization=organization, workload=workload, since=since, limit=OVERTAKING_SEEN + 1
     )
-    [(running,)] = yield _SQL["overtook_and_run"](workload=workload, since=since)
+    [(running,)] = yield _SQL["overtook_and_run"](
+        organization=organization, workload=workload, since=since
+    )
     return None if finished > OVERTAKING_SEEN else later + running
 
 
-def concerns(id_: WorkloadId) -> Steps[tuple[str, str | None] | None]:
+def concerns(id_: WorkloadId) -> Steps[Concern | None]:
     found = yield _SQL["concerns"](workload=id_)
-    for project, server in found:
-        return project, server
-    return None
+    return _concern(found[0]) if found else None
 
 
 def job_state(id_: JobId) -> Steps[tuple[JobState, int] | None]:
@@ -104,25 +117,28 @@ def job_state(id_: JobId) -> Steps[tuple[JobState, int] | None]:
     return None
 
 
-def unfinished() -> Steps[list[Workload]]:
+def unfinished(organization: OrganizationId) -> Steps[list[Workload]]:
     """Read in pages of one snapshot, so that other work can run in between."""
     found: list[Workload] = []
     after = 0
     while True:
-        page = yield _SQL["unfinished"](after=after, limit=PAGE_WORKLOADS)
+        page = yield _SQL["unfinished"](
+            organization=organization, after=after, limit=PAGE_WORKLOADS
+        )
         found += [rows.workload(row, ()) for row in page]
         if len(page) < PAGE_WORKLOADS:
             return found
         after = _id_of(page[-1])
 
 
-def activity(finished: int) -> Steps[ActivitySnapshot]:
+def activity(finished: int, organization: OrganizationId) -> Steps[ActivitySnapshot]:
     """Read in one snapshot: otherwise a workload that ends meanwhile would be in both lists or in
     neither.
     """
     places = yield from last_events()
-    waits_or_runs = yield from unfinished()
-    ended = [rows.workload(row, ()) for row in (yield _SQL["recently_finished"](limit=finished))]
+    waits_or_runs = yield from unfinished(organization)
+    found = yield _SQL["recently_finished"](organization=organization, limit=finished)
+    ended = [rows.workload(row, ()) for row in found]
     passed = [one for one in ended if one.result is Result.PASSED]
     jobs = [(job_id(one.id, index),) for one in passed for index in range(one.boxes)]
     flaky = (yield _SQL["flaky_among"].rows(jobs)) if jobs else []
@@ -142,8 +158,10 @@ def events_there(places: Sequence[tuple[int, int, int]]) -> Steps[set[tuple[int,
     return {(shard, batch, n) for shard, batch, n in found}
 
 
-def find_number(project: str, number: int) -> Steps[WorkloadId | None]:
-    found = yield _SQL["find_number"](project=project, number=number)
+def find_number(
+    project: str, number: int, organization: OrganizationId
+) -> Steps[WorkloadId | None]:
+    found = yield _SQL["find_number"](project=full_name(organization, project), number=number)
     return None if found[0][0] is None else WorkloadId(found[0][0])
 
 
@@ -161,16 +179,18 @@ def last_events() -> Steps[dict[int, tuple[int, int]]]:
     return {shard: (batch, n) for shard, batch, n in (yield _SQL["last_events"]())}
 
 
-def set_aside(limit: int, workload: WorkloadId | None = None) -> Steps[list[SetAsideCommand]]:
+def set_aside(
+    limit: int, workload: WorkloadId | None = None, shard: int | None = None
+) -> Steps[list[SetAsideCommand]]:
     if workload is None:
-        found = yield _SQL["set_aside"](limit=limit)
+        found = yield _SQL["set_aside"](shard=shard, limit=limit)
     else:
         found = yield _SQL["set_aside_of"](workload=workload, limit=limit)
     return [rows.set_aside(row) for row in found]
 
 
-def set_aside_one(id_: int) -> Steps[SetAsideCommand | None]:
-    found = yield _SQL["set_aside_one"](id=id_)
+def set_aside_one(id_: int, shard: int) -> Steps[SetAsideCommand | None]:
+    found = yield _SQL["set_aside_one"](shard=shard, id=id_)
     return rows.set_aside(found[0]) if found else None
 
 
@@ -180,5 +200,5 @@ def drop_old_set_aside(then: float, kept: int, limit: int) -> Steps[int]:
     return len(old) + len(beyond)
 
 
-def drop_set_aside(id_: int) -> Steps[bool]:
-    return bool((yield _SQL["drop_set_aside"](id=id_)))
+def drop_set_aside(id_: int, shard: int) -> Steps[bool]:
+    return bool((yield _SQL["drop_set_aside"](shard=shard, id=id_)))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from boxsched.model import ProjectId, WorkloadId
+from boxsched.model import OrganizationId, ProjectId, WorkloadId, short_name
 from boxsched.protocol.schedules import DueSchedule, Firing, NewSchedule, Schedule
 from boxsched.protocol.shards import Project
 from boxsched.states import Result, State
@@ -50,7 +50,12 @@ class ListedSchedule:
         return self.project, self.cron, self.time_zone, self.branch
 
 
-_listed = mapper(ListedSchedule, _SQL["schedules_of_project"].returns, _SQL["schedules"].returns)
+_listed = mapper(
+    ListedSchedule,
+    _SQL["schedules_of_project"].returns,
+    _SQL["schedules"].returns,
+    project_name=short_name,
+)
 _last_build = mapper(LastBuild, _SQL["last_builds"].returns, state=rows.STATES, result=rows.RESULTS)
 
 
@@ -136,10 +141,15 @@ def of_project(project: ProjectId) -> Steps[list[ListedSchedule]]:
     return (yield from _with_builds((yield _SQL["schedules_of_project"](project=project))))
 
 
-def listed(after: Place, limit: int) -> Steps[list[ListedSchedule]]:
+def listed(after: Place, limit: int, organization: OrganizationId) -> Steps[list[ListedSchedule]]:
     project, cron, time_zone, branch = after
     found = yield _SQL["schedules"](
-        project=project, cron=cron, time_zone=time_zone, branch=branch, limit=limit
+        organization=organization,
+        project=project,
+        cron=cron,
+        time_zone=time_zone,
+        branch=branch,
+        limit=limit,
     )
     return (yield from _with_builds(found))
 
@@ -156,8 +166,11 @@ def _with_builds(found: Sequence[Row]) -> Steps[list[ListedSchedule]]:
 
 
 def _due(row: Row) -> DueSchedule:
-    project, name, cron, time_zone, branch, next_at = row
-    return DueSchedule(ProjectId(project), name, Schedule(cron, time_zone, branch), next_at)
+    project, organization, name, cron, time_zone, branch, next_at = row
+    schedule = Schedule(cron, time_zone, branch)
+    return DueSchedule(
+        ProjectId(project), OrganizationId(organization), short_name(name), schedule, next_at
+    )
 
 
 def _place(project: ProjectId, schedule: Schedule) -> Place:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from boxsched.errors import Invalid
-from boxsched.model import ProjectId
+from boxsched.model import OrganizationId, ProjectId, full_name
 from boxsched.store.blocks import Call, Steps, load
 from boxsched.store.mapping import mapper
 
@@ -63,12 +63,12 @@ _sealed = mapper(SealedSecret, _SQL["sealed_secrets"].returns, as_file=bool)
 
 
 def put_secret(
-    project: str, name: str, seal: Seal, *, as_file: bool
+    project: str, name: str, seal: Seal, *, as_file: bool, organization: OrganizationId
 ) -> Steps[tuple[SecretInfo, bool] | None]:
     """Create or replace a secret. The project's row is locked, so concurrent calls get different
     versions.
     """
-    locked = yield _SQL["lock_project"](name=project)
+    locked = yield _SQL["lock_project"](name=full_name(organization, project))
     if not locked:
         return None
     owner = ProjectId(locked[0][0])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from boxsched.model import Kind, ProjectId, WorkloadId, lane_key
+from boxsched.model import Kind, OrganizationId, ProjectId, WorkloadId, lane_key
 from boxsched.protocol.batches import DeployDue
 from boxsched.protocol.shards import Pause
 from boxsched.store.blocks import Call, Steps, load
@@ -90,7 +90,7 @@ def with_rollbacks(group: Sequence[NewWorkload]) -> Steps[list[NewWorkload]]:
     ]
 
 
-def hold_after_rollback(new: NewWorkload, number: int) -> Steps[None]:
+def hold_after_rollback(organization: OrganizationId, new: NewWorkload, number: int) -> Steps[None]:
     """Pause automatic deploys to the server until someone resumes them."""
     assert new.server is not None
     pause = Pause(
@@ -98,7 +98,7 @@ def hold_after_rollback(new: NewWorkload, number: int) -> Steps[None]:
         note=f"deploy #{number} went back to an older build", by=new.submitted_by or "rollback",
         since=new.created_at, until=None,
     )  # fmt: skip
-    yield from pauses.hold_after_rollback(pause)
+    yield from pauses.hold_after_rollback(organization, pause)
 
 
 def _may_be_rollback(new: NewWorkload) -> bool:

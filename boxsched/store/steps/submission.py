@@ -117,7 +117,9 @@ def submit(group: Sequence[NewWorkload]) -> Steps[list[SubmitOutcome]]:
     )
     for index, done in submitted.items():
         if group[index].rollback:
-            yield from servers.hold_after_rollback(group[index], done.number)
+            yield from servers.hold_after_rollback(
+                locked.organizations[group[index].project], group[index], done.number
+            )
     outcomes: dict[int, SubmitOutcome] = {
         index: submitted.get(index, ProjectChanged()) for index in fresh
     }

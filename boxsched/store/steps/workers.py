@@ -1,12 +1,12 @@
 """Workers and their Boxes, and what each worker should be doing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from boxsched.errors import Conflict
-from boxsched.model import WorkerId
+from boxsched.model import OrganizationId, WorkerId, short_name
 from boxsched.protocol.assignments import Assignment, with_files
 from boxsched.protocol.reasons import AGAIN, WAITS_AGAIN
 from boxsched.protocol.shards import Box
@@ -36,7 +36,7 @@ class _Known(NamedTuple):
     id: int
     identity: str | None
     name: str
-    organization: int
+    organization: OrganizationId
     token: str | None
     token_holds: bool
     address: str
@@ -98,11 +98,11 @@ def _find(new: NewWorker) -> Steps[tuple[int, bool] | None]:
     if mine is None and named is not None and named.identity is None:
         mine = named
     if named is not None and (mine is None or named.id != mine.id):
-        raise Conflict(f"another worker has the name {new.name!r}: use another name")
+        raise Conflict(f"another worker has the name {short_name(new.name)!r}: use another name")
     if mine is None:
         return None
     if mine.organization != new.organization:
-        raise Conflict(f"the worker {new.name!r} belongs to another organization")
+        raise Conflict(f"the worker {short_name(new.name)!r} belongs to another organization")
     if mine.token != new.token and mine.token_holds:
         raise BoundToAnother(
             f"this worker is bound to another token, {mine.token}: connect with that one, revoke "
@@ -211,6 +211,11 @@ def pulses(shard: int) -> Steps[list[Pulse]]:
     return [rows.pulse(row) for row in (yield _SQL["pulses"](shard=shard))]
 
 
+def places(workers: Collection[WorkerId]) -> Steps[dict[WorkerId, str]]:
+    found = yield _SQL["places"].rows([(worker,) for worker in sorted(workers)])
+    return {WorkerId(worker): node for worker, node in found}
+
+
 def assignments(workers: Sequence[WorkerId]) -> Steps[dict[WorkerId, list[Assignment]]]:
     """Return the workers' assignments. Durations have SQLite's 15 digits, which is sufficient."""
     assigned: dict[WorkerId, list[Assignment]] = {worker: [] for worker in workers}
@@ -222,9 +227,9 @@ def assignments(workers: Sequence[WorkerId]) -> Steps[dict[WorkerId, list[Assign
     return assigned
 
 
-def boxes() -> Steps[list[Box]]:
-    return [rows.shown_box(row) for row in (yield _SQL["boxes"]())]
+def boxes(organization: OrganizationId) -> Steps[list[Box]]:
+    return [rows.shown_box(row) for row in (yield _SQL["boxes"](organization=organization))]
 
 
-def workers() -> Steps[list[Worker]]:
-    return [rows.worker(row) for row in (yield _SQL["workers"]())]
+def workers(organization: OrganizationId) -> Steps[list[Worker]]:
+    return [rows.worker(row) for row in (yield _SQL["workers"](organization=organization))]
