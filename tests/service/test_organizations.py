@@ -193,7 +193,7 @@ async def test_builds_of_two_organizations_have_the_same_names_and_numbers(
     waits = await until(theirs, its["id"], state="queued")
     assert waits["number"] == 1
     why = await theirs.get(f"/workloads/{its['id']}/explanation")
-    assert why["reason"] == "no_boxes", "the Boxes are the other organization's"
+    assert why["reason"] == "no_such_boxes", "the Boxes are the other organization's"
     found = await theirs.get("/workloads?project=web&number=1")
     assert [one["id"] for one in found["workloads"]] == [its["id"]]
     stopped = await theirs.call("POST", f"/workloads/{its['id']}/stop", {})
