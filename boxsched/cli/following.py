@@ -3,7 +3,7 @@
 import asyncio
 import codecs
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TextIO
 
 from boxsched.cli.clean import Cleaner, plain
@@ -55,32 +55,34 @@ class Printer:
 
 
 async def print_logs(
-    client: Client, jobs: Sequence[Job], *, follow: bool, out: TextIO, times: bool = False
+    read: Callable[[str], Awaitable[bytes]], jobs: Sequence[Job], out: TextIO
 ) -> None:
-    """Print the jobs' logs one after the other, or with ``follow`` at once as they grow.
+    """Print the jobs' logs one after the other. ``read``: returns the log of a job's id."""
+    for job_id, printer in _printers(jobs, out):
+        printer.feed(await read(job_id))
+        printer.end()
 
-    ``times``: with the time before each line; not with ``follow``.
-    """
+
+def _printers(jobs: Sequence[Job], out: TextIO) -> list[tuple[str, Printer]]:
+    """Return a printer for each job's id, which prints the job's name if there are several."""
     names = [plain(job.name) for job in jobs]
     cells = max(map(width, names), default=0)
     several = len(jobs) > 1
-    printers = [
+    return [
         (job.id, Printer(out, f"{padded(name, cells)} | " if several else ""))
         for job, name in zip(jobs, names, strict=True)
     ]
-    if not follow:
-        for job_id, printer in printers:
-            read = client.log_with_times if times else client.log
-            printer.feed(await read(job_id))
-            printer.end()
-        return
+
+
+async def follow_logs(client: Client, jobs: Sequence[Job], out: TextIO) -> None:
+    """Print the jobs' logs at once as they grow, until the jobs have ended."""
     places = asyncio.Semaphore(MAX_LOGS_AT_ONCE)
 
     async def one(job_id: str, printer: Printer) -> None:
         async with places:
             await _print_stream(client.follow_log(job_id), printer)
 
-    tasks = [asyncio.create_task(one(*each)) for each in printers]
+    tasks = [asyncio.create_task(one(*each)) for each in _printers(jobs, out)]
     try:
         await asyncio.gather(*tasks)
     finally:

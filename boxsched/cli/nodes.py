@@ -1,6 +1,7 @@
 """``boxsched nodes``: list the nodes, and remove a retired one."""
 
 import click
+from click.core import ParameterSource
 
 from boxsched.cli.clean import plain
 from boxsched.cli.confirming import confirm, yes_option
@@ -13,7 +14,7 @@ from boxsched.cli.output import ago, as_json_option, now, print_json, print_tabl
 @with_service
 @click.pass_context
 def nodes(context: click.Context, as_json: bool, service: Service) -> None:
-    """List the nodes: which are alive, and which lead. A star marks the node that answered.
+    """List the nodes, like `boxsched nodes list`, and remove retired ones.
 
     \b
     Example:  boxsched nodes
@@ -21,6 +22,23 @@ def nodes(context: click.Context, as_json: bool, service: Service) -> None:
     """
     if context.invoked_subcommand is None:
         _list(service, as_json)
+        return
+    said = ParameterSource.COMMANDLINE
+    if any(context.get_parameter_source(name) is said for name in context.params):
+        command = f"boxsched nodes {context.invoked_subcommand}"
+        raise click.UsageError(f"options come after the command: {command} ...")
+
+
+@nodes.command(name="list")
+@as_json_option
+@with_service
+def list_nodes(as_json: bool, service: Service) -> None:
+    """List the nodes: which are alive, and which lead. A star marks the node that answered.
+
+    \b
+    Example:  boxsched nodes list
+    """
+    _list(service, as_json)
 
 
 @nodes.command()

@@ -1,6 +1,6 @@
 """``boxsched list``, ``show`` and ``explain``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -252,9 +252,30 @@ async def _page(client: Client, query: Mapping[str, str]) -> Any:
 
 
 def _reason(job: Job) -> str:
-    if job.state is JobState.UNKNOWN:
-        return "; ".join(filter(None, (job.reason, "its worker is away")))
-    return job.reason or ""
+    away = "its worker is away" if job.state is JobState.UNKNOWN else None
+    return "; ".join(filter(None, (job.reason, away, *_earlier(job))))
+
+
+def _earlier(job: Job) -> Iterator[str]:
+    """Say why its earlier attempts ended, as far as the service knows it."""
+    if job.retried is not None:
+        causes = [
+            ("lost", job.retried.lost),
+            *((f"exit status {status}", times) for status, times in job.retried.exit.items()),
+            ("another failure", job.retried.any),
+        ]
+        said = [
+            f"{cause}{f' ({times} times)' if times > 1 else ''}" for cause, times in causes if times
+        ]
+        yield f"retried after: {', '.join(said)}"
+    elif job.retries:
+        yield f"retried {_times(job.retries)}"
+    if (others := job.attempt - 1 - job.retries) > 0:
+        yield f"begun again {_times(others)}, because an attempt had no result"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _boxes(counts: dict[str, int]) -> str:

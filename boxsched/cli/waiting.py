@@ -12,7 +12,7 @@ from boxsched import errors
 from boxsched.backoff import Backoff
 from boxsched.cli.clean import plain
 from boxsched.cli.failing import Failure
-from boxsched.cli.following import print_logs
+from boxsched.cli.following import follow_logs
 from boxsched.cli.output import in_local_time, local_time
 from boxsched.client import Client, Explanation, Workload
 from boxsched.said_times import PATTERN
@@ -65,12 +65,12 @@ async def wait_for_end(
     wait_for_restarts(client)
     beside = [asyncio.create_task(say_why(client, workload))]
     following: asyncio.Task[None] | None = None
-    if follow:
-        out = sys.stderr if as_json else sys.stdout  # standard output contains only JSON
-        jobs = workload.jobs or (await client.workload(workload.id)).jobs
-        following = asyncio.create_task(print_logs(client, jobs, follow=True, out=out))
-        beside.append(following)
     try:
+        if follow:
+            out = sys.stderr if as_json else sys.stdout  # standard output contains only JSON
+            jobs = workload.jobs or (await client.wait_for_jobs(workload.id)).jobs
+            following = asyncio.create_task(follow_logs(client, jobs, out))
+            beside.append(following)
         ended = await client.wait(workload.id)
         if following is not None:
             await following  # print the rest of the logs

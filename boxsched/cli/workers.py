@@ -86,7 +86,7 @@ def _note(worker: Worker) -> str:
 def drain_text(worker: Worker) -> str:
     """Who drains the worker and why, and when its last jobs are stopped."""
     assert worker.drain is not None
-    text = f"{'drained' if worker.drain.done else 'draining'} by {worker.drain.by}"
+    text = f"drained by {worker.drain.by}"
     if worker.drain.note:
         text += f" ({worker.drain.note})"
     if worker.drain.stop_at is not None and not worker.drain.done:

@@ -211,9 +211,11 @@ class Client(Projects, Operating, Deliveries, Notifications, Secrets, Sessions):
     async def activity(self) -> Activity:
         return await self._get(Activity, path("activity"))
 
-    async def log(self, job: str) -> bytes:
-        """Return the log of a job's latest attempt, as far as it is written, unchanged."""
-        return await read_log(self._line, job)
+    async def log(self, job: str, *, attempt: int | None = None) -> bytes:
+        """Return the log of a job's latest attempt, or of another one, as far as it is written,
+        unchanged. Raises NotFound if there is no such attempt.
+        """
+        return await read_log(self._line, job, attempt)
 
     async def log_with_times(self, job: str) -> bytes:
         """Return the log as text, with the time before each line."""
@@ -246,15 +248,27 @@ class Client(Projects, Operating, Deliveries, Notifications, Secrets, Sessions):
         return EventStream(self._line, after)
 
     async def wait(self, workload: str) -> Workload:
-        """Wait until the workload has finished and return it, also over a restart of the service.
+        """Wait until the workload has finished, also over a restart of the service; return it."""
+        return await self._wait_until(workload, lambda seen: seen.finished)
 
-        It reads the workload after each of its events, and every WORKLOAD_LOOK_SECONDS in case a
-        proxy delays events.
+    async def wait_for_jobs(self, workload: str) -> Workload:
+        """Wait until the workload's jobs are known and return it.
+
+        A build whose jobs are in a file of its repository has none when it is submitted. It still
+        has none if it has ended before the file was read.
+        """
+        return await self._wait_until(workload, lambda seen: bool(seen.jobs) or seen.finished)
+
+    # --- Implementation ----------------------------------------------------------------------
+
+    async def _wait_until(self, workload: str, reached: Callable[[Workload], bool]) -> Workload:
+        """Read the workload when it was planned or has finished, and every WORKLOAD_LOOK_SECONDS in
+        case a proxy delays events.
         """
         look = asyncio.Event()
         hearing = asyncio.create_task(signal_changes(self._line, workload, look))
         try:
-            while not (seen := await self.workload(workload)).finished:
+            while not reached(seen := await self.workload(workload)):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(WORKLOAD_LOOK_SECONDS):
                         await look.wait()
@@ -263,8 +277,6 @@ class Client(Projects, Operating, Deliveries, Notifications, Secrets, Sessions):
         finally:
             hearing.cancel()
             await asyncio.gather(hearing, return_exceptions=True)
-
-    # --- Implementation ----------------------------------------------------------------------
 
     async def _submit(
         self, where: str, body: Mapping[str, object] | None, key: str | None

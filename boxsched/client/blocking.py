@@ -113,6 +113,7 @@ class BlockingClient:
     log_with_times = _call(Client.log_with_times)
     artifacts = _call(Client.artifacts)
     wait = _call(Client.wait)
+    wait_for_jobs = _call(Client.wait_for_jobs)
     follow_log = _stream(Client.follow_log)
     download = _stream(Client.download)
     events = _stream(Client.events)

@@ -106,9 +106,10 @@ class _Reading:
             self.gone = True
 
 
-async def read_log(line: ServiceLine, job: str) -> bytes:
-    """Return the whole log of the job's latest attempt, as far as it is written."""
+async def read_log(line: ServiceLine, job: str, attempt: int | None = None) -> bytes:
+    """Return the whole log of an attempt, as far as it is written; None: of the latest."""
     reading = _Reading(line, job, follow=False)
+    reading.attempt = attempt
     parts: list[bytes] = []
     backoff = pauses()
     while True:

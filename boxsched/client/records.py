@@ -12,6 +12,14 @@ from boxsched.states import JobState, Result, State
 Settings = dict[str, Any]  # a project's settings; only the API checks them
 
 
+class Retried(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a job was tried again in its Box, by the cause that ended the attempt before."""
+
+    lost: int = 0
+    exit: dict[str, int] = {}  # by exit status
+    any: int = 0  # after any other failure
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str
@@ -20,6 +28,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     box: str | None
     attempt: int
     retries: int = 0  # how often it was tried again in its Box
+    retried: Retried | None = None  # why it was tried again; None also from an older service
     flaky: bool = False  # it passed only when it was tried again
     started_at: datetime | None
     finished_at: datetime | None

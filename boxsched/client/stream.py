@@ -26,6 +26,7 @@ SILENCE_SECONDS = 60.0
 SETTLED_SECONDS = 5.0
 # Between two requests for a workload, in addition to events, so that a lost event only costs time.
 WORKLOAD_LOOK_SECONDS = 10.0
+_LOOK_AT = frozenset({"workload.planned", "workload.finished"})
 MAX_MESSAGE_CHARACTERS = 4 << 20
 _LINE_END = re.compile("\r\n|\n|\r(?!$)")
 _STREAMING = aiohttp.ClientTimeout(
@@ -162,14 +163,16 @@ class EventStream:
 
 
 async def signal_changes(line: ServiceLine, workload: str, look: asyncio.Event) -> None:
-    """Set ``look`` whenever the workload may have finished. Never returns."""
+    """Set ``look`` whenever the workload may have finished, or its jobs may be known. Never
+    returns.
+    """
     while True:
         stream = EventStream(line)
         try:
             await stream.open()
-            look.set()  # it may have finished before the stream was open
+            look.set()  # it may have happened before the stream was open
             async for event in stream:
-                if event.type == "workload.finished" and event.workload == workload:
+                if event.type in _LOOK_AT and event.workload == workload:
                     look.set()
         except errors.BoxschedError:  # the next look raises the error if the service is away
             await line.pause(WORKLOAD_LOOK_SECONDS)

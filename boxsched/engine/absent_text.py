@@ -17,6 +17,14 @@ def nobody_there(books: Books, absent: Absences) -> bool:
     return all(pool.box_type in absent and not absent[pool.box_type].usable for pool in wanted)
 
 
+def usable(books: Books, absent: Absences, box_type: str) -> int:
+    """Return how many Boxes of the type exist on workers that are given jobs."""
+    if box_type in absent:
+        return absent[box_type].usable
+    pool = books.core.pools.get(box_type)
+    return 0 if pool is None else pool.wanted
+
+
 def too_few_there(reason: NeedsBoxes, absent: Absences) -> bool:
     """Whether ending other workloads does not help: first a worker must return or be able to begin
     jobs again.

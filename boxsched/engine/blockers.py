@@ -7,6 +7,7 @@ import attrs
 from boxsched.engine.absent_text import Absences, nobody_there, too_few_there
 from boxsched.engine.books import Books
 from boxsched.engine.reason_text import Sees
+from boxsched.engine.sight import box_type_of, waiting_again
 from boxsched.model import Kind, WorkloadId
 from boxsched.scheduling.reasons import (
     BehindReservation,
@@ -59,6 +60,8 @@ def _in_the_way(
     Workloads on absent workers are left out: their Boxes stay away after their end.
     """
     known = books.core.workloads
+    if workload.run is not None:
+        return _before_another_box(books, workload, now)
     if isinstance(reason, WaitsForLane):
         return [known[id_] for id_ in reason.ahead[:BLOCKERS_AT_MOST]]
     if nobody_there(books, absent):
@@ -75,6 +78,15 @@ def _in_the_way(
         case ProjectLimit():
             return _running(books, now, of=workload)
     return ()
+
+
+def _before_another_box(books: Books, workload: Workload, now: float) -> Sequence[Workload]:
+    """Return the workloads whose ends free a Box for a job that lost its own and waits."""
+    jobs = waiting_again(books, books.workloads[workload.id])
+    if not jobs:
+        return ()
+    running = _running(books, now, box_type=box_type_of(books, jobs[0]))
+    return [one for one in running if one is not workload]
 
 
 def _running(

@@ -20,6 +20,7 @@ from boxsched.model import (
 from boxsched.protocol.fingerprint import Parts
 from boxsched.protocol.followed import Followed
 from boxsched.protocol.inbox import SubmitJob
+from boxsched.protocol.reasons import waits_again
 from boxsched.protocol.retries import Retries
 from boxsched.protocol.shards import Organization, Pause
 from boxsched.protocol.workers import Drain, Pulse
@@ -114,6 +115,8 @@ class Books:
         self.graces: dict[WorkerId, float] = {}  # seconds between SIGTERM and SIGKILL of a job
         self.places: dict[WorkerId, str] = {}  # the node that each worker is connected to
         self.names: dict[WorkerId, str] = {}
+        # seconds that each worker's builds may go on without a node; without those not known
+        self.lost_after: dict[WorkerId, float] = {}
         self.problems: dict[WorkerId, str] = {}  # why a worker can begin no jobs
         self.drains: dict[WorkerId, Drain] = {}
         # How workers differ from what the leader requires, and what the store has of that.
@@ -165,11 +168,12 @@ class Books:
         there = [p for p in pulses if p.connection >= self.connections.get(p.worker, 0)]
         self.places = {pulse.worker: pulse.node for pulse in there}
         self.names = {pulse.worker: pulse.name for pulse in there}
+        self.lost_after = {p.worker: p.lost_after for p in there if p.lost_after is not None}
         self._forget_numbers({pulse.worker for pulse in pulses})
 
     def forget_worker(self, worker: WorkerId, connection: int) -> None:
         """Forget a worker; a late command of this connection is ignored from now on."""
-        for known in (self.places, self.names, self.connections, self.drains):
+        for known in (self.places, self.names, self.lost_after, self.connections, self.drains):
             known.pop(worker, None)
         self.incompatible.pop(worker, None)
         self.absent.discard(worker)
@@ -236,6 +240,20 @@ class Books:
         if job.state is JobState.UNKNOWN or box is None:
             return True
         return self.boxes[box.id].worker in self.absent
+
+    def waits_for_box(self, live: LiveWorkload, job: LiveJob) -> bool:
+        """Whether the job waits for another Box, since its attempt is lost, ended or never began.
+
+        Books that were loaded know of a lost worker only that its Boxes are retired.
+        """
+        if job.state is not JobState.UNKNOWN:
+            return False
+        if job.id in self.lost or waits_again(job.reason):
+            return True
+        if live.kind is not Kind.BUILD or live.state is not State.RUNNING:
+            return False
+        box = None if job.box is None else self.core.boxes.get(job.box)
+        return box is not None and box.retired
 
     def shared(
         self, jobs: tuple[SubmitJob, ...]

@@ -3,7 +3,7 @@
 import msgspec
 
 from boxsched.engine import readiness, retrying
-from boxsched.engine.books import LiveJob, LiveWorkload
+from boxsched.engine.books import Books, LiveJob, LiveWorkload
 from boxsched.engine.outcomes import Outcomes, is_out_of_time
 from boxsched.model import JobId, Kind, WorkerId, job_index
 from boxsched.protocol.inbox import JobFinished, JobStarted
@@ -53,7 +53,7 @@ def give_again(out: Outcomes, live: LiveWorkload, job: LiveJob, *, ended: bool) 
     """
     if live.kind is not Kind.BUILD or is_to_end(live, job):
         return False
-    if _without_retries(job) > out.books.organization.lost_retries:
+    if was_lost_too_often(out.books, job):
         return False
     ended = ended or out.books.lost.get(job.id, False)
     _wait_again(out, live, job, ENDED_LOST if ended else None)
@@ -81,6 +81,11 @@ def _not_begun(
         name = out.books.names.get(worker, str(worker))
         _wait_again(out, live, job, not_begun(name, problem))
         out.news.job(live, job, "not_begun")
+
+
+def was_lost_too_often(books: Books, job: LiveJob) -> bool:
+    """Whether the job ends if its present attempt is lost, too."""
+    return _without_retries(job) > books.organization.lost_retries
 
 
 def _without_retries(job: LiveJob) -> int:

@@ -8,10 +8,11 @@ from boxsched.engine.absent_text import (
     nobody_text,
     nobody_there,
     too_few_there,
+    usable,
     where_text,
 )
-from boxsched.engine.books import Books
-from boxsched.engine.sight import lane_blocked, listed
+from boxsched.engine.books import Books, LiveJob
+from boxsched.engine.sight import box_type_of, lane_blocked, listed, waits_for_another
 from boxsched.model import Kind, WorkloadId
 from boxsched.said_times import said_time
 from boxsched.scheduling.reasons import (
@@ -83,6 +84,17 @@ def phrase(books: Books, reason: Reason, absent: Absences, sees: Sees = sees_all
             return f"Would fit now, but comes behind {_named(books, behind, sees)}."
         case Runs():
             return "Has its Boxes."
+
+
+def again_text(books: Books, jobs: Sequence[LiveJob], absent: Absences) -> str:
+    """Return the sentences for a workload with jobs that wait for another Box, and what helps."""
+    text = waits_for_another(books, jobs)
+    if nobody_there(books, absent):
+        return f"{text} {nobody_text(books)}"
+    box_type = box_type_of(books, jobs[0])
+    if usable(books, absent, box_type):
+        return f"{text} It gets the first {_boxes(1, box_type)[2:]} that becomes free."
+    return f"{text} No worker with {_boxes(2, box_type)[2:]} is given jobs: start one."
 
 
 def _lane(books: Books, ahead: Sequence[WorkloadId]) -> str:

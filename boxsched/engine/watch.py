@@ -157,7 +157,7 @@ class Watch:
                 known.sight, known.connected = Sight.SILENT, False
                 silent.append(pulse.worker)
                 connections.append(WorkerConnection(pulse.worker, pulse.connection))
-            elif known.sight is Sight.SILENT and now - known.since >= _given_again_after(promised):
+            elif known.sight is Sight.SILENT and now - known.since >= given_again_after(promised):
                 known.sight = Sight.LOST
                 lost.append(pulse.worker)
             if known.connected and not self._is_there(known, pulse, now):
@@ -181,8 +181,10 @@ def _silent_after(lost_after: float) -> float:
     return min(UNKNOWN_AFTER_SECONDS, lost_after / 2)
 
 
-def _given_again_after(lost_after: float) -> float:
-    """Return the seconds; they allow for clocks that differ by a few per cent, and for supervisors
-    that check once a second.
+def given_again_after(lost_after: float) -> float:
+    """Return the seconds of silence after which a build's job may have another Box.
+
+    They allow for clocks that differ by a few per cent, and for supervisors that check once a
+    second.
     """
     return lost_after * DRIFT + GIVEN_AGAIN_SECONDS

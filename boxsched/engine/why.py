@@ -8,8 +8,8 @@ from boxsched.engine.absent_text import Absences
 from boxsched.engine.blockers import Blocker, blockers
 from boxsched.engine.books import Books, LiveWorkload
 from boxsched.engine.capacity import absences
-from boxsched.engine.reason_text import Sees, phrase, sees_all
-from boxsched.engine.sight import unbegun, unseen, waits_for_another, worker_away
+from boxsched.engine.reason_text import Sees, again_text, phrase, sees_all
+from boxsched.engine.sight import unseen, waiting_again, worker_away
 from boxsched.model import WorkloadId
 from boxsched.protocol.shards import Pause
 from boxsched.scheduling.prediction import forecast
@@ -92,7 +92,7 @@ def explain_now(
         phase = "assignment"
         if unseen(books, live):
             code = "unknown_job"
-        elif unbegun(live):
+        elif waiting_again(books, live):
             code = "needs_boxes"
     elif workload.state is State.REGISTERED:
         phase = "ordering"
@@ -141,12 +141,12 @@ def sentences(books: Books, now: float, sees: Sees = sees_all) -> Sentences:
             return None
         if workload.ahead is not None:
             return phrase(books, WaitsForLane((workload.ahead.id,)), absent)
-        if absent and workload.run is not None:
+        if workload.run is not None and (absent or books.absent or books.lost):
             live = books.workloads[id_]
             if jobs := unseen(books, live):
                 return worker_away(books, live, jobs)
-            if jobs := unbegun(live):
-                return waits_for_another(jobs)
+            if jobs := waiting_again(books, live):
+                return again_text(books, jobs, absent)
         if workload.run is None and workload.shape is None:
             reason = why(books.core, id_, now)
             return phrase(books, reason, absent, sees) if reason is not None else None
@@ -164,8 +164,8 @@ def _sentence(
 ) -> str:
     if code == "unknown_job":
         return worker_away(books, live, unseen(books, live))
-    if jobs := unbegun(live):
-        return waits_for_another(jobs)
+    if jobs := waiting_again(books, live):
+        return again_text(books, jobs, absent)
     if live.state is State.STOPPING:
         return "Is being stopped: its Boxes are free when its jobs have ended."
     return phrase(books, reason, absent, sees)

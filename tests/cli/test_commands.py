@@ -39,6 +39,7 @@ READING = [
     ["project", "show", "web"],
     ["workers", "list"],
     ["nodes"],
+    ["nodes", "list"],
     ["token", "list"],
     ["set-aside", "list"],
     ["set-aside", "show", "1"],

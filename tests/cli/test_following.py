@@ -11,6 +11,7 @@ import pytest
 
 from boxsched.folders import DataFolder
 from tests.cli.conftest import CommandRunner, end, start
+from tests.git_server import repository
 
 LINES = [f"line {number}" for number in range(1, 9)]
 
@@ -112,6 +113,63 @@ def test_all_lines_arrive_through_a_proxy_that_cuts_answers(shell, proxy, tmp_pa
     rest, said = process.stdout.read(), process.stderr.read()
     assert (lines_of(first + rest), process.wait(60), said) == (LINES, 0, "")
     assert proxy.logs > 4
+
+
+JOB_FILE = """
+jobs:
+  - name: unit
+    commands: [echo line 1]
+  - name: lint
+    commands: [echo line 2]
+"""
+
+
+@pytest.mark.parametrize("command", ["build", "logs"])
+def test_jobs_are_followed_once_they_are_known(shell, tmp_path, command):
+    """The jobs are read from the repository after the submission."""
+    settings = {"name": f"read-{command}", "jobs": [], "jobs_from": ".boxsched.yml"}
+    settings["repository"] = str(repository(tmp_path / "repository", **{".boxsched.yml": JOB_FILE}))
+    file = tmp_path / "project.json"
+    file.write_text(json.dumps(settings))
+    shell("project", "apply", str(file))
+    if command == "build":
+        printed = shell("build", settings["name"], "--follow").stdout.splitlines()
+        assert " submitted: " in printed[0] and " passed: " in printed[-1]
+    else:
+        made = shell.json("build", settings["name"])
+        assert made["jobs"] == [], "they are not known yet"
+        printed = shell("logs", made["id"], "--follow").stdout.splitlines()
+    lines = {line for line in printed if "| line " in line}
+    assert lines == {"unit | line 1", "lint | line 2"}
+
+
+def test_another_attempt_of_a_job_is_printed_and_explained(shell, tmp_path):
+    mark = tmp_path / "mark"
+    commands = [f"test -e {mark} || {{ touch {mark}; echo first; exit 75; }}", "echo second"]
+    job = {"name": "unit", "commands": commands, "retry": {"exit": {"75": 1}}}
+    job["show_commands"] = False
+    file = tmp_path / "again.json"
+    file.write_text(json.dumps({"name": "again", "jobs": [job]}))
+    shell("project", "apply", str(file))
+    id_ = shell.json("build", "again", "--wait")["id"]
+    latest = shell("logs", id_)
+    assert latest.stdout == "second\n"
+    other = f"boxsched logs {id_}-1 --attempt"
+    said = f"boxsched: unit ({id_}-1): attempt 2 of 2; for the other: {other} 1\n"
+    assert latest.stderr == said
+    first = shell("logs", f"{id_}-1", "--attempt", "1")
+    assert first.stdout == "first\n"
+    said = f"boxsched: unit ({id_}-1): attempt 1 of 2; for the other: {other} 2\n"
+    assert first.stderr == said
+    (as_json,) = shell.json("logs", f"{id_}-1", "--attempt", "1")["jobs"]
+    assert (as_json["attempt"], as_json["log"]) == (1, "first\n")
+    missing = shell("logs", f"{id_}-1", "--attempt", "3", status=2)
+    assert "there is no attempt 3; the latest is 2" in missing.stderr
+    refused = shell("logs", id_, "--attempt", "1", status=2)
+    assert "--attempt requires a single job" in refused.stderr
+    refused = shell("logs", f"{id_}-1", "--attempt", "1", "--follow", status=2)
+    assert "--attempt cannot be combined with" in refused.stderr
+    assert "retried after: exit status 75" in shell("show", id_).stdout
 
 
 def test_all_lines_arrive_across_a_restart_of_the_service(tmp_path):

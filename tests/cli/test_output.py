@@ -147,7 +147,7 @@ def test_wide_characters_align(capsys):
     assert lines == ["NAME    STATE", "日本語  passed", "plain   failed", "e\u0301       x"]
     out = io.StringIO()
     jobs = [job_named("日本語"), job_named("unit")]
-    asyncio.run(print_logs(Logs(), jobs, follow=False, out=out))
+    asyncio.run(print_logs(Logs().log, jobs, out))
     assert out.getvalue() == "日本語 | said\nunit   | said\n"
 
 

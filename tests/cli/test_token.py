@@ -139,6 +139,10 @@ def test_nodes_are_listed(shell):
     assert (node["alive"], node["shards"], node["me"]) == (True, [1], True)
     assert node["url"].startswith("http://127.0.0.1:")
     lines = shell("nodes").stdout.splitlines()
+    assert shell.json("nodes", "list")["nodes"][0]["name"] == node["name"]
+    assert shell("nodes", "list").stdout.splitlines()[0] == lines[0]
+    refused = shell("nodes", "--json", "list", status=2)
+    assert "options come after the command: boxsched nodes list" in refused.stderr
     assert len(lines) == 2
     assert lines[0].split()[:2] == ["NODE", "STATE"]
     assert f"{node['name']} *" in lines[1]

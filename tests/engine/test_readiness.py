@@ -240,7 +240,10 @@ async def test_explanations_name_the_worker_and_its_problem(harness: EngineHarne
     assert report.text == "No worker can begin jobs: w (disk full)."
     report = harness.why(ran)
     assert report is not None and (report.phase, report.reason) == ("assignment", "needs_boxes")
-    assert report.text == "A job waits for another Box: worker w could not begin it: disk full."
+    assert report.text == (
+        "A job waits for another Box: worker w could not begin it: disk full. "
+        "No worker can begin jobs: w (disk full)."
+    )
     assert set(harness.reasons().values()) == {
         report.text,
         "No worker can begin jobs: w (disk full).",

@@ -141,19 +141,38 @@ def test_workers_must_return_if_those_that_are_there_have_too_few_boxes(
 @pytest.mark.parametrize(
     ("kind", "state", "jobs", "text"),
     [
-        (Kind.BUILD, State.RUNNING, 2, ""),
         (Kind.DEPLOY, State.RUNNING, 1, "passed|failed|again`."),
         (Kind.DEPLOY, State.RUNNING, 3, "passed|failed|again` (and 2 more)."),
         (Kind.SSH, State.STOPPING, 2, "passed|failed` (and 1 more)."),
     ],
 )
-def test_a_sentence_says_what_a_person_can_do_about_an_absent_worker(
-    kind: Kind, state: State, jobs: int, text: str
+async def test_a_sentence_says_what_a_person_can_do_about_an_absent_worker(
+    harness: EngineHarness, kind: Kind, state: State, jobs: int, text: str
 ) -> None:
     live: Any = SimpleNamespace(kind=kind, state=state)
     unseen: list[Any] = [SimpleNamespace(id=job_id(WorkloadId(7), n)) for n in range(jobs)]
     said = "If the worker will not return, set the job's result: `boxsched resolve w7-1 "
-    assert what_to_do(live, unseen) == (said + text if text else "")
+    assert harness.engine.books is not None
+    assert what_to_do(harness.engine.books, live, unseen) == said + text
+
+
+@pytest.mark.parametrize(
+    ("state", "attempts", "text"),
+    [
+        (State.RUNNING, [1], "the job gets a free Box of another worker about 136 s"),
+        (State.RUNNING, [1, 3], "the jobs get free Boxes of another worker about 136 s"),
+        (State.RUNNING, [3], "the job ends about 136 s"),
+        (State.STOPPING, [1, 1], "the jobs end about 136 s"),
+    ],
+)
+async def test_a_sentence_says_until_when_a_build_waits_for_its_worker(
+    harness: EngineHarness, state: State, attempts: list[int], text: str
+) -> None:
+    live: Any = SimpleNamespace(kind=Kind.BUILD, state=state)
+    unseen: list[Any] = [SimpleNamespace(box=None, attempt=n, retried=None) for n in attempts]
+    assert harness.engine.books is not None
+    said = what_to_do(harness.engine.books, live, unseen)
+    assert said == f"If it stays away, {text} after its silence began."
 
 
 async def test_a_workload_that_would_delay_the_head_shows_the_heads_start(

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from boxsched.cluster.mirror import Mirror
 from boxsched.engine.capacity import Capacity, capacity
+from boxsched.engine.why import explain
+from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Connected
 from tests.engine.harness import EngineHarness
 
@@ -54,7 +57,10 @@ async def test_no_worker_is_connected(harness: EngineHarness) -> None:
         report = harness.why(id_)
         assert report is not None and report.text == harness.reasons()[id_] == text
         assert (report.blocked_by, report.expected_start) == ((), None)
-    away = "Its worker (w) is away: the state of 2 jobs is unknown."
+    away = (
+        "Its worker (w) is away: the state of 2 jobs is unknown. If it stays away, the jobs get "
+        "free Boxes of another worker about 136 s after its silence began."
+    )
     report = harness.why(runs)
     assert report is not None and report.text == harness.reasons()[runs] == away
     assert harness.engine.books is not None
@@ -63,6 +69,61 @@ async def test_no_worker_is_connected(harness: EngineHarness) -> None:
     await harness.settle()
     assert runs not in harness.reasons()
     assert capacity(harness.engine.books.core) == Capacity(12, 6, 4, 0)
+
+
+LOST_SECONDS = 140
+WAITS = "A job waits for another Box: its worker (w) was not heard from for too long."
+
+
+async def test_a_job_of_a_lost_worker_waits_for_another_box(harness: EngineHarness) -> None:
+    runs = await harness.build(branch="a")
+    behind = await harness.build(branch="a")
+    await harness.later(LOST_SECONDS)
+    nobody = "No worker is connected (w): start one with `boxsched worker`."
+    report = harness.why(runs)
+    assert report is not None and (report.phase, report.reason) == ("assignment", "needs_boxes")
+    assert report.text == harness.reasons()[runs] == f"{WAITS} {nobody}"
+    assert report.blocked_by == ()
+    waits = f"Waits for build #1 of web. A job of it{WAITS[5:]}"
+    report = harness.why(behind)
+    assert report is not None and report.text == harness.reasons()[behind] == waits
+    loaded = await Mirror(harness.store, SHARD, lambda _: True).books()
+    report = explain(loaded, runs, harness.clock.now())
+    assert report is not None and report.reason == "needs_boxes", "what another node answers"
+    await harness.another_worker("w2", 1)
+    assert runs not in harness.reasons()
+    report = harness.why(runs)
+    assert report is not None and report.reason == "running"
+
+
+async def test_what_a_lost_job_waits_for_on_other_workers(harness: EngineHarness) -> None:
+    runs = await harness.build(branch="a", jobs=8)
+    mac = await harness.another_worker("mac", 1, "mac")
+    await harness.later(LOST_SECONDS, mac)
+    more = WAITS.replace("Box:", "Box, and 7 more wait:")
+    report = harness.why(runs)
+    assert report is not None and report.reason == "needs_boxes"
+    assert report.text == f"{more} No worker with Boxes is given jobs: start one."
+    busy = await harness.another_worker("w2", 2)
+    report = harness.why(runs)
+    more = WAITS.replace("Box:", "Box, and 5 more wait:")
+    assert report is not None
+    assert (
+        report.text
+        == harness.reasons()[runs]
+        == (f"{more} It gets the first Box that becomes free.")
+    )
+    assert report.blocked_by == (), "it is not blocked by itself"
+    assert busy
+
+
+async def test_a_lost_job_waits_for_workloads_that_end(harness: EngineHarness) -> None:
+    lost = await harness.build(branch="a", jobs=8)
+    second = await harness.another_worker("w2", 1)
+    there = await harness.build(branch="b", timeout=900.0)
+    await harness.later(LOST_SECONDS, second)
+    report = harness.why(lost)
+    assert report is not None and [one.id for one in report.blocked_by] == [there]
 
 
 async def test_only_jobs_whose_end_helps_are_named(harness: EngineHarness) -> None:

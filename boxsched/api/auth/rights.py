@@ -106,12 +106,15 @@ def _limit(right: Right, token: Token) -> str:
             "names none (`servers`): use a token that names the server, or one of role operator or "
             "admin"
         )
+    role = _lowest(right)
     if token.servers is not None and right in OF_ALL_SERVERS:
-        return f"this token is limited to some servers: use one of role {token.role} without limits"
+        return f"this token is limited to some servers: use one of role {role} without limits"
     if token.projects is not None and right in OF_ALL_PROJECTS:
-        return (
-            f"this token is limited to some projects: use one of role {token.role} without limits"
-        )
-    return (
-        f"this token belongs to an organization: use a token of role {token.role} of the instance"
-    )
+        return f"this token is limited to some projects: use one of role {role} without limits"
+    return f"this token belongs to an organization: use a token of role {role} of the instance"
+
+
+def _lowest(right: Right) -> Role:
+    """Return the role with the fewest rights of those that have this right."""
+    having = (role for role, rights in RIGHTS.items() if right in rights)
+    return min(having, key=lambda role: len(RIGHTS[role]))

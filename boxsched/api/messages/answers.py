@@ -10,6 +10,7 @@ from boxsched.api.http.replies import encode
 from boxsched.api.http.times import rfc3339, text_time
 from boxsched.model import JobId, Kind, WorkloadId, job_id, job_text, workload_text
 from boxsched.pace import LoopPace
+from boxsched.protocol.retries import Retries
 from boxsched.states import JobState, Result, State
 from boxsched.store.records import Job, NewWorkload, Submitted, Workload
 
@@ -20,9 +21,19 @@ SSH_USER = "box"
 T = TypeVar("T")
 
 
+class RetriedAnswer(Struct, frozen=True, gc=False):
+    """How often a job was tried again in its Box, by the cause that ended the attempt before:
+    ``lost``, its exit status, or ``any`` other failure.
+    """
+
+    lost: int
+    exit: dict[str, int]
+    any: int
+
+
 class JobAnswer(Struct, frozen=True, gc=False):
     """A job. ``reason``: why it failed, was stopped or was canceled. ``retries``: how often it was
-    tried again in its Box. ``flaky``: it passed only then.
+    tried again in its Box; ``retried``: why. ``flaky``: it passed only then.
 
     ``attempt``: 0 before the first attempt.
     """
@@ -40,6 +51,7 @@ class JobAnswer(Struct, frozen=True, gc=False):
     reason: str | None
     retries: int = 0
     flaky: bool = False
+    retried: RetriedAnswer | None = None
 
 
 class SshAddress(Struct, frozen=True):
@@ -129,7 +141,15 @@ def job(stored: Job) -> JobAnswer:
         stored.reason,
         stored.retries,
         stored.is_flaky,
+        _retried(stored.retried),
     )
+
+
+def _retried(used: Retries | None) -> RetriedAnswer | None:
+    if used is None:
+        return None
+    exits = {str(status): times for status, times in used.exit}
+    return RetriedAnswer(used.lost, exits, used.any)
 
 
 def row(stored: Workload, why: str | UnsetType = UNSET, *, flaky: bool = False) -> WorkloadRow:
