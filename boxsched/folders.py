@@ -34,6 +34,11 @@ class Starting(msgspec.Struct, frozen=True):
     waits_for: str
 
 
+def is_of_a_service(folder: Path) -> bool:
+    """Whether a service uses this data folder, or used it."""
+    return any((folder / name).exists() for name in (ADMIN_TOKEN, SERVICE, STARTING, DATABASE))
+
+
 def default_data(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
     """Return the user's data folder, by the conventions of the platform."""
     if platform == "darwin":

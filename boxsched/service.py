@@ -28,6 +28,7 @@ from boxsched.store import is_postgres, open_store
 from boxsched.store.errors import FULL, LASTING, FolderUnusable
 from boxsched.worker.agent.agent import continuing_jobs_text
 
+ISOLATED = "in-process Boxes isolate their jobs with bubblewrap"
 UNISOLATED = (
     "in-process Boxes run jobs as the user of this service, so any job may act as an "
     "administrator: trust every job, or isolate them with --box-driver bubblewrap, or use --boxes 0"
@@ -74,11 +75,7 @@ async def _serve(options: Options, collector: Collector) -> None:
             await sockets.serve(runner)
             collector.settle()
             _say(sockets.url, options.data)
-            if options.box_driver == "process" and options.box_count:
-                if options.not_isolated is None:
-                    log.warning("%s", UNISOLATED)
-                else:
-                    log.warning(NOT_ISOLATED, options.not_isolated)
+            _say_isolation(options)
             await _until(asked, node, collector)
             await _leave(node, options.shutdown_grace)
             if jobs := len(node.worker.agent.holds):
@@ -173,6 +170,19 @@ def _say_waiting(why: str, data: Path) -> None:
     with contextlib.suppress(OSError):
         draft.write_bytes(msgspec.json.encode(Starting(os.getpid(), why)))
         draft.replace(data / STARTING)
+
+
+def _say_isolation(options: Options) -> None:
+    """Say whether jobs in Boxes of this process are isolated."""
+    if not options.box_count:
+        return
+    if options.isolation is not None:
+        print(ISOLATED, file=sys.stderr, flush=True)
+    elif options.box_driver == "process":
+        if options.not_isolated is None:
+            log.warning("%s", UNISOLATED)
+        else:
+            log.warning(NOT_ISOLATED, options.not_isolated)
 
 
 def _say(url: str, data: Path) -> None:

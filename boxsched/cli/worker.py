@@ -14,7 +14,7 @@ import click
 
 from boxsched.cli import token_source
 from boxsched.cli.failing import Failure, InvalidInput
-from boxsched.cli.isolating import choose_boxes, secret_files, unisolated
+from boxsched.cli.isolating import BoxSettings, choose_boxes, secret_files, unisolated
 from boxsched.cli.options import (
     MIB,
     box_options,
@@ -119,8 +119,9 @@ def worker(
     no node answers for too long (--lost-after of the service), a build is ended, and runs again on
     another worker.
 
-    --check connects to every node, tries the data folder and what runs jobs, and exits with status
-    1 if something is wrong. No job is run, and no worker is registered.
+    --check tries the data folder and what runs jobs, asks every node whether it would accept this
+    worker, and exits with status 1 if something is wrong. No job is run, no worker is registered,
+    and the token is not taken.
 
     Every option is also an environment variable: --box-type is BOXSCHED_BOX_TYPE, and several URLs
     in BOXSCHED_URL are separated by commas.
@@ -149,27 +150,30 @@ def worker(
     if as_json and not check:
         raise InvalidInput("--json: only with --check")
     tls = _tls(options)
-    if check:
-        check_worker(sources, read_token, tls, options, token_file, as_json=as_json)
-        return
     boxes = options.pop("boxes") or os.cpu_count() or 1
+
+    def settle(how: BoxSettings) -> WorkerOptions:
+        return WorkerOptions(
+            token=read_token,
+            name=name,
+            boxes=boxes,
+            tls=tls,
+            box_driver=how.driver,
+            isolation=how.isolation,
+            limits=how.limits,
+            images=how.images,
+            **options,
+        )
+
+    if check:
+        check_worker(sources, read_token, tls, options, token_file, settle=settle, as_json=as_json)
+        return
     hidden = secret_files(options["data"], token_file, tls)
     how = choose_boxes(options, hidden=hidden, box_type=options["box_type"])
     log_to_stderr(logging.INFO)
     if how.problem is not None:
         _log.warning("%s", unisolated(how.problem))
-    chosen = WorkerOptions(
-        token=read_token,
-        name=name,
-        boxes=boxes,
-        tls=tls,
-        box_driver=how.driver,
-        isolation=how.isolation,
-        limits=how.limits,
-        images=how.images,
-        **options,
-    )
-    _run(sources, chosen)
+    _run(sources, settle(how))
 
 
 def _sources(urls: Iterable[str]) -> "list[Source]":

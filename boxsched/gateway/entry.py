@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from aiohttp import WSCloseCode
 
@@ -20,6 +21,8 @@ from boxsched.store.store import Store
 
 MAX_BOX_TYPES = 32  # of one worker; the number of its Boxes is limited by ``wire.MAX_BOXES``
 AT_ONCE = 16  # calls of the store, so that many workers do not occupy all of its connections
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -64,9 +67,9 @@ class Entry:
         # the number of each worker's latest connection to this node
         self._newest: dict[WorkerId, int] = {}
 
-    async def hello(self, line: WorkerLine) -> wire.Hello:
-        """Receive and decode the Hello. Raises WorkerRefused, Gone, and ProtocolViolation if none
-        arrives.
+    async def hello(self, line: WorkerLine) -> wire.Hello | wire.Check:
+        """Receive and decode the Hello or Check. Raises WorkerRefused, Gone, and ProtocolViolation
+        if none arrives.
         """
         try:
             async with asyncio.timeout(self._times.hello):
@@ -93,6 +96,19 @@ class Entry:
 
     async def connect(self, line: WorkerLine, hello: wire.Hello, token: Token) -> Connected:
         """Record the connection and its Boxes in the store. Raises WorkerRefused, Gone."""
+        return await self._admit(line, hello, token, self._store.connect_worker)
+
+    async def check(self, line: WorkerLine, hello: wire.Hello, token: Token) -> None:
+        """Raise what ``connect`` would raise, and record nothing."""
+        await self._admit(line, hello, token, self._store.check_worker)
+
+    async def _admit(
+        self,
+        line: WorkerLine,
+        hello: wire.Hello,
+        token: Token,
+        record: Callable[[NewWorker], Awaitable[T]],
+    ) -> T:
         if any(_is_a_nodes_own(text) for text in (hello.identity, hello.name)):
             message = f"{IN_PROCESS} is reserved for the nodes' own workers: use another name"
             raise WorkerRefused("invalid", message, again=False)
@@ -114,7 +130,7 @@ class Entry:
             start=hello.start or None,
         )
 
-        async def connected(new: NewWorker) -> Connected:
+        async def admitted(new: NewWorker) -> T:
             async with self._at_once:
                 self._stay(line)
                 # in-process Boxes belong to the default organization
@@ -122,10 +138,10 @@ class Entry:
                 why_not = await self._objects() if mixes else None
                 if why_not is not None:
                     raise WorkerRefused("mixed", why_not, again=False)
-                return await self._store.connect_worker(new)
+                return await record(new)
 
         try:
-            return await repeat(connected, new, self._times.retries(), on=StoreAway)
+            return await repeat(admitted, new, self._times.retries(), on=StoreAway)
         except Conflict as error:
             again = isinstance(error, (InUse, NotYet))
             raise WorkerRefused(error.code, error.message, again=again) from None

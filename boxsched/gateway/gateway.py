@@ -209,6 +209,9 @@ class Gateway:
                 )
             self._refuse_flood(token)
             hello = await self._entry.hello(line)
+            if isinstance(hello, wire.Check):
+                await self._answer_check(line, hello.hello, token)
+                return
             try:
                 self._refuse_copy(hello, token)
                 connected = await self._entry.connect(line, hello, token)
@@ -241,6 +244,21 @@ class Gateway:
             line.cut()
         except Gone:
             await line.hang_up(WSCloseCode.OK, "gone")
+
+    async def _answer_check(self, line: WorkerLine, hello: wire.Hello, token: Token) -> None:
+        """Say whether the worker would be accepted. Raises Slow, Gone."""
+        answer: wire.WouldAccept | wire.Refused
+        try:
+            self._refuse_copy(hello, token)
+            await self._entry.check(line, hello, token)
+            answer = wire.WouldAccept(differences(parts(hello.fingerprint), self._required))
+        except WorkerRefused as refusal:
+            answer = refusal.answer
+        try:
+            await line.send([wire.encode(answer)])
+        except ConnectionError:
+            raise Gone from None
+        await line.hang_up(WSCloseCode.OK, "checked")
 
     def _refuse_flood(self, token: Token) -> None:
         """Refuse a connection of a token that has too many here, also of those without a Hello.

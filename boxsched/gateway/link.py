@@ -96,6 +96,7 @@ class WorkerLink:
         self._found: MessageQueue[wire.Found] = MessageQueue(self._store_found, node.times)
         self._opened: MessageQueue[wire.Opened] = MessageQueue(self._store_opened, node.times)
         self._over: asyncio.Future[tuple[WSCloseCode, str]] = self._loop.create_future()
+        self._may_leave = False  # the node told it to go
         self.fell_silent = asyncio.Event()  # the tunnels that were asked for over it end, too
 
     @property
@@ -128,6 +129,7 @@ class WorkerLink:
         self._sending.ack(wire.Ack(number, stale, commit, end))
 
     def say(self, message: wire.Welcome | wire.Leave | wire.Drained | wire.Dial) -> None:
+        self._may_leave = self._may_leave or isinstance(message, wire.Leave | wire.Drained)
         self._sending.text(wire.encode(message))
 
     def drained(self) -> None:
@@ -181,15 +183,23 @@ class WorkerLink:
     async def hang_up(self) -> None:
         """Close the socket after ``live``, and count why the connection ended."""
         if not self._over.done():
+            self._log_end("it has disconnected", is_planned=self._may_leave)
             await self._line.hang_up(WSCloseCode.OK, "gone")
             return
         code, reason = self._over.result()
         self._node.figures.ended[reason] += 1
-        _log.info("worker %s: its connection ends here: %s", self.worker, reason)
+        if reason == SILENT:
+            self._log_end(f"it was silent for {self._node.times.silence:g} s", is_planned=False)
+        else:
+            self._log_end(f"its connection ends here: {reason}", is_planned=True)
         if code is WSCloseCode.ABNORMAL_CLOSURE:
             self._line.cut()
         else:
             await self._line.hang_up(code, reason)
+
+    def _log_end(self, how: str, *, is_planned: bool) -> None:
+        level = logging.INFO if is_planned else logging.WARNING
+        _log.log(level, "worker %s (%d) at %s: %s", self.hello.name, self.worker, self.address, how)
 
     def _end_by(self, error: BaseException | None) -> None:
         match error:

@@ -35,8 +35,12 @@ class _HelloOfAnyVersion(msgspec.Struct, frozen=True, tag="hello"):
     version: int
 
 
-_greeting = msgspec.json.Decoder(_HelloOfAnyVersion)
-_hello = msgspec.json.Decoder(wire.Hello)
+class _CheckOfAnyVersion(msgspec.Struct, frozen=True, tag="check"):
+    version: int
+
+
+_greeting = msgspec.json.Decoder(_HelloOfAnyVersion | _CheckOfAnyVersion)
+_hello = msgspec.json.Decoder(wire.Hello | wire.Check)
 
 
 def read(text: str) -> wire.Beat | wire.Said | wire.Logged | wire.Found | wire.Opened:
@@ -45,7 +49,7 @@ def read(text: str) -> wire.Beat | wire.Said | wire.Logged | wire.Found | wire.O
         said: wire.FromWorker = wire.from_worker.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ProtocolViolation("malformed", str(error)) from None
-    if isinstance(said, wire.Hello):
+    if isinstance(said, wire.Hello | wire.Check):
         raise ProtocolViolation("order", "a second hello")
     if said.number not in _NUMBERS:
         raise ProtocolViolation("values", "its number is out of range")
@@ -62,7 +66,7 @@ def read(text: str) -> wire.Beat | wire.Said | wire.Logged | wire.Found | wire.O
 
 
 def read_version(text: str) -> int:
-    """Return the version of a Hello. Raises ProtocolViolation if the text is not a Hello."""
+    """Return the version of a Hello or a Check. Raises ProtocolViolation if it is neither."""
     if len(text) > MAX_HELLO_BYTES:
         raise ProtocolViolation("too_large", f"a hello has at most {MAX_HELLO_BYTES} bytes")
     try:
@@ -71,10 +75,11 @@ def read_version(text: str) -> int:
         raise ProtocolViolation("no_hello", str(error)) from None
 
 
-def read_hello(text: str) -> wire.Hello:
-    """Decode a Hello of our version. Raises ProtocolViolation."""
+def read_hello(text: str) -> wire.Hello | wire.Check:
+    """Decode a Hello or a Check of our version. Raises ProtocolViolation."""
     try:
-        return _hello.decode(text)
+        said: wire.Hello | wire.Check = _hello.decode(text)
+        return said
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ProtocolViolation("malformed", str(error)) from None
 

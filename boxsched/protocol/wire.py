@@ -111,6 +111,22 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     start: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
+class Check(msgspec.Struct, frozen=True, tag="check"):
+    """Asks whether the node would accept this Hello. It is the only message of its connection: the
+    answer is ``WouldAccept`` or ``Refused``, and nothing is registered or taken. A node of an earlier
+    version ends the connection instead, because it expects a Hello.
+    """
+
+    version: int
+    hello: Hello
+
+
+class WouldAccept(msgspec.Struct, frozen=True, tag="would_accept"):
+    """The node would accept the worker. ``differs``: as in ``Welcome``."""
+
+    differs: tuple[str, ...] = ()
+
+
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
     """The node accepts the worker. ``worker`` is its id, ``cluster`` names the installation."""
 
@@ -287,8 +303,8 @@ class Dial(msgspec.Struct, frozen=True, tag="dial"):
     lease_token: int
 
 
-FromWorker = Hello | Beat | Said | Logged | Found | Opened
-FromNode = Welcome | Refused | Level | Ack | Leave | Drained | Dial
+FromWorker = Hello | Beat | Said | Logged | Found | Opened | Check
+FromNode = Welcome | Refused | Level | Ack | Leave | Drained | Dial | WouldAccept
 
 encode = msgspec.json.Encoder().encode
 from_worker = msgspec.json.Decoder(FromWorker)

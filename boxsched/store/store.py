@@ -14,6 +14,7 @@ Rules that hold for every call:
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -790,6 +791,11 @@ class Store:
         Conflict if another worker has the name.
         """
         return await self._driver.serving.write(workers.connect_worker, new)
+
+    async def check_worker(self, new: NewWorker) -> None:
+        """Raise what ``connect_worker`` would raise; nothing changes."""
+        with contextlib.suppress(workers.WouldConnect):
+            await self._driver.serving.write(workers.check_worker, new)
 
     async def disconnect_workers(self, connections: Sequence[WorkerConnection]) -> None:
         """Mark the workers as disconnected, except those that have connected again since."""

@@ -4,7 +4,9 @@ import asyncio
 import time
 
 import attrs
+import pytest
 
+from boxsched.errors import Conflict
 from boxsched.model import WorkerId
 from boxsched.protocol.batches import DrainChange
 from boxsched.protocol.shards import SHARD
@@ -168,3 +170,15 @@ async def test_an_unknown_promise_stays_unknown(store: Store) -> None:
     one = (await store.connect_worker(worker("w", lost_after=10.0))).connection
     await store.beat([one])
     assert (await pulse(store, one.worker)).lost_after is None
+
+
+async def test_a_check_connects_no_worker(store: Store) -> None:
+    await store.check_worker(worker("w", "linux"))
+    assert not await store.workers()
+    mine = (await store.connect_worker(worker("w", "linux"))).connection
+    await store.check_worker(worker("w", "mac"))
+    assert await store.beat([mine]) == {mine.worker: False}, "it is the newest connection"
+    again = (await store.connect_worker(worker("w", "linux"))).boxes
+    assert [box.box_type for box in again] == ["linux"]
+    with pytest.raises(Conflict, match="another worker has the name"):
+        await store.check_worker(attrs.evolve(worker("w"), identity="another"))

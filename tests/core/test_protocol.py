@@ -64,6 +64,11 @@ FROM_WORKER: list[tuple[wire.FromWorker, str]] = [
         wire.Found(4, 1, 2, "ab"),
         '{"type":"found","number":4,"job":1,"lease_token":2,"commit":"ab"}',
     ),
+    (
+        wire.Check(1, HELLO),
+        '{"type":"check","version":1,"hello":{"type":"hello","version":1,"identity":"i","name":"n",'
+        '"box_types":["d"],"fingerprint":"f","boot":"b"}}',
+    ),
 ]
 FROM_NODE: list[tuple[wire.FromNode, str]] = [
     (wire.Welcome(1, "c", 9.0), '{"type":"welcome","worker":1,"cluster":"c","lost_after":9.0}'),
@@ -82,6 +87,7 @@ FROM_NODE: list[tuple[wire.FromNode, str]] = [
     ),
     (wire.Ack(4), '{"type":"ack","number":4}'),
     (wire.Leave(), '{"type":"leave"}'),
+    (wire.WouldAccept(), '{"type":"would_accept","differs":[]}'),
 ]
 
 

@@ -264,7 +264,9 @@ async def test_a_worker_that_sends_nothing_is_disconnected(tmp_path: Path) -> No
         assert harness.gateway.figures.ended["no_hello"] == 1
 
 
-async def test_a_silent_connection_is_closed(tmp_path: Path) -> None:
+async def test_a_silent_connection_is_closed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with GatewayHarness.open(tmp_path, attrs.evolve(QUICK, silence=0.2)) as harness:
         worker = await harness.worker()
         for _ in range(20):
@@ -272,6 +274,8 @@ async def test_a_silent_connection_is_closed(tmp_path: Path) -> None:
         assert await worker.closed() == 1013
         assert harness.gateway.figures.ended["silent"] == 1
         await harness.disconnected(worker)
+    said = f"worker w ({worker.id}) at 127.0.0.1: it was silent for 0.2 s"
+    assert [one.getMessage() for one in caplog.records if one.levelname == "WARNING"] == [said]
 
 
 async def test_a_node_that_leaves_tells_its_workers(harness: GatewayHarness) -> None:

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Callable
 
 import attrs
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from boxsched.model import JobId
 from boxsched.protocol import wire
@@ -53,6 +53,8 @@ class FakeNode:
     status: int | None = None  # instead of a WebSocket
     code: str = "unauthorized"  # and the reason; "" is not a reason of a node
     fixes_commits: bool = True
+    knows_checks: bool = True
+    differs: tuple[str, ...] = ()
     acks_beats: bool = True
     acks_said: bool = True
     acks_output: bool = True
@@ -62,6 +64,7 @@ class FakeNode:
 
     connections: list[FakeNodeConnection] = attrs.field(factory=list)  # open connections
     hellos: list[wire.Hello] = attrs.field(factory=list)
+    checks: list[wire.Hello] = attrs.field(factory=list)
     heard: list[wire.FromWorker] = attrs.field(factory=list)
     ends: set[tuple[int, int]] = attrs.field(factory=set)  # ghosts that a person ends
     asked: int = 0  # attempted connections
@@ -135,12 +138,23 @@ class FakeNode:
         async for message in connection.socket:
             assert message.type is WSMsgType.TEXT
             said = wire.from_worker.decode(message.data)
+            if isinstance(said, wire.Check):
+                await self._answer_check(connection, said)
+                return
             if isinstance(said, wire.Hello):
                 if not await self._greet(connection, said):
                     return
             else:
                 await self._hear(connection, said)
             await self._tell()
+
+    async def _answer_check(self, connection: FakeNodeConnection, said: wire.Check) -> None:
+        if not self.knows_checks:
+            await connection.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"no_hello")
+            return
+        self.checks.append(said.hello)
+        await connection.say(self.refusal or wire.WouldAccept(self.differs))
+        await connection.socket.close()
 
     async def _greet(self, connection: FakeNodeConnection, hello: wire.Hello) -> bool:
         self.hellos.append(hello)

@@ -10,6 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from boxsched.cli import main
+from boxsched.protocol import wire
+from boxsched.worker.agent.site import FolderInUse
+from boxsched.worker.supervisor import safe_files
 from tests.worker.certificates import Authority
 from tests.worker.fake_node import TOKEN
 from tests.worker.nodes_and_workers import NodesAndWorkers
@@ -42,7 +45,7 @@ async def test_a_worker_that_would_work_passes_each_check(cluster: NodesAndWorke
         ("ok", "name"),
         ("ok", "node"),
     ]
-    assert "accepts the token; WebSocket" in lines(ended)[-1][2]
+    assert "accepts this worker; WebSocket" in lines(ended)[-1][2]
     assert not node.hellos  # no worker was registered
 
 
@@ -78,13 +81,77 @@ async def test_a_name_without_address_and_a_folder_without_rights_are_found(
     assert found["name"][0] == "WRONG"
 
 
-async def test_a_running_worker_is_no_mistake(cluster: NodesAndWorkers) -> None:
+async def test_a_folder_in_use_is_refused_as_at_a_start(cluster: NodesAndWorkers) -> None:
     node = await cluster.node()
     worker = cluster.worker(node)
     await node.connected()
     ended = await check(worker.data, "--url", node.url)
+    assert ended.exit_code == 1, ended.output
+    assert lines(ended)[0][0] == "WRONG"
+    assert "another worker uses the data folder" in lines(ended)[0][2]
+    assert lines(ended)[-1][:2] == ("ok", "node"), "the token is tried all the same"
+
+
+@pytest.mark.parametrize("file", ["admin-token", "boxsched.sqlite"])
+async def test_the_data_folder_of_a_service_is_refused_before_any_connection(
+    cluster: NodesAndWorkers, tmp_path: Path, file: str
+) -> None:
+    node = await cluster.node()
+    (tmp_path / file).write_text("")
+    ended = await check(tmp_path, "--url", node.url)
+    assert ended.exit_code == 1
+    assert lines(ended)[0][0] == "WRONG"
+    assert "is the data folder of a service" in lines(ended)[0][2]
+    worker = cluster.worker(node, data=str(tmp_path))
+    with pytest.raises(FolderInUse, match="is the data folder of a service: give the worker one"):
+        await worker.ended()
+    assert not node.hellos
+    assert os.listdir(tmp_path) == [file]
+
+
+async def test_an_agent_in_the_folder_is_found_before_any_connection(
+    cluster: NodesAndWorkers, tmp_path: Path
+) -> None:
+    node = await cluster.node()
+    (tmp_path / "worker").mkdir()
+    at = safe_files.open_folder(str(tmp_path / "worker"))
+    lock = safe_files.try_lock(at, "agent.lock")
+    assert lock is not None
+    try:
+        with pytest.raises(FolderInUse, match="another worker uses"):
+            await cluster.worker(node, data=str(tmp_path)).ended()
+        ended = await check(tmp_path, "--url", node.url)
+    finally:
+        os.close(lock)
+        os.close(at)
+    assert (ended.exit_code, lines(ended)[0][0]) == (1, "WRONG")
+    assert not node.hellos
+
+
+async def test_what_a_node_would_refuse_is_wrong(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node(refusal=wire.Refused("token_taken", "another has\nit", False))
+    ended = await check(cluster.folder / "data", "--url", node.url)
+    assert ended.exit_code == 1
+    assert lines(ended)[-1][:2] == ("WRONG", "node")
+    assert lines(ended)[-1][2].endswith(": another has?it")
+
+
+async def test_what_a_node_requires_is_said(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node(differs=("box_driver is process, not bubblewrap",))
+    ended = await check(cluster.folder / "data", "--url", node.url, "--boxes", "3")
+    assert ended.exit_code == 0
+    but = "accepts this worker, but gives it no jobs: box_driver is process, not bubblewrap"
+    assert but in lines(ended)[-1][2]
+    (asked,) = node.checks
+    assert (len(asked.box_types), "box_driver=process" in asked.fingerprint) == (3, True)
+
+
+async def test_a_node_of_an_earlier_version_checks_the_token_only(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node(knows_checks=False)
+    ended = await check(cluster.folder / "data", "--url", node.url)
     assert ended.exit_code == 0, ended.output
-    assert "is in use by a running worker" in lines(ended)[0][2]
+    assert "accepts the token (a node of an earlier version" in lines(ended)[-1][2]
+    assert not node.hellos
 
 
 async def test_json_is_only_for_the_check(tmp_path: Path) -> None:

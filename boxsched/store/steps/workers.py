@@ -78,6 +78,16 @@ def connect_worker(new: NewWorker) -> Steps[Connected]:
     return Connected(WorkerConnection(WorkerId(worker), number), shard[0][0], boxes)
 
 
+class WouldConnect(Exception):
+    """Ends the transaction of ``check_worker``, so that it is rolled back."""
+
+
+def check_worker(new: NewWorker) -> Steps[None]:
+    """Connect the worker, and undo it. Raises what ``connect_worker`` raises, else WouldConnect."""
+    yield from connect_worker(new)
+    raise WouldConnect
+
+
 def _find(new: NewWorker) -> Steps[tuple[int, bool] | None]:
     """Return the id of the worker's row, and whether it is bound to this token; None for a new
     worker.

@@ -29,6 +29,7 @@ from boxsched.worker.supervisor.last_heartbeat import (
 from boxsched.worker.supervisor.limits import NO_LIMITS, Limits, described
 from boxsched.worker.supervisor.safe_files import Damaged
 
+LOCK = "agent.lock"
 TRASH, QUARANTINE, STALE = "trash", "quarantine", "stale"
 KEPT_STALE = 20  # folders; the oldest are removed
 KEPT_QUARANTINED = 20  # folders; the oldest are removed
@@ -95,7 +96,7 @@ def open_folder(
     with contextlib.ExitStack() as taken:
         at = safe_files.open_folder(folder)
         taken.callback(os.close, at)
-        lock = safe_files.try_lock(at, "agent.lock")
+        lock = safe_files.try_lock(at, LOCK)
         if lock is None:
             raise FolderInUse(f"another worker uses {folder}")
         taken.callback(os.close, lock)
@@ -121,6 +122,22 @@ def open_folder(
     _log_isolation(cgroup_base, isolation)
     _log_limits(limits)
     return opened
+
+
+def refuse_folder_in_use(path: Path) -> None:
+    """Raise FolderInUse if an agent uses the folder. Blocking."""
+    folder = str(path.resolve())
+    try:
+        at = safe_files.open_folder(folder)
+    except FileNotFoundError:
+        return
+    try:
+        lock = safe_files.try_lock(at, LOCK)
+    finally:
+        os.close(at)
+    if lock is None:
+        raise FolderInUse(f"another worker uses {folder}")
+    os.close(lock)
 
 
 def _open_bell(at: int) -> int:

@@ -13,7 +13,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from boxsched.worker.agent.site import FolderInUse
+from boxsched.folders import is_of_a_service
+from boxsched.worker.agent.site import FolderInUse, refuse_folder_in_use
 from boxsched.worker.supervisor import safe_files
 
 IDENTITY, CLUSTER, LOCK = "identity", "cluster", "worker.lock"
@@ -27,7 +28,16 @@ class Unusable(Exception):
 
 @contextlib.contextmanager
 def owned(data: Path) -> Iterator[None]:
-    """Lock the data folder for this process. Raises FolderInUse, OSError. Blocking."""
+    """Lock the data folder for this process. Raises FolderInUse, OSError. Blocking.
+
+    It is refused where the agent could not use it, either: an agent begins only once a node has
+    accepted the worker, and by then the worker's token is taken.
+    """
+    if is_of_a_service(data):
+        raise FolderInUse(
+            f"{data} is the data folder of a service: give the worker one of its own with --data "
+            "(without it, BOXSCHED_DATA applies)"
+        )
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     at = safe_files.open_folder(str(data.resolve()))
     try:
@@ -39,6 +49,7 @@ def owned(data: Path) -> Iterator[None]:
             f"another worker uses the data folder {data}: give each worker its own folder"
         )
     try:
+        refuse_folder_in_use(data / JOBS)
         yield
     finally:
         os.close(lock)

@@ -85,6 +85,32 @@ class WorkerOptions:
     images: Images = NO_IMAGES
 
 
+def first_hello(options: WorkerOptions, identity: str) -> wire.Hello:
+    """Return the Hello of a worker that holds no attempts."""
+    return wire.Hello(
+        version=wire.VERSION,
+        identity=identity,
+        name=options.name,
+        box_types=(options.box_type,) * options.boxes,
+        fingerprint=of_worker(
+            protocol=wire.VERSION,
+            version=__version__,
+            box_driver=options.box_driver,
+            log_limit=options.log_limit,
+            stop_grace=options.stop_grace,
+            further={**limiting.parts(options.limits), **images.parts(options.images)},
+        ),
+        boot=boot_id(),
+        stop_grace=options.stop_grace,
+        takes_secrets=True,
+        ends_when_drained=True,
+        keeps_ghosts=True,
+        keeps_artifacts=True,
+        knows_images=True,
+        start=secrets.token_hex(16),
+    )
+
+
 class RemoteWorker:
     """``run`` runs it until ``stop``. ``connected`` is called once, with the first node."""
 
@@ -245,30 +271,11 @@ class RemoteWorker:
             raise Lost(str(error)) from None
 
     def hello(self) -> wire.Hello:
-        options = self._options
-        return wire.Hello(
-            version=wire.VERSION,
-            identity=self._identity,
-            name=options.name,
-            box_types=(options.box_type,) * options.boxes,
-            fingerprint=of_worker(
-                protocol=wire.VERSION,
-                version=__version__,
-                box_driver=options.box_driver,
-                log_limit=options.log_limit,
-                stop_grace=options.stop_grace,
-                further={**limiting.parts(options.limits), **images.parts(options.images)},
-            ),
-            boot=boot_id(),
+        return msgspec.structs.replace(
+            first_hello(self._options, self._identity),
             holds=self._agent.holds if self._agent is not None else (),
             problem=self.problem,
-            stop_grace=options.stop_grace,
-            takes_secrets=True,
-            ends_when_drained=True,
-            keeps_ghosts=True,
-            keeps_artifacts=True,
             cache=self.cache_counts or wire.CacheCounts(),
-            knows_images=True,
             start=self._start,
         )
 
