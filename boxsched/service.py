@@ -75,7 +75,7 @@ async def _serve(options: Options, collector: Collector) -> None:
             await sockets.serve(runner)
             collector.settle()
             _say(sockets.url, options.data)
-            _say_isolation(options)
+            say_isolation(options)
             await _until(asked, node, collector)
             await _leave(node, options.shutdown_grace)
             if jobs := len(node.worker.agent.holds):
@@ -172,7 +172,7 @@ def _say_waiting(why: str, data: Path) -> None:
         draft.replace(data / STARTING)
 
 
-def _say_isolation(options: Options) -> None:
+def say_isolation(options: Options) -> None:
     """Say whether jobs in Boxes of this process are isolated."""
     if not options.box_count:
         return

@@ -87,6 +87,7 @@ def ssh(
 
     It waits for a Box, and says why. The session has the code of a branch, or of a finished build
     or deploy. It ends when its shell or COMMAND ends; the exit status is that of COMMAND, or 255.
+    As with OpenSSH, the words of COMMAND are joined by spaces, and the shell in the Box reads them.
 
     To use OpenSSH's programs with an open session (ssh, sftp, scp, editors), put this into
     ~/.ssh/config; then `ssh w41.boxsched` enters the session w41 through the service:
@@ -94,6 +95,7 @@ def ssh(
     \b
       Host *.boxsched
         User box
+        IdentityFile ~/.ssh/id_ed25519
         ProxyCommand boxsched ssh --proxy %n
         KnownHostsCommand /usr/local/bin/boxsched ssh --host-key %H
 

@@ -12,6 +12,9 @@ A connection's life (``Gateway.serve``, ``Entry``, ``WorkerLink``):
       |             |
       '- Refused <--'     wrong version, invalid, the name is another's, the node leaves or is full
 
+``boxsched worker --check`` sends a Check with its Hello instead. It gets the same refusals, because
+the store connects the worker in a transaction that it then rolls back; the history notes none.
+
 A worker is bound to the token of its first connection: while that token is valid, a connection with
 another token is refused. A token for one worker is taken by the first that connects with it. Others
 have a limit of workers: a new worker beyond it replaces the worker of the same token that has been

@@ -113,8 +113,8 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
 
 class Check(msgspec.Struct, frozen=True, tag="check"):
     """Asks whether the node would accept this Hello. It is the only message of its connection: the
-    answer is ``WouldAccept`` or ``Refused``, and nothing is registered or taken. A node of an earlier
-    version ends the connection instead, because it expects a Hello.
+    answer is ``WouldAccept`` or ``Refused``, and nothing is registered or taken. A node of an
+    earlier version ends the connection instead, because it expects a Hello.
     """
 
     version: int

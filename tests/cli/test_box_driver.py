@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from click import UsageError
 from click.testing import CliRunner
@@ -12,6 +13,8 @@ from click.testing import CliRunner
 from boxsched.cli import main
 from boxsched.cli.failing import Failure, InvalidInput
 from boxsched.cli.isolating import choose_boxes
+from boxsched.node.options import Options
+from boxsched.service import say_isolation
 from boxsched.worker.agent import bubblewrap, limiting
 from boxsched.worker.supervisor.isolation import Isolation
 from boxsched.worker.supervisor.limits import Limits
@@ -201,3 +204,17 @@ def test_a_services_own_boxes_are_as_it_requires(
     assert (len(begun) == 1) is (ran.exit_code == 0) is starts
     if not starts:
         assert "--require-worker: this node's own Boxes differ: " in ran.stderr
+
+
+def test_a_service_says_once_at_its_start_whether_its_jobs_are_isolated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    isolated = Options(data=tmp_path, boxes=2, box_driver="bubblewrap", isolation=Isolation([], []))
+    say_isolation(isolated)
+    assert capsys.readouterr().err == "in-process Boxes isolate their jobs with bubblewrap\n"
+    say_isolation(attrs.evolve(isolated, boxes=0))
+    say_isolation(Options(data=tmp_path, boxes=2, box_driver="none"))
+    assert not capsys.readouterr().err and not caplog.records
+    say_isolation(Options(data=tmp_path, boxes=2, box_driver="process", not_isolated=MISSING))
+    (said,) = caplog.records
+    assert f"because jobs are not isolated: {MISSING}" in said.getMessage()

@@ -110,3 +110,34 @@ def test_test_files_that_the_pages_name_exist() -> None:
             folder = name.rpartition("/")[0] or folder
             path = PROJECT / "tests" / folder / name.rpartition("/")[2]
             assert path.is_file(), f"{page.name}: {path}"
+
+
+def items(text: str) -> Iterator[str]:
+    """Return each line of a list item, without code; not those of tables and examples."""
+    inside = example = False
+    for line in text.splitlines():
+        if line.lstrip().startswith("```"):
+            example = not example
+        elif not example and not line.lstrip().startswith("|"):
+            inside = bool(re.match(r" *(?:[*-]|\d+\.) ", line)) or (inside and line[:1] in " ")
+            if inside:
+                yield re.sub(r"`[^`]*`", "", line)
+
+
+# An item, within the line of another one: "... ends. * The next" or "... ends. 2. The next".
+RUN_IN = re.compile(r"\S \* \S|[.:;)] \d\. [A-Z]")
+
+
+def test_an_item_of_a_list_begins_a_line() -> None:
+    assert [bool(RUN_IN.search(line)) for line in items("* One. * Two.\n  3. Four `a * b`")] == [
+        True,
+        False,
+    ]
+    assert [line for line in items("1. One.\n   Two. 2. Three.\n") if RUN_IN.search(line)]
+    pages = [path for path in TEXTS if path.suffix == ".md"]
+    assert not [
+        f"{page}: {line.strip()}"
+        for page in pages
+        for line in items(page.read_text())
+        if RUN_IN.search(line)
+    ]
