@@ -26,6 +26,10 @@ class EntryStore:
             raise self.answers.pop(0)
         return Connected(WorkerConnection(ME, 1), 1, ())
 
+    async def check_worker(self, new: Any) -> None:
+        if self.answers:
+            raise self.answers.pop(0)
+
 
 def entry(store: EntryStore, why_not: str | None = None, *, leaves: bool = False) -> Entry:
     async def ask(shard: int, command: inbox.Command) -> None:
@@ -77,6 +81,19 @@ async def test_each_refusal_says_whether_to_come_again() -> None:
     assert (answer.code, answer.again) == ("conflict", True)
     answer = await refused(entry(EntryStore(NotYet("not yet"))))
     assert (answer.again, answer.message) == (True, "not yet")
+
+
+async def test_a_check_is_refused_where_no_external_worker_is_allowed() -> None:
+    line = cast(Any, FakeSocket())
+    store = EntryStore()
+    with pytest.raises(WorkerRefused) as raised:
+        await entry(store, "use --boxes 0").check(line, HELLO, TOKEN)
+    assert (raised.value.answer.code, raised.value.answer.message) == ("mixed", "use --boxes 0")
+    with pytest.raises(WorkerRefused) as raised:
+        await entry(EntryStore(NotYet("not yet"))).check(line, HELLO, TOKEN)
+    assert raised.value.answer.message == "not yet"
+    await entry(store).check(line, HELLO, TOKEN)
+    assert not store.new, "nothing is recorded"
 
 
 @pytest.mark.parametrize(
