@@ -33,11 +33,6 @@ def owned(data: Path) -> Iterator[None]:
     It is refused where the agent could not use it, either: an agent begins only once a node has
     accepted the worker, and by then the worker's token is taken.
     """
-    if is_of_a_service(data):
-        raise FolderInUse(
-            f"{data} is the data folder of a service: give the worker one of its own with --data "
-            "(without it, BOXSCHED_DATA applies)"
-        )
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     at = safe_files.open_folder(str(data.resolve()))
     try:
@@ -49,10 +44,23 @@ def owned(data: Path) -> Iterator[None]:
             f"another worker uses the data folder {data}: give each worker its own folder"
         )
     try:
-        refuse_folder_in_use(data / JOBS)
+        _refuse_in_use(data)
         yield
     finally:
         os.close(lock)
+
+
+def _refuse_in_use(data: Path) -> None:
+    """Raise FolderInUse if another agent uses the folder: another worker's, or a service's own."""
+    try:
+        refuse_folder_in_use(data / JOBS)
+    except FolderInUse:
+        if not is_of_a_service(data):
+            raise
+        raise FolderInUse(
+            f"{data} is the data folder of a service that is running: give the worker one of its "
+            "own with --data (without it, BOXSCHED_DATA applies)"
+        ) from None
 
 
 def identity(data: Path) -> str:
