@@ -145,7 +145,6 @@ async def test_while_the_bucket_is_away_the_log_stays_and_readers_are_told(
     first = await built(service)
     assert await moved(service) == 1
     monkeypatch.setattr(bucket_client, "REQUEST_SECONDS", 0.5)  # it never answers
-    caplog.clear()  # the server of the tests may fail once in a while
     s3.freeze()
     try:
         for path in ("log", "log?timestamps=1", "log?offset=0", "log?follow=1", "artifacts/big"):
@@ -157,7 +156,6 @@ async def test_while_the_bucket_is_away_the_log_stays_and_readers_are_told(
             await moved(service)
         assert chunks(tmp_path) > 0
         assert (await service.call("GET", f"{second}/log")).body == b"two\n"
-        assert len(said(caplog)) == 1, "one warning, however many requests fail"
     finally:
         s3.thaw()
     monkeypatch.setattr(bucket_client, "REQUEST_SECONDS", 30.0)
@@ -165,9 +163,11 @@ async def test_while_the_bucket_is_away_the_log_stays_and_readers_are_told(
     assert chunks(tmp_path) == 0
     assert (await service.call("GET", f"{second}/log")).body == b"two\n"
     assert (await service.call("GET", f"{first}/log")).body.startswith(b"one\n1\n2\n")
-    first_said, *_, last_said = said(caplog)
-    assert first_said.startswith(f"s3://{bucket.name}/box has not answered within 0.5 s")
-    assert last_said.startswith(f"s3://{bucket.name}/box answers again, after ")
+    warned, again = said(caplog)  # one warning a minute, however many requests fail
+    box = f"s3://{bucket.name}/box"
+    # The server of the tests may have failed once before.
+    assert warned.startswith((f"{box} has not answered within 0.5 s", f"{box} cannot answer "))
+    assert again.startswith(f"{box} answers again, after ")
     assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in caplog.text
 
 
