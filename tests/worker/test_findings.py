@@ -110,7 +110,9 @@ def network(monkeypatch: pytest.MonkeyPatch, *, answers: Sequence[bool], polls: 
 
 async def findings(names: Addresses, *urls: str) -> list[Finding]:
     sources = [parse_source(url) for url in urls]
-    return [one async for one in check_nodes(sources, names, lambda: "its token", TlsFiles())]
+    """Of connections alone: the nodes are not asked what they accept."""
+    found = check_nodes(sources, names, lambda: "its token", TlsFiles(), None)
+    return [one async for one in found]
 
 
 async def test_a_node_is_reached_by_a_web_socket(monkeypatch: pytest.MonkeyPatch) -> None:
