@@ -29,6 +29,7 @@ KEY: Schema = {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"}
 # Schemas of ids and names in paths. A node or a worker can also be named by its name.
 PATHS: Mapping[str, Schema] = {
     "project": {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"},
+    "organization": {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"},
     "workload": {"type": "string", "pattern": "^w[1-9][0-9]{0,14}$"},
     "job": {"type": "string", "pattern": "^w[1-9][0-9]{0,14}-[1-9][0-9]{0,3}$"},
     "secret": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,254}$"},
