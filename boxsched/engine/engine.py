@@ -138,8 +138,9 @@ class Engine:
             while self._may_lead():
                 try:
                     if not await self.step():
-                        woken = await self._sleep(POLL_SECONDS)
-                        self._reads = woken or self._clock.monotonic() >= self._read_next
+                        await self._sleep(POLL_SECONDS)
+                        due = self._clock.monotonic() >= self._read_next
+                        self._reads = due or self._awake.is_set()
                 except StoreAway:
                     self.in_doubt = self._decided is not None
                     await self._pause()
@@ -397,14 +398,14 @@ class Engine:
             )
         self._tally.committed(decided, commit_seconds)
 
-    async def _sleep(self, seconds: float) -> bool:
-        """Sleep until ``wake`` is called, at most this long; return whether it was called."""
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep until ``wake`` is called, at most this long."""
         try:
             # Not wait_for: in Python 3.11 it loses a cancellation that arrives with the wake-up.
             async with asyncio.timeout(seconds):
-                return await self._awake.wait()
+                await self._awake.wait()
         except TimeoutError:
-            return False
+            pass
 
 
 def _log_problem(worker: str, problem: str | None) -> None:

@@ -61,14 +61,16 @@ class KnownOrganizations:
             await self._refresh()
 
     def forget(self) -> None:
-        """Read the list again before the next answer: it was changed through this node."""
-        self._read_at = float("-inf")
+        """Read the list again before the next answer: it was changed through this node. What is
+        being read now may be from before.
+        """
+        self._read_at, self._reading = float("-inf"), None
 
     async def _again(self, look: Callable[[], Organization | None]) -> Organization | None:
         """Read the list again, because it does not have what is looked for."""
         if self._monotonic() - self._read_at < LEAST_SECONDS:
             return None
-        self.forget()
+        self._read_at = float("-inf")  # and those who look at the same time share one reading
         await self._refresh()
         return look()
 
@@ -76,17 +78,23 @@ class KnownOrganizations:
         """Read the list if it is not fresh. While the store is away, an older one is used."""
         if self._monotonic() - self._read_at < FRESH_SECONDS:
             return
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read(), name="organizations")
-        try:
-            await asyncio.shield(self._reading)
-        except StoreAway:
-            if not self._known:
-                raise
+        reading = None
+        while reading is None or reading is not self._reading:  # else it was changed meanwhile
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.create_task(self._read(), name="organizations")
+            reading = self._reading
+            try:
+                await asyncio.shield(reading)
+            except StoreAway:
+                if not self._known:
+                    raise
+                return
 
     async def _read(self) -> None:
         at = self._monotonic()
         found = await self._store.organizations()
+        if asyncio.current_task() is not self._reading:
+            return  # the list was changed meanwhile
         self._known = {one.id: one for one in found}
         self._names = {one.name: one for one in found}
         self._read_at = at
